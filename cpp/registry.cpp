@@ -1,0 +1,87 @@
+// registry.cpp: the table of keys, and references that are dropped on threads without the GIL.
+#include "registry.h"
+
+#include <algorithm>
+#include <mutex>
+#include <unordered_map>
+
+namespace linops {
+namespace {
+
+// Both are leaked on purpose: executables may be destroyed after static destructors have run.
+std::mutex& table_mutex = *new std::mutex;
+std::unordered_map<std::string, std::weak_ptr<Target>>& table =
+    *new std::unordered_map<std::string, std::weak_ptr<Target>>;
+std::mutex& dropped_mutex = *new std::mutex;
+std::vector<PyObject*>& dropped = *new std::vector<PyObject*>;
+
+int drop_pending(void*) {
+  std::vector<PyObject*> objects;
+  {
+    std::lock_guard<std::mutex> lock(dropped_mutex);
+    objects.swap(dropped);
+  }
+  for (PyObject* object : objects) Py_XDECREF(object);
+  return 0;
+}
+
+// XLA destroys executables on any thread; taking the GIL there could deadlock.
+void drop(PyObject* object) {
+  if (!Py_IsInitialized()) return;
+  if (PyGILState_Check()) {
+    Py_XDECREF(object);
+    return;
+  }
+  {
+    std::lock_guard<std::mutex> lock(dropped_mutex);
+    dropped.push_back(object);
+  }
+  Py_AddPendingCall(drop_pending, nullptr);  // when its queue is full, the next drop empties ours as well
+}
+
+}  // namespace
+
+Target::Target(std::string name, PyObject* call, PyObject* store, bool direct, bool takes_out, bool batched,
+               std::string looped, std::string ignored)
+    : name(std::move(name)),
+      call(call),
+      store(store),
+      direct(direct),
+      takes_out(takes_out),
+      batched(batched),
+      looped(std::move(looped)),
+      ignored(std::move(ignored)) {
+  Py_INCREF(call);
+  Py_INCREF(store);
+}
+
+Target::~Target() {
+  {
+    std::lock_guard<std::mutex> lock(table_mutex);
+    for (const std::string& key : keys) {
+      auto entry = table.find(key);
+      if (entry != table.end() && entry->second.expired()) table.erase(entry);
+    }
+  }
+  drop(call);
+  drop(store);
+}
+
+void register_target(const std::string& key, const TargetPtr& target) {
+  std::lock_guard<std::mutex> lock(table_mutex);
+  table[key] = target;
+  if (std::find(target->keys.begin(), target->keys.end(), key) == target->keys.end()) target->keys.push_back(key);
+}
+
+TargetPtr find_target(const std::string& key) {
+  std::lock_guard<std::mutex> lock(table_mutex);
+  auto entry = table.find(key);
+  return entry == table.end() ? nullptr : entry->second.lock();
+}
+
+size_t count_targets() {
+  std::lock_guard<std::mutex> lock(table_mutex);
+  return table.size();
+}
+
+}  // namespace linops

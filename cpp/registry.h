@@ -1,0 +1,37 @@
+// registry.h: what the key in a compiled program leads to, and who owns it.
+#pragma once
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace linops {
+
+// How one hook of one operator configuration is called. Executables own their target; the table of keys only knows it weakly.
+struct Target {
+  std::string name;     // "Blur.apply", for messages
+  PyObject* call;       // the bound hook itself (direct), or a function of all views in operand order
+  PyObject* store;      // store(index, result, view): checks and copies a result that needs more than a plain copy
+  bool direct;          // every argument and the result are bare arrays
+  bool takes_out;       // the hook fills its outputs
+  bool batched;         // batch axes are handed over in one call
+  std::string looped;   // per operand: '1' for a field, whose batch axes are always looped over
+  std::string ignored;  // per result: '1' where there is nothing to compute (no derivative of an integer)
+  std::vector<std::string> keys;
+
+  Target(std::string name, PyObject* call, PyObject* store, bool direct, bool takes_out, bool batched,
+         std::string looped, std::string ignored);
+  ~Target();
+  Target(const Target&) = delete;
+  Target& operator=(const Target&) = delete;
+};
+using TargetPtr = std::shared_ptr<Target>;
+
+void register_target(const std::string& key, const TargetPtr& target);
+TargetPtr find_target(const std::string& key);  // null when this process does not know the key
+size_t count_targets();
+
+}  // namespace linops

@@ -1,0 +1,26 @@
+// trampoline.h: the one XLA FFI handler behind all operators.
+#pragma once
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "xla/ffi/api/c_api.h"
+
+namespace linops {
+
+// What the handler needs from Python, given once at import.
+struct Services {
+  PyObject* resolve = nullptr;            // key -> Target, for keys that reached this process inside a program
+  PyObject* report = nullptr;             // (name, exception) -> the text that XLA carries
+  PyObject* collect = nullptr;            // gc.collect
+  PyObject* swap_no_execution = nullptr;  // sets JAX's no_execution on this thread, returns the old value
+  unsigned long main_thread = 0;
+};
+extern Services services;
+
+void close_trampoline(double seconds);  // refuses further calls and waits for those in flight; GIL held
+
+}  // namespace linops
+
+extern "C" XLA_FFI_Error* linops_instantiate(XLA_FFI_CallFrame* frame);
+extern "C" XLA_FFI_Error* linops_execute(XLA_FFI_CallFrame* frame);

@@ -1,0 +1,93 @@
+// views.cpp: the one file that uses NumPy's C API.
+#include "views.h"
+
+#define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
+#include <numpy/arrayobject.h>
+
+#include <cstring>
+
+namespace linops {
+namespace {
+
+static_assert(sizeof(npy_intp) == sizeof(int64_t), "XLA's dimensions are handed to NumPy as they are");
+constexpr int kDtypes = 64;
+constexpr int64_t kLargeCopy = 1 << 20;  // bytes from which other threads may use the GIL meanwhile
+PyArray_Descr* dtypes[kDtypes] = {};
+char empty[16];  // XLA may pass null for arrays without elements; NumPy would allocate
+
+}  // namespace
+
+bool import_numpy() { return PyArray_ImportNumPyAPI() == 0; }
+
+bool set_dtype(int code, PyObject* dtype) {
+  if (code < 0 || code >= kDtypes || !PyArray_DescrCheck(dtype)) {
+    PyErr_SetString(PyExc_TypeError, "expected an XLA element type and a numpy dtype");
+    return false;
+  }
+  Py_INCREF(dtype);
+  Py_XDECREF(reinterpret_cast<PyObject*>(dtypes[code]));
+  dtypes[code] = reinterpret_cast<PyArray_Descr*>(dtype);
+  return true;
+}
+
+PyObject* make_view(const Window& window, char* data, bool writable) {
+  PyArray_Descr* dtype = window.dtype >= 0 && window.dtype < kDtypes ? dtypes[window.dtype] : nullptr;
+  if (dtype == nullptr) {
+    return PyErr_Format(PyExc_TypeError, "NumPy has no dtype for XLA's element type %d", window.dtype);
+  }
+  Py_INCREF(dtype);
+  return PyArray_NewFromDescr(&PyArray_Type, dtype, window.rank, reinterpret_cast<const npy_intp*>(window.dims),
+                              window.contiguous ? nullptr : reinterpret_cast<const npy_intp*>(window.strides),
+                              data != nullptr ? data : empty, writable ? NPY_ARRAY_CARRAY : NPY_ARRAY_CARRAY_RO,
+                              nullptr);
+}
+
+bool has_type_and_shape(PyObject* value, const Window& window) {
+  if (!PyArray_Check(value)) return false;
+  auto* array = reinterpret_cast<PyArrayObject*>(value);
+  if (PyArray_NDIM(array) != window.rank) return false;
+  if (PyArray_DESCR(array) != dtypes[window.dtype] &&
+      !PyArray_EquivTypes(PyArray_DESCR(array), dtypes[window.dtype])) {
+    return false;
+  }
+  return std::memcmp(PyArray_DIMS(array), window.dims, sizeof(npy_intp) * static_cast<size_t>(window.rank)) == 0;
+}
+
+bool copy_array(PyObject* value, const Window& window, char* data) {
+  auto* array = reinterpret_cast<PyArrayObject*>(value);
+  if (window.contiguous && PyArray_IS_C_CONTIGUOUS(array) && PyArray_ISNOTSWAPPED(array)) {
+    const int64_t bytes = window.elements * window.itemsize;
+    if (bytes == 0) return true;
+    const void* source = PyArray_DATA(array);
+    if (bytes < kLargeCopy) {
+      std::memcpy(data, source, static_cast<size_t>(bytes));
+    } else {
+      Py_BEGIN_ALLOW_THREADS std::memcpy(data, source, static_cast<size_t>(bytes));
+      Py_END_ALLOW_THREADS
+    }
+    return true;
+  }
+  PyObject* view = make_view(window, data, true);
+  if (view == nullptr) return false;
+  const int status = PyArray_CopyInto(reinterpret_cast<PyArrayObject*>(view), array);
+  Py_DECREF(view);
+  return status == 0;
+}
+
+void detach(PyObject* view) {
+  auto* array = reinterpret_cast<PyArrayObject*>(view);
+  PyObject* copy = PyArray_NewCopy(array, NPY_CORDER);
+  if (copy == nullptr) {
+    PyErr_Clear();
+    return;
+  }
+  auto* fields = reinterpret_cast<PyArrayObject_fields*>(array);
+  auto* owner = reinterpret_cast<PyArrayObject*>(copy);
+  fields->data = PyArray_BYTES(owner);
+  if (fields->nd > 0) {
+    std::memcpy(fields->strides, PyArray_STRIDES(owner), sizeof(npy_intp) * static_cast<size_t>(fields->nd));
+  }
+  if (PyArray_SetBaseObject(array, copy) != 0) PyErr_Clear();
+}
+
+}  // namespace linops

@@ -1,0 +1,32 @@
+// views.h: XLA buffers seen as NumPy arrays, without a copy.
+#pragma once
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <cstdint>
+
+namespace linops {
+
+constexpr int kMaxRank = 32;
+
+// One buffer as the hook sees it: where each step of the batch loop starts, and the array there.
+struct Window {
+  char* base;
+  int dtype;  // XLA's element type
+  int rank;
+  bool contiguous;
+  int64_t itemsize;
+  int64_t elements;
+  int64_t dims[kMaxRank];
+  int64_t strides[kMaxRank];  // bytes
+};
+
+bool import_numpy();                            // false: Python error set
+bool set_dtype(int code, PyObject* dtype);      // XLA element type -> numpy dtype
+PyObject* make_view(const Window& window, char* data, bool writable);  // new reference, or null with an error set
+bool has_type_and_shape(PyObject* value, const Window& window);
+bool copy_array(PyObject* array, const Window& window, char* data);  // of the same type and shape
+void detach(PyObject* view);  // points a view that outlived its call at a copy of its own
+
+}  // namespace linops

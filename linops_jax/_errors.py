@@ -1,0 +1,90 @@
+"""Exceptions on their way through XLA: kept on this side, named on the other, and brought back."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import pathlib
+import re
+import threading
+import traceback
+
+_PACKAGE = str(pathlib.Path(__file__).parent)
+_MARK = re.compile(r"\[linops_jax error (\d+)\]")
+_KEPT = 16
+
+_lock = threading.Lock()
+_numbers = itertools.count(1)
+_exceptions: collections.OrderedDict[int, BaseException] = collections.OrderedDict()
+_last: BaseException | None = None
+
+
+def last_error() -> BaseException | None:
+    """The exception that a host hook raised last, in this process: the object itself, with its traceback.
+
+    In compiled code XLA can only carry text; the original exception is here. None before the first one.
+    """
+    return _last
+
+
+def report(name: str, error: BaseException) -> str:
+    """Keeps ``error`` and returns the text that XLA carries in its place. Called by the trampoline."""
+    global _last
+    _forget_arrays(error)
+    if name:
+        _add_note(error, f"{name} failed")
+    with _lock:
+        number = next(_numbers)
+        _exceptions[number] = error
+        _last = error
+        while len(_exceptions) > _KEPT:
+            _exceptions.popitem(last=False)
+    where = _users_line(error)
+    prefix = f"{name} failed: " if name else ""
+    return (
+        f"{prefix}{type(error).__name__}: {error}{where} "
+        f"(the original exception is linops_jax.last_error()) [linops_jax error {number}]"
+    )
+
+
+def original(error: BaseException) -> BaseException | None:
+    """The exception behind one that XLA raised, or None when XLA's is the only one."""
+    found = _MARK.search(str(error))
+    if found is None:
+        return None
+    with _lock:
+        return _exceptions.pop(int(found[1]), None)
+
+
+def annotate(error: BaseException, name: str) -> None:
+    """Names the operator and hook in an exception that passes through, without changing it."""
+    _add_note(error, f"{name} failed")
+
+
+def _add_note(error: BaseException, note: str) -> None:
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+
+
+def _forget_arrays(error: BaseException) -> None:
+    """Frames of the whole chain hold views of XLA's memory in their local variables."""
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        current = todo.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        todo += [current.__cause__, current.__context__]
+        if isinstance(current, BaseExceptionGroup):
+            todo += current.exceptions
+        traceback.clear_frames(current.__traceback__)
+
+
+def _users_line(error: BaseException) -> str:
+    """The innermost line in the file where the hook is, rather than in a library that it calls."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_PACKAGE)]
+    if not frames:
+        return ""
+    frame = [f for f in frames if f.filename == frames[0].filename][-1]
+    return f" ({frame.filename}:{frame.lineno}, in {frame.name}: {frame.line})"

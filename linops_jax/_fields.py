@@ -1,0 +1,189 @@
+"""Fields of operators: array or static, checked once at construction, sealed afterwards, registered as a pytree."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+def static(
+    *, default: Any = dataclasses.MISSING, default_factory: Any = dataclasses.MISSING, init: bool = True, kw_only: bool = False
+) -> Any:
+    """Declares a field as static configuration: hashable, without arrays, part of the compiled program's key.
+
+    Use it for sizes, axes, modes and plans; leave fields that may be optimised, batched or varied without a
+    recompilation undeclared. Static values compare with their type and sign (1, True and 1.0 differ, as do 0.0 and
+    -0.0); an object without a value of its own is compared by identity.
+
+    Arguments: as of ``dataclasses.field``.
+    """
+    options: dict[str, Any] = {"init": init, "kw_only": kw_only, "metadata": {"static": True}}
+    if default is not dataclasses.MISSING:
+        options["default"] = default
+    if default_factory is not dataclasses.MISSING:
+        options["default_factory"] = default_factory
+    return dataclasses.field(**options)
+
+
+def is_static(field: dataclasses.Field) -> bool:
+    return bool(field.metadata.get("static"))
+
+
+def array_fields(cls: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(cls) if not is_static(f))
+
+
+def static_fields(cls: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(cls) if is_static(f))
+
+
+class Statics:
+    """The static values of one operator, as the pytree's auxiliary data: equal only with equal types and signs."""
+
+    __slots__ = ("_exact", "_hash", "values")
+
+    def __init__(self, values: tuple[Any, ...]):
+        self.values = values
+        self._exact = _exact(values)
+        self._hash = hash(self._exact)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Statics) and self._exact == other._exact
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return repr(self.values)
+
+
+def _exact(value: Any) -> Any:
+    """A hashable stand-in that tells 1, True and 1.0 apart, and 0.0 and -0.0; every NaN equals itself."""
+    if type(value) is tuple:
+        return (tuple, *map(_exact, value))
+    if isinstance(value, float):
+        return (type(value), "nan") if math.isnan(value) else (type(value), value, math.copysign(1.0, value))
+    if isinstance(value, complex):
+        return (type(value), _exact(value.real), _exact(value.imag))
+    if type(value) is frozenset:
+        return (frozenset, frozenset(map(_exact, value)))
+    return (type(value), value)
+
+
+def is_operator(value: Any) -> bool:
+    return hasattr(type(value), "_hooks")
+
+
+def register_pytree(cls: Any) -> None:
+    """Array fields are children in the order of declaration, static values are auxiliary data; nothing is checked."""
+    arrays, statics = array_fields(cls), static_fields(cls)
+    keys = tuple(map(jax.tree_util.GetAttrKey, arrays))
+
+    def flatten(op: Any) -> tuple[tuple[Any, ...], Statics]:
+        values = op.__dict__
+        return tuple(values[name] for name in arrays), values["_statics"]
+
+    def flatten_with_keys(op: Any) -> tuple[tuple[Any, ...], Statics]:
+        children, aux = flatten(op)
+        return tuple(zip(keys, children, strict=True)), aux
+
+    def unflatten(aux: Statics, children: Any) -> Any:
+        op = object.__new__(cls)
+        op.__dict__.update(zip(arrays, children, strict=True))
+        op.__dict__.update(zip(statics, aux.values, strict=True))
+        op.__dict__["_statics"] = aux
+        return op
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+
+
+def seal(op: Any, *, allow_numbers: bool) -> None:
+    """Checks every field of a freshly constructed operator and makes it immutable.
+
+    Raises TypeError naming the field: not set, not declared, an array in a static field, anything else in an array field.
+    """
+    cls = type(op)
+    values = op.__dict__
+    declared = {f.name: f for f in dataclasses.fields(cls)}
+    for name in values:
+        if name not in declared:
+            message = (
+                f"{cls.__qualname__}.{name} was set but is not declared. Declare it in the class body: `{name}: jax.Array` "
+                f"for arrays, `{name}: ... = lo.static()` for configuration."
+            )
+            raise TypeError(message)
+    for name, field in declared.items():
+        if name not in values:
+            if field.default is dataclasses.MISSING:
+                message = f"{cls.__qualname__}.{name} was not set by __init__."
+                raise TypeError(message)
+            values[name] = field.default
+        where = f"{cls.__qualname__}.{name}"
+        if is_static(field):
+            _check_static(where, name, values[name])
+        else:
+            _check_arrays(where, name, values[name], allow_numbers)
+    values["_statics"] = Statics(tuple(values[name] for name in static_fields(cls)))
+
+
+def is_sealed(op: Any) -> bool:
+    return "_statics" in op.__dict__
+
+
+def restore(cls: Any, statics: tuple[Any, ...], arrays: tuple[Any, ...]) -> Any:
+    """An operator from its static values and children, without the constructor."""
+    op = object.__new__(cls)
+    op.__dict__.update(zip(array_fields(cls), arrays, strict=True))
+    op.__dict__.update(zip(static_fields(cls), statics, strict=True))
+    op.__dict__["_statics"] = Statics(statics)
+    return op
+
+
+def refuse_change(op: Any, name: str) -> None:
+    message = f"{type(op).__qualname__} is immutable: use dataclasses.replace(op, {name}=...) to get a changed copy."
+    raise dataclasses.FrozenInstanceError(message)
+
+
+def _check_static(where: str, name: str, value: Any) -> None:
+    if any(isinstance(part, np.ndarray | jax.Array) or is_operator(part) for part in _parts(value)):
+        message = (
+            f"{where} is static but holds an array or an operator: {value!r:.80}. Static fields are part of the compiled "
+            f"program's key: declare `{name}` without lo.static() to make it a parameter."
+        )
+        raise TypeError(message)
+    try:
+        hash(value)
+    except TypeError as error:
+        message = (
+            f"{where} is static and must be hashable, but holds {type(value).__name__} {value!r:.80}. "
+            "Use a tuple for a list, a tuple of pairs or a frozen dataclass for a dict."
+        )
+        raise TypeError(message) from error
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, tuple | list | set | frozenset):
+        return [part for item in value for part in _parts(item)]
+    if isinstance(value, dict):
+        return _parts(list(value.values()))
+    return [value]
+
+
+def _check_arrays(where: str, name: str, value: Any, allow_numbers: bool) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(value, is_leaf=is_operator):
+        if isinstance(leaf, jax.Array) or is_operator(leaf):  # an operator has been checked when it was made
+            continue
+        if isinstance(leaf, np.ndarray | np.generic):
+            if leaf.dtype.kind in "biufcV" and leaf.dtype.names is None:
+                continue
+        elif allow_numbers and isinstance(leaf, bool | int | float | complex):
+            continue
+        at = f"{where}{jax.tree_util.keystr(path)}"
+        message = (
+            f"{at} holds {leaf!r:.80} ({type(leaf).__name__}), which is not an array. If it is configuration, declare "
+            f"`{name}: {type(leaf).__name__} = lo.static()`; if it is a parameter, pass jnp.asarray(...)."
+        )
+        raise TypeError(message)

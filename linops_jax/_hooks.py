@@ -1,0 +1,187 @@
+"""What the hooks of an operator mean to each other: the calculus as a table, and how hooks are found on a class.
+
+Every rule of differentiation in the library is an application of this table: a hook is linear in some of its
+arguments (the transposed map is another hook) and differentiable in others (the derivative is another hook).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+T = "tangent"
+CT = "cotangent"
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One hook.
+
+    arguments:   names in the order of its signature, ``self`` first
+    transposed:  argument in which the hook is linear -> (hook, its arguments): the adjoint of that linear map
+    derivative:  other argument -> (hook, its arguments): the derivative in that direction
+    reverses:    the result is a cotangent: of a real input only the real part of a complex result counts
+    """
+
+    arguments: tuple[str, ...]
+    transposed: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
+    derivative: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
+    reverses: bool = False
+
+
+# The adjoint's own derivative with respect to the fields has no hook, but in reverse mode it is never evaluated:
+# its transposes are parameter_vjp and parameter_jvp.
+ADJOINT_PARAMETER_JVP = "derivative of adjoint with respect to the fields"
+
+LINEAR: dict[str, Rule] = {
+    "apply": Rule(
+        ("self", "x"),
+        transposed={"x": ("adjoint", ("self", CT))},
+        derivative={"self": ("parameter_jvp", ("self", "x", T))},
+    ),
+    "adjoint": Rule(
+        ("self", "y"),
+        transposed={"y": ("apply", ("self", CT))},
+        derivative={"self": (ADJOINT_PARAMETER_JVP, ("self", "y", T))},
+        reverses=True,
+    ),
+    "parameter_jvp": Rule(
+        ("self", "x", "dself"),
+        transposed={
+            "x": (ADJOINT_PARAMETER_JVP, ("self", CT, "dself")),
+            "dself": ("parameter_vjp", ("self", "x", CT)),
+        },
+    ),
+    "parameter_vjp": Rule(
+        ("self", "x", "dy"),
+        transposed={
+            "x": (ADJOINT_PARAMETER_JVP, ("self", "dy", CT)),
+            "dy": ("parameter_jvp", ("self", "x", CT)),
+        },
+        reverses=True,
+    ),
+    ADJOINT_PARAMETER_JVP: Rule(
+        ("self", "y", "dself"),
+        transposed={
+            "y": ("parameter_jvp", ("self", CT, "dself")),
+            "dself": ("parameter_vjp", ("self", CT, "y")),
+        },
+        reverses=True,
+    ),
+}
+
+NONLINEAR: dict[str, Rule] = {
+    "apply": Rule(
+        ("self", "x"),
+        derivative={
+            "x": ("jacobian_apply", ("self", "x", T)),
+            "self": ("parameter_jvp", ("self", "x", T)),
+        },
+    ),
+    "jacobian_apply": Rule(
+        ("self", "x", "dx"),
+        transposed={"dx": ("jacobian_adjoint", ("self", "x", CT))},
+        derivative={"x": ("hessian_apply", ("self", "x", "dx", T))},
+    ),
+    "jacobian_adjoint": Rule(
+        ("self", "x", "dy"),
+        transposed={"dy": ("jacobian_apply", ("self", "x", CT))},
+        derivative={"x": ("hessian_adjoint", ("self", "x", T, "dy"))},
+        reverses=True,
+    ),
+    "hessian_apply": Rule(
+        ("self", "x", "dx1", "dx2"),
+        transposed={
+            "dx1": ("hessian_adjoint", ("self", "x", "dx2", CT)),
+            "dx2": ("hessian_adjoint", ("self", "x", "dx1", CT)),
+        },
+    ),
+    "hessian_adjoint": Rule(
+        ("self", "x", "dx", "dy"),
+        transposed={
+            "dx": ("hessian_adjoint", ("self", "x", CT, "dy")),
+            "dy": ("hessian_apply", ("self", "x", "dx", CT)),
+        },
+        reverses=True,
+    ),
+    "parameter_jvp": Rule(("self", "x", "dself"), transposed={"dself": ("parameter_vjp", ("self", "x", CT))}),
+    "parameter_vjp": Rule(
+        ("self", "x", "dy"), transposed={"dy": ("parameter_jvp", ("self", "x", CT))}, reverses=True
+    ),
+}
+
+# Hooks that answer with specs: called while JAX traces, never inside a program.
+INFER: dict[str, tuple[str, ...]] = {"infer_shape": ("self", "x"), "infer_adjoint_shape": ("self", "y")}
+
+# `hook = None` says that there is none on purpose.
+OPTIONAL = frozenset({"adjoint", "jacobian_apply", "jacobian_adjoint"})
+
+HOST, TRACED, MISSING = "host", "traced", "missing"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Hook:
+    """A hook as one class has it."""
+
+    cls: type
+    name: str
+    rule: Rule
+    kind: str  # host, traced, or missing: then it can be transposed but not evaluated
+    function: Callable[..., Any]
+    takes_out: bool = False
+    derived: bool = False  # by JAX, from a traced apply
+
+    @property
+    def label(self) -> str:
+        return f"{self.cls.__qualname__}.{self.name}"
+
+
+def traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Marks a hook as JAX code: inlined by XLA on every platform, and still one primitive with the class's adjoint.
+
+    With a traced ``apply`` the other hooks may be left out: JAX derives them.
+    """
+    if not inspect.isfunction(function):
+        message = f"lo.traced marks a plain method, not {type(function).__name__}."
+        raise TypeError(message)
+    function._linops_traced = True  # type: ignore[attr-defined]
+    return function
+
+
+def is_traced(function: Any) -> bool:
+    return getattr(function, "_linops_traced", False)
+
+
+def takes_out(function: Callable[..., Any]) -> bool:
+    parameter = inspect.signature(function).parameters.get("out")
+    return parameter is not None and parameter.kind is inspect.Parameter.KEYWORD_ONLY
+
+
+def check_hook(cls: type, name: str, arguments: tuple[str, ...], value: Any) -> None:
+    """Raises TypeError for a hook that could not be called as it must be."""
+    where = f"{cls.__qualname__}.{name}"
+    expected = ", ".join(arguments)
+    if value is None:
+        if name in OPTIONAL:
+            return
+        message = f"{where} = None is not possible: only {', '.join(sorted(OPTIONAL))} may be declared missing."
+        raise TypeError(message)
+    if not inspect.isfunction(value):
+        message = f"{where} must be a plain method `def {name}({expected})`, not {type(value).__name__}."
+        raise TypeError(message)
+    signature = inspect.signature(value)
+    out = signature.parameters.get("out")
+    if out is not None and "out" not in arguments and out.kind is not inspect.Parameter.KEYWORD_ONLY:
+        message = f"{where} takes out as a positional argument: write `def {name}({expected}, *, out)`."
+        raise TypeError(message)
+    keywords = {"out": None} if takes_out(value) and name not in INFER else {}
+    try:
+        signature.bind(*arguments, **keywords)
+    except TypeError as error:
+        message = f"{where} must accept ({expected}), but {where}{signature} does not: {error}."
+        raise TypeError(message) from None
+    if is_traced(value) and takes_out(value):
+        message = f"{where} is traced: JAX arrays cannot be filled in place, so drop out and return the result."
+        raise TypeError(message)

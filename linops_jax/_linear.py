@@ -1,0 +1,111 @@
+"""LinearOperator: the class to subclass for a linear map, and its adjoint."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import jax
+
+from linops_jax import _hooks, _specs
+from linops_jax._operator import Operator, _constructors, parenthesize
+
+
+class LinearOperator(Operator, rules=_hooks.LINEAR):
+    """A linear map A and its adjoint A^H between pytrees of arrays.
+
+    Subclass it and write the hooks ``apply(self, x)``, ``adjoint(self, y)`` and ``infer_shape(self, x)`` on NumPy arrays.
+    Inputs are read-only views, valid during the call; a hook that takes a keyword-only ``out`` fills it. ``adjoint`` is
+    the conjugate transpose, <A x, y> = <x, A^H y> with <u, v> = sum(conj(u) v) (the real part of it for
+    ``real_linear=True``); ``adjoint = None`` says that there is none. Optional: ``infer_adjoint_shape(self, y)``,
+    ``parameter_jvp(self, x, dself)`` and ``parameter_vjp(self, x, dy)``.
+
+    Class keywords: ``batched``, ``real_linear``, ``adjoint_rtol``, ``deterministic``.
+    """
+
+    @abc.abstractmethod
+    def apply(self, x: Any) -> Any:
+        """A x."""
+
+    @abc.abstractmethod
+    def adjoint(self, y: Any) -> Any:
+        """A^H y, the conjugate transpose."""
+
+    @abc.abstractmethod
+    def infer_shape(self, x: Any) -> Any:
+        """Specs of A x from specs of x: pytrees of jax.ShapeDtypeStruct."""
+
+    @property
+    def H(self) -> LinearOperator:
+        """The adjoint A^H as an operator: the conjugate transpose."""
+        return Adjoint(self)
+
+    @property
+    def T(self) -> LinearOperator:
+        """The transpose A^T = conj A^H conj, what jax.linear_transpose gives."""
+        return self.H.conj()
+
+    def conj(self) -> LinearOperator:
+        """The operator x -> conj(A conj(x))."""
+        return _constructors["conj"](self)
+
+    def jacobian(self, x: Any) -> LinearOperator:
+        """A linear operator is its own derivative; here with the domain of ``x``."""
+        return self.with_domain(_specs.specs(x))
+
+    def _reverse(self, y: Any, like: Any) -> Any:
+        """A^H y; ``like`` holds specs of the result, or None where nobody knows them."""
+        if like is None:
+            like = self._infer_adjoint_shape(y)
+        return self._evaluate("adjoint", (y,), like)
+
+    def _infer_adjoint_shape(self, y: Any) -> Any:
+        where = type(self).__qualname__
+        if type(self)._composite:
+            return jax.eval_shape(lambda op, y: op._reverse(y, None), self, y)
+        if getattr(self, "infer_adjoint_shape", None) is None:
+            message = (
+                f"{where}.H(y) needs to know the shape of its result. Define {where}.infer_adjoint_shape, or fix the "
+                f"domain with with_domain(spec)."
+            )
+            raise TypeError(message)
+        return self._infer("infer_adjoint_shape", "", y)
+
+
+class Adjoint(LinearOperator, composite=True):
+    """A^H."""
+
+    op: LinearOperator
+
+    def apply(self, x: Any) -> Any:
+        if self.op.domain is not None:
+            self._check_input(x, self.op.codomain)
+        return self.op._reverse(x, self.op.domain)
+
+    def adjoint(self, y: Any) -> Any:
+        return self.op(y)
+
+    def _reverse(self, y: Any, like: Any) -> Any:
+        return self.op._forward(y)
+
+    def infer_shape(self, x: Any) -> Any:
+        return self.op._infer_adjoint_shape(x) if self.op.domain is None else self.op.domain
+
+    @property
+    def H(self) -> LinearOperator:
+        return self.op
+
+    @property
+    def domain(self) -> Any:
+        return self.op.codomain
+
+    @property
+    def codomain(self) -> Any:
+        return self.op.domain
+
+    @property
+    def _is_real_linear(self) -> bool:
+        return self.op._is_real_linear
+
+    def __repr__(self) -> str:
+        return f"{_constructors['parenthesize'](self.op)}.H"

@@ -1,0 +1,127 @@
+"""OperatorMeta: what happens at the class statement of an operator, and after its constructor."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any, dataclass_transform
+
+from linops_jax import _fields, _hooks, _primitives
+from linops_jax._hooks import ADJOINT_PARAMETER_JVP, HOST, INFER, MISSING, TRACED, Hook, Rule
+
+
+@dataclasses.dataclass(frozen=True)
+class Traits:
+    """The class keywords."""
+
+    batched: bool = False
+    real_linear: bool = False
+    adjoint_rtol: float | None = None
+    deterministic: bool = False
+
+
+@dataclass_transform(eq_default=False, field_specifiers=(_fields.static,))
+class OperatorMeta(abc.ABCMeta):
+    """Makes a dataclass, checks the hooks, makes their primitives and registers a pytree, in this order.
+
+    A class statement that fails leaves nothing registered. ``composite=True`` is for operators made of other
+    operators: their hooks are JAX code that is simply called, without a primitive.
+    """
+
+    _traits: Traits
+    _hooks: dict[str, Hook]
+    _primitives: dict[str, Any]
+
+    def __new__(mcls, name, bases, namespace, *, rules: Mapping[str, Rule] | None = None, composite=False, **traits):
+        cls: Any = super().__new__(mcls, name, bases, namespace)
+        if rules is not None:
+            cls._rules, cls._reserved = rules, frozenset(dir(cls))
+        cls._traits = update_traits(cls, traits)
+        cls._composite = composite or getattr(cls, "_composite", False)
+        cls._own_init = "__init__" in namespace or getattr(cls, "_own_init", False)
+        dataclasses.dataclass(eq=False, repr=False, init=not cls._own_init)(cls)
+        refuse_reserved_fields(cls)
+        cls._hooks = {} if cls._composite else collect_hooks(cls)
+        cls._primitives = {hook.name: _primitives.make_primitive(hook) for hook in cls._hooks.values()}
+        _fields.register_pytree(cls)
+        return cls
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        op = super().__call__(*args, **kwargs)
+        _fields.seal(op, allow_numbers=cls._composite)  # type: ignore[attr-defined]
+        return op
+
+
+def update_traits(cls: Any, keywords: Mapping[str, Any]) -> Traits:
+    known = {field.name for field in dataclasses.fields(Traits)}
+    if unknown := set(keywords) - known:
+        message = (
+            f"class {cls.__qualname__}: unknown keyword {', '.join(sorted(unknown))}. "
+            f"Operators know {', '.join(sorted(known))}."
+        )
+        raise TypeError(message)
+    return dataclasses.replace(getattr(cls, "_traits", Traits()), **keywords)
+
+
+def refuse_reserved_fields(cls: Any) -> None:
+    for field in dataclasses.fields(cls):
+        if field.name in getattr(cls, "_reserved", ()):
+            message = f"{cls.__qualname__}.{field.name}: operators use this name themselves. Give the field another one."
+            raise TypeError(message)
+
+
+def collect_hooks(cls: Any) -> dict[str, Hook]:
+    """The hooks of a class, checked: those it has, those JAX derives, and those that exist in reverse mode only."""
+    names = {**{name: rule.arguments for name, rule in cls._rules.items()}, **INFER}
+    given = {name: inspect.getattr_static(cls, name, _ABSENT) for name in names}
+    given = {name: value for name, value in given.items() if value is not _ABSENT and not _is_abstract(value)}
+    for name, value in given.items():
+        _hooks.check_hook(cls, name, names[name], value)
+
+    hooks = {name: _hook(cls, name, value) for name, value in given.items() if value is not None and name not in INFER}
+    if hooks and "apply" in hooks and hooks["apply"].kind == TRACED:
+        hooks |= {name: _derived(cls, name) for name in _derivable(cls) if name not in given}
+        cls.__abstractmethods__ = cls.__abstractmethods__ - set(_derivable(cls)) - {"infer_shape"}
+    for name in _reverse_only(hooks):
+        hooks[name] = Hook(cls, name, cls._rules[name], MISSING, _primitives.missing(name))
+    return hooks
+
+
+_ABSENT = object()
+
+
+def _is_abstract(value: Any) -> bool:
+    return getattr(value, "__isabstractmethod__", False)
+
+
+def _hook(cls: Any, name: str, function: Any) -> Hook:
+    kind = TRACED if _hooks.is_traced(function) else HOST
+    return Hook(cls, name, cls._rules[name], kind, function, takes_out=_hooks.takes_out(function))
+
+
+def _derived(cls: Any, name: str) -> Hook:
+    return Hook(cls, name, cls._rules[name], TRACED, _primitives.derive(name), derived=True)
+
+
+def _derivable(cls: Any) -> list[str]:
+    names = ["adjoint", "jacobian_apply", "jacobian_adjoint"]
+    adjoint = inspect.getattr_static(cls, "adjoint", None)
+    if adjoint is not None and not _is_abstract(adjoint) and not _hooks.is_traced(adjoint):
+        names += ["parameter_jvp", "parameter_vjp"]  # a host adjoint depends on the fields as well
+    return [name for name in names if name in cls._rules]
+
+
+def _reverse_only(hooks: Mapping[str, Hook]) -> list[str]:
+    """Maps that nobody can evaluate but whose transposes exist: all that reverse mode asks of them."""
+    names = []
+    if "jacobian_adjoint" in hooks and "jacobian_apply" not in hooks:
+        names.append("jacobian_apply")
+    if "hessian_adjoint" in hooks and "hessian_apply" not in hooks:
+        names.append("hessian_apply")
+    if "parameter_vjp" in hooks and "parameter_jvp" not in hooks:
+        names.append("parameter_jvp")
+    if "parameter_vjp" in hooks and "adjoint" in hooks:
+        names.append(ADJOINT_PARAMETER_JVP)
+    return names

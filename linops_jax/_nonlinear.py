@@ -1,0 +1,87 @@
+"""NonlinearOperator: the class to subclass for a nonlinear map, and its derivative, which is a linear operator."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+from linops_jax import _hooks, _specs
+from linops_jax._linear import LinearOperator
+from linops_jax._operator import Operator
+
+
+class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
+    """A differentiable map F between pytrees of arrays.
+
+    Subclass it and write the hooks ``apply(self, x)``, ``jacobian_apply(self, x, dx)`` (the derivative at x applied to
+    dx), ``jacobian_adjoint(self, x, dy)`` (its conjugate transpose; JAX's own vjp is the plain one) and
+    ``infer_shape(self, x)`` on NumPy arrays. ``jacobian_apply = None`` leaves reverse mode only, ``jacobian_adjoint = None``
+    forward mode only. Optional: ``hessian_apply(self, x, dx1, dx2)``, ``hessian_adjoint(self, x, dx, dy)``,
+    ``parameter_jvp(self, x, dself)`` and ``parameter_vjp(self, x, dy)``.
+
+    Class keywords: ``batched``, ``real_linear`` (of the Jacobian), ``adjoint_rtol``, ``deterministic``.
+    """
+
+    @abc.abstractmethod
+    def apply(self, x: Any) -> Any:
+        """F(x)."""
+
+    @abc.abstractmethod
+    def jacobian_apply(self, x: Any, dx: Any) -> Any:
+        """J(x) dx, the derivative of F at x in the direction dx."""
+
+    @abc.abstractmethod
+    def jacobian_adjoint(self, x: Any, dy: Any) -> Any:
+        """J(x)^H dy, the conjugate transpose."""
+
+    @abc.abstractmethod
+    def infer_shape(self, x: Any) -> Any:
+        """Specs of F(x) from specs of x: pytrees of jax.ShapeDtypeStruct."""
+
+    def jacobian(self, x: Any) -> LinearOperator:
+        """The derivative of F at x, as a linear operator: ``J(dx)``, ``J.H(dy)``."""
+        return Jacobian(self, _specs.as_arrays(x, f"{type(self).__qualname__}.jacobian(x)"))
+
+
+class Jacobian(LinearOperator, composite=True):
+    """J(x), the derivative of a nonlinear operator at a point."""
+
+    op: NonlinearOperator
+    x: Any
+
+    def apply(self, x: Any) -> Any:
+        dx = _like(x, self.x, f"{self!r}")
+        return self.op._evaluate("jacobian_apply", (self.x, dx), self.codomain)
+
+    def adjoint(self, y: Any) -> Any:
+        return self._reverse(y, self.domain)
+
+    def _reverse(self, y: Any, like: Any) -> Any:
+        dy = _like(y, self.codomain, f"{self!r}.H")
+        return self.op._evaluate("jacobian_adjoint", (self.x, dy), _specs.specs(self.x))
+
+    def infer_shape(self, x: Any) -> Any:
+        return self.codomain
+
+    @property
+    def domain(self) -> Any:
+        return _specs.specs(self.x)
+
+    @property
+    def codomain(self) -> Any:
+        return self.op._infer_shape(self.x)
+
+    @property
+    def _is_real_linear(self) -> bool:
+        return self.op._is_real_linear
+
+    def __repr__(self) -> str:
+        return f"{self.op!r}.jacobian({_specs.describe_tree(self.domain)})"
+
+
+def _like(value: Any, model: Any, where: str) -> Any:
+    """Tangents have the shapes and dtypes of what they are tangent to."""
+    if difference := _specs.mismatch(value, model):
+        message = f"{where} cannot be applied: {difference}."
+        raise ValueError(message)
+    return _specs.cast_like(value, model, where)

@@ -1,0 +1,164 @@
+"""What linear and nonlinear operators share, and the entry points of the algebra."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from linops_jax import _errors, _fields, _primitives, _specs
+from linops_jax._meta import OperatorMeta
+
+_constructors: dict[str, Callable[..., Any]] = {}
+
+
+def constructor(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declares what an entry point of the algebra builds. Combinators live in files that import this one."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        _constructors[name] = function
+        return function
+
+    return register
+
+
+def is_scalar(value: Any) -> bool:
+    if isinstance(value, bool | int | float | complex | np.number | np.bool_):
+        return True
+    return isinstance(value, np.ndarray | jax.Array) and value.ndim == 0
+
+
+class Operator(metaclass=OperatorMeta, rules={}):
+    """A map between pytrees of arrays. Subclass LinearOperator or NonlinearOperator.
+
+    Operators are immutable pytrees: array fields are the leaves, static fields belong to the structure. ``A(x)`` and
+    ``A @ x`` apply; ``+``, ``-``, ``*``, ``/`` and ``@`` compose.
+    """
+
+    __array_ufunc__ = None  # NumPy arrays leave binary operators to us
+
+    def __call__(self, x: Any) -> Any:
+        """Applies the operator to a pytree of arrays.
+
+        Raises whatever a host hook raised, with the hook named in a note; TypeError for what is not an array.
+        """
+        x = _specs.as_arrays(x, f"{type(self).__qualname__}(x)")
+        if self.domain is not None:
+            self._check_input(x, self.domain)
+        return self._forward(x)
+
+    def _check_input(self, x: Any, domain: Any) -> None:
+        if difference := _specs.mismatch(x, domain):
+            message = f"{self!r} cannot be applied: its domain does not match the input: {difference}."
+            raise ValueError(message)
+
+    def _forward(self, x: Any) -> Any:
+        if type(self)._composite:
+            return self.apply(x)  # type: ignore[attr-defined]
+        return self._evaluate("apply", (x,), self._infer_shape(x))
+
+    def _evaluate(self, name: str, arguments: tuple[Any, ...], out: Any) -> Any:
+        """One hook through its primitive."""
+        hook = type(self)._hooks.get(name)
+        if hook is None:
+            where = type(self).__qualname__
+            message = f"{where} has no {name}. Define {where}.{name}."
+            raise NotImplementedError(message)
+        return _primitives.call(hook, (_specs.as_arrays(self, type(self).__qualname__), *arguments), out)
+
+    def _infer_shape(self, x: Any) -> Any:
+        """Specs of ``self(x)`` from arrays or specs, with JAX's canonical dtypes."""
+        return self._infer("infer_shape", "apply", x)
+
+    def _infer(self, name: str, derive_from: str, x: Any) -> Any:
+        where = f"{type(self).__qualname__}.{name}"
+        function = getattr(self, name, None)
+        if type(self)._composite or function is None or getattr(function, "__isabstractmethod__", False):
+            return jax.eval_shape(lambda op, x: getattr(op, derive_from)(x), self, x)
+        op = jax.tree.map(_specs.spec, _specs.as_arrays(self, where))
+        try:
+            answer = getattr(op, name)(_specs.specs(x))
+        except Exception as error:
+            _errors.annotate(error, where)
+            raise
+        return _specs.promised(answer, where)
+
+    @property
+    def domain(self) -> Any:
+        """Specs of the input, where they are fixed (``with_domain``); otherwise None."""
+        return None
+
+    @property
+    def codomain(self) -> Any:
+        """Specs of the output, where the domain is fixed; otherwise None."""
+        return None if self.domain is None else self._infer_shape(self.domain)
+
+    @property
+    def _is_real_linear(self) -> bool:
+        """Whether the operator (a nonlinear one: its Jacobian) is linear over the reals only."""
+        return type(self)._traits.real_linear
+
+    def with_domain(self, spec: Any) -> Any:
+        """The same operator for inputs of one shape and dtype only: ``A.domain`` and ``A.codomain`` are known then."""
+        return _constructors["with_domain"](self, spec)
+
+    # ---- algebra --------------------------------------------------------------------------------------------------
+
+    def __add__(self, other: Any) -> Any:
+        return _constructors["add"](self, other) if isinstance(other, Operator) else NotImplemented
+
+    def __sub__(self, other: Any) -> Any:
+        return _constructors["add"](self, -other) if isinstance(other, Operator) else NotImplemented
+
+    def __neg__(self) -> Any:
+        return _constructors["scale"](-1, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return _constructors["scale"](other, self) if is_scalar(other) else NotImplemented
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Any:
+        return _constructors["scale"](1 / other, self) if is_scalar(other) else NotImplemented
+
+    def __matmul__(self, other: Any) -> Any:
+        if isinstance(other, Operator):
+            return _constructors["compose"](self, other)
+        return self(other) if isinstance(other, np.ndarray | jax.Array) else NotImplemented
+
+    def __pow__(self, exponent: Any) -> Any:
+        return _constructors["power"](self, exponent) if isinstance(exponent, int) else NotImplemented
+
+    # ---- looks and immutability -----------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if _fields.is_sealed(self):
+            _fields.refuse_change(self, name)
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        _fields.refuse_change(self, name)
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{f.name}={_show(getattr(self, f.name, '?'))}" for f in dataclasses.fields(type(self)))
+        return f"{type(self).__qualname__}({fields})"
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, np.ndarray | jax.Array | jax.ShapeDtypeStruct):
+        return _specs.describe(value)
+    if isinstance(value, tuple | list) and value and not isinstance(value, str):
+        inner = ", ".join(map(_show, value))
+        return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' if len(value) == 1 else ''})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {_show(item)}" for key, item in value.items()) + "}"
+    return repr(value)
+
+
+def parenthesize(op: Operator) -> str:
+    """How an operator prints as part of a product."""
+    text = repr(op)
+    return f"({text})" if getattr(op, "_prints_as_sum", False) else text

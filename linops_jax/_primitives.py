@@ -1,0 +1,467 @@
+"""The one file that imports JAX's interpreters: one primitive per hook, and the same five rules for all of them.
+
+Operands of a primitive are the leaves of the hook's arguments, ``self`` first. Under ``vmap`` an operand gains leading
+axes for just those batch axes that it has; ``batch`` says which (per operand, outermost axis first), results have all
+of them. ``out`` holds shape and dtype of the results of one evaluation. Differentiation follows the table in _hooks.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+import numpy as np
+from jax.interpreters import ad, batching, mlir, xla
+
+from linops_jax import _compat, _errors, _specs, _trampoline
+from linops_jax._hooks import ADJOINT_PARAMETER_JVP, HOST, MISSING, TRACED, CT, Hook, T
+from linops_jax._trampoline import Binding
+
+Mask = tuple[bool, ...]
+_DERIVATIVES = frozenset({"jacobian_apply", "jacobian_adjoint", "hessian_apply", "hessian_adjoint", "parameter_jvp",
+                          "parameter_vjp", ADJOINT_PARAMETER_JVP})  # fmt: skip
+
+
+def make_primitive(hook: Hook) -> jax.extend.core.Primitive:
+    """The primitive of one hook, with its rules. Registers nothing by name."""
+    primitive = jax.extend.core.Primitive(hook.label)
+    primitive.multiple_results = True
+    primitive.def_abstract_eval(_abstract_eval)
+    primitive.def_impl(functools.partial(_evaluate_eagerly, primitive, hook.kind == HOST))
+    batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
+    ad.primitive_jvps[primitive] = functools.partial(_jvp, hook)
+    ad.primitive_transposes[primitive] = functools.partial(_transpose, hook)
+    if hook.kind == HOST:
+        mlir.register_lowering(primitive, functools.partial(_refuse_platform, hook))
+        mlir.register_lowering(primitive, _lower_host, platform="cpu")
+    elif hook.kind == TRACED:
+        mlir.register_lowering(primitive, mlir.lower_fun(_evaluate_traced, multiple_results=True))
+    else:
+        mlir.register_lowering(primitive, functools.partial(_refuse_missing, hook))
+    return primitive
+
+
+def call(hook: Hook, arguments: Sequence[Any], out: Any, *, for_derivative: bool = False) -> Any:
+    """Evaluates a hook on pytrees of arrays; ``out`` is a pytree of specs of the result."""
+    leaves: list[Any] = []
+    trees = []
+    for argument in arguments:
+        values, tree = jax.tree.flatten(argument)
+        leaves += values
+        trees.append(tree)
+    if not leaves:
+        message = f"{hook.label} needs at least one array as input."
+        raise TypeError(message)
+    specs, out_tree = jax.tree.flatten(out)
+    results = _bind(
+        hook, tuple(trees), leaves, [()] * len(leaves), out_tree, tuple((s.shape, s.dtype) for s in specs), for_derivative
+    )
+    return jax.tree.unflatten(out_tree, results)
+
+
+def _bind(
+    hook: Hook,
+    trees: tuple[Any, ...],
+    operands: Sequence[Any],
+    masks: Sequence[Mask],
+    out_tree: Any,
+    out: tuple[Any, ...],
+    for_derivative: bool,
+) -> list[Any]:
+    ignored = tuple(
+        (for_derivative or hook.name in _DERIVATIVES) and not _specs.is_inexact(dtype) for _, dtype in out
+    )
+    binding = _trampoline.bind(hook, trees, out_tree, ignored)
+    operands = _compat.with_same_varying_axes([x if isinstance(x, jax.Array) else jnp.asarray(x) for x in operands])
+    return hook.cls._primitives[hook.name].bind(*operands, binding=binding, batch=tuple(masks), out=out)
+
+
+# ---- evaluation ---------------------------------------------------------------------------------------------------
+
+
+def _batch_axes(operands: Sequence[Any], batch: Sequence[Mask]) -> list[tuple[Any, int]]:
+    """For every batch axis, outermost first: an operand that has it, and where."""
+    axes = []
+    for axis in range(len(batch[0])):
+        index = next(i for i, mask in enumerate(batch) if mask[axis])
+        axes.append((operands[index], sum(batch[index][:axis])))
+    return axes
+
+
+def _abstract_eval(*avals: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...]) -> list[Any]:
+    if len({_compat.varying_axes(aval) for aval in avals}) > 1:
+        message = f"{binding}: operands vary over different mesh axes. This is a bug in linops_jax."
+        raise TypeError(message)
+    lead = _batch_axes(avals, batch)
+    sizes = tuple(aval.shape[position] for aval, position in lead)
+    model = avals[0]
+    extra = {}
+    if not model.sharding.mesh.empty:
+        names = [aval.sharding.spec[position] for aval, position in lead]
+        extra = {"spec": names}
+
+    def result(shape: tuple[int, ...], dtype: Any) -> Any:
+        keywords = {}
+        if extra:
+            spec = jax.sharding.PartitionSpec(*extra["spec"], *[None] * len(shape))
+            keywords["sharding"] = model.sharding.update(spec=spec)
+        return model.update(
+            shape=(*sizes, *shape), dtype=jax.dtypes.canonicalize_dtype(dtype), weak_type=False, **keywords
+        )
+
+    return [result(shape, dtype) for shape, dtype in out]
+
+
+def _evaluate_eagerly(primitive: Any, host: bool, *operands: Any, **params: Any) -> list[Any]:
+    """Eager calls of host hooks wait, so that the user's own exception is raised where the call stands."""
+    try:
+        results = xla.apply_primitive(primitive, *operands, **params)
+        return jax.block_until_ready(results) if host else results
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        cause = _errors.original(error)
+        if cause is None:
+            raise
+    raise cause
+
+
+def _evaluate_traced(*operands: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...]) -> list[Any]:
+    """A traced hook as a JAX function of the primitive's operands."""
+    hook = binding.hook
+    out_specs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in out]
+
+    def once(*leaves: Any) -> list[Any]:
+        arguments = _trampoline.arguments(binding.trees, leaves)
+        if hook.derived:
+            result = hook.function(*arguments, out=jax.tree.unflatten(binding.out_tree, out_specs))
+        else:
+            result = hook.function(*arguments)
+        values = _trampoline.result_leaves(hook, binding.out_tree, result)
+        return [
+            jnp.zeros(spec.shape, spec.dtype) if ignored else _cast(hook, value, spec)
+            for value, spec, ignored in zip(values, out_specs, binding.ignored, strict=True)
+        ]
+
+    function = once
+    for axis in reversed(range(len(batch[0]))):
+        function = jax.vmap(function, in_axes=[0 if mask[axis] else None for mask in batch])
+    return function(*operands)
+
+
+def _cast(hook: Hook, value: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
+    if value is None and hook.name == "parameter_vjp":
+        return jnp.zeros(spec.shape, spec.dtype)
+    value = jnp.asarray(value)
+    if value.shape != spec.shape:
+        message = f"{hook.label} returned shape {value.shape}; infer_shape promised {spec.shape}. Fix whichever is wrong."
+        raise ValueError(message)
+    if hook.rule.reverses and _specs.is_complex(value.dtype) and not _specs.is_complex(spec.dtype):
+        value = value.real
+    if not _specs.castable(value.dtype, np.dtype(spec.dtype)):
+        message = (
+            f"{hook.label} returned dtype {value.dtype}; infer_shape promised {spec.dtype}, and a cast would lose more "
+            "than precision. Fix whichever is wrong."
+        )
+        raise TypeError(message)
+    return value.astype(spec.dtype)
+
+
+def _lower_host(context: Any, *operands: Any, binding: Binding, batch: tuple[Mask, ...], out: Any) -> Any:
+    return _trampoline.lower_host(context, *operands, binding=binding, batch=batch)
+
+
+def _refuse_platform(hook: Hook, context: Any, *operands: Any, **params: Any) -> Any:
+    platforms = ", ".join(context.module_context.platforms)
+    message = (
+        f"{hook.label} is a host hook and runs on the CPU only, not on {platforms}. Run it under "
+        "jax.default_device(jax.devices('cpu')[0]), or write it with lo.traced."
+    )
+    raise NotImplementedError(message)
+
+
+def _refuse_missing(hook: Hook, context: Any, *operands: Any, **params: Any) -> Any:
+    raise _missing(hook.cls, hook.name, "forward mode needs it (reverse mode does not)")
+
+
+def _batch(
+    primitive: Any, operands: Sequence[Any], dims: Sequence[Any], *, binding: Binding, batch: tuple[Mask, ...], out: Any
+) -> tuple[list[Any], list[int]]:
+    """One more batch axis, in front."""
+    moved = [x if dim is None else jnp.moveaxis(x, dim, 0) for x, dim in zip(operands, dims, strict=True)]
+    masks = tuple((dim is not None, *mask) for dim, mask in zip(dims, batch, strict=True))
+    results = primitive.bind(*moved, binding=binding, batch=masks, out=out)
+    return results, [0] * len(results)
+
+
+# ---- differentiation ----------------------------------------------------------------------------------------------
+
+
+class _Groups:
+    """The operands of a primitive by argument of its hook."""
+
+    def __init__(self, binding: Binding, operands: Sequence[Any], batch: tuple[Mask, ...]):
+        self.trees = dict(zip(binding.hook.rule.arguments, binding.trees, strict=True))
+        self.values: dict[str, list[Any]] = {}
+        self.masks: dict[str, list[Mask]] = {}
+        start = 0
+        for name, tree in self.trees.items():
+            stop = start + tree.num_leaves
+            self.values[name] = list(operands[start:stop])
+            self.masks[name] = list(batch[start:stop])
+            start = stop
+
+    def add(self, name: str, tree: Any, values: list[Any], masks: list[Mask]) -> None:
+        self.trees[name], self.values[name], self.masks[name] = tree, values, masks
+
+    def bind(self, hook: Hook, names: Sequence[str], out_tree: Any, out: tuple[Any, ...]) -> list[Any]:
+        return _bind(
+            hook,
+            tuple(self.trees[name] for name in names),
+            [value for name in names for value in self.values[name]],
+            [mask for name in names for mask in self.masks[name]],
+            out_tree,
+            out,
+            for_derivative=True,
+        )
+
+
+def _is_zero(tangent: Any) -> bool:
+    return type(tangent) is ad.Zero
+
+
+def _jvp(
+    hook: Hook,
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    *,
+    binding: Binding,
+    batch: tuple[Mask, ...],
+    out: tuple[Any, ...],
+) -> tuple[list[Any], list[Any]]:
+    results = hook.cls._primitives[hook.name].bind(*primals, binding=binding, batch=batch, out=out)
+    groups = _Groups(binding, primals, batch)
+    moving = _Groups(binding, tangents, batch).values
+    terms = []
+    inlined: list[str] = []
+    for name in hook.rule.arguments:
+        if all(map(_is_zero, moving[name])):
+            continue
+        if name not in hook.rule.transposed and _derivative_hook(hook, name) is None:
+            if hook.kind != TRACED:
+                raise _no_derivative(binding, name, moving[name])
+            inlined.append(name)
+            continue
+        tangent = [
+            jnp.zeros(jnp.shape(primal), jax.typeof(primal).dtype) if _is_zero(t) else t
+            for primal, t in zip(groups.values[name], moving[name], strict=True)
+        ]
+        groups.add(T, groups.trees[name], tangent, groups.masks[name])
+        if name in hook.rule.transposed:
+            arguments = tuple(T if argument == name else argument for argument in hook.rule.arguments)
+            terms.append(groups.bind(hook, arguments, binding.out_tree, out))
+        else:
+            derivative = _derivative_hook(hook, name)
+            assert derivative is not None
+            terms.append(groups.bind(derivative, hook.rule.derivative[name][1], binding.out_tree, out))
+    if inlined:
+        terms.append(_jvp_of_traced(binding, primals, moving, inlined, batch, out))
+    return results, [_sum(result, parts) for result, parts in zip(results, zip(*terms, strict=True), strict=True)] if (
+        terms
+    ) else [_zero(result) for result in results]
+
+
+def _zero(result: Any) -> Any:
+    return ad.Zero(jax.typeof(result).to_tangent_aval())
+
+
+def _sum(result: Any, parts: Sequence[Any]) -> Any:
+    if not _specs.is_inexact(jax.typeof(result).dtype):
+        return _zero(result)
+    return functools.reduce(jnp.add, parts)
+
+
+def _jvp_of_traced(
+    binding: Binding,
+    primals: Sequence[Any],
+    moving: dict[str, list[Any]],
+    names: list[str],
+    batch: tuple[Mask, ...],
+    out: tuple[Any, ...],
+) -> list[Any]:
+    """JAX's own derivative of a traced hook, in the arguments for which the class has no hook."""
+    flat = [t if name in names else ad.Zero(jax.typeof(p).to_tangent_aval())
+            for name, t, p in _named(binding, moving, primals)]  # fmt: skip
+    positions = [i for i, t in enumerate(flat) if not _is_zero(t)]
+
+    def function(*values: Any) -> list[Any]:
+        operands = list(primals)
+        for position, value in zip(positions, values, strict=True):
+            operands[position] = value
+        return _evaluate_traced(*operands, binding=binding, batch=batch, out=out)
+
+    return jax.jvp(function, tuple(primals[i] for i in positions), tuple(flat[i] for i in positions))[1]
+
+
+def _named(binding: Binding, moving: dict[str, list[Any]], primals: Sequence[Any]) -> list[tuple[str, Any, Any]]:
+    flat = [(name, tangent) for name in binding.hook.rule.arguments for tangent in moving[name]]
+    return [(name, tangent, primal) for (name, tangent), primal in zip(flat, primals, strict=True)]
+
+
+def _transpose(
+    hook: Hook,
+    cotangents: Sequence[Any],
+    *operands: Any,
+    binding: Binding,
+    batch: tuple[Mask, ...],
+    out: tuple[Any, ...],
+) -> list[Any]:
+    """The library's one conjugation: transpose = conj after adjoint after conj."""
+    if all(map(_is_zero, cotangents)):
+        return [None] * len(operands)
+    groups = _Groups(binding, operands, batch)
+    linear = [name for name, values in groups.values.items() if any(map(ad.is_undefined_primal, values))]
+    if len(linear) != 1 or linear[0] not in hook.rule.transposed:
+        message = f"{hook.label} is not linear in ({', '.join(linear)}) together."
+        raise NotImplementedError(message)
+    (name,) = linear
+    target, arguments = hook.rule.transposed[name]
+    adjoint = hook.cls._hooks.get(target)
+    if adjoint is None:
+        raise _missing(hook.cls, target, "reverse-mode differentiation needs it")
+    avals = [x.aval if ad.is_undefined_primal(x) else jax.typeof(x) for x in operands]
+    sizes = tuple(aval.shape[position] for aval, position in _batch_axes(avals, batch))
+    cotangent = [
+        jnp.zeros((*sizes, *shape), dtype) if _is_zero(ct) else jnp.conj(ct)
+        for ct, (shape, dtype) in zip(cotangents, out, strict=True)
+    ]
+    groups.add(CT, binding.out_tree, cotangent, [(True,) * len(sizes)] * len(out))
+    masks = groups.masks[name]
+    moved = [x.aval if ad.is_undefined_primal(x) else jax.typeof(x) for x in groups.values[name]]
+    wanted = tuple((aval.shape[sum(mask) :], aval.dtype) for aval, mask in zip(moved, masks, strict=True))
+    results = groups.bind(adjoint, arguments, groups.trees[name], wanted)
+    found = iter(
+        jnp.conj(_sum_missing_axes(result, mask)) if _specs.is_inexact(result.dtype) else None
+        for result, mask in zip(results, masks, strict=True)
+    )
+    answer: list[Any] = []
+    for argument, values in groups.values.items():
+        if argument in (CT, T):
+            continue
+        if argument != name:
+            answer += [None] * len(values)
+            continue
+        answer += [ct if ad.is_undefined_primal(x) else None for x, ct in zip(values, found, strict=True)]
+    return answer
+
+
+def _sum_missing_axes(result: Any, mask: Mask) -> Any:
+    """An operand that does not have a batch axis was used once for each element of it."""
+    axes = tuple(axis for axis, has in enumerate(mask) if not has)
+    return jnp.sum(result, axis=axes) if axes else result
+
+
+def _derivative_hook(hook: Hook, argument: str) -> Hook | None:
+    rule = hook.rule.derivative.get(argument)
+    return None if rule is None else hook.cls._hooks.get(rule[0])
+
+
+# ---- what is not there --------------------------------------------------------------------------------------------
+
+
+def _missing(cls: type, name: str, why: str) -> NotImplementedError:
+    where = cls.__qualname__
+    if name == ADJOINT_PARAMETER_JVP:
+        message = (
+            f"{where}.adjoint has no forward-mode derivative with respect to the fields of {where}: parameter_jvp and "
+            "parameter_vjp give its reverse mode only."
+        )
+    elif name in ("hessian_apply", "hessian_adjoint"):
+        message = (
+            f"Second derivatives of {where} are not available: it defines its Jacobian, but not how that changes with x. "
+            f"Define {where}.hessian_apply and {where}.hessian_adjoint."
+        )
+    else:
+        message = f"{where} has no {name}: {why}. Define {where}.{name}."
+    return NotImplementedError(message)
+
+
+def _no_derivative(binding: Binding, argument: str, tangents: Sequence[Any]) -> NotImplementedError:
+    hook = binding.hook
+    where = hook.cls.__qualname__
+    if argument != "self":
+        rule = hook.rule.derivative.get(argument)
+        if rule is not None:
+            return _missing(hook.cls, rule[0], "it is the derivative asked for")
+        return NotImplementedError(f"{hook.label} has no derivative with respect to {argument}: derivatives of {where} of "
+                                   "this order are not available.")  # fmt: skip
+    paths = jax.tree_util.tree_leaves_with_path(jax.tree.unflatten(binding.trees[0], range(len(tangents))))
+    fields = ", ".join(
+        where + jax.tree_util.keystr(path) for path, index in paths if not _is_zero(tangents[index])
+    )
+    what = "its" if hook.name in ("apply", "adjoint") else f"{hook.name}'s"
+    return NotImplementedError(
+        f"{fields} is being differentiated, but {where} only has a derivative with respect to {what} input. Define "
+        f"{where}.parameter_jvp and {where}.parameter_vjp, or wrap the field in jax.lax.stop_gradient."
+    )
+
+
+# ---- hooks that JAX derives from a traced apply -------------------------------------------------------------------
+
+
+def derive(name: str) -> Callable[..., Any]:
+    return {"adjoint": _adjoint_of, "jacobian_apply": _jacobian_apply_of, "jacobian_adjoint": _jacobian_adjoint_of,
+            "parameter_jvp": _parameter_jvp_of, "parameter_vjp": _parameter_vjp_of}[name]  # fmt: skip
+
+
+def _conj(tree: Any) -> Any:
+    return jax.tree.map(jnp.conj, tree)
+
+
+def _tangents(tree: Any, primal: Any) -> Any:
+    return jax.tree.map(
+        lambda t, x: t if _specs.is_inexact(x.dtype) else np.zeros(jnp.shape(x), jax.dtypes.float0), tree, primal
+    )
+
+
+def _adjoint_of(op: Any, y: Any, *, out: Any) -> Any:
+    return _conj(jax.linear_transpose(type(op)._hooks["apply"].function.__get__(op), out)(_conj(y))[0])
+
+
+def _jacobian_apply_of(op: Any, x: Any, dx: Any, *, out: Any) -> Any:
+    return jax.jvp(type(op)._hooks["apply"].function.__get__(op), (x,), (_tangents(dx, x),))[1]
+
+
+def _jacobian_adjoint_of(op: Any, x: Any, dy: Any, *, out: Any) -> Any:
+    y, pullback = jax.vjp(type(op)._hooks["apply"].function.__get__(op), x)
+    return _conj_inexact(pullback(_tangents(_conj(dy), y))[0])
+
+
+def _conj_inexact(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: None if leaf.dtype == jax.dtypes.float0 else jnp.conj(leaf), tree)
+
+
+def _parameter_jvp_of(op: Any, x: Any, dself: Any, *, out: Any) -> Any:
+    apply = type(op)._hooks["apply"].function
+    return jax.jvp(lambda fields: apply(fields, x), (op,), (_tangents(dself, op),))[1]
+
+
+def _parameter_vjp_of(op: Any, x: Any, dy: Any, *, out: Any) -> Any:
+    apply = type(op)._hooks["apply"].function
+    y, pullback = jax.vjp(lambda fields: apply(fields, x), op)
+    return _conj_inexact(pullback(_tangents(_conj(dy), y))[0])
+
+
+def missing(name: str) -> Callable[..., Any]:
+    """Stands in for a hook that can be transposed but not evaluated; its primitive refuses to be lowered."""
+
+    def unavailable(*arguments: Any) -> Any:
+        message = f"{name} is not available"
+        raise NotImplementedError(message)
+
+    return unavailable
+
+
+__all__ = ["MISSING", "call", "derive", "make_primitive", "missing"]

@@ -1,0 +1,118 @@
+"""Shapes and dtypes: what arrays look like, how that prints, and what may be cast to what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_SHORT = {"float": "f", "bfloat": "bf", "complex": "c", "int": "i", "uint": "u"}
+
+
+def as_arrays(tree: Any, where: str) -> Any:
+    """The same pytree with every leaf a JAX array, in JAX's canonical dtype (64 bits only where x64 is on)."""
+
+    def convert(leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array):
+            return leaf
+        try:
+            return jnp.asarray(leaf)
+        except (TypeError, ValueError) as error:
+            message = f"{where}: expected arrays, found {type(leaf).__name__} {leaf!r:.80}. Pass an array or a pytree of arrays."
+            raise TypeError(message) from error
+
+    return jax.tree.map(convert, tree)
+
+
+def is_spec(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+
+
+def spec(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Shape and canonical dtype of one array, tracer or spec, and nothing else of it."""
+    return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
+
+
+def specs(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: spec(leaf if is_spec(leaf) else jnp.asarray(leaf)), tree)
+
+
+def promised(tree: Any, where: str) -> Any:
+    """The answer of an ``infer_`` hook, checked and canonical."""
+
+    def check(leaf: Any) -> jax.ShapeDtypeStruct:
+        if is_spec(leaf):
+            return spec(leaf)
+        message = (
+            f"{where} returned {type(leaf).__name__} {leaf!r:.80} where a jax.ShapeDtypeStruct is expected. "
+            "Return jax.ShapeDtypeStruct(shape, dtype), or a pytree of them."
+        )
+        raise TypeError(message)
+
+    return jax.tree.map(check, tree)
+
+
+def describe(leaf: Any) -> str:
+    """``f32[3,4]`` for a float32 array of shape (3, 4)."""
+    name = np.dtype(leaf.dtype).name
+    letters = name.rstrip("0123456789")
+    shape = ",".join(map(str, leaf.shape))
+    return f"{_SHORT.get(letters, letters)}{name[len(letters) :]}[{shape}]"
+
+
+def describe_tree(tree: Any) -> str:
+    """The specs of a pytree, in its own notation: ``(f32[3], {'a': i32[]})``."""
+    if tree is None or is_spec(tree):
+        return "None" if tree is None else describe(tree)
+    if isinstance(tree, dict):
+        return "{" + ", ".join(f"{key!r}: {describe_tree(value)}" for key, value in tree.items()) + "}"
+    if type(tree) in (tuple, list):
+        inner = ", ".join(map(describe_tree, tree))
+        if isinstance(tree, list):
+            return f"[{inner}]"
+        return f"({inner},)" if len(tree) == 1 else f"({inner})"
+    return str(jax.tree.map(describe, tree))
+
+
+def is_inexact(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, np.inexact)
+
+
+def is_complex(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, np.complexfloating)
+
+
+def castable(found: Any, wanted: Any) -> bool:
+    """NumPy's same_kind rule, with bfloat16 and its like counted as real floats."""
+    if found == wanted:
+        return True
+    if found.kind != "V" and wanted.kind != "V":
+        return np.can_cast(found, wanted, "same_kind")
+    real = is_inexact(wanted) and not is_complex(wanted)
+    return is_complex(wanted) or (real and found.kind in "biuf") or (real and is_inexact(found) and not is_complex(found))
+
+
+def mismatch(found: Any, expected: Any) -> str | None:
+    """Says how two pytrees of arrays or specs differ in structure or shape; None when they do not."""
+    if jax.tree.structure(found) != jax.tree.structure(expected):
+        return f"found {describe_tree(specs(found))}, expected {describe_tree(specs(expected))}"
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True):
+        if tuple(a.shape) != tuple(b.shape):
+            at = jax.tree_util.keystr(path)
+            return f"found {describe(a)}{f' at {at}' if at else ''}, expected {describe(b)}"
+    return None
+
+
+def cast_like(value: Any, model: Any, where: str) -> Any:
+    """``value`` in the dtypes of ``model``, where that loses nothing but precision."""
+
+    def cast(leaf: jax.Array, like: Any) -> jax.Array:
+        wanted = np.dtype(jax.dtypes.canonicalize_dtype(like.dtype))
+        if not castable(np.dtype(leaf.dtype), wanted):
+            message = f"{where} cannot be applied: found {describe(leaf)}, expected {describe(like)}."
+            raise TypeError(message)
+        return leaf.astype(wanted)
+
+    return jax.tree.map(cast, value, model)

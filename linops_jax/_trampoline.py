@@ -1,0 +1,298 @@
+"""The one file that imports the extension and jax.ffi: what a compiled program calls, and what that calls in turn."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import threading
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.ffi
+import ml_dtypes
+import numpy as np
+
+from linops_jax import _compat, _errors, _keys, _specs
+from linops_jax import _trampoline_ext as _ext
+from linops_jax._hooks import Hook
+
+TARGET = "linops_jax_host"
+# The same handler under a name that export_checks() does not admit: programs that only this process can run.
+LIVE_TARGET = "linops_jax_host_of_a_live_object"
+
+_SECONDS_AT_EXIT = 30.0
+
+# XLA's element types (xla_data.proto) as NumPy dtypes; 4-bit integers arrive one to a byte.
+_DTYPES: dict[int, Any] = {
+    1: np.bool_, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 6: np.uint8, 7: np.uint16, 8: np.uint32,
+    9: np.uint64, 10: np.float16, 11: np.float32, 12: np.float64, 15: np.complex64, 16: ml_dtypes.bfloat16,
+    18: np.complex128, 19: ml_dtypes.float8_e5m2, 20: ml_dtypes.float8_e4m3fn, 21: ml_dtypes.int4,
+    22: ml_dtypes.uint4, 23: ml_dtypes.float8_e4m3b11fnuz, 24: ml_dtypes.float8_e5m2fnuz,
+    25: ml_dtypes.float8_e4m3fnuz, 28: ml_dtypes.float8_e4m3, 29: ml_dtypes.float8_e3m4,
+}  # fmt: skip
+
+
+class Binding:
+    """One hook with everything static about its calls: static fields, tree structures. Shared by value, held weakly.
+
+    It is the parameter of the primitives, so JAX's caches keep it, and with it live objects in static fields, until the
+    last program goes.
+    """
+
+    __slots__ = ("__weakref__", "_nonce", "_target", "hook", "ignored", "out_tree", "trees")
+
+    hook: Hook
+    trees: tuple[Any, ...]  # structure of each argument, self first
+    out_tree: Any
+    ignored: tuple[bool, ...]  # per result: nothing to compute, as with the derivative of an integer
+
+    def __repr__(self) -> str:
+        return self.hook.label
+
+    @property
+    def target(self) -> Any:
+        if self._target is None:
+            self._target = make_target(self)
+        return self._target
+
+
+_bindings: weakref.WeakValueDictionary[Any, Binding] = weakref.WeakValueDictionary()
+_bindings_lock = threading.Lock()
+
+
+def bind(hook: Hook, trees: tuple[Any, ...], out_tree: Any, ignored: tuple[bool, ...]) -> Binding:
+    """The binding with these values: one object per value, so that it compares by identity."""
+    value = (hook, trees, out_tree, ignored)
+    with _bindings_lock:
+        found = _bindings.get(value)
+        if found is None:
+            found = Binding()
+            found.hook, found.trees, found.out_tree, found.ignored = value
+            found._target = found._nonce = None
+            _bindings[value] = found
+        return found
+
+
+def arguments(trees: tuple[Any, ...], leaves: Any) -> list[Any]:
+    """A hook's arguments from their leaves."""
+    result, start = [], 0
+    for tree in trees:
+        stop = start + tree.num_leaves
+        result.append(jax.tree.unflatten(tree, leaves[start:stop]))
+        start = stop
+    return result
+
+
+# ---- what the extension calls -------------------------------------------------------------------------------------
+
+
+def make_target(binding: Binding) -> Any:
+    hook = binding.hook
+    direct = binding.trees[0].num_leaves == 0 and not any(binding.ignored)
+    direct = direct and all(map(_is_bare_array, (*binding.trees[1:], binding.out_tree)))
+    call = types.MethodType(hook.function, jax.tree.unflatten(binding.trees[0], ())) if direct else _make_call(binding)
+    return _ext.Target(
+        name=hook.label,
+        call=call,
+        store=_make_store(hook, binding.ignored),
+        direct=direct,
+        takes_out=hook.takes_out,
+        batched=hook.cls._traits.batched and hook.name != "parameter_vjp",
+        looped="".join(
+            ("1" if name in ("self", "dself") else "0") * tree.num_leaves
+            for name, tree in zip(hook.rule.arguments, binding.trees, strict=True)
+        ),
+        ignored="".join("1" if flag else "0" for flag in binding.ignored),
+    )
+
+
+def _is_bare_array(tree: Any) -> bool:
+    return jax.tree_util.treedef_is_leaf(tree)
+
+
+def _make_call(binding: Binding) -> Callable[..., Any]:
+    """A function of all views in operand order, for hooks with array fields or pytrees."""
+    # Not the binding itself: it owns the target that owns this function.
+    hook, trees, out_tree = binding.hook, binding.trees, binding.out_tree
+    function = hook.function
+    inputs = sum(tree.num_leaves for tree in trees)
+
+    def returning(*views: Any) -> tuple[Any, ...]:
+        return tuple(result_leaves(hook, out_tree, function(*arguments(trees, views))))
+
+    def filling(*views: Any) -> None:
+        out = jax.tree.unflatten(out_tree, views[inputs:])
+        result = function(*arguments(trees, views[:inputs]), out=out)
+        if result is None or result is out:
+            return
+        leaves = jax.tree.leaves(result)
+        if len(leaves) != len(views) - inputs or any(a is not b for a, b in zip(leaves, views[inputs:], strict=True)):
+            message = (
+                f"a hook that takes out= fills it and returns None or out itself, but it returned {_specs_text(result)}. "
+                "Write into out, or drop the parameter and return the result"
+            )
+            raise TypeError(message)
+
+    return filling if hook.takes_out else returning
+
+
+def result_leaves(hook: Hook, out_tree: Any, result: Any) -> list[Any]:
+    """The leaves of what a hook returned, in the order that was promised."""
+    if hook.name == "parameter_vjp":
+        result = _complete_fields(out_tree, result)
+    if _is_bare_array(out_tree):
+        return [result]
+    leaves, found = jax.tree.flatten(result, is_leaf=lambda leaf: leaf is None)
+    if found == out_tree or len(leaves) == out_tree.num_leaves and _matches(result, out_tree):
+        return leaves
+    message = (
+        f"returned {_specs_text(result)} where {_promise(hook)} the structure {out_tree}. Return the same containers"
+    )
+    raise TypeError(message)
+
+
+def _matches(result: Any, out_tree: Any) -> bool:
+    """Whether a result has the promised structure, with None standing for arrays that nobody needs."""
+    try:
+        return len(out_tree.flatten_up_to(result)) == out_tree.num_leaves
+    except ValueError:
+        return False
+
+
+def _complete_fields(out_tree: Any, result: Any) -> Any:
+    """parameter_vjp may answer with a dict of fields, in which a missing field is zero."""
+    if not isinstance(result, dict):
+        return result
+    op = jax.tree.unflatten(out_tree, [None] * out_tree.num_leaves)
+    cls = type(op)
+    unknown = sorted(set(result) - set(vars(op)))
+    if unknown:
+        message = f"returned a derivative for {', '.join(unknown)}, which {cls.__qualname__} has no field for"
+        raise TypeError(message)
+    completed = jax.tree.unflatten(out_tree, [None] * out_tree.num_leaves)
+    completed.__dict__.update(result)
+    return completed
+
+
+def _specs_text(result: Any) -> str:
+    try:
+        return _specs.describe_tree(jax.tree.map(np.asarray, result))
+    except Exception:
+        return type(result).__name__
+
+
+def _promise(hook: Hook) -> str:
+    return "the input has" if hook.rule.reverses and hook.name != "adjoint" else "infer_shape promised"
+
+
+def _make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np.ndarray], None]:
+    """Checks and casts what is not already an array of the promised type and shape."""
+    promise = "expected" if hook.rule.reverses else "infer_shape promised"
+
+    def store(index: int, result: Any, view: np.ndarray) -> None:
+        if ignored[index]:
+            view[...] = 0
+            return
+        if result is None and hook.name == "parameter_vjp":
+            view[...] = 0
+            return
+        array = np.asarray(result)
+        if array.shape != view.shape:
+            message = f"returned shape {array.shape}; {promise} {view.shape}. Fix whichever is wrong"
+            raise ValueError(message)
+        if hook.rule.reverses and _specs.is_complex(array.dtype) and not _specs.is_complex(view.dtype):
+            array = array.real  # the adjoint on a real domain
+        if array.dtype.kind in "OSU" or not _specs.castable(array.dtype, view.dtype):
+            message = (
+                f"returned dtype {array.dtype}; {promise} {view.dtype}, and a cast would lose more than precision. "
+                "Fix whichever is wrong"
+            )
+            raise TypeError(message)
+        np.copyto(view, array, casting="unsafe")
+
+    return store
+
+
+def _resolve(key: str) -> Any:
+    """The target of a key that came to this process inside a program. Imports nothing."""
+    data = json.loads(key)
+    if "nonce" in data:
+        message = (
+            "this program calls an operator with a live object in a static field, which only the process that made it "
+            "can run (or an operator whose class has no importable name)."
+        )
+        raise LookupError(message)
+    cls = _keys.require_class(data["class"])
+    hook = cls._hooks.get(data["hook"])
+    if hook is None or hook.kind != "host":
+        message = f"this program calls {data['class']}.{data['hook']}, which is not a host hook any more."
+        raise LookupError(message)
+    trees = tuple(jax.tree.structure(_keys.decode_tree(tree)) for tree in data["arguments"])
+    out_tree = jax.tree.structure(_keys.decode_tree(data["result"]))
+    return bind(hook, trees, out_tree, tuple(data["ignored"])).target
+
+
+# ---- what a program carries ---------------------------------------------------------------------------------------
+
+
+def _key(binding: Binding) -> tuple[str, str | None]:
+    """The key of a binding, and what keeps it from being stable (None if it is)."""
+    hook = binding.hook
+    try:
+        data = {
+            "class": _keys.class_name(hook.cls),
+            "hook": hook.name,
+            "arguments": [_keys.encode_tree(tree) for tree in binding.trees],
+            "result": _keys.encode_tree(binding.out_tree),
+            "ignored": list(binding.ignored),
+        }
+    except _keys.NotPlain as error:
+        if binding._nonce is None:
+            binding._nonce = _keys.nonce()
+        return binding._nonce, str(error)
+    return json.dumps(data, separators=(",", ":")), None
+
+
+def lower_host(context: Any, *operands: Any, binding: Binding, batch: tuple[tuple[bool, ...], ...]) -> Any:
+    """Lowering of a host hook: one custom call. Shapes stay out of its attributes, shards have their own."""
+    key, obstacle = _key(binding)
+    if obstacle is not None and _compat.is_lowering_for_export(context):
+        message = (
+            f"{binding.hook.label} cannot be exported: another process could not find {obstacle}. Make static fields "
+            "plain values (numbers, strings, bytes, dtypes, tuples of these), and define the class at the top of a module."
+        )
+        raise TypeError(message)
+    _ext.register_target(key, binding.target)
+    masks = ",".join("".join("1" if has else "0" for has in mask) for mask in batch) if batch and batch[0] else ""
+    target = TARGET if obstacle is None else LIVE_TARGET
+    return jax.ffi.ffi_lowering(target)(context, *operands, key=key, batch=masks)
+
+
+def export_checks() -> list[Any]:
+    """What ``jax.export.export(..., disabled_checks=...)`` wants for programs that call host hooks.
+
+    JAX refuses custom calls that it cannot vouch for. Ours are found again by stable names, in any process that has
+    imported the operator's class.
+    """
+    from jax import export
+
+    return [export.DisabledSafetyCheck.custom_call(TARGET)]
+
+
+# Registration is deferred until the CPU backend starts, so jax.distributed.initialize may still follow. At import, not
+# at first use: a process that only runs an exported program never lowers anything.
+for _name in (TARGET, LIVE_TARGET):
+    jax.ffi.register_ffi_target(_name, _ext.handlers(), platform="cpu")
+_ext.configure(
+    dtypes={code: np.dtype(dtype) for code, dtype in _DTYPES.items()},
+    resolve=_resolve,
+    report=_errors.report,
+    collect=gc.collect,
+    swap_no_execution=_compat.swap_no_execution,
+    main_thread=threading.main_thread().ident,
+)
+atexit.register(_ext.close, _SECONDS_AT_EXIT)  # after JAX's own, so it runs first

@@ -1,0 +1,31 @@
+"""What operators made of operators share: JAX code that is called as it is, without a primitive of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from linops_jax._linear import LinearOperator
+from linops_jax._nonlinear import NonlinearOperator
+
+
+class LinearComposite(LinearOperator, composite=True):
+    """Subclasses write ``apply`` and ``_reverse(y, like)``."""
+
+    def adjoint(self, y: Any) -> Any:
+        return self._reverse(y, self.domain)
+
+    def infer_shape(self, x: Any) -> Any:
+        return self._infer_shape(x)
+
+
+class NonlinearComposite(NonlinearOperator, composite=True):
+    """Subclasses write ``apply`` and ``jacobian(x)``, the chain rule as algebra."""
+
+    def jacobian_apply(self, x: Any, dx: Any) -> Any:
+        return self.jacobian(x)(dx)
+
+    def jacobian_adjoint(self, x: Any, dy: Any) -> Any:
+        return self.jacobian(x).H(dy)
+
+    def infer_shape(self, x: Any) -> Any:
+        return self._infer_shape(x)

@@ -1,0 +1,85 @@
+"""A @ B and A ** n: one operator after another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from linops_jax import _specs
+from linops_jax._linear import LinearOperator
+from linops_jax._operator import Operator, constructor, parenthesize
+from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
+from linops_jax.ops._identity import Identity
+
+
+class _Composition:
+    factors: tuple[Any, ...]  # as written: the last one is applied first
+
+    def apply(self, x: Any) -> Any:
+        for factor in reversed(self.factors):
+            x = factor(x)
+        return x
+
+    @property
+    def domain(self) -> Any:
+        return self.factors[-1].domain
+
+    @property
+    def _is_real_linear(self) -> bool:
+        return any(factor._is_real_linear for factor in self.factors)
+
+    def __repr__(self) -> str:
+        return " @ ".join(map(parenthesize, self.factors))
+
+
+class Composition(_Composition, LinearComposite):
+    """The product of linear operators."""
+
+    factors: tuple[LinearOperator, ...]
+
+    def _reverse(self, y: Any, like: Any) -> Any:
+        inputs = [like]
+        for factor in reversed(self.factors[1:]):
+            inputs.append(None if inputs[-1] is None else factor._infer_shape(inputs[-1]))
+        for factor, spec in zip(self.factors, reversed(inputs), strict=True):
+            y = factor._reverse(y, factor.domain if spec is None else spec)
+        return y
+
+
+class NonlinearComposition(_Composition, NonlinearComposite):
+    """One operator after another, at least one of them nonlinear."""
+
+    factors: tuple[Operator, ...]
+
+    def jacobian(self, x: Any) -> LinearOperator:
+        derivatives = []
+        for i, factor in enumerate(reversed(self.factors)):
+            derivatives.append(factor.jacobian(x))  # type: ignore[attr-defined]
+            if i + 1 < len(self.factors):
+                x = factor(x)
+        return Composition(tuple(reversed(derivatives)))
+
+
+@constructor("compose")
+def compose(a: Operator, b: Operator) -> Operator:
+    """``a @ b``. Raises ValueError where both sides know their domains and these do not meet."""
+    if a.domain is not None and b.codomain is not None and (difference := _specs.mismatch(b.codomain, a.domain)):
+        message = f"cannot compose {a!r} @ {b!r}: the right one's result does not fit the left one's domain: {difference}."
+        raise ValueError(message)
+    factors = tuple(f for op in (a, b) for f in (op.factors if isinstance(op, _Composition) else (op,)))
+    linear = all(isinstance(factor, LinearOperator) for factor in factors)
+    return Composition(factors) if linear else NonlinearComposition(factors)
+
+
+@constructor("power")
+def power(op: Operator, exponent: int) -> Operator:
+    """``op ** n`` for n >= 0: the operator applied n times."""
+    if exponent < 0:
+        message = f"{op!r} ** {exponent}: negative powers need an inverse, which {type(op).__qualname__} does not have."
+        raise ValueError(message)
+    if exponent == 0:
+        identity = Identity()
+        return identity if op.domain is None else identity.with_domain(op.domain)
+    result = op
+    for _ in range(exponent - 1):
+        result = compose(result, op)
+    return result

@@ -1,0 +1,57 @@
+"""x -> conj(A conj(x)), and with it the transpose A^T = (A^H).conj()."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linops_jax._linear import Adjoint, LinearOperator
+from linops_jax._operator import constructor, parenthesize
+from linops_jax.algebra._composite import LinearComposite
+
+
+class Conjugate(LinearComposite):
+    """conj A conj."""
+
+    op: LinearOperator
+
+    def apply(self, x: Any) -> Any:
+        return _conj(self.op(_conj(x)))
+
+    def _reverse(self, y: Any, like: Any) -> Any:
+        return _conj(self.op._reverse(_conj(y), like))
+
+    def conj(self) -> LinearOperator:
+        return self.op
+
+    @property
+    def H(self) -> LinearOperator:
+        return self.op.H.conj()
+
+    @property
+    def domain(self) -> Any:
+        return self.op.domain
+
+    @property
+    def codomain(self) -> Any:
+        return self.op.codomain
+
+    @property
+    def _is_real_linear(self) -> bool:
+        return self.op._is_real_linear
+
+    def __repr__(self) -> str:
+        if isinstance(self.op, Adjoint):
+            return f"{parenthesize(self.op.op)}.T"
+        return f"{parenthesize(self.op)}.conj()"
+
+
+def _conj(tree: Any) -> Any:
+    return jax.tree.map(jnp.conj, tree)
+
+
+@constructor("conj")
+def conjugate(op: LinearOperator) -> LinearOperator:
+    return Conjugate(op)

@@ -1,0 +1,76 @@
+"""A.with_domain(spec): an operator for inputs of one shape and dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from linops_jax import _specs
+from linops_jax._fields import static
+from linops_jax._linear import LinearOperator
+from linops_jax._nonlinear import NonlinearOperator
+from linops_jax._operator import Operator, constructor
+from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
+
+
+class _WithDomain:
+    op: Any
+    leaves: tuple[Any, ...]
+    tree: Any
+
+    def apply(self, x: Any) -> Any:
+        return self.op._forward(x)
+
+    @property
+    def domain(self) -> Any:
+        return jax.tree.unflatten(self.tree, [jax.ShapeDtypeStruct(*leaf) for leaf in self.leaves])
+
+    @property
+    def codomain(self) -> Any:
+        return self.op._infer_shape(self.domain)
+
+    @property
+    def _is_real_linear(self) -> bool:
+        return self.op._is_real_linear
+
+    def __repr__(self) -> str:
+        return repr(self.op)
+
+
+class WithDomain(_WithDomain, LinearComposite):
+    """A linear operator with a fixed domain."""
+
+    op: LinearOperator
+    leaves: tuple[Any, ...] = static()
+    tree: Any = static()
+
+    def _reverse(self, y: Any, like: Any) -> Any:
+        return self.op._reverse(y, self.domain)
+
+
+class NonlinearWithDomain(_WithDomain, NonlinearComposite):
+    """A nonlinear operator with a fixed domain."""
+
+    op: NonlinearOperator
+    leaves: tuple[Any, ...] = static()
+    tree: Any = static()
+
+    def jacobian(self, x: Any) -> LinearOperator:
+        self._check_input(x, self.domain)
+        return self.op.jacobian(x)
+
+
+@constructor("with_domain")
+def with_domain(op: Operator, spec: Any) -> Operator:
+    spec = _specs.specs(spec)
+    if op.domain is not None:
+        if difference := _specs.mismatch(spec, op.domain):
+            message = f"{op!r} has another domain already: {difference}."
+            raise ValueError(message)
+        return op
+    leaves, tree = jax.tree.flatten(spec)
+    cls = WithDomain if isinstance(op, LinearOperator) else NonlinearWithDomain
+    wrapped = cls(op, tuple((leaf.shape, leaf.dtype) for leaf in leaves), tree)
+    wrapped.codomain  # noqa: B018 a domain that the operator cannot take is refused here
+    return wrapped

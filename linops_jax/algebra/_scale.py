@@ -1,0 +1,62 @@
+"""a A: a scalar times an operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linops_jax._linear import LinearOperator
+from linops_jax._nonlinear import NonlinearOperator
+from linops_jax._operator import Operator, constructor, parenthesize
+from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
+
+
+class _Scale:
+    scalar: Any
+    op: Any
+
+    def apply(self, x: Any) -> Any:
+        return jax.tree.map(lambda y: self.scalar * y, self.op(x))
+
+    @property
+    def domain(self) -> Any:
+        return self.op.domain
+
+    @property
+    def _is_real_linear(self) -> bool:
+        return self.op._is_real_linear
+
+    def __repr__(self) -> str:
+        scalar = self.scalar
+        if isinstance(scalar, jax.core.Tracer) or not hasattr(scalar, "item"):
+            text = "a" if isinstance(scalar, jax.core.Tracer) else f"{scalar!r}"
+        else:
+            text = f"{scalar.item()!r}"
+        return f"-{parenthesize(self.op)}" if text == "-1" else f"{text} * {parenthesize(self.op)}"
+
+
+class Scaled(_Scale, LinearComposite):
+    """a A for a linear A. The scalar is a parameter: new values do not recompile, and it can be differentiated."""
+
+    scalar: Any
+    op: LinearOperator
+
+    def _reverse(self, y: Any, like: Any) -> Any:
+        return self.op._reverse(jax.tree.map(lambda leaf: jnp.conj(self.scalar) * leaf, y), like)
+
+
+class NonlinearScaled(_Scale, NonlinearComposite):
+    """a F for a nonlinear F."""
+
+    scalar: Any
+    op: NonlinearOperator
+
+    def jacobian(self, x: Any) -> LinearOperator:
+        return Scaled(self.scalar, self.op.jacobian(x))
+
+
+@constructor("scale")
+def scale(scalar: Any, op: Operator) -> Operator:
+    return Scaled(scalar, op) if isinstance(op, LinearOperator) else NonlinearScaled(scalar, op)

@@ -1,0 +1,85 @@
+"""FFT: the discrete Fourier transform, computed by NumPy's pocketfft on the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linops_jax._fields import static
+from linops_jax._hooks import traced
+from linops_jax._linear import LinearOperator
+
+_ADJOINT = {"ortho": "ortho", "backward": "forward", "forward": "backward"}  # the same factor both ways
+
+
+class FFT(LinearOperator):
+    """X[k] = s sum_n x[n] exp(-2 pi i k n / N) along ``axes``: a complex array from a real or complex one.
+
+    The adjoint is s sum_k X[k] exp(+2 pi i k n / N), with the same factor: the inverse for ``norm="ortho"`` only.
+
+    axes: axes to transform, all by default; negative ones count from the end
+    norm: NumPy's names, "ortho" (s = 1/sqrt(N), the default), "backward" (s = 1) or "forward" (s = 1/N)
+
+    Raises ValueError for another norm, and for axes that the input does not have.
+    """
+
+    axes: tuple[int, ...] | None = static(default=None)
+    norm: str = static(default="ortho")
+
+    def __init__(self, axes: int | tuple[int, ...] | None = None, norm: str = "ortho"):
+        if norm not in _ADJOINT:
+            message = f"FFT.norm is {norm!r}; expected one of {', '.join(map(repr, _ADJOINT))}."
+            raise ValueError(message)
+        self.axes = (axes,) if isinstance(axes, int) else axes if axes is None else tuple(axes)
+        self.norm = norm
+
+    @traced
+    def apply(self, x: Any) -> Any:
+        return self._trailing(x)(x)
+
+    @traced
+    def adjoint(self, y: Any) -> Any:
+        return self._trailing(y).H(y)
+
+    def infer_shape(self, x: Any) -> Any:
+        self._trailing(x)
+        return jax.ShapeDtypeStruct(x.shape, jnp.result_type(x.dtype, jnp.complex64))
+
+    def infer_adjoint_shape(self, y: Any) -> Any:
+        return self.infer_shape(y)
+
+    def _trailing(self, x: Any) -> TrailingFFT:
+        ndim = len(x.shape)
+        axes = range(ndim) if self.axes is None else self.axes
+        if any(not -ndim <= axis < ndim for axis in axes) or len({axis % ndim for axis in axes}) < len(axes):
+            message = f"FFT.axes {self.axes} are not distinct axes of an array of shape {x.shape}."
+            raise ValueError(message)
+        return TrailingFFT(tuple(sorted(axis % ndim - ndim for axis in axes)), self.norm)
+
+    @classmethod
+    def examples(cls) -> Any:
+        yield cls(), jax.ShapeDtypeStruct((6, 5), jnp.complex64)
+        yield cls(axes=0, norm="backward"), jax.ShapeDtypeStruct((4, 3), jnp.complex64)
+        yield cls(axes=-1, norm="forward"), jax.ShapeDtypeStruct((2, 7), jnp.float32)
+
+
+class TrailingFFT(LinearOperator, batched=True):
+    """The FFT along axes counted from the end, which stay the same when batch axes come in front."""
+
+    axes: tuple[int, ...] = static()
+    norm: str = static()
+
+    def apply(self, x: Any) -> Any:
+        return np.fft.fftn(x, axes=self.axes, norm=self.norm)
+
+    def adjoint(self, y: Any) -> Any:
+        return np.fft.ifftn(y, axes=self.axes, norm=_ADJOINT[self.norm])
+
+    def infer_shape(self, x: Any) -> Any:
+        return jax.ShapeDtypeStruct(x.shape, jnp.result_type(x.dtype, jnp.complex64))
+
+    def infer_adjoint_shape(self, y: Any) -> Any:
+        return self.infer_shape(y)
