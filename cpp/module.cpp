@@ -1,6 +1,5 @@
 // module.cpp: the table of contents of the extension.
 #include <nanobind/nanobind.h>
-#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 
 #include "registry.h"
@@ -9,7 +8,7 @@
 
 namespace nb = nanobind;
 using linops::Target;
-using linops::TargetPtr;
+using linops::TargetHandle;
 
 namespace {
 
@@ -17,8 +16,8 @@ nb::capsule handler(XLA_FFI_Error* (*function)(XLA_FFI_CallFrame*)) {
   return nb::capsule(reinterpret_cast<void*>(function));
 }
 
-void configure(nb::dict dtypes, nb::object resolve, nb::object report, nb::object collect,
-               nb::object swap_no_execution, unsigned long main_thread) {
+void configure(nb::dict dtypes, nb::object resolve, nb::object report, nb::object collect, nb::object swap_no_execution,
+               unsigned long main_thread) {
   for (auto [code, dtype] : dtypes) {
     if (!linops::set_dtype(nb::cast<int>(code), dtype.ptr())) nb::raise_python_error();
   }
@@ -32,17 +31,21 @@ NB_MODULE(_trampoline_ext, m) {
   if (!linops::import_numpy()) nb::raise_python_error();
   nb::set_leak_warnings(false);  // targets live as long as XLA's executables, past the module
 
-  nb::class_<Target>(m, "Target")
+  nb::class_<TargetHandle>(m, "Target")
       .def(
           "__init__",
-          [](Target* self, std::string name, nb::object call, nb::object store, bool direct, bool takes_out,
+          [](TargetHandle* self, std::string name, nb::object call, nb::object store, bool direct, bool takes_out,
              bool batched, std::string looped, std::string ignored) {
-            new (self) Target(std::move(name), call.ptr(), store.ptr(), direct, takes_out, batched,
-                              std::move(looped), std::move(ignored));
+            new (self)
+                TargetHandle{std::make_shared<Target>(std::move(name), call.ptr(), store.ptr(), direct, takes_out,
+                                                      batched, std::move(looped), std::move(ignored))};
           },
           nb::kw_only(), nb::arg("name"), nb::arg("call"), nb::arg("store"), nb::arg("direct"), nb::arg("takes_out"),
           nb::arg("batched"), nb::arg("looped"), nb::arg("ignored"));
-  m.def("register_target", &linops::register_target, nb::arg("key"), nb::arg("target"));
+  m.def(
+      "register_target",
+      [](const std::string& key, const TargetHandle& handle) { linops::register_target(key, handle.target); },
+      nb::arg("key"), nb::arg("target"));
   m.def("count_targets", &linops::count_targets);
   m.def("configure", &configure, nb::kw_only(), nb::arg("dtypes"), nb::arg("resolve"), nb::arg("report"),
         nb::arg("collect"), nb::arg("swap_no_execution"), nb::arg("main_thread"));

@@ -10,7 +10,8 @@
 
 namespace linops {
 
-// How one hook of one operator configuration is called. Executables own their target; the table of keys only knows it weakly.
+// How one hook of one operator configuration is called. Executables own their target; the table of keys only knows it
+// weakly.
 struct Target {
   std::string name;     // "Blur.apply", for messages
   PyObject* call;       // the bound hook itself (direct), or a function of all views in operand order
@@ -29,6 +30,11 @@ struct Target {
   Target& operator=(const Target&) = delete;
 };
 using TargetPtr = std::shared_ptr<Target>;
+
+// What Python holds. A shared_ptr made from a Python object by nanobind would own that object, not share this count.
+struct TargetHandle {
+  TargetPtr target;
+};
 
 void register_target(const std::string& key, const TargetPtr& target);
 TargetPtr find_target(const std::string& key);  // null when this process does not know the key

@@ -2,8 +2,8 @@
 #include "trampoline.h"
 
 #include <nanobind/nanobind.h>
-#include <nanobind/stl/shared_ptr.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -130,8 +130,9 @@ class Canary {
   void place(const Window& window, char* data) {
     const int64_t bytes = window.elements * window.itemsize;
     if (!window.contiguous || bytes < kGuarded) return;
-    static uint64_t state = 0x9E3779B97F4A7C15ull ^ static_cast<uint64_t>(
-        std::chrono::steady_clock::now().time_since_epoch().count());  // GIL held
+    static uint64_t state =
+        0x9E3779B97F4A7C15ull ^
+        static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());  // GIL held
     state ^= state << 13;
     state ^= state >> 7;
     state ^= state << 17;
@@ -247,9 +248,10 @@ class Evaluation {
     if (!(target_.takes_out ? check_outputs(result.object) : store_results(result.object))) return false;
     result = Reference(nullptr);
     if (any_kept(views_) && still_kept(views_)) {
-      PyErr_SetString(PyExc_RuntimeError,
-                      "the hook kept a reference to one of its arrays after it returned. Arrays given to a hook are "
-                      "views of XLA's memory, valid only during the call: keep a copy (x.copy()) instead");
+      PyErr_Format(PyExc_RuntimeError,
+                   "%s kept a reference to one of its arrays after it returned. Arrays given to a hook are views of "
+                   "XLA's memory, valid only during the call: keep a copy (x.copy()) instead.",
+                   target_.name.c_str());
       return false;
     }
     return true;
@@ -272,19 +274,21 @@ class Evaluation {
   bool check_outputs(PyObject* result) const {
     const bool written = result == Py_None || (target_.direct && result == views_.back().object);
     if (!written) {
-      PyErr_Format(PyExc_TypeError,
-                   "a hook that takes out= fills it and returns None or out itself, but it returned %.100s. Write "
-                   "into out (out[...] = ...), or drop the parameter and return the result",
-                   Py_TYPE(result)->tp_name);
+      PyErr_Format(
+          PyExc_TypeError,
+          "%s takes out=, so it must fill it and return None or out itself, but it returned %.100s. Write into "
+          "out (out[...] = ...), or drop the parameter and return the result.",
+          target_.name.c_str(), Py_TYPE(result)->tp_name);
       return false;
     }
     for (size_t i = 0; i < canaries_.size(); ++i) {
       if (!canaries_[i].alive()) continue;
       const Window& w = operands_[inputs_ + i].window;
       PyErr_Format(PyExc_RuntimeError,
-                   "out%s of shape %s was not completely written. Fill all of it, in place (out[...] = ..., not "
-                   "out = ...)",
-                   canaries_.size() == 1 ? "" : (" number " + std::to_string(i)).c_str(), shape_of(w).c_str());
+                   "%s did not write all of out%s of shape %s, which infer_shape promised. Fill it in place "
+                   "(out[...] = ..., not out = ...).",
+                   target_.name.c_str(), canaries_.size() == 1 ? "" : (" number " + std::to_string(i)).c_str(),
+                   shape_of(w).c_str());
       return false;
     }
     return true;
@@ -300,8 +304,8 @@ class Evaluation {
       }
       Reference view(make_view(o.window, data(o), true));
       if (view.object == nullptr) return false;
-      Reference done(PyObject_CallFunction(target_.store, "nOO", static_cast<Py_ssize_t>(i - inputs_), value,
-                                           view.object));
+      Reference done(
+          PyObject_CallFunction(target_.store, "nOO", static_cast<Py_ssize_t>(i - inputs_), value, view.object));
       if (done.object == nullptr) return false;
     }
     return true;
@@ -358,12 +362,12 @@ bool resolve(State& state) {
   if (state.target != nullptr) return true;
   Reference found(PyObject_CallFunction(services.resolve, "s", state.key.c_str()));
   if (found.object == nullptr) return false;
-  TargetPtr target;
-  if (!nb::try_cast<TargetPtr>(nb::handle(found.object), target) || target == nullptr) {
+  TargetHandle* handle = nullptr;
+  if (!nb::try_cast<TargetHandle*>(nb::handle(found.object), handle) || handle == nullptr) {
     PyErr_SetString(PyExc_TypeError, "resolve() must return a Target");
     return false;
   }
-  state.target = std::move(target);
+  state.target = handle->target;
   return true;
 }
 

@@ -46,8 +46,7 @@ bool has_type_and_shape(PyObject* value, const Window& window) {
   if (!PyArray_Check(value)) return false;
   auto* array = reinterpret_cast<PyArrayObject*>(value);
   if (PyArray_NDIM(array) != window.rank) return false;
-  if (PyArray_DESCR(array) != dtypes[window.dtype] &&
-      !PyArray_EquivTypes(PyArray_DESCR(array), dtypes[window.dtype])) {
+  if (PyArray_DESCR(array) != dtypes[window.dtype] && !PyArray_EquivTypes(PyArray_DESCR(array), dtypes[window.dtype])) {
     return false;
   }
   return std::memcmp(PyArray_DIMS(array), window.dims, sizeof(npy_intp) * static_cast<size_t>(window.rank)) == 0;

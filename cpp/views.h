@@ -22,8 +22,8 @@ struct Window {
   int64_t strides[kMaxRank];  // bytes
 };
 
-bool import_numpy();                            // false: Python error set
-bool set_dtype(int code, PyObject* dtype);      // XLA element type -> numpy dtype
+bool import_numpy();                                                   // false: Python error set
+bool set_dtype(int code, PyObject* dtype);                             // XLA element type -> numpy dtype
 PyObject* make_view(const Window& window, char* data, bool writable);  // new reference, or null with an error set
 bool has_type_and_shape(PyObject* value, const Window& window);
 bool copy_array(PyObject* array, const Window& window, char* data);  // of the same type and shape

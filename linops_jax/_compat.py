@@ -8,7 +8,10 @@ from typing import Any
 import jax
 import jaxlib
 
-OLDEST = (0, 10)  # its FFI headers are those we are built with; older runtimes refuse them, and the CPU backend with them
+OLDEST = (
+    0,
+    10,
+)  # its FFI headers are those we are built with; older runtimes refuse them, and the CPU backend with them
 
 
 def require_supported_jaxlib(version: str) -> None:

@@ -31,8 +31,10 @@ def report(name: str, error: BaseException) -> str:
     """Keeps ``error`` and returns the text that XLA carries in its place. Called by the trampoline."""
     global _last
     _forget_arrays(error)
-    if name:
-        _add_note(error, f"{name} failed")
+    annotate(error, name)
+    advice = _advice(error)
+    if advice:
+        error.add_note(advice)
     with _lock:
         number = next(_numbers)
         _exceptions[number] = error
@@ -40,9 +42,9 @@ def report(name: str, error: BaseException) -> str:
         while len(_exceptions) > _KEPT:
             _exceptions.popitem(last=False)
     where = _users_line(error)
-    prefix = f"{name} failed: " if name else ""
+    prefix = "" if str(error).startswith(name) else f"{name} failed: "
     return (
-        f"{prefix}{type(error).__name__}: {error}{where} "
+        f"{prefix}{type(error).__name__}: {error}{where} {advice}"
         f"(the original exception is linops_jax.last_error()) [linops_jax error {number}]"
     )
 
@@ -58,12 +60,19 @@ def original(error: BaseException) -> BaseException | None:
 
 def annotate(error: BaseException, name: str) -> None:
     """Names the operator and hook in an exception that passes through, without changing it."""
-    _add_note(error, f"{name} failed")
-
-
-def _add_note(error: BaseException, note: str) -> None:
+    note = f"{name} failed"
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)
+
+
+def _advice(error: BaseException) -> str:
+    """JAX's own words for a call inside a host hook do not say why it was refused."""
+    if isinstance(error, RuntimeError) and "no_execution" in str(error):
+        return (
+            "JAX was called inside a host hook, where it could wait forever for the program that waits for the hook. "
+            "Use NumPy there, or mark the hook with lo.traced. "
+        )
+    return ""
 
 
 def _forget_arrays(error: BaseException) -> None:

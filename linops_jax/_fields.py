@@ -9,8 +9,13 @@ from typing import Any
 import jax
 import numpy as np
 
+
 def static(
-    *, default: Any = dataclasses.MISSING, default_factory: Any = dataclasses.MISSING, init: bool = True, kw_only: bool = False
+    *,
+    default: Any = dataclasses.MISSING,
+    default_factory: Any = dataclasses.MISSING,
+    init: bool = True,
+    kw_only: bool = False,
 ) -> Any:
     """Declares a field as static configuration: hashable, without arrays, part of the compiled program's key.
 

@@ -107,9 +107,7 @@ NONLINEAR: dict[str, Rule] = {
         reverses=True,
     ),
     "parameter_jvp": Rule(("self", "x", "dself"), transposed={"dself": ("parameter_vjp", ("self", "x", CT))}),
-    "parameter_vjp": Rule(
-        ("self", "x", "dy"), transposed={"dy": ("parameter_jvp", ("self", "x", CT))}, reverses=True
-    ),
+    "parameter_vjp": Rule(("self", "x", "dy"), transposed={"dy": ("parameter_jvp", ("self", "x", CT))}, reverses=True),
 }
 
 # Hooks that answer with specs: called while JAX traces, never inside a program.

@@ -74,7 +74,12 @@ def _encode_operator(cls: type, aux: Any, children: list[Any]) -> Any:
         encode_value(value, f"the static field {cls.__qualname__}.{field}")
         for field, value in zip(statics, aux.values, strict=True)
     ]
-    return ["operator", name, list(zip(statics, values, strict=True)), list(zip(array_fields(cls), children, strict=True))]
+    return [
+        "operator",
+        name,
+        list(zip(statics, values, strict=True)),
+        list(zip(array_fields(cls), children, strict=True)),
+    ]
 
 
 def encode_value(value: Any, where: str) -> Any:

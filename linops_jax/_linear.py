@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from linops_jax import _hooks, _specs
-from linops_jax._operator import Operator, _constructors, parenthesize
+from linops_jax._operator import Operator, _constructors
 
 
 class LinearOperator(Operator, rules=_hooks.LINEAR):

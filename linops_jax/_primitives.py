@@ -18,7 +18,7 @@ import numpy as np
 from jax.interpreters import ad, batching, mlir, xla
 
 from linops_jax import _compat, _errors, _specs, _trampoline
-from linops_jax._hooks import ADJOINT_PARAMETER_JVP, HOST, MISSING, TRACED, CT, Hook, T
+from linops_jax._hooks import ADJOINT_PARAMETER_JVP, CT, HOST, MISSING, TRACED, Hook, T
 from linops_jax._trampoline import Binding
 
 Mask = tuple[bool, ...]
@@ -58,7 +58,13 @@ def call(hook: Hook, arguments: Sequence[Any], out: Any, *, for_derivative: bool
         raise TypeError(message)
     specs, out_tree = jax.tree.flatten(out)
     results = _bind(
-        hook, tuple(trees), leaves, [()] * len(leaves), out_tree, tuple((s.shape, s.dtype) for s in specs), for_derivative
+        hook,
+        tuple(trees),
+        leaves,
+        [()] * len(leaves),
+        out_tree,
+        tuple((s.shape, s.dtype) for s in specs),
+        for_derivative,
     )
     return jax.tree.unflatten(out_tree, results)
 
@@ -72,9 +78,7 @@ def _bind(
     out: tuple[Any, ...],
     for_derivative: bool,
 ) -> list[Any]:
-    ignored = tuple(
-        (for_derivative or hook.name in _DERIVATIVES) and not _specs.is_inexact(dtype) for _, dtype in out
-    )
+    ignored = tuple((for_derivative or hook.name in _DERIVATIVES) and not _specs.is_inexact(dtype) for _, dtype in out)
     binding = _trampoline.bind(hook, trees, out_tree, ignored)
     operands = _compat.with_same_varying_axes([x if isinstance(x, jax.Array) else jnp.asarray(x) for x in operands])
     return hook.cls._primitives[hook.name].bind(*operands, binding=binding, batch=tuple(masks), out=out)
@@ -156,7 +160,9 @@ def _cast(hook: Hook, value: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
         return jnp.zeros(spec.shape, spec.dtype)
     value = jnp.asarray(value)
     if value.shape != spec.shape:
-        message = f"{hook.label} returned shape {value.shape}; infer_shape promised {spec.shape}. Fix whichever is wrong."
+        message = (
+            f"{hook.label} returned shape {value.shape}; infer_shape promised {spec.shape}. Fix whichever is wrong."
+        )
         raise ValueError(message)
     if hook.rule.reverses and _specs.is_complex(value.dtype) and not _specs.is_complex(spec.dtype):
         value = value.real
@@ -398,9 +404,7 @@ def _no_derivative(binding: Binding, argument: str, tangents: Sequence[Any]) -> 
         return NotImplementedError(f"{hook.label} has no derivative with respect to {argument}: derivatives of {where} of "
                                    "this order are not available.")  # fmt: skip
     paths = jax.tree_util.tree_leaves_with_path(jax.tree.unflatten(binding.trees[0], range(len(tangents))))
-    fields = ", ".join(
-        where + jax.tree_util.keystr(path) for path, index in paths if not _is_zero(tangents[index])
-    )
+    fields = ", ".join(where + jax.tree_util.keystr(path) for path, index in paths if not _is_zero(tangents[index]))
     what = "its" if hook.name in ("apply", "adjoint") else f"{hook.name}'s"
     return NotImplementedError(
         f"{fields} is being differentiated, but {where} only has a derivative with respect to {what} input. Define "

@@ -91,7 +91,9 @@ def castable(found: Any, wanted: Any) -> bool:
     if found.kind != "V" and wanted.kind != "V":
         return np.can_cast(found, wanted, "same_kind")
     real = is_inexact(wanted) and not is_complex(wanted)
-    return is_complex(wanted) or (real and found.kind in "biuf") or (real and is_inexact(found) and not is_complex(found))
+    return (
+        is_complex(wanted) or (real and found.kind in "biuf") or (real and is_inexact(found) and not is_complex(found))
+    )
 
 
 def mismatch(found: Any, expected: Any) -> str | None:

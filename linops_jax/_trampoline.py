@@ -18,6 +18,7 @@ import numpy as np
 
 from linops_jax import _compat, _errors, _keys, _specs
 from linops_jax import _trampoline_ext as _ext
+from linops_jax._fields import array_fields
 from linops_jax._hooks import Hook
 
 TARGET = "linops_jax_host"
@@ -132,8 +133,8 @@ def _make_call(binding: Binding) -> Callable[..., Any]:
         leaves = jax.tree.leaves(result)
         if len(leaves) != len(views) - inputs or any(a is not b for a, b in zip(leaves, views[inputs:], strict=True)):
             message = (
-                f"a hook that takes out= fills it and returns None or out itself, but it returned {_specs_text(result)}. "
-                "Write into out, or drop the parameter and return the result"
+                f"{hook.label} takes out=, so it must fill it and return None or out itself, but it returned "
+                f"{_specs_text(result)}. Write into out, or drop the parameter and return the result."
             )
             raise TypeError(message)
 
@@ -147,11 +148,9 @@ def result_leaves(hook: Hook, out_tree: Any, result: Any) -> list[Any]:
     if _is_bare_array(out_tree):
         return [result]
     leaves, found = jax.tree.flatten(result, is_leaf=lambda leaf: leaf is None)
-    if found == out_tree or len(leaves) == out_tree.num_leaves and _matches(result, out_tree):
+    if found == out_tree or (len(leaves) == out_tree.num_leaves and _matches(result, out_tree)):
         return leaves
-    message = (
-        f"returned {_specs_text(result)} where {_promise(hook)} the structure {out_tree}. Return the same containers"
-    )
+    message = f"{hook.label} returned {_specs_text(result)}; {_promise(hook)} the structure {out_tree}. Fix whichever is wrong."
     raise TypeError(message)
 
 
@@ -169,9 +168,12 @@ def _complete_fields(out_tree: Any, result: Any) -> Any:
         return result
     op = jax.tree.unflatten(out_tree, [None] * out_tree.num_leaves)
     cls = type(op)
-    unknown = sorted(set(result) - set(vars(op)))
+    unknown = sorted(set(result) - set(array_fields(type(op))))
     if unknown:
-        message = f"returned a derivative for {', '.join(unknown)}, which {cls.__qualname__} has no field for"
+        message = (
+            f"{cls.__qualname__}.parameter_vjp returned a derivative for {', '.join(unknown)}, which is not a field. "
+            f"{cls.__qualname__} has {', '.join(array_fields(cls))}."
+        )
         raise TypeError(message)
     completed = jax.tree.unflatten(out_tree, [None] * out_tree.num_leaves)
     completed.__dict__.update(result)
@@ -186,12 +188,12 @@ def _specs_text(result: Any) -> str:
 
 
 def _promise(hook: Hook) -> str:
-    return "the input has" if hook.rule.reverses and hook.name != "adjoint" else "infer_shape promised"
+    return "expected" if hook.rule.reverses else "infer_shape promised"
 
 
 def _make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np.ndarray], None]:
     """Checks and casts what is not already an array of the promised type and shape."""
-    promise = "expected" if hook.rule.reverses else "infer_shape promised"
+    promise = _promise(hook)
 
     def store(index: int, result: Any, view: np.ndarray) -> None:
         if ignored[index]:
@@ -202,14 +204,14 @@ def _make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np
             return
         array = np.asarray(result)
         if array.shape != view.shape:
-            message = f"returned shape {array.shape}; {promise} {view.shape}. Fix whichever is wrong"
+            message = f"{hook.label} returned shape {array.shape}; {promise} {view.shape}. Fix whichever is wrong."
             raise ValueError(message)
         if hook.rule.reverses and _specs.is_complex(array.dtype) and not _specs.is_complex(view.dtype):
             array = array.real  # the adjoint on a real domain
         if array.dtype.kind in "OSU" or not _specs.castable(array.dtype, view.dtype):
             message = (
-                f"returned dtype {array.dtype}; {promise} {view.dtype}, and a cast would lose more than precision. "
-                "Fix whichever is wrong"
+                f"{hook.label} returned dtype {array.dtype}; {promise} {view.dtype}, and a cast would lose more than "
+                "precision. Fix whichever is wrong."
             )
             raise TypeError(message)
         np.copyto(view, array, casting="unsafe")

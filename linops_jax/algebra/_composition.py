@@ -8,7 +8,7 @@ from linops_jax import _specs
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import Operator, constructor, parenthesize
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
-from linops_jax.ops._identity import Identity
+from linops_jax.algebra._identity import Identity
 
 
 class _Composition:
@@ -63,7 +63,9 @@ class NonlinearComposition(_Composition, NonlinearComposite):
 def compose(a: Operator, b: Operator) -> Operator:
     """``a @ b``. Raises ValueError where both sides know their domains and these do not meet."""
     if a.domain is not None and b.codomain is not None and (difference := _specs.mismatch(b.codomain, a.domain)):
-        message = f"cannot compose {a!r} @ {b!r}: the right one's result does not fit the left one's domain: {difference}."
+        message = (
+            f"cannot compose {a!r} @ {b!r}: the right one's result does not fit the left one's domain: {difference}."
+        )
         raise ValueError(message)
     factors = tuple(f for op in (a, b) for f in (op.factors if isinstance(op, _Composition) else (op,)))
     linear = all(isinstance(factor, LinearOperator) for factor in factors)

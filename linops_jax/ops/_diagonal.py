@@ -7,11 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax._hooks import traced
-from linops_jax._linear import LinearOperator
+import linops_jax as lo
 
 
-class Diagonal(LinearOperator):
+class Diagonal(lo.LinearOperator):
     """x -> d x, element by element; the adjoint is y -> conj(d) y, summed over the axes in which x was broadcast.
 
     d: array that broadcasts against x by NumPy's rules; a differentiable parameter
@@ -19,7 +18,7 @@ class Diagonal(LinearOperator):
 
     d: jax.Array
 
-    @traced
+    @lo.traced
     def apply(self, x: Any) -> Any:
         d = jnp.asarray(self.d)
         return _align(d, x.ndim) * _align(x, d.ndim)

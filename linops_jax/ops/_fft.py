@@ -8,14 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax._fields import static
-from linops_jax._hooks import traced
-from linops_jax._linear import LinearOperator
+import linops_jax as lo
 
 _ADJOINT = {"ortho": "ortho", "backward": "forward", "forward": "backward"}  # the same factor both ways
 
 
-class FFT(LinearOperator):
+class FFT(lo.LinearOperator):
     """X[k] = s sum_n x[n] exp(-2 pi i k n / N) along ``axes``: a complex array from a real or complex one.
 
     The adjoint is s sum_k X[k] exp(+2 pi i k n / N), with the same factor: the inverse for ``norm="ortho"`` only.
@@ -26,21 +24,21 @@ class FFT(LinearOperator):
     Raises ValueError for another norm, and for axes that the input does not have.
     """
 
-    axes: tuple[int, ...] | None = static(default=None)
-    norm: str = static(default="ortho")
+    axes: tuple[int, ...] | None = lo.static(default=None)
+    norm: str = lo.static(default="ortho")
 
     def __init__(self, axes: int | tuple[int, ...] | None = None, norm: str = "ortho"):
         if norm not in _ADJOINT:
             message = f"FFT.norm is {norm!r}; expected one of {', '.join(map(repr, _ADJOINT))}."
             raise ValueError(message)
-        self.axes = (axes,) if isinstance(axes, int) else axes if axes is None else tuple(axes)
+        self.axes = axes if axes is None else tuple(map(int, np.atleast_1d(axes)))
         self.norm = norm
 
-    @traced
+    @lo.traced
     def apply(self, x: Any) -> Any:
         return self._trailing(x)(x)
 
-    @traced
+    @lo.traced
     def adjoint(self, y: Any) -> Any:
         return self._trailing(y).H(y)
 
@@ -66,11 +64,11 @@ class FFT(LinearOperator):
         yield cls(axes=-1, norm="forward"), jax.ShapeDtypeStruct((2, 7), jnp.float32)
 
 
-class TrailingFFT(LinearOperator, batched=True):
+class TrailingFFT(lo.LinearOperator, batched=True):
     """The FFT along axes counted from the end, which stay the same when batch axes come in front."""
 
-    axes: tuple[int, ...] = static()
-    norm: str = static()
+    axes: tuple[int, ...] = lo.static()
+    norm: str = lo.static()
 
     def apply(self, x: Any) -> Any:
         return np.fft.fftn(x, axes=self.axes, norm=self.norm)

@@ -6,27 +6,26 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from linops_jax._fields import static
-from linops_jax._hooks import traced
-from linops_jax._linear import LinearOperator
+import linops_jax as lo
 
 
-class Matrix(LinearOperator):
+class Matrix(lo.LinearOperator):
     """Contracts the last axes of ``matrix`` with ``axes`` of x; its first axes take their place.
 
     With one axis: y[..., i, ...] = sum_j matrix[i, j] x[..., j, ...]. With n axes ``matrix`` has 2 n axes: those of the
     result, then those of the input, both in the order of ``axes``. The adjoint is the same with the conjugate transpose.
 
-    matrix: array of shape (*out, *in); a differentiable parameter
+    matrix: array of shape ``(*out, *in)``; a differentiable parameter
     axes: axes of x to contract, negative ones count from the end; one axis may be given as an int
     """
 
     matrix: jax.Array
-    axes: tuple[int, ...] = static(default=(-1,))
+    axes: tuple[int, ...] = lo.static(default=(-1,))
 
     def __init__(self, matrix: Any, axes: int | tuple[int, ...] = (-1,)):
-        axes = (axes,) if isinstance(axes, int) else tuple(axes)
+        axes = tuple(map(int, np.atleast_1d(axes)))
         if jnp.ndim(matrix) != 2 * len(axes):
             message = (
                 f"Matrix.matrix has shape {jnp.shape(matrix)}; along {len(axes)} axes {axes} it needs {2 * len(axes)} axes: "
@@ -36,14 +35,14 @@ class Matrix(LinearOperator):
         self.matrix = matrix
         self.axes = axes
 
-    @traced
+    @lo.traced
     def apply(self, x: Any) -> Any:
         n = len(self.axes)
         axes = self._normalised(x)
         y = jnp.tensordot(self.matrix, x, axes=(tuple(range(n, 2 * n)), axes))
         return jnp.moveaxis(y, tuple(range(n)), axes)
 
-    @traced
+    @lo.traced
     def adjoint(self, y: Any) -> Any:
         n = len(self.axes)
         axes = self._normalised(y)
@@ -69,7 +68,9 @@ class Matrix(LinearOperator):
         axes = self._normalised(x)
         found = tuple(x.shape[axis] for axis in axes)
         if found != expected:
-            message = f"Matrix of shape {self.matrix.shape} contracts axes of sizes {expected}, found {found} in {x.shape}."
+            message = (
+                f"Matrix of shape {self.matrix.shape} contracts axes of sizes {expected}, found {found} in {x.shape}."
+            )
             raise ValueError(message)
         shape = list(x.shape)
         for axis, size in zip(axes, new, strict=True):

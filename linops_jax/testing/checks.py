@@ -131,7 +131,9 @@ def check_dense_adjoint(op: Any, spec: Any) -> None:
     a = _real_matrix(op._forward, spec, m)
     ah = _real_matrix(lambda y: op._reverse(y, spec), out, n)
     declared = type(op)._traits.adjoint_rtol
-    tolerance = (_probes.MARGIN * _probes.eps(spec, out) if declared is None else declared) * max(np.abs(a).max(), 1e-300)
+    tolerance = (_probes.MARGIN * _probes.eps(spec, out) if declared is None else declared) * max(
+        np.abs(a).max(), 1e-300
+    )
     tolerance *= np.sqrt(max(n, m))
     wrong = np.argwhere(~(np.abs(ah - a.T) <= tolerance))
     if len(wrong):
@@ -148,9 +150,7 @@ def _all_inexact(spec: Any) -> bool:
 
 
 def _real_size(spec: Any) -> int:
-    return sum(
-        int(np.prod(leaf.shape)) * (2 if _specs.is_complex(leaf.dtype) else 1) for leaf in jax.tree.leaves(spec)
-    )
+    return sum(int(np.prod(leaf.shape)) * (2 if _specs.is_complex(leaf.dtype) else 1) for leaf in jax.tree.leaves(spec))
 
 
 def _real_matrix(function: Callable[[Any], Any], spec: Any, rows: int) -> np.ndarray:
@@ -268,9 +268,8 @@ def check_jacobian(op: Any, spec: Any) -> None:
     remainders = []
     for h in steps:
         moved = op(jax.tree.map(lambda p, d, h=h: (p + h * d).astype(p.dtype), x, dx))
-        remainders.append(
-            _probes.norm(jax.tree.map(lambda a, b, d, h=h: _probes.double(a) - _probes.double(b) - h * _probes.double(d), moved, y, dy))
-        )
+        linear = jax.tree.map(lambda b, d, h=h: _probes.double(b) + h * _probes.double(d), y, dy)
+        remainders.append(_probes.norm(_probes.subtract(moved, linear)))
     scale = _probes.norm(dy)
     for (h1, r1), (h2, r2) in itertools.pairwise(zip(steps, remainders, strict=True)):
         if r2 <= floor + 10 * eps * scale:

@@ -1,4 +1,4 @@
-"""Identity and Zero."""
+"""Identity and Zero: the neutral elements of composition and addition."""
 
 from __future__ import annotations
 

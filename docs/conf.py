@@ -1,0 +1,25 @@
+"""Sphinx. The pages are MyST; their cells run against the installed package, and a failure is an error."""
+
+from importlib.metadata import version as installed_version
+
+project = "linops_jax"
+author = "The linops_jax developers"
+copyright = "2026, The linops_jax developers"
+version = release = installed_version("linops-jax")
+
+extensions = ["myst_nb", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "linops_jax"
+default_role = "literal"  # docstrings quote code with single backticks
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
