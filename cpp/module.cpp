@@ -16,12 +16,13 @@ nb::capsule handler(XLA_FFI_Error* (*function)(XLA_FFI_CallFrame*)) {
   return nb::capsule(reinterpret_cast<void*>(function));
 }
 
-void configure(nb::dict dtypes, nb::object resolve, nb::object report, nb::object collect, nb::object swap_no_execution,
-               unsigned long main_thread) {
+void configure(nb::dict dtypes, nb::object resolve, nb::object report, nb::object collect, nb::object derived_arrays,
+               nb::object swap_no_execution, unsigned long main_thread) {
   for (auto [code, dtype] : dtypes) {
     if (!linops::set_dtype(nb::cast<int>(code), dtype.ptr())) nb::raise_python_error();
   }
-  linops::services = {resolve.release().ptr(), report.release().ptr(), collect.release().ptr(),
+  linops::services = {resolve.release().ptr(),           report.release().ptr(),
+                      collect.release().ptr(),           derived_arrays.release().ptr(),
                       swap_no_execution.release().ptr(), main_thread};
 }
 
@@ -44,11 +45,11 @@ NB_MODULE(_trampoline_ext, m) {
           nb::arg("batched"), nb::arg("looped"), nb::arg("ignored"));
   m.def(
       "register_target",
-      [](const std::string& key, const TargetHandle& handle) { linops::register_target(key, handle.target); },
+      [](const std::string& key, const TargetHandle& handle) { return linops::register_target(key, handle.target); },
       nb::arg("key"), nb::arg("target"));
   m.def("count_targets", &linops::count_targets);
   m.def("configure", &configure, nb::kw_only(), nb::arg("dtypes"), nb::arg("resolve"), nb::arg("report"),
-        nb::arg("collect"), nb::arg("swap_no_execution"), nb::arg("main_thread"));
+        nb::arg("collect"), nb::arg("derived_arrays"), nb::arg("swap_no_execution"), nb::arg("main_thread"));
   m.def("handlers", [] {
     nb::dict bundle;
     bundle["instantiate"] = handler(linops_instantiate);

@@ -67,10 +67,15 @@ Target::~Target() {
   drop(store);
 }
 
-void register_target(const std::string& key, const TargetPtr& target) {
+bool register_target(const std::string& key, const TargetPtr& target) {
+  TargetPtr holder;  // outlives the lock: destroying a target takes it
   std::lock_guard<std::mutex> lock(table_mutex);
-  table[key] = target;
+  std::weak_ptr<Target>& entry = table[key];
+  holder = entry.lock();
+  if (holder != nullptr && holder != target) return false;
+  entry = target;
   if (std::find(target->keys.begin(), target->keys.end(), key) == target->keys.end()) target->keys.push_back(key);
+  return true;
 }
 
 TargetPtr find_target(const std::string& key) {

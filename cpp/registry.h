@@ -36,7 +36,8 @@ struct TargetHandle {
   TargetPtr target;
 };
 
-void register_target(const std::string& key, const TargetPtr& target);
+bool register_target(const std::string& key,
+                     const TargetPtr& target);  // false: the key is another target's, still alive
 TargetPtr find_target(const std::string& key);  // null when this process does not know the key
 size_t count_targets();
 

@@ -78,7 +78,8 @@ struct Batch {
 };
 
 template <typename Dims>
-bool plan(Operand& operand, const Dims& dims, const ffi::AnyBuffer& buffer, const Batch& batch, const char* mask) {
+bool plan(Operand& operand, const Dims& dims, const ffi::AnyBuffer& buffer, const Batch& batch, const char* mask,
+          bool is_field) {
   const size_t rank = dims.size();
   if (rank > static_cast<size_t>(kMaxRank) - batch.axes) {
     PyErr_Format(PyExc_ValueError, "arrays of rank %zu are not supported (at most %zu here)", rank,
@@ -109,8 +110,8 @@ bool plan(Operand& operand, const Dims& dims, const ffi::AnyBuffer& buffer, cons
     if (batch.looped[axis]) {
       operand.steps[axis] = has ? strides[position] : 0;
     } else {
-      add(has ? dims[position] : 1, has ? strides[position] : 0);
       operand.steps[axis] = 0;
+      if (!is_field) add(has ? dims[position] : 1, has ? strides[position] : 0);
     }
     position += has ? 1 : 0;
   }
@@ -172,9 +173,14 @@ bool still_kept(const std::vector<Reference>& views) {
   return any_kept(views);
 }
 
+// The error has been made; what the hook kept must not crash whoever reads it later.
 void detach_kept(const std::vector<Reference>& views) {
   for (const Reference& view : views) {
-    if (view.object != nullptr && Py_REFCNT(view.object) > 1) detach(view.object);
+    if (view.object == nullptr || Py_REFCNT(view.object) <= 1) continue;
+    Reference derived(PyObject_CallOneArg(services.derived_arrays, view.object));
+    if (derived.object == nullptr) PyErr_Clear();
+    Reference none(PyList_New(0));
+    detach(view.object, derived.object != nullptr ? derived.object : none.object);
   }
 }
 
@@ -402,11 +408,11 @@ bool evaluate(State& state, ffi::RemainingArgs& args, ffi::RemainingRets& rets, 
   for (size_t i = 0; i < args.size(); ++i) {
     const ffi::AnyBuffer buffer = *args.get<ffi::AnyBuffer>(i);
     const char* mask = state.masks.empty() ? nullptr : state.masks[i].c_str();
-    if (!plan(evaluation.operand(i), buffer.dimensions(), buffer, batch, mask)) return false;
+    if (!plan(evaluation.operand(i), buffer.dimensions(), buffer, batch, mask, target.looped[i] == '1')) return false;
   }
   for (size_t i = 0; i < rets.size(); ++i) {
     const ffi::AnyBuffer buffer = **rets.get<ffi::AnyBuffer>(i);
-    if (!plan(evaluation.operand(args.size() + i), buffer.dimensions(), buffer, batch, nullptr)) return false;
+    if (!plan(evaluation.operand(args.size() + i), buffer.dimensions(), buffer, batch, nullptr, false)) return false;
   }
   for (size_t axis = 0; axis < batch.axes; ++axis) {
     if (batch.looped[axis] && batch.sizes[axis] == 0) return true;

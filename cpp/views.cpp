@@ -73,7 +73,7 @@ bool copy_array(PyObject* value, const Window& window, char* data) {
   return status == 0;
 }
 
-void detach(PyObject* view) {
+void detach(PyObject* view, PyObject* derived) {
   auto* array = reinterpret_cast<PyArrayObject*>(view);
   PyObject* copy = PyArray_NewCopy(array, NPY_CORDER);
   if (copy == nullptr) {
@@ -82,6 +82,10 @@ void detach(PyObject* view) {
   }
   auto* fields = reinterpret_cast<PyArrayObject_fields*>(array);
   auto* owner = reinterpret_cast<PyArrayObject*>(copy);
+  for (Py_ssize_t i = 0; PyArray_IS_C_CONTIGUOUS(array) && i < PyList_GET_SIZE(derived); ++i) {
+    auto* other = reinterpret_cast<PyArrayObject_fields*>(PyList_GET_ITEM(derived, i));
+    other->data = PyArray_BYTES(owner) + (other->data - fields->data);
+  }
   fields->data = PyArray_BYTES(owner);
   if (fields->nd > 0) {
     std::memcpy(fields->strides, PyArray_STRIDES(owner), sizeof(npy_intp) * static_cast<size_t>(fields->nd));

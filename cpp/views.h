@@ -27,6 +27,8 @@ bool set_dtype(int code, PyObject* dtype);                             // XLA el
 PyObject* make_view(const Window& window, char* data, bool writable);  // new reference, or null with an error set
 bool has_type_and_shape(PyObject* value, const Window& window);
 bool copy_array(PyObject* array, const Window& window, char* data);  // of the same type and shape
-void detach(PyObject* view);  // points a view that outlived its call at a copy of its own
+
+// Points a view that outlived its call, and a list of arrays that see its memory, at a copy of its own.
+void detach(PyObject* view, PyObject* derived);
 
 }  // namespace linops

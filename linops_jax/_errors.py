@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import collections
+import contextlib
 import itertools
 import pathlib
 import re
@@ -15,7 +15,7 @@ _KEPT = 16
 
 _lock = threading.Lock()
 _numbers = itertools.count(1)
-_exceptions: collections.OrderedDict[int, BaseException] = collections.OrderedDict()
+_exceptions: dict[int, BaseException] = {}
 _last: BaseException | None = None
 
 
@@ -31,43 +31,59 @@ def report(name: str, error: BaseException) -> str:
     """Keeps ``error`` and returns the text that XLA carries in its place. Called by the trampoline."""
     global _last
     _forget_arrays(error)
+    text = _text(error)
+    advice = _advice(error, text)
     annotate(error, name)
-    advice = _advice(error)
     if advice:
-        error.add_note(advice)
+        _add_note(error, advice)
     with _lock:
         number = next(_numbers)
         _exceptions[number] = error
         _last = error
-        while len(_exceptions) > _KEPT:
-            _exceptions.popitem(last=False)
+        for old in [kept for kept in _exceptions if kept <= number - _KEPT]:
+            del _exceptions[old]  # their tracebacks hold the variables of their callers
     where = _users_line(error)
-    prefix = "" if str(error).startswith(name) else f"{name} failed: "
-    return (
-        f"{prefix}{type(error).__name__}: {error}{where} {advice}"
+    prefix = "" if text.startswith(name) else f"{name} failed: "
+    message = (
+        f"{prefix}{type(error).__name__}: {text}{where} {advice}"
         f"(the original exception is linops_jax.last_error()) [linops_jax error {number}]"
     )
+    # XLA carries C strings in UTF-8.
+    return message.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def original(error: BaseException) -> BaseException | None:
     """The exception behind one that XLA raised, or None when XLA's is the only one."""
-    found = _MARK.search(str(error))
-    if found is None:
+    marks = _MARK.findall(str(error))  # the last one is ours, the user's text may quote another
+    if not marks:
         return None
     with _lock:
-        return _exceptions.pop(int(found[1]), None)
+        return _exceptions.pop(int(marks[-1]), None)
 
 
 def annotate(error: BaseException, name: str) -> None:
     """Names the operator and hook in an exception that passes through, without changing it."""
-    note = f"{name} failed"
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
+    _add_note(error, f"{name} failed")
 
 
-def _advice(error: BaseException) -> str:
+def _add_note(error: BaseException, note: str) -> None:
+    notes = getattr(error, "__notes__", [])
+    if note in notes:
+        return
+    with contextlib.suppress(Exception):  # add_note() would respect that an exception is frozen
+        object.__setattr__(error, "__notes__", [*notes, note])
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "<str() of the exception failed>"
+
+
+def _advice(error: BaseException, text: str) -> str:
     """JAX's own words for a call inside a host hook do not say why it was refused."""
-    if isinstance(error, RuntimeError) and "no_execution" in str(error):
+    if isinstance(error, RuntimeError) and "no_execution" in text:
         return (
             "JAX was called inside a host hook, where it could wait forever for the program that waits for the hook. "
             "Use NumPy there, or mark the hook with lo.traced. "

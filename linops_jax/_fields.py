@@ -56,7 +56,7 @@ class Statics:
         self._hash = hash(self._exact)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Statics) and self._exact == other._exact
+        return type(other) is type(self) and self._exact == other._exact  # no globals: weak tables outlive the module
 
     def __hash__(self) -> int:
         return self._hash
@@ -116,17 +116,17 @@ def seal(op: Any, *, allow_numbers: bool) -> None:
     for name in values:
         if name not in declared:
             message = (
-                f"{cls.__qualname__}.{name} was set but is not declared. Declare it in the class body: `{name}: jax.Array` "
+                f"{cls._label}.{name} was set but is not declared. Declare it in the class body: `{name}: jax.Array` "
                 f"for arrays, `{name}: ... = lo.static()` for configuration."
             )
             raise TypeError(message)
     for name, field in declared.items():
         if name not in values:
             if field.default is dataclasses.MISSING:
-                message = f"{cls.__qualname__}.{name} was not set by __init__."
+                message = f"{cls._label}.{name} was not set by __init__."
                 raise TypeError(message)
             values[name] = field.default
-        where = f"{cls.__qualname__}.{name}"
+        where = f"{cls._label}.{name}"
         if is_static(field):
             _check_static(where, name, values[name])
         else:
@@ -148,7 +148,7 @@ def restore(cls: Any, statics: tuple[Any, ...], arrays: tuple[Any, ...]) -> Any:
 
 
 def refuse_change(op: Any, name: str) -> None:
-    message = f"{type(op).__qualname__} is immutable: use dataclasses.replace(op, {name}=...) to get a changed copy."
+    message = f"{type(op)._label} is immutable: use dataclasses.replace(op, {name}=...) to get a changed copy."
     raise dataclasses.FrozenInstanceError(message)
 
 

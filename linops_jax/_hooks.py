@@ -133,7 +133,7 @@ class Hook:
 
     @property
     def label(self) -> str:
-        return f"{self.cls.__qualname__}.{self.name}"
+        return f"{self.cls._label}.{self.name}"
 
 
 def traced(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -159,7 +159,7 @@ def takes_out(function: Callable[..., Any]) -> bool:
 
 def check_hook(cls: type, name: str, arguments: tuple[str, ...], value: Any) -> None:
     """Raises TypeError for a hook that could not be called as it must be."""
-    where = f"{cls.__qualname__}.{name}"
+    where = f"{cls._label}.{name}"
     expected = ", ".join(arguments)
     if value is None:
         if name in OPTIONAL:

@@ -23,8 +23,16 @@ class NotPlain(Exception):
     """Carries what stands in the way of a stable key."""
 
 
+def dump(data: Any) -> str:
+    return json.dumps(data, separators=(",", ":"))
+
+
+def load(key: str) -> Any:
+    return json.loads(key)
+
+
 def nonce() -> str:
-    return json.dumps({"nonce": uuid.uuid4().hex})
+    return dump({"nonce": uuid.uuid4().hex})
 
 
 def class_name(cls: type) -> str:
@@ -71,7 +79,7 @@ def _encode_operator(cls: type, aux: Any, children: list[Any]) -> Any:
         raise NotPlain(message)
     statics = static_fields(cls)
     values = [
-        encode_value(value, f"the static field {cls.__qualname__}.{field}")
+        encode_value(value, f"the static field {cls._label}.{field}")
         for field, value in zip(statics, aux.values, strict=True)
     ]
     return [

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import abc
 from typing import Any
 
 import jax
 
 from linops_jax import _hooks, _specs
-from linops_jax._operator import Operator, _constructors
+from linops_jax._operator import Operator, _constructors, parenthesize, required
 
 
 class LinearOperator(Operator, rules=_hooks.LINEAR):
@@ -23,15 +22,15 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
     Class keywords: ``batched``, ``real_linear``, ``adjoint_rtol``, ``deterministic``.
     """
 
-    @abc.abstractmethod
+    @required
     def apply(self, x: Any) -> Any:
         """A x."""
 
-    @abc.abstractmethod
+    @required
     def adjoint(self, y: Any) -> Any:
         """A^H y, the conjugate transpose."""
 
-    @abc.abstractmethod
+    @required
     def infer_shape(self, x: Any) -> Any:
         """Specs of A x from specs of x: pytrees of jax.ShapeDtypeStruct."""
 
@@ -60,7 +59,7 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         return self._evaluate("adjoint", (y,), like)
 
     def _infer_adjoint_shape(self, y: Any) -> Any:
-        where = type(self).__qualname__
+        where = type(self)._label
         if type(self)._composite:
             return jax.eval_shape(lambda op, y: op._reverse(y, None), self, y)
         if getattr(self, "infer_adjoint_shape", None) is None:
@@ -108,4 +107,4 @@ class Adjoint(LinearOperator, composite=True):
         return self.op._is_real_linear
 
     def __repr__(self) -> str:
-        return f"{_constructors['parenthesize'](self.op)}.H"
+        return f"{parenthesize(self.op)}.H"

@@ -31,11 +31,14 @@ class OperatorMeta(abc.ABCMeta):
     """
 
     _traits: Traits
+    _label: str
+    _composite: bool
     _hooks: dict[str, Hook]
     _primitives: dict[str, Any]
 
     def __new__(mcls, name, bases, namespace, *, rules: Mapping[str, Rule] | None = None, composite=False, **traits):
         cls: Any = super().__new__(mcls, name, bases, namespace)
+        cls._label = cls.__qualname__.rpartition("<locals>.")[2]  # how messages call it
         if rules is not None:
             cls._rules, cls._reserved = rules, frozenset(dir(cls))
         cls._traits = update_traits(cls, traits)
@@ -58,7 +61,7 @@ def update_traits(cls: Any, keywords: Mapping[str, Any]) -> Traits:
     known = {field.name for field in dataclasses.fields(Traits)}
     if unknown := set(keywords) - known:
         message = (
-            f"class {cls.__qualname__}: unknown keyword {', '.join(sorted(unknown))}. "
+            f"class {cls._label}: unknown keyword {', '.join(sorted(unknown))}. "
             f"Operators know {', '.join(sorted(known))}."
         )
         raise TypeError(message)
@@ -69,7 +72,7 @@ def refuse_reserved_fields(cls: Any) -> None:
     for field in dataclasses.fields(cls):
         if field.name in getattr(cls, "_reserved", ()):
             message = (
-                f"{cls.__qualname__}.{field.name}: operators use this name themselves. Give the field another one."
+                f"{cls._label}.{field.name}: operators use this name themselves. Give the field another one."
             )
             raise TypeError(message)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import abc
 from typing import Any
 
 from linops_jax import _hooks, _specs
 from linops_jax._linear import LinearOperator
-from linops_jax._operator import Operator
+from linops_jax._operator import Operator, required
 
 
 class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
@@ -22,25 +21,25 @@ class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
     Class keywords: ``batched``, ``real_linear`` (of the Jacobian), ``adjoint_rtol``, ``deterministic``.
     """
 
-    @abc.abstractmethod
+    @required
     def apply(self, x: Any) -> Any:
         """F(x)."""
 
-    @abc.abstractmethod
+    @required
     def jacobian_apply(self, x: Any, dx: Any) -> Any:
         """J(x) dx, the derivative of F at x in the direction dx."""
 
-    @abc.abstractmethod
+    @required
     def jacobian_adjoint(self, x: Any, dy: Any) -> Any:
         """J(x)^H dy, the conjugate transpose."""
 
-    @abc.abstractmethod
+    @required
     def infer_shape(self, x: Any) -> Any:
         """Specs of F(x) from specs of x: pytrees of jax.ShapeDtypeStruct."""
 
     def jacobian(self, x: Any) -> LinearOperator:
         """The derivative of F at x, as a linear operator: ``J(dx)``, ``J.H(dy)``."""
-        return Jacobian(self, _specs.as_arrays(x, f"{type(self).__qualname__}.jacobian(x)"))
+        return Jacobian(self, _specs.as_arrays(x, f"{type(self)._label}.jacobian(x)"))
 
 
 class Jacobian(LinearOperator, composite=True):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from linops_jax import _errors, _fields, _primitives, _specs
 from linops_jax._meta import OperatorMeta
 
+_F = TypeVar("_F", bound=Callable[..., Any])
 _constructors: dict[str, Callable[..., Any]] = {}
 
 
@@ -23,6 +25,11 @@ def constructor(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
         return function
 
     return register
+
+
+def required(function: _F) -> _F:
+    """A hook without which the class is abstract, unless JAX derives it: so type checkers must not see it as such."""
+    return abc.abstractmethod(function)
 
 
 def is_scalar(value: Any) -> bool:
@@ -45,7 +52,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
         Raises whatever a host hook raised, with the hook named in a note; TypeError for what is not an array.
         """
-        x = _specs.as_arrays(x, f"{type(self).__qualname__}(x)")
+        x = _specs.as_arrays(x, f"{type(self)._label}(x)")
         if self.domain is not None:
             self._check_input(x, self.domain)
         return self._forward(x)
@@ -64,17 +71,17 @@ class Operator(metaclass=OperatorMeta, rules={}):
         """One hook through its primitive."""
         hook = type(self)._hooks.get(name)
         if hook is None:
-            where = type(self).__qualname__
+            where = type(self)._label
             message = f"{where} has no {name}. Define {where}.{name}."
             raise NotImplementedError(message)
-        return _primitives.call(hook, (_specs.as_arrays(self, type(self).__qualname__), *arguments), out)
+        return _primitives.call(hook, (_specs.as_arrays(self, type(self)._label), *arguments), out)
 
     def _infer_shape(self, x: Any) -> Any:
         """Specs of ``self(x)`` from arrays or specs, with JAX's canonical dtypes."""
         return self._infer("infer_shape", "apply", x)
 
     def _infer(self, name: str, derive_from: str, x: Any) -> Any:
-        where = f"{type(self).__qualname__}.{name}"
+        where = f"{type(self)._label}.{name}"
         function = getattr(self, name, None)
         if type(self)._composite or function is None or getattr(function, "__isabstractmethod__", False):
             return jax.eval_shape(lambda op, x: getattr(op, derive_from)(x), self, x)
@@ -144,7 +151,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{f.name}={_show(getattr(self, f.name, '?'))}" for f in dataclasses.fields(type(self)))
-        return f"{type(self).__qualname__}({fields})"
+        return f"{type(self)._label}({fields})"
 
 
 def _show(value: Any) -> str:

@@ -378,7 +378,7 @@ def _derivative_hook(hook: Hook, argument: str) -> Hook | None:
 
 
 def _missing(cls: type, name: str, why: str) -> NotImplementedError:
-    where = cls.__qualname__
+    where = cls._label
     if name == ADJOINT_PARAMETER_JVP:
         message = (
             f"{where}.adjoint has no forward-mode derivative with respect to the fields of {where}: parameter_jvp and "
@@ -396,7 +396,7 @@ def _missing(cls: type, name: str, why: str) -> NotImplementedError:
 
 def _no_derivative(binding: Binding, argument: str, tangents: Sequence[Any]) -> NotImplementedError:
     hook = binding.hook
-    where = hook.cls.__qualname__
+    where = hook.cls._label
     if argument != "self":
         rule = hook.rule.derivative.get(argument)
         if rule is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
-import json
+import itertools
 import threading
 import types
 import weakref
@@ -171,8 +171,8 @@ def _complete_fields(out_tree: Any, result: Any) -> Any:
     unknown = sorted(set(result) - set(array_fields(type(op))))
     if unknown:
         message = (
-            f"{cls.__qualname__}.parameter_vjp returned a derivative for {', '.join(unknown)}, which is not a field. "
-            f"{cls.__qualname__} has {', '.join(array_fields(cls))}."
+            f"{cls._label}.parameter_vjp returned a derivative for {', '.join(unknown)}, which is not a field. "
+            f"{cls._label} has {', '.join(array_fields(cls))}."
         )
         raise TypeError(message)
     completed = jax.tree.unflatten(out_tree, [None] * out_tree.num_leaves)
@@ -181,10 +181,11 @@ def _complete_fields(out_tree: Any, result: Any) -> Any:
 
 
 def _specs_text(result: Any) -> str:
+    """What a hook returned, for messages: specs where it is made of arrays."""
     try:
         return _specs.describe_tree(jax.tree.map(np.asarray, result))
     except Exception:
-        return type(result).__name__
+        return f"{type(result).__name__} {result!r:.80}"
 
 
 def _promise(hook: Hook) -> str:
@@ -202,12 +203,20 @@ def _make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np
         if result is None and hook.name == "parameter_vjp":
             view[...] = 0
             return
-        array = np.asarray(result)
+        try:
+            array = np.asarray(result)
+        except ValueError:
+            array = None
+        if array is None or array.dtype == object:
+            message = (
+                f"{hook.label} returned {_specs_text(result)}; {promise} {view.shape}. Fix whichever is wrong."
+            )
+            raise TypeError(message)
         if array.shape != view.shape:
             message = f"{hook.label} returned shape {array.shape}; {promise} {view.shape}. Fix whichever is wrong."
             raise ValueError(message)
         if hook.rule.reverses and _specs.is_complex(array.dtype) and not _specs.is_complex(view.dtype):
-            array = array.real  # the adjoint on a real domain
+            array = np.real(array)  # the adjoint on a real domain
         if array.dtype.kind in "OSU" or not _specs.castable(array.dtype, view.dtype):
             message = (
                 f"{hook.label} returned dtype {array.dtype}; {promise} {view.dtype}, and a cast would lose more than "
@@ -219,9 +228,37 @@ def _make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np
     return store
 
 
+def _derived_arrays(view: np.ndarray) -> list[np.ndarray]:
+    """All arrays anywhere that see the memory of ``view``. Slow: for a hook that has kept some of them."""
+    todo: list[Any] = gc.get_objects()
+    seen = set(map(id, todo))
+    found = []
+    while todo:
+        referents = gc.get_referents(*todo)
+        todo = []
+        for item in referents:
+            if id(item) in seen:
+                continue
+            seen.add(id(item))
+            if isinstance(item, np.ndarray):
+                if item is not view and _has_base(item, view):
+                    found.append(item)
+            elif not gc.is_tracked(item):
+                todo.append(item)
+    return found
+
+
+def _has_base(array: Any, view: np.ndarray) -> bool:
+    while isinstance(array, np.ndarray):
+        if array is view:
+            return True
+        array = array.base
+    return False
+
+
 def _resolve(key: str) -> Any:
     """The target of a key that came to this process inside a program. Imports nothing."""
-    data = json.loads(key)
+    data = _keys.load(key)
     if "nonce" in data:
         message = (
             "this program calls an operator with a live object in a static field, which only the process that made it "
@@ -241,34 +278,43 @@ def _resolve(key: str) -> Any:
 # ---- what a program carries ---------------------------------------------------------------------------------------
 
 
-def _key(binding: Binding) -> tuple[str, str | None]:
-    """The key of a binding, and what keeps it from being stable (None if it is)."""
-    hook = binding.hook
+def _register(binding: Binding) -> tuple[str, str | None]:
+    """The key under which a program finds the binding, and what keeps it from being stable (None if it is)."""
     try:
-        data = {
-            "class": _keys.class_name(hook.cls),
-            "hook": hook.name,
-            "arguments": [_keys.encode_tree(tree) for tree in binding.trees],
-            "result": _keys.encode_tree(binding.out_tree),
-            "ignored": list(binding.ignored),
-        }
+        data = _description(binding)
     except _keys.NotPlain as error:
         if binding._nonce is None:
             binding._nonce = _keys.nonce()
+        _ext.register_target(binding._nonce, binding.target)
         return binding._nonce, str(error)
-    return json.dumps(data, separators=(",", ":")), None
+    # A notebook cell that is run again defines another class of the same name while programs of the old one live.
+    # The count tells them apart in this process; others ignore it.
+    for again in itertools.count():
+        key = _keys.dump(data | ({"again": again} if again else {}))
+        if _ext.register_target(key, binding.target):
+            return key, None
+    raise AssertionError
+
+
+def _description(binding: Binding) -> dict[str, Any]:
+    return {
+        "class": _keys.class_name(binding.hook.cls),
+        "hook": binding.hook.name,
+        "arguments": [_keys.encode_tree(tree) for tree in binding.trees],
+        "result": _keys.encode_tree(binding.out_tree),
+        "ignored": list(binding.ignored),
+    }
 
 
 def lower_host(context: Any, *operands: Any, binding: Binding, batch: tuple[tuple[bool, ...], ...]) -> Any:
     """Lowering of a host hook: one custom call. Shapes stay out of its attributes, shards have their own."""
-    key, obstacle = _key(binding)
+    key, obstacle = _register(binding)
     if obstacle is not None and _compat.is_lowering_for_export(context):
         message = (
             f"{binding.hook.label} cannot be exported: another process could not find {obstacle}. Make static fields "
             "plain values (numbers, strings, bytes, dtypes, tuples of these), and define the class at the top of a module."
         )
         raise TypeError(message)
-    _ext.register_target(key, binding.target)
     masks = ",".join("".join("1" if has else "0" for has in mask) for mask in batch) if batch and batch[0] else ""
     target = TARGET if obstacle is None else LIVE_TARGET
     return jax.ffi.ffi_lowering(target)(context, *operands, key=key, batch=masks)
@@ -294,6 +340,7 @@ _ext.configure(
     resolve=_resolve,
     report=_errors.report,
     collect=gc.collect,
+    derived_arrays=_derived_arrays,
     swap_no_execution=_compat.swap_no_execution,
     main_thread=threading.main_thread().ident,
 )

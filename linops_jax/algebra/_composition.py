@@ -76,7 +76,7 @@ def compose(a: Operator, b: Operator) -> Operator:
 def power(op: Operator, exponent: int) -> Operator:
     """``op ** n`` for n >= 0: the operator applied n times."""
     if exponent < 0:
-        message = f"{op!r} ** {exponent}: negative powers need an inverse, which {type(op).__qualname__} does not have."
+        message = f"{op!r} ** {exponent}: negative powers need an inverse, which {type(op)._label} does not have."
         raise ValueError(message)
     if exponent == 0:
         identity = Identity()

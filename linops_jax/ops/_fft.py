@@ -10,7 +10,7 @@ import numpy as np
 
 import linops_jax as lo
 
-_ADJOINT = {"ortho": "ortho", "backward": "forward", "forward": "backward"}  # the same factor both ways
+_ADJOINT: dict[str, Any] = {"ortho": "ortho", "backward": "forward", "forward": "backward"}  # the same factor both ways
 
 
 class FFT(lo.LinearOperator):
@@ -68,7 +68,7 @@ class TrailingFFT(lo.LinearOperator, batched=True):
     """The FFT along axes counted from the end, which stay the same when batch axes come in front."""
 
     axes: tuple[int, ...] = lo.static()
-    norm: str = lo.static()
+    norm: Any = lo.static()  # one of NumPy's names
 
     def apply(self, x: Any) -> Any:
         return np.fft.fftn(x, axes=self.axes, norm=self.norm)

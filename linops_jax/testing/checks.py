@@ -169,7 +169,7 @@ def _real_matrix(function: Callable[[Any], Any], spec: Any, rows: int) -> np.nda
 
 def _pairs(array: Any) -> np.ndarray:
     flat = _probes.double(array).reshape(-1)
-    return np.stack([flat.real, flat.imag], axis=-1).reshape(-1) if np.iscomplexobj(flat) else flat
+    return np.stack([np.real(flat), np.imag(flat)], axis=-1).reshape(-1) if np.iscomplexobj(flat) else flat
 
 
 def check_adjoint_of_adjoint(op: Any, spec: Any) -> None:

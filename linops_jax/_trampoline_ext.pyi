@@ -1,0 +1,31 @@
+from collections.abc import Callable
+from typing import Any
+
+class Target:
+    def __init__(
+        self,
+        *,
+        name: str,
+        call: Callable[..., Any],
+        store: Callable[[int, Any, Any], None],
+        direct: bool,
+        takes_out: bool,
+        batched: bool,
+        looped: str,
+        ignored: str,
+    ) -> None: ...
+
+def register_target(key: str, target: Target) -> bool: ...
+def count_targets() -> int: ...
+def configure(
+    *,
+    dtypes: dict[int, Any],
+    resolve: Callable[[str], Target],
+    report: Callable[[str, BaseException], str],
+    collect: Callable[[], Any],
+    derived_arrays: Callable[[Any], list[Any]],
+    swap_no_execution: Callable[[Any], Any],
+    main_thread: int | None,
+) -> None: ...
+def handlers() -> dict[str, Any]: ...
+def close(seconds: float) -> None: ...

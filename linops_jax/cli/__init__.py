@@ -1,0 +1,36 @@
+"""The command `linops-jax`. What a subcommand needs is imported when it runs, not here."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from . import demo
+
+app = typer.Typer(
+    help="Linear and nonlinear operators around foreign code, as first-class JAX citizens.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(demo.app, name="demo")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"linops-jax {version('linops-jax')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app(prog_name="linops-jax")

@@ -1,0 +1,44 @@
+"""`linops-jax demo`: real problems from end to end. Alone, it runs the first of them."""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .._errors import one_line_errors, require
+
+app = typer.Typer(help="Real problems from end to end; alone: `demo mri`.")
+
+
+@app.callback(invoke_without_command=True)
+def _first(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        run_mri()
+
+
+@app.command("mri")
+def run_mri(
+    image: Annotated[
+        Path | None, typer.Option(help="Your own picture (PNG, JPEG, NPY) instead of matplotlib's MRI slice.")
+    ] = None,
+    spokes: Annotated[int, typer.Option(help="Number of radial lines in k-space.")] = 40,
+    noise: Annotated[float, typer.Option(help="Noise, relative to the data (root mean squares).")] = 0.01,
+    lam: Annotated[float, typer.Option("--lambda", help="Weight of the smoothness term.")] = 0.3,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for mri.png and mri.json.")] = Path("out"),
+) -> None:
+    """Reconstruct an MRI slice from a few radial lines of its Fourier transform."""
+    with one_line_errors(extra="demo"):
+        require(spokes >= 1, f"--spokes must be 1 or more, it is {spokes}")
+        require(0 <= noise < math.inf, f"--noise must be 0 or more and finite, it is {noise}")
+        require(0 < lam < math.inf, f"--lambda must be more than 0 and finite, it is {lam}")
+        from . import _picture, _report, mri
+
+        truth = _picture.read(image)
+        _report.make_writable(out, ["mri.png", "mri.json"])
+        display = _report.Display()
+        result = mri.run(truth, spokes, noise, lam, seed, display)
+        files = {"mri.png": _report.figure(result), "mri.json": _report.summary(result)}
+        _report.write(out, files)
+        display.result(result, [out / name for name in files])
