@@ -14,6 +14,12 @@
 #include <utility>
 #include <vector>
 
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#else
+#include <cfenv>
+#endif
+
 #include "interrupt.h"
 #include "registry.h"
 #include "views.h"
@@ -52,6 +58,28 @@ struct State {
 };
 ffi::TypeId State::id = {};
 ffi::TypeInfo State::info = ffi::MakeTypeInfo<State>();
+
+// XLA computes with denormals flushed to zero; hooks are to compute as they do when NumPy calls them.
+class DefaultFloats {
+ public:
+#if defined(__SSE2__)
+  DefaultFloats() : before_(_mm_getcsr()) { _mm_setcsr(before_ & ~kFlush); }
+  ~DefaultFloats() { _mm_setcsr((_mm_getcsr() & ~kFlush) | (before_ & kFlush)); }
+
+ private:
+  static constexpr unsigned kFlush = 0x8040;  // flush to zero, denormals are zero
+  unsigned before_;
+#else
+  DefaultFloats() {
+    std::fegetenv(&before_);
+    std::fesetenv(FE_DFL_ENV);
+  }
+  ~DefaultFloats() { std::fesetenv(&before_); }
+
+ private:
+  std::fenv_t before_;
+#endif
+};
 
 struct Reference {  // owns a Python reference
   PyObject* object;
@@ -459,6 +487,7 @@ ffi::Error Execute(State* state, ffi::RunId run, ffi::RemainingArgs args, ffi::R
   InFlight guard;  // counted before the flag is read: see close_trampoline
   if (closing) return ffi::Error(ffi::ErrorCode::kAborted, "the interpreter is shutting down");
   nb::gil_scoped_acquire gil;
+  DefaultFloats floats;
   try {
     return execute_with_gil(*state, run.run_id, args, rets);
   } catch (const std::exception& error) {

@@ -8,14 +8,19 @@ import pathlib
 import re
 import threading
 import traceback
+from collections.abc import Callable
+from typing import Any
+
+import jax
 
 _PACKAGE = str(pathlib.Path(__file__).parent)
 _MARK = re.compile(r"\[linops_jax error (\d+)\]")
-_KEPT = 16
+_MOST_KEPT = 256
 
 _lock = threading.Lock()
 _numbers = itertools.count(1)
-_exceptions: dict[int, BaseException] = {}
+_exceptions: dict[int, BaseException] = {}  # for the eager calls in flight, which raise them again
+_eager_calls = 0
 _last: BaseException | None = None
 
 
@@ -38,10 +43,10 @@ def report(name: str, error: BaseException) -> str:
         _add_note(error, advice)
     with _lock:
         number = next(_numbers)
-        _exceptions[number] = error
         _last = error
-        for old in [kept for kept in _exceptions if kept <= number - _KEPT]:
-            del _exceptions[old]  # their tracebacks hold the variables of their callers
+        if _eager_calls:
+            _exceptions[number] = error
+            _exceptions.pop(number - _MOST_KEPT, None)
     where = _users_line(error)
     prefix = "" if text.startswith(name) else f"{name} failed: "
     message = (
@@ -52,13 +57,29 @@ def report(name: str, error: BaseException) -> str:
     return message.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def original(error: BaseException) -> BaseException | None:
-    """The exception behind one that XLA raised, or None when XLA's is the only one."""
-    marks = _MARK.findall(str(error))  # the last one is ours, the user's text may quote another
-    if not marks:
-        return None
+def call_eagerly(function: Callable[[], Any]) -> Any:
+    """``function()``; where XLA raises text, the hook's own exception is raised."""
+    global _eager_calls
     with _lock:
-        return _exceptions.pop(int(marks[-1]), None)
+        _eager_calls += 1
+    try:
+        return function()
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        cause = _original(error)
+        if cause is None:
+            raise
+    finally:
+        with _lock:
+            _eager_calls -= 1
+            if not _eager_calls:
+                _exceptions.clear()  # their tracebacks hold the variables of their callers
+    raise cause
+
+
+def _original(error: BaseException) -> BaseException | None:
+    marks = _MARK.findall(str(error))  # the last one is ours, the user's text may quote another
+    with _lock:
+        return _exceptions.pop(int(marks[-1]), None) if marks else None
 
 
 def annotate(error: BaseException, name: str) -> None:

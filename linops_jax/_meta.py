@@ -71,9 +71,7 @@ def update_traits(cls: Any, keywords: Mapping[str, Any]) -> Traits:
 def refuse_reserved_fields(cls: Any) -> None:
     for field in dataclasses.fields(cls):
         if field.name in getattr(cls, "_reserved", ()):
-            message = (
-                f"{cls._label}.{field.name}: operators use this name themselves. Give the field another one."
-            )
+            message = f"{cls._label}.{field.name}: operators use this name themselves. Give the field another one."
             raise TypeError(message)
 
 

@@ -122,14 +122,9 @@ def _abstract_eval(*avals: Any, binding: Binding, batch: tuple[Mask, ...], out: 
 
 def _evaluate_eagerly(primitive: Any, host: bool, *operands: Any, **params: Any) -> list[Any]:
     """Eager calls of host hooks wait, so that the user's own exception is raised where the call stands."""
-    try:
-        results = xla.apply_primitive(primitive, *operands, **params)
-        return jax.block_until_ready(results) if host else results
-    except (jax.errors.JaxRuntimeError, ValueError) as error:
-        cause = _errors.original(error)
-        if cause is None:
-            raise
-    raise cause
+    if not host:
+        return xla.apply_primitive(primitive, *operands, **params)
+    return _errors.call_eagerly(lambda: jax.block_until_ready(xla.apply_primitive(primitive, *operands, **params)))
 
 
 def _evaluate_traced(*operands: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...]) -> list[Any]:

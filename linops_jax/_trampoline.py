@@ -208,9 +208,7 @@ def _make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np
         except ValueError:
             array = None
         if array is None or array.dtype == object:
-            message = (
-                f"{hook.label} returned {_specs_text(result)}; {promise} {view.shape}. Fix whichever is wrong."
-            )
+            message = f"{hook.label} returned {_specs_text(result)}; {promise} {view.shape}. Fix whichever is wrong."
             raise TypeError(message)
         if array.shape != view.shape:
             message = f"{hook.label} returned shape {array.shape}; {promise} {view.shape}. Fix whichever is wrong."

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+
 from linops_jax import _specs
-from linops_jax._linear import LinearOperator
+from linops_jax._linear import Adjoint, LinearOperator
 from linops_jax._operator import Operator, constructor, parenthesize
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
 from linops_jax.algebra._identity import Identity
@@ -15,8 +17,13 @@ class _Composition:
     factors: tuple[Any, ...]  # as written: the last one is applied first
 
     def apply(self, x: Any) -> Any:
+        seen: list[tuple[Any, Any]] = []
         for factor in reversed(self.factors):
-            x = factor(x)
+            if isinstance(factor, Adjoint) and factor.domain is None:
+                x = factor.op._reverse(x, _input_of(factor.op, seen))
+            else:
+                seen.append((factor, _specs.specs(x)))
+                x = factor(x)
         return x
 
     @property
@@ -35,6 +42,10 @@ class Composition(_Composition, LinearComposite):
     """The product of linear operators."""
 
     factors: tuple[LinearOperator, ...]
+
+    @property
+    def H(self) -> LinearOperator:
+        return Composition(tuple(factor.H for factor in reversed(self.factors)))
 
     def _reverse(self, y: Any, like: Any) -> Any:
         inputs = [like]
@@ -57,6 +68,17 @@ class NonlinearComposition(_Composition, NonlinearComposite):
             if i + 1 < len(self.factors):
                 x = factor(x)
         return Composition(tuple(reversed(derivatives)))
+
+
+def _input_of(op: LinearOperator, seen: list[tuple[Any, Any]]) -> Any:
+    """Specs of what an equal operator was applied to before, as in A^H A: those of the adjoint's result. Else None."""
+    return next((spec for other, spec in seen if _signature(other) == _signature(op)), None)
+
+
+def _signature(op: Any) -> Any:
+    """All that the shapes of an operator depend on."""
+    leaves, tree = jax.tree.flatten(_specs.specs(op))
+    return tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
 
 
 @constructor("compose")

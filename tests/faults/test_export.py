@@ -520,7 +520,7 @@ for name in names:  # in an order that changes from process to process
     elif name == "decoy":
         result, expected = jax.jit(lambda x: shop.Decoy(3.0)(x))(x), -1000 * x
     elif name == "batch":
-        result, expected = jax.jit(jax.vmap(shop.Scale(3.0)))(x[:, None])[:, 0], 3 * x
+        result, expected = jax.jit(jax.vmap(shop.Scale(3.0)))(x[:, None]), 3 * x[:, None]
     elif name == "plan":
         result, expected = jax.jit(lambda x: Planned(Plan(offset))(x))(x), offset * x
     np.testing.assert_array_equal(result, expected)

@@ -572,3 +572,16 @@ def test_messages_end_with_what_to_do():
         faulty(lambda self, x: x[1:])(X)
     with pytest.raises(TypeError, match="drop the parameter and return the result"):
         faulty(lambda self, x, *, out: x)(X)
+
+
+@both
+def test_hooks_compute_as_they_do_on_their_own(run):
+    """XLA flushes subnormal numbers on its threads; Python's and NumPy's arithmetic must not change with it."""
+    seen = []
+
+    def hook(self, x):
+        seen.append((np.float64(1e-320) * 1, 1e-320 / 1, (np.float32(1e-40) * np.ones(3, np.float32))[0] > 0))
+        return x
+
+    run(faulty(hook), X)
+    assert seen[-1] == (1e-320, 1e-320, True)
