@@ -105,7 +105,7 @@ def _hook(cls: Any, name: str, function: Any) -> Hook:
 
 
 def _derived(cls: Any, name: str) -> Hook:
-    return Hook(cls, name, cls._rules[name], TRACED, _primitives.derive(name), derived=True)
+    return Hook(cls, name, cls._rules[name], TRACED, _primitives.DERIVED[name], derived=True)
 
 
 def _derivable(cls: Any) -> list[str]:

@@ -18,7 +18,7 @@ import numpy as np
 from jax.interpreters import ad, batching, mlir, xla
 
 from linops_jax import _compat, _errors, _specs, _trampoline
-from linops_jax._hooks import ADJOINT_PARAMETER_JVP, CT, HOST, MISSING, TRACED, Hook, T
+from linops_jax._hooks import ADJOINT_PARAMETER_JVP, CT, HOST, TRACED, Hook, T
 from linops_jax._trampoline import Binding
 
 Mask = tuple[bool, ...]
@@ -103,19 +103,15 @@ def _abstract_eval(*avals: Any, binding: Binding, batch: tuple[Mask, ...], out: 
     lead = _batch_axes(avals, batch)
     sizes = tuple(aval.shape[position] for aval, position in lead)
     model = avals[0]
-    extra = {}
-    if not model.sharding.mesh.empty:
-        names = [aval.sharding.spec[position] for aval, position in lead]
-        extra = {"spec": names}
 
     def result(shape: tuple[int, ...], dtype: Any) -> Any:
-        keywords = {}
-        if extra:
-            spec = jax.sharding.PartitionSpec(*extra["spec"], *[None] * len(shape))
+        keywords: dict[str, Any] = {}
+        if not model.sharding.mesh.empty:  # batch axes keep their place on the mesh
+            names = [aval.sharding.spec[position] for aval, position in lead]
+            spec = jax.sharding.PartitionSpec(*names, *[None] * len(shape))
             keywords["sharding"] = model.sharding.update(spec=spec)
-        return model.update(
-            shape=(*sizes, *shape), dtype=jax.dtypes.canonicalize_dtype(dtype), weak_type=False, **keywords
-        )
+        dtype = jax.dtypes.canonicalize_dtype(dtype)
+        return model.update(shape=(*sizes, *shape), dtype=dtype, weak_type=False, **keywords)
 
     return [result(shape, dtype) for shape, dtype in out]
 
@@ -250,28 +246,30 @@ def _jvp(
     for name in hook.rule.arguments:
         if all(map(_is_zero, moving[name])):
             continue
-        if name not in hook.rule.transposed and _derivative_hook(hook, name) is None:
-            if hook.kind != TRACED:
-                raise _no_derivative(binding, name, moving[name])
+        if name in hook.rule.transposed:
+            target, arguments = hook, tuple(T if argument == name else argument for argument in hook.rule.arguments)
+        elif name in hook.rule.derivative and hook.rule.derivative[name][0] in hook.cls._hooks:
+            derivative, arguments = hook.rule.derivative[name]
+            target = hook.cls._hooks[derivative]
+        elif hook.kind == TRACED:
             inlined.append(name)
             continue
+        else:
+            raise _no_derivative(binding, name, moving[name])
         tangent = [
             jnp.zeros(jnp.shape(primal), jax.typeof(primal).dtype) if _is_zero(t) else t
             for primal, t in zip(groups.values[name], moving[name], strict=True)
         ]
         groups.add(T, groups.trees[name], tangent, groups.masks[name])
-        if name in hook.rule.transposed:
-            arguments = tuple(T if argument == name else argument for argument in hook.rule.arguments)
-            terms.append(groups.bind(hook, arguments, binding.out_tree, out))
-        else:
-            derivative = _derivative_hook(hook, name)
-            assert derivative is not None
-            terms.append(groups.bind(derivative, hook.rule.derivative[name][1], binding.out_tree, out))
+        terms.append(groups.bind(target, arguments, binding.out_tree, out))
     if inlined:
-        terms.append(_jvp_of_traced(binding, primals, moving, inlined, batch, out))
-    return results, [_sum(result, parts) for result, parts in zip(results, zip(*terms, strict=True), strict=True)] if (
-        terms
-    ) else [_zero(result) for result in results]
+        kept = [
+            t for name in hook.rule.arguments for t in (moving[name] if name in inlined else [None] * len(moving[name]))
+        ]
+        terms.append(_jvp_of_traced(binding, primals, kept, batch, out))
+    if not terms:
+        return results, list(map(_zero, results))
+    return results, [_sum(result, parts) for result, parts in zip(results, zip(*terms, strict=True), strict=True)]
 
 
 def _zero(result: Any) -> Any:
@@ -285,17 +283,10 @@ def _sum(result: Any, parts: Sequence[Any]) -> Any:
 
 
 def _jvp_of_traced(
-    binding: Binding,
-    primals: Sequence[Any],
-    moving: dict[str, list[Any]],
-    names: list[str],
-    batch: tuple[Mask, ...],
-    out: tuple[Any, ...],
+    binding: Binding, primals: Sequence[Any], tangents: Sequence[Any], batch: tuple[Mask, ...], out: tuple[Any, ...]
 ) -> list[Any]:
-    """JAX's own derivative of a traced hook, in the arguments for which the class has no hook."""
-    flat = [t if name in names else ad.Zero(jax.typeof(p).to_tangent_aval())
-            for name, t, p in _named(binding, moving, primals)]  # fmt: skip
-    positions = [i for i, t in enumerate(flat) if not _is_zero(t)]
+    """JAX's own derivative of a traced hook, in the arguments for which the class has no hook; None is no tangent."""
+    positions = [i for i, t in enumerate(tangents) if t is not None and not _is_zero(t)]
 
     def function(*values: Any) -> list[Any]:
         operands = list(primals)
@@ -303,12 +294,7 @@ def _jvp_of_traced(
             operands[position] = value
         return _evaluate_traced(*operands, binding=binding, batch=batch, out=out)
 
-    return jax.jvp(function, tuple(primals[i] for i in positions), tuple(flat[i] for i in positions))[1]
-
-
-def _named(binding: Binding, moving: dict[str, list[Any]], primals: Sequence[Any]) -> list[tuple[str, Any, Any]]:
-    flat = [(name, tangent) for name in binding.hook.rule.arguments for tangent in moving[name]]
-    return [(name, tangent, primal) for (name, tangent), primal in zip(flat, primals, strict=True)]
+    return jax.jvp(function, tuple(primals[i] for i in positions), tuple(tangents[i] for i in positions))[1]
 
 
 def _transpose(
@@ -364,11 +350,6 @@ def _sum_missing_axes(result: Any, mask: Mask) -> Any:
     return jnp.sum(result, axis=axes) if axes else result
 
 
-def _derivative_hook(hook: Hook, argument: str) -> Hook | None:
-    rule = hook.rule.derivative.get(argument)
-    return None if rule is None else hook.cls._hooks.get(rule[0])
-
-
 # ---- what is not there --------------------------------------------------------------------------------------------
 
 
@@ -392,27 +373,23 @@ def _missing(cls: type, name: str, why: str) -> NotImplementedError:
 def _no_derivative(binding: Binding, argument: str, tangents: Sequence[Any]) -> NotImplementedError:
     hook = binding.hook
     where = hook.cls._label
+    derivative = hook.rule.derivative.get(argument)
     if argument != "self":
-        rule = hook.rule.derivative.get(argument)
-        if rule is not None:
-            return _missing(hook.cls, rule[0], "it is the derivative asked for")
-        return NotImplementedError(f"{hook.label} has no derivative with respect to {argument}: derivatives of {where} of "
-                                   "this order are not available.")  # fmt: skip
+        if derivative is not None:
+            return _missing(hook.cls, derivative[0], "it is the derivative asked for")
+        message = f"Derivatives of {hook.label} with respect to {argument} have no hook. Write {where} with lo.traced."
+        return NotImplementedError(message)
     paths = jax.tree_util.tree_leaves_with_path(jax.tree.unflatten(binding.trees[0], range(len(tangents))))
     fields = ", ".join(where + jax.tree_util.keystr(path) for path, index in paths if not _is_zero(tangents[index]))
-    what = "its" if hook.name in ("apply", "adjoint") else f"{hook.name}'s"
-    return NotImplementedError(
-        f"{fields} is being differentiated, but {where} only has a derivative with respect to {what} input. Define "
-        f"{where}.parameter_jvp and {where}.parameter_vjp, or wrap the field in jax.lax.stop_gradient."
-    )
+    if derivative is not None:
+        what = f"{where} only has a derivative with respect to its input. Define {where}.parameter_jvp and {where}.parameter_vjp"
+    else:
+        what = f"how {hook.label} depends on fields has no hook. Write {where} with lo.traced"
+    message = f"{fields} is being differentiated, but {what}, or wrap the field in jax.lax.stop_gradient."
+    return NotImplementedError(message)
 
 
 # ---- hooks that JAX derives from a traced apply -------------------------------------------------------------------
-
-
-def derive(name: str) -> Callable[..., Any]:
-    return {"adjoint": _adjoint_of, "jacobian_apply": _jacobian_apply_of, "jacobian_adjoint": _jacobian_adjoint_of,
-            "parameter_jvp": _parameter_jvp_of, "parameter_vjp": _parameter_vjp_of}[name]  # fmt: skip
 
 
 def _conj(tree: Any) -> Any:
@@ -425,32 +402,43 @@ def _tangents(tree: Any, primal: Any) -> Any:
     )
 
 
+def _apply_of(op: Any) -> Callable[[Any], Any]:
+    return functools.partial(type(op)._hooks["apply"].function, op)
+
+
 def _adjoint_of(op: Any, y: Any, *, out: Any) -> Any:
-    return _conj(jax.linear_transpose(type(op)._hooks["apply"].function.__get__(op), out)(_conj(y))[0])
+    return _conj(jax.linear_transpose(_apply_of(op), out)(_conj(y))[0])
 
 
 def _jacobian_apply_of(op: Any, x: Any, dx: Any, *, out: Any) -> Any:
-    return jax.jvp(type(op)._hooks["apply"].function.__get__(op), (x,), (_tangents(dx, x),))[1]
+    return jax.jvp(_apply_of(op), (x,), (_tangents(dx, x),))[1]
 
 
 def _jacobian_adjoint_of(op: Any, x: Any, dy: Any, *, out: Any) -> Any:
-    y, pullback = jax.vjp(type(op)._hooks["apply"].function.__get__(op), x)
-    return _conj_inexact(pullback(_tangents(_conj(dy), y))[0])
-
-
-def _conj_inexact(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: None if leaf.dtype == jax.dtypes.float0 else jnp.conj(leaf), tree)
+    return _pull_back(_apply_of(op), x, dy)
 
 
 def _parameter_jvp_of(op: Any, x: Any, dself: Any, *, out: Any) -> Any:
-    apply = type(op)._hooks["apply"].function
-    return jax.jvp(lambda fields: apply(fields, x), (op,), (_tangents(dself, op),))[1]
+    return jax.jvp(lambda op: _apply_of(op)(x), (op,), (_tangents(dself, op),))[1]
 
 
 def _parameter_vjp_of(op: Any, x: Any, dy: Any, *, out: Any) -> Any:
-    apply = type(op)._hooks["apply"].function
-    y, pullback = jax.vjp(lambda fields: apply(fields, x), op)
-    return _conj_inexact(pullback(_tangents(_conj(dy), y))[0])
+    return _pull_back(lambda op: _apply_of(op)(x), op, dy)
+
+
+def _pull_back(function: Callable[[Any], Any], at: Any, dy: Any) -> Any:
+    y, pullback = jax.vjp(function, at)
+    (ct,) = pullback(_tangents(_conj(dy), y))
+    return jax.tree.map(lambda leaf: None if leaf.dtype == jax.dtypes.float0 else jnp.conj(leaf), ct)
+
+
+DERIVED: dict[str, Callable[..., Any]] = {
+    "adjoint": _adjoint_of,
+    "jacobian_apply": _jacobian_apply_of,
+    "jacobian_adjoint": _jacobian_adjoint_of,
+    "parameter_jvp": _parameter_jvp_of,
+    "parameter_vjp": _parameter_vjp_of,
+}
 
 
 def missing(name: str) -> Callable[..., Any]:
@@ -461,6 +449,3 @@ def missing(name: str) -> Callable[..., Any]:
         raise NotImplementedError(message)
 
     return unavailable
-
-
-__all__ = ["MISSING", "call", "derive", "make_primitive", "missing"]

@@ -427,8 +427,8 @@ class TracedSineHostJacobian(lo.NonlinearOperator):
 
 
 def composite(op, x):
-    m, n, z = jnp.array(M.copy()), jnp.array(N.copy()), jnp.array(REAL[:3]) @ x
-    return 0.5j * z + m.conj().T @ (n @ z)
+    a, m, n, r = jax.tree.leaves(op)
+    return a * (r @ x) + m.conj().T @ (n @ (r @ x))
 
 
 # ---- the zoo --------------------------------------------------------------------------------------------------------
@@ -467,9 +467,10 @@ CASES = {
     "derived pytrees": Case(DerivedMix(W), mix, PAIR, parameters="both"),
     "traced, host adjoint": Case(TracedWithHostAdjoint(M), dense, X, parameters="both"),
     "composite": Case(
-        (0.5j * lo.Identity() + Dense(M).H @ Dense(N)) @ Dense(REAL[:3]),
+        (0.5j * lo.Identity() + DenseWithParameters(M).H @ DenseWithParameters(N)) @ DenseWithParameters(REAL[:3]),
         composite,
         X,
+        parameters="reverse",
     ),
     "forward only": Case(ForwardOnly(), lambda op, x: jnp.roll(x, 1) * 2, X, reverse=False, second=False),
     "paper": Case(Paper(), lambda op, x: x[0] * x[1] ** 2, (X, normal((3,), C, 14)), second=False),

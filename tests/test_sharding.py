@@ -1,0 +1,212 @@
+"""Several CPU devices: shard_map with its checks on, sharded jit, and gradients of what is sharded and what is not."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import close, energy, like, normal
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+from operators import CASES, Case, Dense, DenseWithParameters, M
+
+import linops_jax as lo
+
+NAMES = ["dense complex", "conjugates", "parameters", "batched", "derived", "traced, host adjoint", "composite"]
+NAMES += ["half spectrum", "pytrees", "sine", "traced sine", "modulus", "paper", "indices", "reverse only"]
+AUTO = jax.make_mesh((4,), ("i",), axis_types=(AxisType.Auto,))
+EXPLICIT = jax.make_mesh((4,), ("i",), axis_types=(AxisType.Explicit,))
+GRID = jax.make_mesh((2, 2), ("i", "j"), axis_types=(AxisType.Auto,) * 2)
+
+
+def batch(case):
+    return like(case.x, 1, lead=(8,))
+
+
+def split(op):
+    """The operator's floating point fields, and a function that puts others in their place."""
+    op = jax.tree.map(jnp.asarray, op)
+    leaves, tree = jax.tree.flatten(op)
+    chosen = [i for i, leaf in enumerate(leaves) if leaf.dtype.kind in "fc"]
+
+    def join(values):
+        new = dict(zip(chosen, values, strict=True))
+        return jax.tree.unflatten(tree, [new.get(i, leaf) for i, leaf in enumerate(leaves)])
+
+    return [leaves[i] for i in chosen], join
+
+
+def problem(name):
+    """(fields, xs) -> loss over the batch, sharded and plain; the fields count only where they can be differentiated."""
+    case = CASES[name]
+    fields, join = split(case.op)
+
+    def local(fields, xs):
+        return energy(jax.vmap(join(fields))(xs))
+
+    def plain(fields, xs):
+        return sum(energy(jax.vmap(functools.partial(case.twin, join(fields)))(part)) for part in parts(xs))
+
+    return local, plain, fields, batch(case), (0, 1) if case.parameters and fields else (1,)
+
+
+def parts(xs):
+    return [jax.tree.map(lambda leaf, i=i: leaf[2 * i : 2 * i + 2], xs) for i in range(4)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_values_in_shard_map(name):
+    case = CASES[name]
+    xs = batch(case)
+    found = jax.jit(jax.shard_map(jax.vmap(case.op), mesh=AUTO, in_specs=P("i"), out_specs=P("i")))(xs)
+    close(found, jax.vmap(case.reference)(xs))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_outside_of_shard_map(name):
+    local, plain, fields, xs, which = problem(name)
+
+    @functools.partial(jax.shard_map, mesh=AUTO, in_specs=(P(), P("i")), out_specs=P())
+    def total(fields, xs):
+        return jax.lax.psum(local(fields, xs), "i")
+
+    close(jax.jit(total)(fields, xs), plain(fields, xs), 10)
+    found, expected = (jax.jit(jax.grad(f, which, allow_int=True))(fields, xs) for f in (total, plain))
+    close(found, expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_inside_of_shard_map(name):
+    """Of the local loss: the gradient of a replicated input is summed over the devices by JAX."""
+    local, plain, fields, xs, which = problem(name)
+
+    @functools.partial(jax.shard_map, mesh=AUTO, in_specs=(P(), P("i")), out_specs=tuple(P("i") if i else P() for i in which))
+    def inside(fields, xs):
+        return jax.grad(local, which, allow_int=True)(fields, xs)
+
+    close(jax.jit(inside)(fields, xs), jax.jit(jax.grad(plain, which, allow_int=True))(fields, xs))
+
+
+@pytest.mark.parametrize("name", ["dense complex", "traced", "sine", "paper", "batched", "reverse only"])
+def test_gradient_of_a_replicated_input(name):
+    """One x for all devices, used with what differs between them."""
+    case = CASES[name]
+    x, factors = like(case.x, 1), jnp.arange(1.0, 9.0)
+
+    def local(f, x, factors):
+        scaled = lambda t: jax.tree.map(lambda leaf: leaf * t if leaf.dtype.kind in "fc" else leaf, x)  # noqa: E731
+        return sum(energy(f(scaled(t))) * t + energy(f(x)) for t in factors)
+
+    expected = jax.grad(lambda x: local(case.reference, x, factors))(x)
+    for specs, function in (
+        (P(), lambda x, t: jax.grad(lambda x: local(case.op, x, t))(x)),
+        (P(), lambda x, t: jax.grad(lambda x: jax.lax.psum(local(case.op, x, t), "i"))(x)),
+    ):
+        mapped = jax.shard_map(function, mesh=AUTO, in_specs=(P(), P("i")), out_specs=specs)
+        close(jax.jit(mapped)(x, factors), expected)
+
+
+def test_closed_over_and_constant_operands():
+    """Weights closed over, a NumPy input, and a sharded input added afterwards."""
+    op, c = Dense(M), normal((3,), np.complex64, 3)
+    m = jnp.asarray(M, jnp.complex64)
+    xs = like(np.zeros((8, 3), complex), 1)
+
+    def loss(xs):
+        return jax.lax.psum(energy(jax.vmap(op)(xs) + op(c)), "i")
+
+    total = jax.shard_map(loss, mesh=AUTO, in_specs=P("i"), out_specs=P())
+    plain = lambda xs: sum(energy(part @ m.T + (m @ c)[None]) for part in parts(xs))  # noqa: E731
+    close(jax.grad(total)(xs), jax.grad(plain)(xs))
+
+
+def test_second_derivative_inside_of_shard_map():
+    op, xs, vs = CASES["sine with hessian"].op, like(np.zeros((8, 3), complex), 1), like(np.zeros((8, 3), complex), 2)
+    twin = CASES["sine with hessian"].reference
+
+    def product(f, x, v):
+        return jax.vjp(jax.grad(lambda x: energy(f(x))), x)[1](v)[0]
+
+    mapped = jax.shard_map(
+        jax.vmap(functools.partial(product, op)), mesh=AUTO, in_specs=(P("i"), P("i")), out_specs=P("i")
+    )
+    close(jax.jit(mapped)(xs, vs), jax.vmap(functools.partial(product, twin))(xs, vs), 10)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_two_mesh_axes(check):
+    """Fields differ over one axis, inputs over the other."""
+    matrices, xs = like(np.zeros((4, 4, 3), complex), 1), like(np.zeros((6, 3), complex), 2)
+
+    @functools.partial(
+        jax.shard_map, mesh=GRID, in_specs=(P("i"), P("j")), out_specs=P("i", "j"), check_vma=check
+    )
+    def products(matrices, xs):
+        return jax.vmap(lambda m: jax.vmap(DenseWithParameters(m))(xs))(matrices)
+
+    plain = lambda matrices, xs: jnp.einsum("aij,bj->abi", matrices, xs)  # noqa: E731
+    close(jax.jit(products)(matrices, xs), plain(matrices, xs))
+    found, expected = (
+        jax.jit(jax.grad(lambda *z, f=f: energy(f(*z)), (0, 1)))(matrices, xs) for f in (products, plain)
+    )
+    close(found, expected)
+
+
+def test_scan_and_collectives_in_shard_map():
+    """Gradient descent on a row-sharded least-squares problem, the sum over rows by psum."""
+    matrix, y = normal((8, 3), np.float32, 1), normal((8,), np.float32, 2)
+
+    @functools.partial(jax.shard_map, mesh=AUTO, in_specs=(P("i"), P("i"), P()), out_specs=P())
+    def descend(matrix, y, x):
+        op = Dense(matrix)
+
+        def step(x, _):
+            return x - 0.02 * jax.lax.psum(op.H(op(x) - y), "i"), None
+
+        return jax.lax.scan(step, x, None, length=20)[0]
+
+    x = np.zeros(3, np.float64)
+    for _ in range(20):
+        x = x - 0.02 * matrix.T.astype(float) @ (matrix.astype(float) @ x - y)
+    close(jax.jit(descend)(matrix, y, jnp.zeros(3)), x.astype(np.float32))
+
+
+@pytest.mark.parametrize("mesh", [AUTO, EXPLICIT], ids=["auto", "explicit"])
+@pytest.mark.parametrize("name", NAMES)
+def test_sharded_jit(name, mesh):
+    case = CASES[name]
+    plain, (fields, join) = batch(case), split(case.op)
+    with jax.set_mesh(mesh):
+        xs = jax.device_put(plain, NamedSharding(mesh, P("i")))
+        found = jax.jit(jax.vmap(case.op))(xs)
+        gradient = None
+        if case.reverse:
+            gradient = jax.jit(jax.grad(lambda xs: energy(jax.vmap(case.op)(xs)), allow_int=True))(xs)
+    twin = jax.vmap(case.reference)
+    close(jax.device_get(found), jax.device_get(twin(plain)))
+    expected = jax.grad(lambda xs: energy(twin(xs)), allow_int=True)(plain)
+    close(jax.device_get(gradient), jax.device_get(expected))
+    if mesh is EXPLICIT:
+        assert all(jax.typeof(leaf).sharding.spec[0] == "i" for leaf in jax.tree.leaves(found))
+
+
+@pytest.mark.parametrize("mesh", [AUTO, EXPLICIT], ids=["auto", "explicit"])
+def test_operator_sharded_along_its_own_axis(mesh):
+    """XLA gathers what the hook needs whole."""
+    xs = like(np.zeros((4, 3), complex), 1)
+    with jax.set_mesh(mesh):
+        x = jax.device_put(xs.T, NamedSharding(mesh, P(None, "i")))
+        matrix = jax.device_put(jnp.asarray(M, jnp.complex64), NamedSharding(mesh, P("i", None)))
+        found = jax.jit(lambda m, x: jax.vmap(DenseWithParameters(m), -1, -1)(x))(matrix, x)
+        gradient = jax.jit(jax.grad(lambda m, x: energy(jax.vmap(DenseWithParameters(m), -1, -1)(x))))(matrix, x)
+    m = jnp.asarray(M, jnp.complex64)
+    close(jax.device_get(found), jax.device_get(m @ xs.T))
+    close(jax.device_get(gradient), jax.device_get(jax.grad(lambda m: energy(m @ xs.T))(m)))
+
+
+def test_on_another_device():
+    x = jax.device_put(like(np.zeros(3, complex), 1), jax.devices()[2])
+    y = Dense(M)(x)
+    assert y.devices() == {jax.devices()[2]}
+    close(jax.device_get(y), jax.device_get(jnp.asarray(M, x.dtype) @ x))
