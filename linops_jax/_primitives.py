@@ -87,28 +87,37 @@ def _bind(
 # ---- evaluation ---------------------------------------------------------------------------------------------------
 
 
-def _batch_axes(operands: Sequence[Any], batch: Sequence[Mask]) -> list[tuple[Any, int]]:
-    """For every batch axis, outermost first: an operand that has it, and where."""
-    axes = []
-    for axis in range(len(batch[0])):
-        index = next(i for i, mask in enumerate(batch) if mask[axis])
-        axes.append((operands[index], sum(batch[index][:axis])))
-    return axes
+def _batch_axes(avals: Sequence[Any], batch: Sequence[Mask]) -> list[list[tuple[Any, int]]]:
+    """For every batch axis, outermost first: the operands that have it, and where."""
+    return [
+        [(aval, sum(mask[:axis])) for aval, mask in zip(avals, batch, strict=True) if mask[axis]]
+        for axis in range(len(batch[0]))
+    ]
+
+
+def _batch_sizes(avals: Sequence[Any], batch: Sequence[Mask]) -> tuple[Any, ...]:
+    return tuple(owners[0][0].shape[owners[0][1]] for owners in _batch_axes(avals, batch))
+
+
+def _batch_partition(avals: Sequence[Any], batch: Sequence[Mask]) -> list[Any]:
+    """How each batch axis lies on an explicit mesh: operands that are not on it do not say."""
+    return [
+        next((name for aval, at in owners if len(aval.sharding.spec) > at and (name := aval.sharding.spec[at])), None)
+        for owners in _batch_axes(avals, batch)
+    ]
 
 
 def _abstract_eval(*avals: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...]) -> list[Any]:
     if len({_compat.varying_axes(aval) for aval in avals}) > 1:
         message = f"{binding}: operands vary over different mesh axes. This is a bug in linops_jax."
         raise TypeError(message)
-    lead = _batch_axes(avals, batch)
-    sizes = tuple(aval.shape[position] for aval, position in lead)
-    model = avals[0]
+    sizes = _batch_sizes(avals, batch)
+    model = next((aval for aval in avals if not aval.sharding.mesh.empty), avals[0])
 
     def result(shape: tuple[int, ...], dtype: Any) -> Any:
         keywords: dict[str, Any] = {}
         if not model.sharding.mesh.empty:  # batch axes keep their place on the mesh
-            names = [aval.sharding.spec[position] for aval, position in lead]
-            spec = jax.sharding.PartitionSpec(*names, *[None] * len(shape))
+            spec = jax.sharding.PartitionSpec(*_batch_partition(avals, batch), *[None] * len(shape))
             keywords["sharding"] = model.sharding.update(spec=spec)
         dtype = jax.dtypes.canonicalize_dtype(dtype)
         return model.update(shape=(*sizes, *shape), dtype=dtype, weak_type=False, **keywords)
@@ -319,7 +328,7 @@ def _transpose(
     if adjoint is None:
         raise _missing(hook.cls, target, "reverse-mode differentiation needs it")
     avals = [x.aval if ad.is_undefined_primal(x) else jax.typeof(x) for x in operands]
-    sizes = tuple(aval.shape[position] for aval, position in _batch_axes(avals, batch))
+    sizes = _batch_sizes(avals, batch)
     cotangent = [
         jnp.zeros((*sizes, *shape), dtype) if _is_zero(ct) else jnp.conj(ct)
         for ct, (shape, dtype) in zip(cotangents, out, strict=True)
@@ -330,8 +339,8 @@ def _transpose(
     wanted = tuple((aval.shape[sum(mask) :], aval.dtype) for aval, mask in zip(moved, masks, strict=True))
     results = groups.bind(adjoint, arguments, groups.trees[name], wanted)
     found = iter(
-        jnp.conj(_sum_missing_axes(result, mask)) if _specs.is_inexact(result.dtype) else None
-        for result, mask in zip(results, masks, strict=True)
+        _placed_like(aval, jnp.conj(_sum_missing_axes(result, mask))) if _specs.is_inexact(result.dtype) else None
+        for result, mask, aval in zip(results, masks, moved, strict=True)
     )
     answer: list[Any] = []
     for argument, values in groups.values.items():
@@ -348,6 +357,14 @@ def _sum_missing_axes(result: Any, mask: Mask) -> Any:
     """An operand that does not have a batch axis was used once for each element of it."""
     axes = tuple(axis for axis, has in enumerate(mask) if not has)
     return jnp.sum(result, axis=axes) if axes else result
+
+
+def _placed_like(aval: Any, cotangent: Any) -> Any:
+    """On an explicit mesh a cotangent lies as its operand does."""
+    sharding = aval.sharding
+    if sharding.mesh.empty or jax.typeof(cotangent).sharding == sharding:
+        return cotangent
+    return jax.sharding.reshard(cotangent, sharding)
 
 
 # ---- what is not there --------------------------------------------------------------------------------------------
@@ -407,7 +424,10 @@ def _apply_of(op: Any) -> Callable[[Any], Any]:
 
 
 def _adjoint_of(op: Any, y: Any, *, out: Any) -> Any:
-    return _conj(jax.linear_transpose(_apply_of(op), out)(_conj(y))[0])
+    zeros, tree = jax.tree.flatten(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), out))
+    # The transposed map must vary over a shard_map's mesh as y does, or JAX would add up the shards.
+    varying = _compat.with_same_varying_axes([*zeros, *jax.tree.leaves(y)])[: len(zeros)]
+    return _conj(jax.linear_transpose(_apply_of(op), jax.tree.unflatten(tree, varying))(_conj(y))[0])
 
 
 def _jacobian_apply_of(op: Any, x: Any, dx: Any, *, out: Any) -> Any:

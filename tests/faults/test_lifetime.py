@@ -131,6 +131,23 @@ def test_many_compiled_programs_keep_to_their_own_objects():
         np.testing.assert_array_equal(program(X), (2 * i + 1) * X)
 
 
+@pytest.mark.parametrize("keep", [True, False], ids=["operator kept", "operator dropped"])
+def test_a_lowered_program_owns_what_it_calls(keep):
+    plan = Plan(3)
+    alive = weakref.ref(plan)
+    op = Planned(plan)
+    lowered = jax.jit(lambda x: op(x)).lower(X)
+    del plan
+    if not keep:
+        del op
+    settle()
+    compiled = lowered.compile()
+    np.testing.assert_array_equal(compiled(X), 3 * X)
+    op = None
+    del lowered, compiled
+    assert gone(alive)
+
+
 def run_eagerly(op):
     return op(X)
 

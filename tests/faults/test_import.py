@@ -1,0 +1,244 @@
+"""What importing does and does not do, and who may import what."""
+
+import ast
+import importlib.util
+import pathlib
+import time
+
+import pytest
+
+from linops_jax import _compat
+
+PACKAGE = pathlib.Path(_compat.__file__).parent
+
+
+def test_jax_imported_after_us(run_child):
+    run_child(
+        """
+        import linops_jax as lo
+        import numpy as np
+        result = lo.FFT()(np.ones(4, np.complex64))
+        import jax, jax.numpy as jnp
+        np.testing.assert_allclose(result, [2, 0, 0, 0], atol=1e-6)
+        assert jax.jit(lo.Diagonal(jnp.ones(3)))(jnp.ones(3)).sum() == 3
+        """
+    )
+
+
+def test_import_starts_no_backend(run_child):
+    run_child(
+        """
+        import linops_jax as lo
+        import jax
+        class Twice(lo.LinearOperator):
+            adjoint = None
+            def apply(self, x): return 2 * x
+            def infer_shape(self, x): return x
+        lo.export_checks()
+        jax.config.update("jax_num_cpu_devices", 3)  # refused once a backend has started
+        assert len(jax.devices()) == 3
+        assert Twice()(jax.numpy.ones(3)).sum() == 6
+        """
+    )
+
+
+def test_distributed_initialize_after_import(run_child):
+    run_child(
+        """
+        import socket
+        import linops_jax as lo
+        import jax, jax.numpy as jnp
+
+        class Twice(lo.LinearOperator):
+            adjoint = None
+            def apply(self, x): return 2 * x
+            def infer_shape(self, x): return x
+
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        jax.distributed.initialize(coordinator_address=f"127.0.0.1:{port}", num_processes=1, process_id=0)
+        assert jax.process_count() == 1
+        assert jax.jit(lambda x: Twice()(x))(jnp.ones(3)).sum() == 6
+        assert Twice()(jnp.ones(3)).sum() == 6
+        jax.distributed.shutdown()
+        """
+    )
+
+
+def test_import_after_a_backend_has_started(run_child):
+    run_child(
+        """
+        import jax, jax.numpy as jnp
+        jnp.ones(3).block_until_ready()
+        import linops_jax as lo
+        class Twice(lo.LinearOperator):
+            adjoint = None
+            def apply(self, x): return 2 * x
+            def infer_shape(self, x): return x
+        assert jax.jit(Twice())(jnp.ones(3)).sum() == 6
+        """
+    )
+
+
+def test_import_changes_no_setting_and_starts_no_thread(run_child):
+    run_child(
+        """
+        import signal, sys, threading, warnings
+        import jax
+        def state():
+            return (dict(jax.config.values), threading.active_count(), signal.getsignal(signal.SIGINT), sys.excepthook,
+                    sys.unraisablehook, sys.getrecursionlimit(), len(warnings.filters))
+        before = state()
+        import linops_jax
+        assert state() == before
+        """
+    )
+
+
+@pytest.mark.parametrize("version", ["0.9.2", "0.8.0", "0.4.38", "0.9.2.dev20250101"])
+def test_an_unsupported_jaxlib_is_refused_in_one_sentence(version):
+    with pytest.raises(ImportError, match=rf'^linops_jax needs jaxlib >= 0\.10, found jaxlib {version}: run pip .*"\.$'):
+        _compat.require_supported_jaxlib(version)
+
+
+@pytest.mark.parametrize("version", ["0.10.0", "0.10.2", "0.12.0.1", "1.0.0", "0.11.0rc1", "0.13.0.dev20260101+abc"])
+def test_supported_versions_of_jaxlib(version):
+    _compat.require_supported_jaxlib(version)
+
+
+def test_a_refused_import_leaves_jax_alone(run_child):
+    child = run_child(
+        """
+        import jaxlib
+        jaxlib.__version__ = "0.9.2"
+        import jax, jax.numpy as jnp
+        try:
+            import linops_jax
+        except ImportError as error:
+            print(error)
+        assert jnp.ones(3).sum() == 3
+        assert jax.devices()[0].platform == "cpu"
+        """
+    )
+    assert child.stdout.startswith("linops_jax needs jaxlib >= 0.10, found jaxlib 0.9.2: run pip install -U")
+
+
+def test_time_of_import(run_child):
+    """Shown, not judged: the machine may be busy."""
+
+    def seconds(statement):
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            run_child(statement)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    alone, with_us = seconds("import jax"), seconds("import jax, linops_jax")
+    print(f"import jax: {alone:.2f} s; with linops_jax: {1000 * (with_us - alone):+.0f} ms")
+
+
+def test_import_of_the_package_needs_no_optional_dependency(run_child):
+    run_child(
+        """
+        import sys
+
+        class Refuse:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in {"scipy", "lineax", "ducc0", "matplotlib", "PIL", "pytest", "pylops", "nifty"}:
+                    sys.modules.setdefault("refused", name)
+                return None
+
+        sys.meta_path.insert(0, Refuse())
+        import jax
+        sys.modules.pop("refused", None)
+        import linops_jax
+        assert "refused" not in sys.modules, sys.modules["refused"]
+        """
+    )
+
+
+# ---- who may import what --------------------------------------------------------------------------------------------
+
+ORDER = [
+    "_specs", "_fields", "_errors", "_compat", "_keys", "_hooks", "_trampoline_ext", "_trampoline", "_primitives", "_meta",
+    "_operator", "_linear", "_nonlinear", "algebra", "ops", "testing", "__init__", "interop", "cli", "__main__",
+]  # fmt: skip
+MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+
+
+def names_imported(path):
+    """Absolute dotted names, at any depth of the file."""
+    package = ".".join(("linops_jax", *path.parent.relative_to(PACKAGE).parts))
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def attributes_used(path):
+    return {ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+
+
+def rank(dotted):
+    part = dotted.split(".")[1] if "." in dotted else "__init__"
+    return ORDER.index(part) if part in ORDER else ORDER.index("__init__")
+
+
+def own_name(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(("linops_jax", *parts)) if parts != ("__init__",) else "linops_jax"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_modules_above_it(path):
+    name = own_name(path)
+    package = name.split(".")[1] if name.count(".") > 1 else None
+    for imported in names_imported(path):
+        if imported.partition(".")[0] != "linops_jax":
+            continue
+        if package and (imported == "linops_jax" or imported.startswith(f"linops_jax.{package}")):
+            continue  # the public names, or its own package
+        assert rank(imported) < rank(name), f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_volatile_parts_enter_through_one_file_each(path):
+    name = path.relative_to(PACKAGE).as_posix()
+    used = set(names_imported(path)) | attributes_used(path)
+
+    def uses(prefix):
+        return sorted(n for n in used if n == prefix or n.startswith(prefix + "."))
+
+    assert not uses("jax._src")
+    assert not uses("jaxlib.xla_extension")
+    if name != "_primitives.py":
+        assert not uses("jax.interpreters")
+        assert not uses("jax.extend")
+    if name != "_trampoline.py":
+        assert not uses("jax.ffi")
+        assert not uses("linops_jax._trampoline_ext")
+
+
+PUBLIC_USERS = [
+    path for path in MODULES if path.relative_to(PACKAGE).parts[0] in ("ops", "interop", "testing", "cli")
+]
+
+
+@pytest.mark.parametrize("path", PUBLIC_USERS, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_ready_made_parts_use_public_names_only(path):
+    package = own_name(path).split(".")[1]
+    for imported in names_imported(path):
+        if imported.partition(".")[0] == "linops_jax" and not imported.startswith(f"linops_jax.{package}"):
+            assert not any(part.startswith("_") for part in imported.split(".")), imported
+    for text in attributes_used(path):
+        if text.startswith("lo."):
+            assert "._" not in text, text
+
+
+def test_every_module_has_a_place_in_the_order():
+    tops = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in MODULES}
+    assert tops <= set(ORDER)

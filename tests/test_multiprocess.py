@@ -1,0 +1,105 @@
+"""Two processes with two CPU devices each: this file is the test, and the program that every process runs."""
+
+import socket
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import linops_jax as lo  # before jax.distributed.initialize, on purpose
+
+PROCESSES, DEVICES, BATCH = 2, 4, 8
+
+
+class Gain(lo.LinearOperator, batched=False):
+    """x -> gain cumsum(x)."""
+
+    gain: jax.Array
+
+    def apply(self, x, *, out):
+        np.multiply(self.gain, np.cumsum(x), out=out)
+
+    def adjoint(self, y):
+        return np.flip(np.cumsum(np.flip(np.conj(self.gain) * y)))
+
+    def infer_shape(self, x):
+        return x
+
+    def parameter_jvp(self, x, dself):
+        return dself.gain * np.cumsum(x)
+
+    def parameter_vjp(self, x, dy):
+        return {"gain": np.conj(np.cumsum(x)) * dy}
+
+
+def energy(y):
+    return jnp.sum(y**2) + jnp.sum(jnp.sin(y))
+
+
+def main(process, address):
+    jax.config.update("jax_num_cpu_devices", DEVICES // PROCESSES)
+    jax.distributed.initialize(address, num_processes=PROCESSES, process_id=process)
+    assert (jax.process_count(), jax.device_count()) == (PROCESSES, DEVICES)
+
+    from jax.experimental import multihost_utils
+
+    mesh = jax.make_mesh((DEVICES,), ("i",), axis_types=(AxisType.Auto,))
+    rng = np.random.default_rng(0)
+    gain, x = rng.standard_normal(3).astype(np.float32), rng.standard_normal((BATCH, 3)).astype(np.float32)
+    place = lambda array, *spec: jax.make_array_from_callback(  # noqa: E731
+        array.shape, NamedSharding(mesh, P(*spec)), lambda index: array[index]
+    )
+    g, xs = place(gain), place(x, "i")
+
+    def loss(gain, xs):
+        return energy(jax.vmap(Gain(gain))(xs))
+
+    @jax.jit
+    @jax.value_and_grad
+    def in_shard_map(g, xs):
+        local = lambda g, xs: jax.lax.psum(loss(g, xs), "i")  # noqa: E731
+        return jax.shard_map(local, mesh=mesh, in_specs=(P(), P("i")), out_specs=P())(g, xs)
+
+    y = gain.astype(float) * np.cumsum(x.astype(float), axis=1)
+    value, gradient = np.sum(y**2) + np.sum(np.sin(y)), np.sum((2 * y + np.cos(y)) * np.cumsum(x, axis=1), axis=0)
+    for program in (in_shard_map, jax.jit(jax.value_and_grad(loss))):
+        found = program(g, xs)
+        np.testing.assert_allclose(found[0].addressable_data(0), value, rtol=1e-5)
+        np.testing.assert_allclose(found[1].addressable_data(0), gradient, rtol=1e-4)
+
+    ys = multihost_utils.process_allgather(jax.jit(jax.vmap(Gain(gain)))(xs), tiled=True)
+    np.testing.assert_allclose(ys, y, rtol=1e-5)
+    multihost_utils.sync_global_devices("done")
+    print("right", process)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def test_two_processes():
+    address = f"127.0.0.1:{free_port()}"
+    workers = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(i), address], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for i in range(PROCESSES)
+    ]
+    try:
+        outputs = [worker.communicate(timeout=120)[0] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    for i, (worker, output) in enumerate(zip(workers, outputs, strict=True)):
+        assert worker.returncode == 0, output
+        assert f"right {i}" in output
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])
