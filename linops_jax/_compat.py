@@ -54,6 +54,15 @@ def is_lowering_for_export(context: Any) -> bool:
     return bool(getattr(parameters, "for_export", False))
 
 
+def keep_alive(context: Any, value: Any) -> None:
+    """Ties ``value`` to a lowered module until it is compiled; from then on the executable owns what it needs.
+
+    Without it, ``lower()``, ``jax.clear_caches()``, ``compile()`` would lose it. Modules for export own nothing.
+    """
+    if not is_lowering_for_export(context) and hasattr(context.module_context, "add_keepalive"):
+        context.module_context.add_keepalive(value)
+
+
 def varying_axes(value: Any) -> frozenset[Any]:
     """The mesh axes of an enclosing shard_map over which ``value`` differs (an array, tracer or aval)."""
     aval = value if hasattr(value, "manual_axis_type") else jax.typeof(value)

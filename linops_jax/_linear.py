@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from linops_jax import _hooks, _specs
-from linops_jax._operator import Operator, _constructors, parenthesize, required
+from linops_jax._operator import ATOM, Operator, _constructors, parenthesize, required
 
 
 class LinearOperator(Operator, rules=_hooks.LINEAR):
@@ -107,4 +107,4 @@ class Adjoint(LinearOperator, composite=True):
         return self.op._is_real_linear
 
     def __repr__(self) -> str:
-        return f"{parenthesize(self.op)}.H"
+        return f"{parenthesize(self.op, ATOM)}.H"

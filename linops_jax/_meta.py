@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import inspect
 from collections.abc import Mapping
-from typing import Any, dataclass_transform
+from typing import TYPE_CHECKING, Any, dataclass_transform
 
 from linops_jax import _fields, _hooks, _primitives
 from linops_jax._hooks import ADJOINT_PARAMETER_JVP, HOST, INFER, MISSING, TRACED, Hook, Rule
@@ -51,10 +51,12 @@ class OperatorMeta(abc.ABCMeta):
         _fields.register_pytree(cls)
         return cls
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        op = super().__call__(*args, **kwargs)
-        _fields.seal(op, allow_numbers=cls._composite)  # type: ignore[attr-defined]
-        return op
+    if not TYPE_CHECKING:  # type checkers are to see the dataclass's own constructor
+
+        def __call__(cls, *args, **kwargs):
+            op = super().__call__(*args, **kwargs)
+            _fields.seal(op, allow_numbers=cls._composite)
+            return op
 
 
 def update_traits(cls: Any, keywords: Mapping[str, Any]) -> Traits:

@@ -6,7 +6,7 @@ from typing import Any
 
 from linops_jax import _hooks, _specs
 from linops_jax._linear import LinearOperator
-from linops_jax._operator import Operator, required
+from linops_jax._operator import ATOM, Operator, parenthesize, required
 
 
 class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
@@ -75,7 +75,7 @@ class Jacobian(LinearOperator, composite=True):
         return self.op._is_real_linear
 
     def __repr__(self) -> str:
-        return f"{self.op!r}.jacobian({_specs.describe_tree(self.domain)})"
+        return f"{parenthesize(self.op, ATOM)}.jacobian({_specs.describe_tree(self.domain)})"
 
 
 def _like(value: Any, model: Any, where: str) -> Any:

@@ -45,6 +45,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
     ``A @ x`` apply; ``+``, ``-``, ``*``, ``/`` and ``@`` compose.
     """
 
+    _precedence = 2  # an atom: see parenthesize
     __array_ufunc__ = None  # NumPy arrays leave binary operators to us
 
     def __call__(self, x: Any) -> Any:
@@ -165,7 +166,9 @@ def _show(value: Any) -> str:
     return repr(value)
 
 
-def parenthesize(op: Operator) -> str:
-    """How an operator prints as part of a product."""
-    text = repr(op)
-    return f"({text})" if getattr(op, "_prints_as_sum", False) else text
+SUM, PRODUCT, ATOM = range(3)  # how tightly the printed form of an operator holds together
+
+
+def parenthesize(op: Operator, at_least: int) -> str:
+    """How an operator prints as part of something that binds as tightly as ``at_least``."""
+    return f"({op!r})" if op._precedence < at_least else repr(op)

@@ -88,6 +88,8 @@ def castable(found: Any, wanted: Any) -> bool:
     """NumPy's same_kind rule, with bfloat16 and its like counted as real floats."""
     if found == wanted:
         return True
+    if found.kind in "OSUmM":
+        return False
     if found.kind != "V" and wanted.kind != "V":
         return np.can_cast(found, wanted, "same_kind")
     real = is_inexact(wanted) and not is_complex(wanted)

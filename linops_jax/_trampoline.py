@@ -27,14 +27,15 @@ LIVE_TARGET = "linops_jax_host_of_a_live_object"
 
 _SECONDS_AT_EXIT = 30.0
 
-# XLA's element types (xla_data.proto) as NumPy dtypes; 4-bit integers arrive one to a byte.
+# XLA's element types (xla_data.proto) as NumPy dtypes. Those of 4 bits and fewer come packed, which NumPy cannot see.
 _DTYPES: dict[int, Any] = {
     1: np.bool_, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 6: np.uint8, 7: np.uint16, 8: np.uint32,
     9: np.uint64, 10: np.float16, 11: np.float32, 12: np.float64, 15: np.complex64, 16: ml_dtypes.bfloat16,
-    18: np.complex128, 19: ml_dtypes.float8_e5m2, 20: ml_dtypes.float8_e4m3fn, 21: ml_dtypes.int4,
-    22: ml_dtypes.uint4, 23: ml_dtypes.float8_e4m3b11fnuz, 24: ml_dtypes.float8_e5m2fnuz,
-    25: ml_dtypes.float8_e4m3fnuz, 28: ml_dtypes.float8_e4m3, 29: ml_dtypes.float8_e3m4,
+    18: np.complex128, 19: ml_dtypes.float8_e5m2, 20: ml_dtypes.float8_e4m3fn, 23: ml_dtypes.float8_e4m3b11fnuz,
+    24: ml_dtypes.float8_e5m2fnuz, 25: ml_dtypes.float8_e4m3fnuz, 28: ml_dtypes.float8_e4m3,
+    29: ml_dtypes.float8_e3m4,
 }  # fmt: skip
+_SUPPORTED = frozenset(map(np.dtype, _DTYPES.values()))
 
 
 class Binding:
@@ -53,6 +54,9 @@ class Binding:
 
     def __repr__(self) -> str:
         return self.hook.label
+
+    def __reduce__(self) -> Any:
+        return str, (self.hook.label,)  # a serialized executable finds its target by key, and needs none of this
 
     @property
     def target(self) -> Any:
@@ -215,7 +219,7 @@ def _make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np
             raise ValueError(message)
         if hook.rule.reverses and _specs.is_complex(array.dtype) and not _specs.is_complex(view.dtype):
             array = np.real(array)  # the adjoint on a real domain
-        if array.dtype.kind in "OSU" or not _specs.castable(array.dtype, view.dtype):
+        if not _specs.castable(array.dtype, view.dtype):
             message = (
                 f"{hook.label} returned dtype {array.dtype}; {promise} {view.dtype}, and a cast would lose more than "
                 "precision. Fix whichever is wrong."
@@ -306,6 +310,10 @@ def _description(binding: Binding) -> dict[str, Any]:
 
 def lower_host(context: Any, *operands: Any, binding: Binding, batch: tuple[tuple[bool, ...], ...]) -> Any:
     """Lowering of a host hook: one custom call. Shapes stay out of its attributes, shards have their own."""
+    for aval in (*context.avals_in, *context.avals_out):
+        if np.dtype(aval.dtype) not in _SUPPORTED:
+            message = f"{binding.hook.label}: NumPy has no arrays of {aval.dtype}. Convert with astype before the call."
+            raise TypeError(message)
     key, obstacle = _register(binding)
     if obstacle is not None and _compat.is_lowering_for_export(context):
         message = (
@@ -313,6 +321,7 @@ def lower_host(context: Any, *operands: Any, binding: Binding, batch: tuple[tupl
             "plain values (numbers, strings, bytes, dtypes, tuples of these), and define the class at the top of a module."
         )
         raise TypeError(message)
+    _compat.keep_alive(context, binding)
     masks = ",".join("".join("1" if has else "0" for has in mask) for mask in batch) if batch and batch[0] else ""
     target = TARGET if obstacle is None else LIVE_TARGET
     return jax.ffi.ffi_lowering(target)(context, *operands, key=key, batch=masks)

@@ -8,6 +8,20 @@ from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
 
 
+class OfOne:
+    """Around one operator, ``op``: takes its domain and its kind of linearity."""
+
+    op: Any
+
+    @property
+    def domain(self) -> Any:
+        return self.op.domain
+
+    @property
+    def _is_real_linear(self) -> bool:
+        return self.op._is_real_linear
+
+
 class LinearComposite(LinearOperator, composite=True):
     """Subclasses write ``apply`` and ``_reverse(y, like)``."""
 

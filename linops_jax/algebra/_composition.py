@@ -8,19 +8,21 @@ import jax
 
 from linops_jax import _specs
 from linops_jax._linear import Adjoint, LinearOperator
-from linops_jax._operator import Operator, constructor, parenthesize
+from linops_jax._operator import ATOM, PRODUCT, Operator, constructor, parenthesize
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
 from linops_jax.algebra._identity import Identity
 
 
 class _Composition:
     factors: tuple[Any, ...]  # as written: the last one is applied first
+    _precedence = PRODUCT
 
     def apply(self, x: Any) -> Any:
         seen: list[tuple[Any, Any]] = []
-        for factor in reversed(self.factors):
+        next_domains = [*(factor.domain for factor in self.factors[-2::-1]), None]
+        for factor, next_domain in zip(reversed(self.factors), next_domains, strict=True):
             if isinstance(factor, Adjoint) and factor.domain is None:
-                x = factor.op._reverse(x, _input_of(factor.op, seen))
+                x = factor.op._reverse(x, next_domain or _input_of(factor.op, seen))
             else:
                 seen.append((factor, _specs.specs(x)))
                 x = factor(x)
@@ -35,7 +37,8 @@ class _Composition:
         return any(factor._is_real_linear for factor in self.factors)
 
     def __repr__(self) -> str:
-        return " @ ".join(map(parenthesize, self.factors))
+        first, *rest = self.factors
+        return " @ ".join([parenthesize(first, PRODUCT), *(parenthesize(factor, ATOM) for factor in rest)])
 
 
 class Composition(_Composition, LinearComposite):
@@ -89,7 +92,9 @@ def compose(a: Operator, b: Operator) -> Operator:
             f"cannot compose {a!r} @ {b!r}: the right one's result does not fit the left one's domain: {difference}."
         )
         raise ValueError(message)
-    factors = tuple(f for op in (a, b) for f in (op.factors if isinstance(op, _Composition) else (op,)))
+    factors: tuple[Any, ...] = tuple(
+        f for op in (a, b) for f in (op.factors if isinstance(op, _Composition) else (op,))
+    )
     linear = all(isinstance(factor, LinearOperator) for factor in factors)
     return Composition(factors) if linear else NonlinearComposition(factors)
 

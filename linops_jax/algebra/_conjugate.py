@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from linops_jax._linear import Adjoint, LinearOperator
-from linops_jax._operator import constructor, parenthesize
-from linops_jax.algebra._composite import LinearComposite
+from linops_jax._operator import ATOM, constructor, parenthesize
+from linops_jax.algebra._composite import LinearComposite, OfOne
 
 
-class Conjugate(LinearComposite):
+class Conjugate(OfOne, LinearComposite):
     """conj A conj."""
 
     op: LinearOperator
@@ -30,22 +30,10 @@ class Conjugate(LinearComposite):
     def H(self) -> LinearOperator:
         return self.op.H.conj()
 
-    @property
-    def domain(self) -> Any:
-        return self.op.domain
-
-    @property
-    def codomain(self) -> Any:
-        return self.op.codomain
-
-    @property
-    def _is_real_linear(self) -> bool:
-        return self.op._is_real_linear
-
     def __repr__(self) -> str:
         if isinstance(self.op, Adjoint):
-            return f"{parenthesize(self.op.op)}.T"
-        return f"{parenthesize(self.op)}.conj()"
+            return f"{parenthesize(self.op.op, ATOM)}.T"
+        return f"{parenthesize(self.op, ATOM)}.conj()"
 
 
 def _conj(tree: Any) -> Any:

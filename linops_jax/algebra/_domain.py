@@ -11,11 +11,10 @@ from linops_jax._fields import static
 from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._operator import Operator, constructor
-from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
+from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
 
 
-class _WithDomain:
-    op: Any
+class _WithDomain(OfOne):
     leaves: tuple[Any, ...]
     tree: Any
 
@@ -31,8 +30,8 @@ class _WithDomain:
         return self.op._infer_shape(self.domain)
 
     @property
-    def _is_real_linear(self) -> bool:
-        return self.op._is_real_linear
+    def _precedence(self) -> int:
+        return self.op._precedence
 
     def __repr__(self) -> str:
         return repr(self.op)
@@ -62,7 +61,7 @@ class NonlinearWithDomain(_WithDomain, NonlinearComposite):
 
 
 @constructor("with_domain")
-def with_domain(op: Operator, spec: Any) -> Operator:
+def with_domain(op: Any, spec: Any) -> Operator:
     spec = _specs.specs(spec)
     if op.domain is not None:
         if difference := _specs.mismatch(spec, op.domain):
@@ -70,7 +69,7 @@ def with_domain(op: Operator, spec: Any) -> Operator:
             raise ValueError(message)
         return op
     leaves, tree = jax.tree.flatten(spec)
-    cls = WithDomain if isinstance(op, LinearOperator) else NonlinearWithDomain
+    cls: Any = WithDomain if isinstance(op, LinearOperator) else NonlinearWithDomain
     wrapped = cls(op, tuple((leaf.shape, leaf.dtype) for leaf in leaves), tree)
     wrapped.codomain  # noqa: B018 a domain that the operator cannot take is refused here
     return wrapped

@@ -10,24 +10,16 @@ import jax.numpy as jnp
 
 from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
-from linops_jax._operator import Operator, constructor, parenthesize
-from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
+from linops_jax._operator import PRODUCT, Operator, constructor, parenthesize
+from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
 
 
-class _Scale:
+class _Scale(OfOne):
     scalar: Any
-    op: Any
+    _precedence = PRODUCT
 
     def apply(self, x: Any) -> Any:
         return jax.tree.map(lambda y: self.scalar * y, self.op(x))
-
-    @property
-    def domain(self) -> Any:
-        return self.op.domain
-
-    @property
-    def _is_real_linear(self) -> bool:
-        return self.op._is_real_linear
 
     def __repr__(self) -> str:
         scalar = self.scalar
@@ -35,7 +27,7 @@ class _Scale:
             text = "a" if isinstance(scalar, jax.core.Tracer) else f"{scalar!r}"
         else:
             text = f"{scalar.item()!r}"
-        return f"-{parenthesize(self.op)}" if text == "-1" else f"{text} * {parenthesize(self.op)}"
+        return f"-{parenthesize(self.op, PRODUCT)}" if text == "-1" else f"{text} * {parenthesize(self.op, PRODUCT)}"
 
 
 class Scaled(_Scale, LinearComposite):
@@ -59,5 +51,5 @@ class NonlinearScaled(_Scale, NonlinearComposite):
 
 
 @constructor("scale")
-def scale(scalar: Any, op: Operator) -> Operator:
+def scale(scalar: Any, op: Any) -> Operator:
     return Scaled(scalar, op) if isinstance(op, LinearOperator) else NonlinearScaled(scalar, op)

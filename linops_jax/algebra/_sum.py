@@ -10,13 +10,13 @@ import jax.numpy as jnp
 
 from linops_jax import _specs
 from linops_jax._linear import LinearOperator
-from linops_jax._operator import Operator, constructor
+from linops_jax._operator import SUM, Operator, constructor
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
 
 
 class _Sum:
     terms: tuple[Any, ...]
-    _prints_as_sum = True
+    _precedence = SUM
 
     def apply(self, x: Any) -> Any:
         return _add_up(self.terms, [term(x) for term in self.terms])
@@ -61,7 +61,7 @@ def _add_up(terms: tuple[Any, ...], values: list[Any]) -> Any:
 
 @constructor("add")
 def add(a: Operator, b: Operator) -> Operator:
-    terms = tuple(term for op in (a, b) for term in (op.terms if isinstance(op, _Sum) else (op,)))
+    terms: tuple[Any, ...] = tuple(term for op in (a, b) for term in (op.terms if isinstance(op, _Sum) else (op,)))
     domains = [term for term in terms if term.domain is not None]
     for term in domains[1:]:
         if difference := _specs.mismatch(term.domain, domains[0].domain):

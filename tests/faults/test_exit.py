@@ -65,7 +65,15 @@ def test_exit_with_work_in_flight(run_child, repetition):
         ("result = dispatch(Slow(1.5), 20)", 0),
         ("result = dispatch(Failing(0.5), 20)", 0),
     ],
-    ids=["sys.exit", "exit code", "several programs", "main", "nobody holds the program", "long hook", "a hook that fails"],
+    ids=[
+        "sys.exit",
+        "exit code",
+        "several programs",
+        "main",
+        "nobody holds the program",
+        "long hook",
+        "a hook that fails",
+    ],
 )
 def test_ways_to_exit(run_child, ending, code):
     quiet(run_child(COMMON + ending, expect=code, timeout=60))

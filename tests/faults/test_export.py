@@ -270,24 +270,41 @@ SCALE = SHOP[SHOP.index("class Scale") : SHOP.index("class Decoy")]
 @pytest.mark.parametrize(
     ("new", "expected"),
     [
-        (changed(SCALE, ("factor", "gain")), r"static fields \['factor'\].*now has \['gain'\].*Export the program again"),
+        (
+            changed(SCALE, ("factor", "gain")),
+            r"static fields \['factor'\].*now has \['gain'\].*Export the program again",
+        ),
         (
             changed(SCALE, ("factor: float = lo.static()", "factor: jax.Array")),
             r"static fields \['factor'\] and array fields \[\].*now has \[\] and \['factor'\].*Export",
         ),
         (
-            changed(SCALE, ("factor: float = lo.static()", "factor: float = lo.static()\n    more: int = lo.static(default=1)")),
+            changed(
+                SCALE,
+                ("factor: float = lo.static()", "factor: float = lo.static()\n    more: int = lo.static(default=1)"),
+            ),
             r"static fields \['factor'\].*now has \['factor', 'more'\].*Export",
         ),
         (
             changed(SCALE, ("factor: float = lo.static()", "factor: float = lo.static()\n    d: jax.Array")),
             r"array fields \[\].*now has .*\['d'\].*Export",
         ),
-        (changed(SCALE, ("def apply", "@lo.traced\n    def apply")), r"Scale\.apply, which is not a host hook any more"),
+        (
+            changed(SCALE, ("def apply", "@lo.traced\n    def apply")),
+            r"Scale\.apply, which is not a host hook any more",
+        ),
         (changed(SCALE, ("class Scale", "class Other")), r"operator class Scale of module shop"),
         ("Scale = 5", r"operator class Scale of module shop"),
     ],
-    ids=["renamed field", "kind of field", "new static field", "new array field", "kind of hook", "renamed class", "no class"],
+    ids=[
+        "renamed field",
+        "kind of field",
+        "new static field",
+        "new array field",
+        "kind of hook",
+        "renamed class",
+        "no class",
+    ],
 )
 def test_a_changed_class_is_refused(run_child, exported, tmp_path, new, expected):
     (tmp_path / "shop.py").write_text(changed(SHOP, (SCALE, new + "\n")))
@@ -312,7 +329,7 @@ else:
 
 
 def test_a_changed_order_of_fields_is_refused(run_child, tmp_path):
-    text = '''
+    text = """
 import jax, numpy as np
 import linops_jax as lo
 
@@ -324,7 +341,7 @@ class Line(lo.LinearOperator):
     adjoint = None
     def apply(self, x): return (self.a - self.b + self.c - self.d) * x
     def infer_shape(self, x): return x
-'''
+"""
     (tmp_path / "lines.py").write_text(text)
     run_child(
         """
@@ -338,7 +355,9 @@ class Line(lo.LinearOperator):
             file.write(export.export(function, disabled_checks=lo.export_checks())(x, x, x).serialize())
         """
     )
-    load = LOADER + """
+    load = (
+        LOADER
+        + """
 import linops_jax as lo
 import lines
 try:
@@ -347,6 +366,7 @@ except Exception as error:
     assert "Export the program again" in str(error), error
     print("refused")
 """
+    )
     assert "refused" not in run_child(load).stdout
     swaps = [("    a: float = lo.static()\n    b: float", "    b: float = lo.static()\n    a: float"),
              ("    c: jax.Array\n    d: jax", "    d: jax.Array\n    c: jax")]  # fmt: skip
@@ -371,7 +391,7 @@ np.testing.assert_array_equal(load("scale").call(x), 3 * x + 100)
 
 
 def test_a_class_of_the_main_script(run_child, tmp_path):
-    script = '''
+    script = """
 import sys
 import jax, numpy as np
 from jax import export
@@ -389,7 +409,7 @@ if sys.argv[1] == "save":
     open("main", "wb").write(exported.serialize())
 else:
     assert export.deserialize(bytearray(open("main", "rb").read())).call(x)[0] == 4
-'''
+"""
     run_child(script, "save")
     run_child(script, "load")
 
@@ -444,7 +464,9 @@ def test_local_classes_are_refused_at_export():
         def infer_shape(self, x):
             return x
 
-    with pytest.raises(TypeError, match=r"Local\.apply cannot be exported.*the class .*<locals>\.Local.*top of a module"):
+    with pytest.raises(
+        TypeError, match=r"Local\.apply cannot be exported.*the class .*<locals>\.Local.*top of a module"
+    ):
         export_op(Local())
 
 

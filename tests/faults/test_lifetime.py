@@ -1,7 +1,9 @@
 """Who owns what: programs own what they call, nothing outlives the last of them, nothing grows."""
 
 import gc
+import sys
 import time
+import types
 import weakref
 
 import jax
@@ -90,8 +92,7 @@ def compile_with(plan):
 
 def compile_parametric(plan):
     op = Parametric(plan, jnp.ones(4))
-    compiled = jax.jit(lambda x: op({"x": x})["y"]).lower(X).compile()
-    return compiled
+    return jax.jit(lambda x: op({"x": x})["y"]).lower(X).compile()
 
 
 def compile_gradient(plan):
@@ -101,8 +102,7 @@ def compile_gradient(plan):
 
 def compile_batch(plan):
     op = Planned(plan)
-    compiled = jax.jit(lambda x: jax.vmap(op)(x[:, None])[:, 0]).lower(X).compile()
-    return compiled
+    return jax.jit(lambda x: jax.vmap(op)(x[:, None])[:, 0]).lower(X).compile()
 
 
 @pytest.mark.parametrize("make", [compile_with, compile_parametric, compile_gradient, compile_batch])
@@ -193,6 +193,10 @@ def test_a_live_object_goes_with_the_last_program(run):
     assert gone(alive)
 
 
+class AlwaysError(RuntimeError):
+    pass
+
+
 def test_a_live_object_goes_with_the_error_that_shows_it():
     """lo.last_error() and the few before it hold tracebacks, and through them their callers' variables."""
 
@@ -201,21 +205,21 @@ def test_a_live_object_goes_with_the_error_that_shows_it():
         adjoint = None
 
         def apply(self, x):
-            raise RuntimeError("as always")
+            raise AlwaysError
 
         def infer_shape(self, x):
             return x
 
     plan = Plan(2)
     alive = weakref.ref(plan)
-    with pytest.raises(RuntimeError, match="as always"):
+    with pytest.raises(RuntimeError, match=r"Failing\.apply"):
         Failing(plan)(X)
-    with pytest.raises((ValueError, RuntimeError), match="as always"):
+    with pytest.raises((ValueError, RuntimeError), match=r"Failing\.apply"):
         jax.block_until_ready(jax.jit(Failing(plan))(X))
     del plan
     other = Failing(Plan(3))
     for _ in range(20):
-        with pytest.raises(RuntimeError, match="as always"):
+        with pytest.raises(RuntimeError, match=r"Failing\.apply"):
             other(X)
     assert gone(alive)
 
@@ -438,9 +442,6 @@ class Cell(lo.LinearOperator):
 
 
 def test_running_a_cell_again(monkeypatch):
-    import sys
-    import types
-
     notebook = types.ModuleType("a_notebook")
     notebook.lo = lo
     monkeypatch.setitem(sys.modules, "a_notebook", notebook)
@@ -469,9 +470,6 @@ def test_running_a_cell_again(monkeypatch):
 
 
 def test_a_lowered_program_keeps_to_the_class_it_was_made_from(monkeypatch):
-    import sys
-    import types
-
     notebook = types.ModuleType("a_notebook")
     notebook.lo = lo
     monkeypatch.setitem(sys.modules, "a_notebook", notebook)

@@ -1,0 +1,221 @@
+"""The ready-made operators against NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import S, between_reals, close, energy, like, normal, stack
+from operators import CASES
+
+import linops_jax as lo
+from linops_jax import ops
+
+DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
+CLASSES = [cls for cls in vars(ops).values() if isinstance(cls, type) and hasattr(cls, "examples")]
+
+
+def real_matrix(function, spec):
+    """Over the reals, complex numbers as pairs."""
+    g, v = between_reals(function, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), spec))
+    return jax.vmap(g, 0, 1)(jnp.eye(v.size, dtype=v.dtype))
+
+
+def test_every_operator_has_examples():
+    assert {cls.__name__ for cls in CLASSES} == {"Identity", "Zero", "Diagonal", "Matrix", "FFT"}
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_examples(cls):
+    for op, spec in cls.examples():
+        lo.check_operator(op, spec)
+        assert lo.dot_test(op, spec).passed
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_the_adjoint_is_the_transposed_matrix(cls):
+    for op, spec in cls.examples():
+        fixed = op.with_domain(spec)
+        a = real_matrix(op, spec)
+        close(real_matrix(fixed.H, fixed.codomain), a.T)
+        close(real_matrix(lambda y: jnp.conj(jax.linear_transpose(op, spec)(jnp.conj(y))[0]), fixed.codomain), a.T)
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_vmap_is_a_loop(cls):
+    for op, spec in cls.examples():
+        xs = like(spec, 1, lead=(3,))
+        expected = jnp.stack([op(x) for x in xs])
+        close(jax.vmap(op)(xs), expected)
+        close(jax.jit(jax.vmap(jax.vmap(op), -1, 1))(jnp.stack([xs, 2 * xs], -1)), jnp.stack([expected, 2 * expected], 1))
+        ys = like(jax.eval_shape(op, spec), 2, lead=(3,))
+        fixed = op.with_domain(spec)
+        close(jax.vmap(fixed.H)(ys), jnp.stack([fixed.H(y) for y in ys]))
+
+
+@pytest.mark.parametrize("name", ["pytrees", "indices", "dense real"])
+def test_identity_and_zero_on_pytrees(name):
+    x = like(CASES[name].x, 1)
+    zeros = jax.tree.map(jnp.zeros_like, x)
+    close(lo.Identity()(x), x)
+    close(lo.Identity().H(x), x)
+    close(lo.Identity().T(x), x)
+    close(lo.Zero()(x), zeros)
+    close(jax.vmap(lo.Zero())(stack([x, x])), stack([zeros, zeros]))
+    close(lo.Zero().with_domain(x).H(x), zeros)
+    close((lo.Identity() - 0.5 * lo.Identity() + lo.Zero())(np.ones(3, np.float32)), jnp.full(3, 0.5))
+
+
+def test_zero_with_a_shape():
+    zero, x = lo.Zero((2, 5)), like(np.zeros(3, complex), 1)
+    close(zero(x), jnp.zeros((2, 5), np.complex64))
+    close(jax.vjp(zero, x)[1](jnp.ones((2, 5), np.complex64))[0], jnp.zeros(3, np.complex64))
+    close(zero.with_domain(x).H(zero(x)), jnp.zeros(3, np.complex64))
+    close(lo.Zero(())(x), jnp.zeros((), np.complex64))
+    with pytest.raises(TypeError, match=r"Zero\.H\(y\) needs .*with_domain"):
+        zero.H(zero(x))
+
+
+# ---- Diagonal -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("d", "x"),
+    [((3,), (3,)), ((), (3,)), ((3,), ()), ((3,), (2, 3)), ((2, 1), (3,)), ((2, 1, 3), (4, 1)), ((1,), (3,)), ((0,), (0,))],
+    ids=str,
+)
+def test_diagonal_broadcasts(d, x, dtype, x64):
+    d, x = jnp.asarray(normal(d, dtype, 1)), jnp.asarray(normal(x, dtype, 2))
+    expected = np.asarray(d) * np.asarray(x)
+    op = lo.Diagonal(d)
+    close(op(x), jnp.asarray(expected))
+    close(jax.vmap(op)(x[None]), jnp.asarray(expected)[None])
+    if expected.size:
+        matrix = real_matrix(op, jax.eval_shape(lambda: x))
+        close(real_matrix(op.with_domain(x).H, jax.eval_shape(lambda: op(x))), matrix.T)
+    twin = lambda d, x: jnp.multiply(*jnp.broadcast_arrays(d, x))  # noqa: E731
+    found, wanted = (
+        jax.grad(lambda d, x, f=f: energy(f(d, x)), (0, 1))(d, x) for f in (lambda d, x: lo.Diagonal(d)(x), twin)
+    )
+    close(found, wanted)
+
+
+def test_diagonal_of_a_complex_on_a_real_array():
+    d, x = normal((3,), np.complex64, 1), normal((3,), np.float32, 2)
+    close(lo.Diagonal(d)(x), jnp.asarray(d * x))
+    y = normal((3,), np.complex64, 3)
+    close(lo.Diagonal(d).with_domain(x).H(y), jnp.asarray((d.conj() * y).real))
+    close(lo.Diagonal(d).H(y), jnp.asarray(d.conj() * y))
+    with pytest.raises(ValueError, match=r"[Ii]ncompatible shapes for broadcasting.*\(3,\).*\(4,\)"):
+        lo.Diagonal(d)(np.ones(4))
+
+
+def test_second_derivatives_in_the_diagonal():
+    d, x = like(np.zeros(3), 1), like(np.zeros(3), 2)
+    close(jax.hessian(lambda d: energy(lo.Diagonal(d)(x)))(d), jax.hessian(lambda d: energy(d * x))(d))
+    close(jax.jacfwd(lambda d: lo.Diagonal(d).H(x))(d), jnp.diag(x))
+
+
+# ---- Matrix ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("matrix", "axes", "x", "einsum"),
+    [
+        ((2, 3), -1, (3,), "ij,j->i"),
+        ((2, 3), -1, (4, 3), "ij,aj->ai"),
+        ((2, 3), 0, (3, 4), "ij,ja->ia"),
+        ((2, 3), (1,), (4, 3, 5), "ij,ajb->aib"),
+        ((2, 3), -2, (4, 3, 5), "ij,ajb->aib"),
+        ((2, 5, 3, 4), (0, 1), (3, 4), "ijkl,kl->ij"),
+        ((2, 5, 3, 4), (-1, 0), (4, 6, 3), "ijkl,lak->jai"),
+        ((2, 5, 3, 4), (1, -1), (6, 3, 4), "ijkl,akl->aij"),
+    ],
+)
+def test_matrix_along_axes(matrix, axes, x, einsum, dtype, x64):
+    m, x = normal(matrix, dtype, 1), normal(x, dtype, 2)
+    op = lo.Matrix(m, axes=axes)
+    y = np.einsum(einsum, m, x)
+    close(op(x), jnp.asarray(y))
+    left, right = einsum.split("->")
+    back = f"{left.split(',')[0]},{right}->{left.split(',')[1]}"
+    z = normal(y.shape, dtype, 3)
+    close(op.H(z), jnp.asarray(np.einsum(back, m.conj(), z)))
+    close(op.T(z), jnp.asarray(np.einsum(back, m, z)))
+    close(jax.linear_transpose(op, jax.eval_shape(lambda: x))(z)[0], jnp.asarray(np.einsum(back, m, z)))
+    close(jax.jit(jax.vmap(op, -1, 1))(x[..., None]), jnp.expand_dims(jnp.asarray(y), 1))
+
+
+def test_derivatives_in_the_matrix():
+    m, x = like(np.zeros((2, 3), complex), 1), like(np.zeros((4, 3), complex), 2)
+    gradient = lambda f: jax.grad(lambda m: energy(f(m)))(m)  # noqa: E731
+    close(gradient(lambda m: lo.Matrix(m)(x)), gradient(lambda m: x @ m.T))
+    close(gradient(lambda m: lo.Matrix(m).H(x[:, :2])), gradient(lambda m: x[:, :2] @ m.conj()))
+    tangents = lambda f: jax.jvp(f, (m,), (1j * m + 2,))  # noqa: E731
+    close(tangents(lambda m: lo.Matrix(m, 0)(x.T)), tangents(lambda m: m @ x.T))
+    many = stack([m, 2 * m])
+    close(jax.vmap(lambda m: lo.Matrix(m)(x))(many), jnp.stack([x @ m.T, 2 * x @ m.T]))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: lo.Matrix(np.ones((2, 3, 4))), r"Matrix\.matrix has shape \(2, 3, 4\); along 1 axes \(-1,\) it needs 2"),
+        (lambda: lo.Matrix(np.ones((2, 3)), axes=(0, 1)), r"along 2 axes \(0, 1\) it needs 4 axes"),
+        (lambda: lo.Matrix(np.ones((2, 3)))(np.ones(4)), r"contracts axes of sizes \(3,\), found \(4,\) in \(4,\)"),
+        (lambda: lo.Matrix(np.ones((2, 3)), 2)(np.ones((3, 3))), r"Matrix\.axes \(2,\) are not distinct axes of .*\(3, 3\)"),
+        (lambda: lo.Matrix(np.ones((2, 2, 3, 3)), (0, -2))(np.ones((3, 3))), r"\(0, -2\) are not distinct axes"),
+        (lambda: lo.Matrix(np.ones((2, 3))).H(np.ones(3)), r"contracts axes of sizes \(2,\), found \(3,\)"),
+        (lambda: lo.FFT(norm="unitary"), r"FFT\.norm is 'unitary'; expected one of 'ortho', 'backward', 'forward'"),
+        (lambda: lo.FFT(axes=2)(np.ones((3, 3))), r"FFT\.axes \(2,\) are not distinct axes of .*\(3, 3\)"),
+        (lambda: lo.FFT(axes=(0, -2))(np.ones((3, 3))), r"FFT\.axes \(0, -2\) are not distinct axes"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# ---- FFT ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("norm", ["ortho", "backward", "forward"])
+@pytest.mark.parametrize("axes", [None, 0, -1, (1,), (0, 2), (2, 0), (-2, -1), (0, 1, 2)])
+def test_fft(axes, norm, dtype, x64):
+    x, y = normal((2, 3, 4), dtype, 1), normal((2, 3, 4), np.result_type(dtype, np.complex64), 2)
+    op = lo.FFT(axes, norm)
+    along = (axes,) if isinstance(axes, int) else axes
+    expected = np.fft.fftn(x, axes=along, norm=norm)
+    close(op(x), jnp.asarray(expected))
+    back = np.fft.ifftn(y, axes=along, norm={"ortho": "ortho", "backward": "forward", "forward": "backward"}[norm])
+    close(op.H(y), jnp.asarray(back))
+    inner = np.vdot(y, expected), np.vdot(back, x)
+    np.testing.assert_allclose(*inner, rtol=1e-4)
+    close(jax.vjp(op, x)[1](y)[0], jnp.asarray((back := conj_of(op, y)) if np.iscomplexobj(x) else back.real))
+    close(jax.vmap(op, 1, -1)(jnp.stack([x, 2 * x], 1)), jnp.stack([op(x), 2 * op(x)], -1))
+
+
+def conj_of(op, y):
+    return np.conj(op.H(np.conj(y)))
+
+
+def test_fft_is_orthonormal_by_default():
+    x = like(np.zeros((4, 5), complex), 1)
+    close((lo.FFT().H @ lo.FFT())(x), x)
+    close(lo.FFT()(x), jnp.asarray(np.fft.fftn(x, norm="ortho")))
+
+
+@pytest.mark.parametrize("axes", [None, 0, (-1,), (1, 0)])
+def test_fft_under_transformations(axes):
+    op, twin = lo.FFT(axes), lambda x: jnp.fft.fftn(x, axes=(axes,) if isinstance(axes, int) else axes, norm="ortho")
+    for dtype in (np.float32, np.complex64):
+        xs = like(np.zeros((3, 2, 4), dtype), 1)
+        run = lambda f: jax.jit(jax.vmap(jax.grad(lambda x: energy(f(x))), 0, -1))(xs)  # noqa: E731, B023
+        close(run(op), run(twin))
+        nested = lambda f: jax.grad(lambda xs: energy(jax.vmap(jax.vmap(f, 1), 2, -1)(xs)))  # noqa: E731
+        wide = like(np.zeros((2, 3, 2, 4), dtype), 2)
+        close(nested(op)(wide), nested(twin)(wide))
+        hessian = lambda f: jax.hessian(lambda v: energy(f(v[None] + xs[0])))(jnp.ones(4))  # noqa: E731, B023
+        close(hessian(op), hessian(twin))
