@@ -86,9 +86,8 @@ class Operator(metaclass=OperatorMeta, rules={}):
         function = getattr(self, name, None)
         if type(self)._composite or function is None or getattr(function, "__isabstractmethod__", False):
             return jax.eval_shape(lambda op, x: getattr(op, derive_from)(x), self, x)
-        op = jax.tree.map(_specs.spec, _specs.as_arrays(self, where))
         try:
-            answer = getattr(op, name)(_specs.specs(x))
+            answer = getattr(_specs.specs(self), name)(_specs.specs(x))
         except Exception as error:
             _errors.annotate(error, where)
             raise

@@ -158,6 +158,11 @@ def _evaluate_traced(*operands: Any, binding: Binding, batch: tuple[Mask, ...], 
 def _cast(hook: Hook, value: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
     if value is None and hook.name == "parameter_vjp":
         return jnp.zeros(spec.shape, spec.dtype)
+    if value is None and hook.derived:
+        message = (
+            f"{hook.label}: JAX derives adjoints for floating arrays only, not for {spec.dtype}. Define {hook.label}."
+        )
+        raise NotImplementedError(message)
     value = jnp.asarray(value)
     if value.shape != spec.shape:
         message = (
@@ -424,10 +429,25 @@ def _apply_of(op: Any) -> Callable[[Any], Any]:
 
 
 def _adjoint_of(op: Any, y: Any, *, out: Any) -> Any:
-    zeros, tree = jax.tree.flatten(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), out))
-    # The transposed map must vary over a shard_map's mesh as y does, or JAX would add up the shards.
-    varying = _compat.with_same_varying_axes([*zeros, *jax.tree.leaves(y)])[: len(zeros)]
-    return _conj(jax.linear_transpose(_apply_of(op), jax.tree.unflatten(tree, varying))(_conj(y))[0])
+    """None in place of integer arrays, through which JAX does not transpose."""
+    wanted, tree = jax.tree.flatten(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), out))
+    moving = [i for i, x in enumerate(wanted) if _specs.is_inexact(x.dtype)]
+    cotangents = [leaf for leaf in jax.tree.leaves(_conj(y)) if _specs.is_inexact(leaf.dtype)]
+    answer: list[Any] = [None] * len(wanted)
+    if moving and cotangents:
+
+        def function(*values: Any) -> list[Any]:
+            leaves = list(wanted)
+            for i, value in zip(moving, values, strict=True):
+                leaves[i] = value
+            result = _apply_of(op)(jax.tree.unflatten(tree, leaves))
+            return [leaf for leaf in jax.tree.leaves(result) if _specs.is_inexact(leaf.dtype)]
+
+        # The transposed map must vary over a shard_map's mesh as y does, or JAX would add up the shards.
+        varying = _compat.with_same_varying_axes([*(wanted[i] for i in moving), *cotangents])[: len(moving)]
+        for i, x in zip(moving, jax.linear_transpose(function, *varying)(cotangents), strict=True):
+            answer[i] = jnp.conj(x)
+    return jax.tree.unflatten(tree, answer)
 
 
 def _jacobian_apply_of(op: Any, x: Any, dx: Any, *, out: Any) -> Any:

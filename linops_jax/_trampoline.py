@@ -251,10 +251,10 @@ def _derived_arrays(view: np.ndarray) -> list[np.ndarray]:
 
 
 def _has_base(array: Any, view: np.ndarray) -> bool:
-    while isinstance(array, np.ndarray):
+    while isinstance(array, np.ndarray | memoryview):
         if array is view:
             return True
-        array = array.base
+        array = array.obj if isinstance(array, memoryview) else array.base
     return False
 
 

@@ -7,51 +7,48 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from linops_jax import _specs
 from linops_jax._fields import static
-from linops_jax._hooks import traced
-from linops_jax._linear import LinearOperator
+from linops_jax.algebra._composite import LinearComposite
 
 
-class Identity(LinearOperator):
+class Identity(LinearComposite):
     """x -> x, for any pytree of arrays."""
 
-    @traced
     def apply(self, x: Any) -> Any:
         return x
 
-    @traced
-    def adjoint(self, y: Any) -> Any:
-        return y
-
-    def infer_shape(self, x: Any) -> Any:
-        return x
-
-    def infer_adjoint_shape(self, y: Any) -> Any:
-        return y
+    def _reverse(self, y: Any, like: Any) -> Any:
+        return y if like is None else jax.tree.map(_as_on_domain, y, like)
 
     @classmethod
     def examples(cls) -> Any:
         yield cls(), jax.ShapeDtypeStruct((3, 4), jnp.complex64)
 
 
-class Zero(LinearOperator):
-    """x -> 0, arrays of the shapes in ``shape`` (default: of the input), in the input's dtype.
+def _as_on_domain(y: Any, spec: Any) -> Any:
+    """The adjoint on a real domain is the real part."""
+    return jnp.real(y) if _specs.is_complex(y.dtype) and not _specs.is_complex(spec.dtype) else y
 
-    shape: shape of the result, or None for that of the input (then for any pytree); its adjoint on its own then needs a
-    domain.
+
+class Zero(LinearComposite):
+    """x -> 0: arrays like the input, for any pytree, or one array of the given shape in the input's dtype.
+
+    shape: shape of the result, or None for those of the input; with a shape, the adjoint on its own needs a domain
     """
 
     shape: tuple[int, ...] | None = static(default=None)
 
-    @traced
     def apply(self, x: Any) -> Any:
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), self.infer_shape(x))
-
-    def infer_shape(self, x: Any) -> Any:
         if self.shape is None:
-            return x
-        dtype = jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(x)))
-        return jax.ShapeDtypeStruct(self.shape, dtype)
+            return jax.tree.map(jnp.zeros_like, x)
+        return jnp.zeros(self.shape, jnp.result_type(*jax.tree.leaves(x)))
+
+    def _reverse(self, y: Any, like: Any) -> Any:
+        if like is None and self.shape is not None:
+            message = f"{type(self)._label}.H(y) needs to know the shape of its result: fix the domain with with_domain(spec)."
+            raise TypeError(message)
+        return jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), y if like is None else like)
 
     @classmethod
     def examples(cls) -> Any:

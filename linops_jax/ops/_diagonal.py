@@ -34,7 +34,7 @@ class Diagonal(lo.LinearOperator):
     def examples(cls) -> Any:
         d = jnp.array([1.0, 2.0, -3.0])
         yield cls(d), jax.ShapeDtypeStruct((3,), jnp.float32)
-        yield cls(1j * d[:, None] + d), jax.ShapeDtypeStruct((3,), jnp.complex64)
+        yield cls(1j * d[:, None] + d[None, :]), jax.ShapeDtypeStruct((3,), jnp.complex64)
 
 
 def _align(x: Any, ndim: int) -> Any:

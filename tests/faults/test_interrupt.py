@@ -87,7 +87,7 @@ works()
 
 class AsLongAsItSays(Slow):
     def apply(self, x):
-        time.sleep(x[0])
+        time.sleep(float(x[0]))
         return x
 
 jitted = jax.jit(lambda x: AsLongAsItSays(0.0)(x))
