@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -157,6 +158,7 @@ bool plan(Operand& operand, const Dims& dims, const ffi::AnyBuffer& buffer, cons
 class Canary {
  public:
   void place(const Window& window, char* data) {
+    first_ = nullptr;
     const int64_t bytes = window.elements * window.itemsize;
     if (!window.contiguous || bytes < kGuarded) return;
     static uint64_t state =
@@ -221,10 +223,11 @@ std::string shape_of(const Window& window) {
 // One evaluation of a hook: a Python error is set when it returns false.
 class Evaluation {
  public:
-  Evaluation(const Target& target, size_t inputs, size_t outputs) : target_(target), operands_(inputs + outputs) {
-    inputs_ = inputs;
-    views_.reserve(operands_.size());
-    arguments_.resize(operands_.size() + 1);
+  Evaluation(const Target& target, size_t inputs, size_t outputs)
+      : target_(target), operands_(new Operand[inputs + outputs]), inputs_(inputs), outputs_(outputs) {
+    views_.reserve(inputs + outputs);
+    arguments_.resize(inputs + outputs + 1);
+    canaries_.resize(target.takes_out ? outputs : 0);
   }
 
   Operand& operand(size_t i) { return operands_[i]; }
@@ -237,10 +240,12 @@ class Evaluation {
       while (axis-- > 0) {
         if (!batch.looped[axis]) continue;
         if (++index[axis] < batch.sizes[axis]) {
-          for (Operand& o : operands_) o.offset += o.steps[axis];
+          for (size_t i = 0; i < inputs_ + outputs_; ++i) operands_[i].offset += operands_[i].steps[axis];
           break;
         }
-        for (Operand& o : operands_) o.offset -= (index[axis] - 1) * o.steps[axis];
+        for (size_t i = 0; i < inputs_ + outputs_; ++i) {
+          operands_[i].offset -= (index[axis] - 1) * operands_[i].steps[axis];
+        }
         index[axis] = 0;
       }
       if (axis == static_cast<size_t>(-1)) return true;
@@ -263,9 +268,8 @@ class Evaluation {
 
   bool call() {
     views_.clear();
-    canaries_.clear();
     PyObject** arguments = arguments_.data() + 1;
-    const size_t shown = target_.takes_out ? operands_.size() : inputs_;
+    const size_t shown = target_.takes_out ? inputs_ + outputs_ : inputs_;
     for (size_t i = 0; i < shown; ++i) {
       PyObject* view = make_view(operands_[i].window, data(operands_[i]), i >= inputs_);
       if (view == nullptr) return false;
@@ -294,8 +298,7 @@ class Evaluation {
   bool ignored(size_t output) const { return target_.ignored[output] == '1'; }
 
   void guard_outputs() {
-    canaries_.resize(operands_.size() - inputs_);
-    for (size_t i = inputs_; i < operands_.size(); ++i) {
+    for (size_t i = inputs_; i < inputs_ + outputs_; ++i) {
       const Operand& o = operands_[i];
       if (!ignored(i - inputs_)) {
         canaries_[i - inputs_].place(o.window, data(o));
@@ -329,7 +332,7 @@ class Evaluation {
   }
 
   bool store_results(PyObject* result) {
-    for (size_t i = inputs_; i < operands_.size(); ++i) {
+    for (size_t i = inputs_; i < inputs_ + outputs_; ++i) {
       PyObject* value = target_.direct ? result : PyTuple_GET_ITEM(result, static_cast<Py_ssize_t>(i - inputs_));
       const Operand& o = operands_[i];
       if (has_type_and_shape(value, o.window)) {
@@ -346,8 +349,9 @@ class Evaluation {
   }
 
   const Target& target_;
-  std::vector<Operand> operands_;  // inputs, then outputs
+  std::unique_ptr<Operand[]> operands_;  // inputs, then outputs; large, so left uninitialized until planned
   size_t inputs_;
+  size_t outputs_;
   std::vector<Reference> views_;
   std::vector<Canary> canaries_;
   std::vector<PyObject*> arguments_;  // one free slot in front, as the vectorcall protocol likes it
