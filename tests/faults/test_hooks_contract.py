@@ -429,7 +429,13 @@ assert op(jnp.ones(3)).sum() == 3
 '''
 
 WHOLE = ["in a list", "on self", "on a plan", "in a closure", "the output", "in an exception", "in a generator"]
-PARTS = ["a slice", "another type", "through a memoryview", "a slice in a tuple in a closure", "a slice in an exception"]
+PARTS = [
+    "a slice",
+    "another type",
+    "through a memoryview",
+    "a slice in a tuple in a closure",
+    "a slice in an exception",
+]
 
 
 @pytest.mark.parametrize("hows", [WHOLE, *([how] for how in PARTS)], ids=["whole", *PARTS])
