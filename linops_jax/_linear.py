@@ -19,7 +19,14 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
     ``real_linear=True``); ``adjoint = None`` says that there is none. Optional: ``infer_adjoint_shape(self, y)``,
     ``parameter_jvp(self, x, dself)`` and ``parameter_vjp(self, x, dy)``.
 
-    Class keywords: ``batched``, ``real_linear``, ``adjoint_rtol``, ``deterministic``.
+    Class keywords:
+
+    - ``batched=True``: the hooks accept extra leading batch axes, so that ``vmap`` costs one call. All input leaves carry
+      the same number of them, an unmapped one of size 1; axes mapped over fields are looped over, as are all axes of
+      ``parameter_vjp``. Count axes from the end.
+    - ``real_linear=True``: linear over the reals only (real part, conjugate, real FFT); checks compare real parts.
+    - ``adjoint_rtol=1e-3``: the adjoint is declared inexact, up to this relative error.
+    - ``deterministic=True``: two calls agree bit for bit.
     """
 
     @required

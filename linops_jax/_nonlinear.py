@@ -18,7 +18,14 @@ class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
     forward mode only. Optional: ``hessian_apply(self, x, dx1, dx2)``, ``hessian_adjoint(self, x, dx, dy)``,
     ``parameter_jvp(self, x, dself)`` and ``parameter_vjp(self, x, dy)``.
 
-    Class keywords: ``batched``, ``real_linear`` (of the Jacobian), ``adjoint_rtol``, ``deterministic``.
+    Class keywords:
+
+    - ``batched=True``: the hooks accept extra leading batch axes, so that ``vmap`` costs one call. All input leaves carry
+      the same number of them, an unmapped one of size 1; axes mapped over fields are looped over, as are all axes of
+      ``parameter_vjp``. Count axes from the end.
+    - ``real_linear=True``: the Jacobian is linear over the reals only; checks compare real parts.
+    - ``adjoint_rtol=1e-3``: ``jacobian_adjoint`` is declared inexact, up to this relative error.
+    - ``deterministic=True``: two calls agree bit for bit.
     """
 
     @required

@@ -45,7 +45,7 @@ def make_primitive(hook: Hook) -> jax.extend.core.Primitive:
     return primitive
 
 
-def call(hook: Hook, arguments: Sequence[Any], out: Any, *, for_derivative: bool = False) -> Any:
+def call(hook: Hook, arguments: Sequence[Any], out: Any) -> Any:
     """Evaluates a hook on pytrees of arrays; ``out`` is a pytree of specs of the result."""
     leaves: list[Any] = []
     trees = []
@@ -57,15 +57,8 @@ def call(hook: Hook, arguments: Sequence[Any], out: Any, *, for_derivative: bool
         message = f"{hook.label} needs at least one array as input."
         raise TypeError(message)
     specs, out_tree = jax.tree.flatten(out)
-    results = _bind(
-        hook,
-        tuple(trees),
-        leaves,
-        [()] * len(leaves),
-        out_tree,
-        tuple((s.shape, s.dtype) for s in specs),
-        for_derivative,
-    )
+    promise = tuple((s.shape, s.dtype) for s in specs)
+    results = _bind(hook, tuple(trees), leaves, [()] * len(leaves), out_tree, promise)
     return jax.tree.unflatten(out_tree, results)
 
 
@@ -76,8 +69,10 @@ def _bind(
     masks: Sequence[Mask],
     out_tree: Any,
     out: tuple[Any, ...],
-    for_derivative: bool,
+    *,
+    for_derivative: bool = False,
 ) -> list[Any]:
+    """Binds the primitive; with ``for_derivative`` nobody looks at integer results, which have no derivative."""
     ignored = tuple((for_derivative or hook.name in _DERIVATIVES) and not _specs.is_inexact(dtype) for _, dtype in out)
     binding = _trampoline.bind(hook, trees, out_tree, ignored)
     operands = _compat.with_same_varying_axes([x if isinstance(x, jax.Array) else jnp.asarray(x) for x in operands])
