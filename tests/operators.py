@@ -479,7 +479,9 @@ CASES = {
     "sine": Case(Sine(A, B), sine, X, second=False, parameters="both"),
     "sine with hessian": Case(SineWithHessian(A, B), sine, X, parameters="both"),
     "traced sine": Case(TracedSine(A, B), sine, X, parameters="both"),
-    "traced sine, host jacobian": Case(TracedSineHostJacobian(A.real, B.real), sine, XR, second=False, parameters="both"),
+    "traced sine, host jacobian": Case(
+        TracedSineHostJacobian(A.real, B.real), sine, XR, second=False, parameters="both"
+    ),
     "reverse only": Case(ReverseOnly(), lambda op, x: jnp.exp(x), X, forward=False, second=False),
     "forward only cube": Case(ForwardOnlyCube(), lambda op, x: x**3, X, reverse=False, second=False),
 }

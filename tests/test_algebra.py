@@ -12,7 +12,21 @@ import ml_dtypes
 import numpy as np
 import pytest
 from helpers import S, between_reals, close, energy, like, normal
-from operators import CASES, Antilinear, Cumulative, Dense, DerivedDense, Gather, M, Mix, Modulus, Paper, Sine, TracedDense, W
+from operators import (
+    CASES,
+    Antilinear,
+    Cumulative,
+    Dense,
+    DerivedDense,
+    Gather,
+    M,
+    Mix,
+    Modulus,
+    Paper,
+    Sine,
+    TracedDense,
+    W,
+)
 
 import linops_jax as lo
 
@@ -202,7 +216,19 @@ def test_printed_form_means_the_same(expression):
 
 # ---- scalars --------------------------------------------------------------------------------------------------------
 
-SCALARS = [2, -1, 0.1, 1j, True, np.float32(0.1), np.float64(0.1), np.complex64(1j), np.int32(3), np.array(0.5), np.array(2j)]
+SCALARS = [
+    2,
+    -1,
+    0.1,
+    1j,
+    True,
+    np.float32(0.1),
+    np.float64(0.1),
+    np.complex64(1j),
+    np.int32(3),
+    np.array(0.5),
+    np.array(2j),
+]
 
 
 @pytest.mark.parametrize("scalar", [*SCALARS, np.float16(0.5)], ids=repr)
@@ -219,7 +245,9 @@ def test_scalars(scalar, dtype):
 def test_python_scalars_keep_the_dtype(x64):
     for dtype in (np.float16, ml_dtypes.bfloat16, *DTYPES):
         op, x = Dense(np.ones((2, 3), dtype)), np.ones(3, dtype)
-        assert {(f(op))(x).dtype for f in (lambda A: 0.1 * A, lambda A: A / 3, lambda A: A - 2 * A)} == {np.dtype(dtype)}
+        assert {(f(op))(x).dtype for f in (lambda A: 0.1 * A, lambda A: A / 3, lambda A: A - 2 * A)} == {
+            np.dtype(dtype)
+        }
         assert (0.1 * op).H(np.ones(2, dtype)).dtype == dtype
     assert (np.float64(2) * Dense(np.ones((2, 3), np.float32)))(np.ones(3, np.float32)).dtype == np.float64
 
@@ -251,7 +279,12 @@ def test_domains():
     A, spec = Dense(normal((4, 3), np.float32)), S((3,), np.float32)
     B = A.with_domain(spec)
     assert (A.domain, A.codomain) == (None, None)
-    assert (B.domain, B.codomain) == (B.H.codomain, B.H.domain) == (B.T.codomain, B.T.domain) == (spec, S((4,), np.float32))
+    assert (
+        (B.domain, B.codomain)
+        == (B.H.codomain, B.H.domain)
+        == (B.T.codomain, B.T.domain)
+        == (spec, S((4,), np.float32))
+    )
     assert (B + A).domain == (A + B).domain == (2 * B).domain == (A.H @ B).domain == B.conj().domain == spec
     assert (B.H @ A).codomain is None
     assert (A.H @ B).codomain == spec
@@ -282,7 +315,9 @@ def test_pytrees():
     y = A(x)
     close((2 * A - 0.5j * A)(x), jax.tree.map(lambda leaf: (2 - 0.5j) * leaf, y))
     close((A.H @ A)(x), A.H(y))
-    expected = jax.tree.map(jnp.conj, jax.linear_transpose(functools.partial(twin_mix, A), x)(jax.tree.map(jnp.conj, y))[0])
+    expected = jax.tree.map(
+        jnp.conj, jax.linear_transpose(functools.partial(twin_mix, A), x)(jax.tree.map(jnp.conj, y))[0]
+    )
     close(A.H(y), expected)
     close((-A).T(y), jax.tree.map(operator.neg, jax.linear_transpose(functools.partial(twin_mix, A), x)(y)[0]))
 
@@ -428,13 +463,17 @@ def test_matmul_with_an_array_applies():
     ],
 )
 def test_foreign_operands(op, act):
-    with pytest.raises(TypeError, match="unsupported operand|not support ufuncs|not implemented|can't multiply sequence"):
+    with pytest.raises(TypeError, match=r"unsupported operand|not support ufuncs|not implemented|can't multiply"):
         act(op)
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [("x", "expected arrays, found str 'x'"), (object(), "expected arrays, found object"), ({"a": "x"}, "found str 'x'")],
+    [
+        ("x", "expected arrays, found str 'x'"),
+        (object(), "expected arrays, found object"),
+        ({"a": "x"}, "found str 'x'"),
+    ],
     ids=["str", "object", "dict"],
 )
 def test_applied_to_what_is_no_array(value, message):
@@ -462,16 +501,31 @@ def test_foreign_operators_get_their_turn():
     [
         (lambda: A33.with_domain(SPEC3) @ A43.with_domain(SPEC3), r"cannot compose .*f32\[4\].*f32\[3\]"),
         (lambda: A43.with_domain(SPEC3) + A33.with_domain(S((3, 1), np.float32)), r"cannot add .*domains differ"),
-        (lambda: lo.Identity().with_domain(SPEC3) + lo.Identity().with_domain(SPEC4), r"cannot add .*domains differ.*\[4\]"),
+        (
+            lambda: lo.Identity().with_domain(SPEC3) + lo.Identity().with_domain(SPEC4),
+            r"cannot add .*domains differ.*\[4\]",
+        ),
         (lambda: (A43 + A33)(np.ones(3, np.float32)), r"cannot add .*results differ.*f32\[3\].*f32\[4\]"),
         (lambda: (A43 + F3)(np.ones(3, np.float32)), r"cannot add .*results differ.*f32\[3\].*f32\[4\]"),
         (lambda: (Mix(W) + lo.Identity())((np.ones(3), np.ones((2, 3)))), r"cannot add .*results differ"),
         (lambda: A33**-1, r"\*\* -1: negative powers need an inverse"),
         (lambda: F3**-2, r"\*\* -2: negative powers need an inverse"),
-        (lambda: A43.with_domain(SPEC3)(np.ones(4)), r"cannot be applied: its domain .*found f32\[4\], expected f32\[3\]"),
-        (lambda: A43.with_domain(SPEC3).H(np.ones(3)), r"cannot be applied: its domain .*found f32\[3\], expected f32\[4\]"),
-        (lambda: (2 * A43.with_domain(SPEC3))((np.ones(3),)), r"cannot be applied: its domain .*found \(f32\[3\],\), exp"),
-        (lambda: A43.with_domain(SPEC3).with_domain(SPEC4), r"has another domain already: found f32\[4\], expected f32\[3\]"),
+        (
+            lambda: A43.with_domain(SPEC3)(np.ones(4)),
+            r"cannot be applied: its domain .*found f32\[4\], expected f32\[3\]",
+        ),
+        (
+            lambda: A43.with_domain(SPEC3).H(np.ones(3)),
+            r"cannot be applied: its domain .*found f32\[3\], expected f32\[4\]",
+        ),
+        (
+            lambda: (2 * A43.with_domain(SPEC3))((np.ones(3),)),
+            r"cannot be applied: its domain .*found \(f32\[3\],\), exp",
+        ),
+        (
+            lambda: A43.with_domain(SPEC3).with_domain(SPEC4),
+            r"has another domain already: found f32\[4\], expected f32\[3\]",
+        ),
         (lambda: F3.jacobian(np.ones(3))(np.ones(4)), r"cannot be applied: .*found f32\[4\], expected f32\[3\]"),
         (lambda: F3.jacobian(np.ones(3)).H(np.ones(4)), r"cannot be applied: .*found f32\[4\], expected f32\[3\]"),
     ],

@@ -78,7 +78,10 @@ D = np.arange(3.0, dtype=np.float32)
         (lambda: Two(D, axis=lo.Identity()), r"Two\.axis is static but holds an array or an operator"),
         (lambda: Two(D, axis=[1]), r"Two\.axis is static and must be hashable, but holds list \[1\]"),
         (lambda: with_init(lambda self: None, d=jax.Array)(), r"Pad\.d was not set by __init__"),
-        (lambda: with_init(lambda self: setattr(self, "n", 3))(), r"Pad\.n was set but is not declared.*lo\.static\(\)"),
+        (
+            lambda: with_init(lambda self: setattr(self, "n", 3))(),
+            r"Pad\.n was set but is not declared.*lo\.static\(\)",
+        ),
     ],
 )
 def test_construction_refuses(make, message):
@@ -164,9 +167,14 @@ def _apply(op):
 
 def test_repr_is_readable_and_nests():
     assert repr(Two(D, axis=1)) == "Two(d=f32[3], axis=1)"
-    assert repr(Nested({"a": Two(D), "b": [D]})) == "Nested(parts={'a': Two(d=f32[3], axis=0), 'b': [f32[3]]}, shift=None)"
+    assert (
+        repr(Nested({"a": Two(D), "b": [D]})) == "Nested(parts={'a': Two(d=f32[3], axis=0), 'b': [f32[3]]}, shift=None)"
+    )
     assert repr(0.5 * Two(D) @ lo.Identity() - lo.Identity()) == "0.5 * Two(d=f32[3], axis=0) @ Identity() - Identity()"
-    assert repr((Two(D) + lo.Identity()).H @ Two(D).T) == "(Two(d=f32[3], axis=0) + Identity()).H @ Two(d=f32[3], axis=0).T"
+    assert (
+        repr((Two(D) + lo.Identity()).H @ Two(D).T)
+        == "(Two(d=f32[3], axis=0) + Identity()).H @ Two(d=f32[3], axis=0).T"
+    )
 
 
 def test_operators_compare_and_hash_by_identity():

@@ -28,8 +28,14 @@ class Holder:
     ("namespace", "message"),
     [
         ({"apply": lambda self: 0}, r"Blur\.apply must accept \(self, x\).*too many positional arguments"),
-        ({"apply": lambda self, x, scale: 0}, r"Blur\.apply must accept \(self, x\).*missing a required argument: 'scale'"),
-        ({"apply": lambda self, x, out: 0}, r"Blur\.apply takes out as a positional argument: write `def apply\(self, x, \*, out\)`"),
+        (
+            {"apply": lambda self, x, scale: 0},
+            r"Blur\.apply must accept \(self, x\).*missing a required argument: 'scale'",
+        ),
+        (
+            {"apply": lambda self, x, out: 0},
+            r"Blur\.apply takes out as a positional argument: write `def apply\(self, x, \*, out\)`",
+        ),
         ({"apply": lambda self, x, out=None: 0}, r"Blur\.apply takes out as a positional argument"),
         ({"apply": property(same)}, r"Blur\.apply must be a plain method `def apply\(self, x\)`, not property"),
         ({"apply": staticmethod(Holder.static_apply)}, r"Blur\.apply must be a plain method .* not staticmethod"),

@@ -13,15 +13,11 @@ from operators import (
     BatchedMix,
     Dense,
     DenseWithParameters,
-    DerivedDense,
     M,
     Mix,
     N,
-    Paper,
-    Permuted,
     Sine,
     SineWithHessian,
-    TracedDense,
     W,
 )
 
@@ -70,7 +66,9 @@ def test_forward_mode(name):
     tangents = (like(fields, 2), like(x, 3))
     pushed = lambda f: jax.jvp(f, (fields, x), tangents)  # noqa: E731
     close(*jax.jit(lambda: (pushed(found), pushed(twin)))())
-    close(jax.linearize(lambda fields: found(fields, x), fields)[1](tangents[0]), pushed_fields(twin, fields, x, tangents))
+    close(
+        jax.linearize(lambda fields: found(fields, x), fields)[1](tangents[0]), pushed_fields(twin, fields, x, tangents)
+    )
 
 
 def pushed_fields(f, fields, x, tangents):
@@ -306,17 +304,28 @@ BATCHED = CASES["batched"].op
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda t: fields_of(Dense(M), t)(X3), r"Dense\.matrix is being differentiated.*Define Dense\.parameter_jvp and D"),
+        (
+            lambda t: fields_of(Dense(M), t)(X3),
+            r"Dense\.matrix is being differentiated.*Define Dense\.parameter_jvp and D",
+        ),
         (lambda t: fields_of(Dense(M), t).H(Y4), r"Dense\.matrix is being differentiated.*Define Dense\.parameter_jvp"),
         (lambda t: Antilinear(M, t * N)(X3), r"Antilinear\.b is being differentiated"),
         (lambda t: fields_of(Antilinear(M, N), t)(X3), r"Antilinear\.a, Antilinear\.b (is|are) being differentiated"),
         (lambda t: BatchedMix(BATCHED.matrix, t * BATCHED.gain)((X3, Y4)), r"BatchedMix\.gain is being differentiated"),
-        (lambda t: Mix(t * W)((X3, jnp.ones((2, 3)))), r"Mix\.w is being differentiated.*Define Mix\.parameter_jvp and"),
+        (
+            lambda t: Mix(t * W)((X3, jnp.ones((2, 3)))),
+            r"Mix\.w is being differentiated.*Define Mix\.parameter_jvp and",
+        ),
     ],
 )
 @pytest.mark.parametrize(
     ("mode", "t"),
-    [(jax.grad, 1.0), (jax.jacfwd, 1.0), (lambda f: jax.jit(jax.grad(f)), 1.0), (lambda f: jax.vmap(jax.grad(f)), [1.0, 2.0])],
+    [
+        (jax.grad, 1.0),
+        (jax.jacfwd, 1.0),
+        (lambda f: jax.jit(jax.grad(f)), 1.0),
+        (lambda f: jax.vmap(jax.grad(f)), [1.0, 2.0]),
+    ],
     ids=["grad", "jacfwd", "jit", "vmap"],
 )
 def test_fields_without_hooks(function, message, mode, t):

@@ -11,8 +11,20 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from operators import CASES, Dense, DenseWithParameters, M
 
-NAMES = ["dense complex", "conjugates", "parameters", "batched", "traced, host adjoint", "composite"]
-NAMES += ["derived", "derived pytrees", "half spectrum", "pytrees", "sine", "traced sine", "modulus", "paper", "indices", "reverse only"]
+NAMES = [
+    *("dense complex", "conjugates", "parameters", "batched", "traced, host adjoint", "composite", "derived"),
+    *(
+        "derived pytrees",
+        "half spectrum",
+        "pytrees",
+        "sine",
+        "traced sine",
+        "modulus",
+        "paper",
+        "indices",
+        "reverse only",
+    ),
+]
 AUTO = jax.make_mesh((4,), ("i",), axis_types=(AxisType.Auto,))
 EXPLICIT = jax.make_mesh((4,), ("i",), axis_types=(AxisType.Explicit,))
 GRID = jax.make_mesh((2, 2), ("i", "j"), axis_types=(AxisType.Auto,) * 2)
@@ -79,7 +91,9 @@ def test_gradient_inside_of_shard_map(name):
     """Of the local loss: the gradient of a replicated input is summed over the devices by JAX."""
     local, plain, fields, xs, which = problem(name)
 
-    @functools.partial(jax.shard_map, mesh=AUTO, in_specs=(P(), P("i")), out_specs=tuple(P("i") if i else P() for i in which))
+    @functools.partial(
+        jax.shard_map, mesh=AUTO, in_specs=(P(), P("i")), out_specs=tuple(P("i") if i else P() for i in which)
+    )
     def inside(fields, xs):
         return jax.grad(local, which, allow_int=True)(fields, xs)
 
@@ -135,9 +149,7 @@ def test_two_mesh_axes(check):
     """Fields differ over one axis, inputs over the other."""
     matrices, xs = like(np.zeros((4, 4, 3), complex), 1), like(np.zeros((6, 3), complex), 2)
 
-    @functools.partial(
-        jax.shard_map, mesh=GRID, in_specs=(P("i"), P("j")), out_specs=P("i", "j"), check_vma=check
-    )
+    @functools.partial(jax.shard_map, mesh=GRID, in_specs=(P("i"), P("j")), out_specs=P("i", "j"), check_vma=check)
     def products(matrices, xs):
         return jax.vmap(lambda m: jax.vmap(DenseWithParameters(m))(xs))(matrices)
 

@@ -26,6 +26,8 @@ from operators import (
     TracedWithHostAdjoint,
 )
 
+import linops_jax as lo
+
 # ---- the transformations: (function, input) -> pytree of results ----------------------------------------------------
 
 
@@ -209,8 +211,18 @@ REPRESENTATIVE = [
     *("dense complex of real", "pytrees", "conjugates", "half spectrum", "batched", "derived", "traced, host adjoint"),
     *("paper", "indices", "sine with hessian", "reverse only"),
 ]
-MIXED = ["jit", "scan", "while_loop", "jvp of vmap", "jacfwd of vmap", "vmap of grad", "vmap of grad of vmap", "grad of scan"]
-MIXED += ["grad of cond", "cond under vmap", "checkpoint", "vjp of vjp", "jacrev of jacfwd", "jacrev of jacrev"]
+MIXED = [
+    *("jit", "scan", "while_loop", "jvp of vmap", "jacfwd of vmap", "vmap of grad", "vmap of grad of vmap"),
+    *(
+        "grad of scan",
+        "grad of cond",
+        "cond under vmap",
+        "checkpoint",
+        "vjp of vjp",
+        "jacrev of jacfwd",
+        "jacrev of jacrev",
+    ),
+]
 
 
 def applicable(name):
@@ -282,13 +294,28 @@ def test_in_double_precision(case, x64):
         close(*jax.jit(lambda x: (pulled(op, x), pulled(twin, x)))(x))
 
 
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_no_false_alarms(case):
+    lo.check_operator(case.op, case.x)
+
+
+@pytest.mark.parametrize("name", ["dense complex", "batched", "pytrees", "traced, host adjoint", "sine", "composite"])
+def test_without_jit(name):
+    case, x = CASES[name], like(CASES[name].x, 1)
+    with jax.disable_jit():
+        close(case.op(x), case.reference(x))
+        close(grad(jax.vmap(case.op, -1), moved(x, -1)), grad(jax.vmap(case.reference, -1), moved(x, -1)))
+
+
 # ---- what the table cannot hold -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("name", "order"),
-    [("conjugates", 2), ("pytrees", 2), ("traced, host adjoint", 2), ("sine with hessian", 2), ("traced sine", 2)]
-    + [("paper", 1), ("indices", 1), ("modulus", 1), ("composite", 1)],
+    [
+        *[("conjugates", 2), ("pytrees", 2), ("traced, host adjoint", 2), ("sine with hessian", 2), ("traced sine", 2)],
+        *[("paper", 1), ("indices", 1), ("modulus", 1), ("composite", 1)],
+    ],
 )
 def test_against_finite_differences(name, order, x64):
     function, vector = between_reals(CASES[name].op, like(CASES[name].x, 1))
@@ -453,11 +480,20 @@ def third_derivative(op):
         (lambda: jax.jvp(ReverseOnly(), (V,), (V,)), r"ReverseOnly has no jacobian_apply: .*Define ReverseOnly\.jacob"),
         (lambda: grad(ForwardOnlyCube(), V), r"ForwardOnlyCube has no jacobian_adjoint: reverse.*Define Forward"),
         (lambda: grad(ForwardOnly(), V), r"ForwardOnly has no adjoint: reverse-mode.*Define ForwardOnly\.adjoint"),
-        (lambda: jax.vmap(jax.grad(lambda x: energy(ForwardOnly()(x))))(jnp.ones((2, 3))), "ForwardOnly has no adjoint"),
+        (
+            lambda: jax.vmap(jax.grad(lambda x: energy(ForwardOnly()(x))))(jnp.ones((2, 3))),
+            "ForwardOnly has no adjoint",
+        ),
         (lambda: ForwardOnly().with_domain(V).H(V), r"ForwardOnly has no adjoint"),
         (twice_differentiated(Sine(*SINES), jax.jacfwd, jax.grad), r"Define Sine\.hessian_apply and Sine\.hessian_adj"),
-        (twice_differentiated(Sine(*SINES), jax.jacrev, jax.jacfwd), r"Define Sine\.hessian_apply and Sine\.hessian_adj"),
-        (twice_differentiated(Sine(*SINES), jax.jacfwd, jax.jacfwd), r"Define Sine\.hessian_apply and Sine\.hessian_adj"),
+        (
+            twice_differentiated(Sine(*SINES), jax.jacrev, jax.jacfwd),
+            r"Define Sine\.hessian_apply and Sine\.hessian_adj",
+        ),
+        (
+            twice_differentiated(Sine(*SINES), jax.jacfwd, jax.jacfwd),
+            r"Define Sine\.hessian_apply and Sine\.hessian_adj",
+        ),
         (twice_differentiated(HessianForwardOnly(*SINES), jax.jacrev, jax.jacfwd), r"HessianForwardOnly\.hessian_adj"),
         (lambda: third_derivative(SineWithHessian(*SINES)), r"Derivatives of SineWithHessian\.hessian_apply with resp"),
     ],
@@ -476,7 +512,9 @@ def test_half_a_hessian_serves_forward_mode():
 def test_an_adjoint_on_its_own_needs_a_shape():
     op, y = Cumulative(0), jnp.asarray(normal((3,), np.float32))
     expected = jnp.cumsum(y[::-1])[::-1]
-    with pytest.raises(TypeError, match=r"Cumulative\.H\(y\) needs .*Define Cumulative\.infer_adjoint_shape, or .*with_d"):
+    with pytest.raises(
+        TypeError, match=r"Cumulative\.H\(y\) needs .*Define Cumulative\.infer_adjoint_shape, or .*with_d"
+    ):
         op.H(y)
     close(op.with_domain(y).H(y), expected)
     close(jax.vjp(op, y)[1](y)[0], expected)

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from typing import Any
 
+import jax
 import numpy as np
 
 from linops_jax import _specs
@@ -97,15 +98,19 @@ def _pairs(us: list[Any], vs: list[Any], probes: int) -> list[tuple[Any, Any]]:
 
 
 def input_spec(op: Any, x: Any, where: str) -> Any:
-    """Specs of the input: those given, or the operator's domain."""
+    """Specs of the input: those given, or the operator's domain. Integer arrays stay as they are: they may be indices."""
     if x is not None:
-        return _specs.specs(x)
+        return jax.tree.map(lambda leaf: leaf if _is_index(leaf) else _specs.specs(leaf), x)
     if op.domain is None:
         message = (
             f"{where} needs to know the input: pass specs or example arrays, or fix the domain with with_domain(spec)."
         )
         raise TypeError(message)
     return op.domain
+
+
+def _is_index(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray | jax.Array) and not _specs.is_inexact(leaf.dtype)
 
 
 def _tolerance(rtol: float | None, declared: float | None, eps: float) -> tuple[float, str]:

@@ -14,9 +14,14 @@ MARGIN = 10.0
 
 
 def draw(rng: np.random.Generator, spec: Any) -> Any:
-    """Unit-variance Gaussians in the shapes and dtypes of ``spec``; small integers and bools where it has those."""
+    """Unit-variance Gaussians in the shapes and dtypes of ``spec``; small integers and bools where it has those.
+
+    An array in place of a spec stays as it is.
+    """
 
     def leaf(s: Any) -> jax.Array:
+        if not isinstance(s, jax.ShapeDtypeStruct):
+            return jnp.asarray(s)
         if jnp.issubdtype(s.dtype, np.bool_):
             return jnp.asarray(rng.integers(0, 2, s.shape).astype(bool))
         if not jnp.issubdtype(s.dtype, np.inexact):

@@ -29,6 +29,7 @@ def run_child(tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
         ) as child:
             try:
                 out, err = child.communicate(timeout=timeout)
