@@ -84,7 +84,8 @@ class WritesHalf(Dense):
 
 class Raises(Dense):
     def apply(self, x):
-        raise KeyError("kernel")
+        message = "kernel"
+        raise KeyError(message)
 
 
 WRONG = [
