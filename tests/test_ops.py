@@ -97,20 +97,20 @@ def test_zero_with_a_shape():
     ids=str,
 )
 def test_diagonal_broadcasts(d, x, dtype, x64):
-    d, x = jnp.asarray(normal(d, dtype, 1)), jnp.asarray(normal(x, dtype, 2))
-    expected = np.asarray(d) * np.asarray(x)
-    op = lo.Diagonal(d)
-    close(op(x), jnp.asarray(expected))
-    close(jax.vmap(op)(x[None]), jnp.asarray(expected)[None])
-    if expected.size:
-        matrix = real_matrix(op, jax.eval_shape(lambda: x))
-        close(real_matrix(op.with_domain(x).H, jax.eval_shape(lambda: op(x))), matrix.T)
-    twin = lambda d, x: jnp.multiply(*jnp.broadcast_arrays(d, x))  # noqa: E731
-    found, wanted = (
-        jax.jit(jax.grad(lambda d, x, f=f: energy(f(d, x)), (0, 1)))(d, x)
-        for f in (lambda d, x: lo.Diagonal(d)(x), twin)
-    )
-    close(found, wanted)
+    d, x = normal(d, dtype, 1), normal(x, dtype, 2)
+    close(lo.Diagonal(d)(x), jnp.asarray(d * x))
+    y = normal((d * x).shape, dtype, 3)
+
+    def everything(f, adjoint, d, x, y):
+        gradient = jax.grad(lambda d, x: energy(f(d, x)), (0, 1))(d, x)
+        return jax.vmap(f, (None, 0))(d, x[None]), adjoint(d, x, y), gradient
+
+    def twin(d, x):
+        return jnp.multiply(*jnp.broadcast_arrays(d, x))
+
+    found = everything, lambda d, x: lo.Diagonal(d)(x), lambda d, x, y: lo.Diagonal(d).with_domain(x).H(y)
+    expected = everything, twin, lambda d, x, y: jax.vjp(lambda x: twin(d.conj(), x), x)[1](y)[0]
+    close(*(jax.jit(f, static_argnums=(0, 1))(*functions, d, x, y) for f, *functions in (found, expected)))
 
 
 def test_diagonal_of_a_complex_on_a_real_array():
