@@ -8,6 +8,9 @@ import textwrap
 
 import pytest
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job, and children would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture
 def run_child(tmp_path):
@@ -29,7 +32,6 @@ def run_child(tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
         ) as child:
             try:
                 out, err = child.communicate(timeout=timeout)
