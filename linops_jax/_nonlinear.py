@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from linops_jax import _hooks, _specs
 from linops_jax._linear import LinearOperator
@@ -43,6 +43,17 @@ class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
     @required
     def infer_shape(self, x: Any) -> Any:
         """Specs of F(x) from specs of x: pytrees of jax.ShapeDtypeStruct."""
+
+    if not TYPE_CHECKING:  # to type checkers these attributes are missing, which is right
+
+        def __getattr__(self, name):
+            if name in ("H", "T", "conj"):
+                where = type(self)._label
+                message = (
+                    f"{where} is nonlinear and has no {name}. Its derivative at x has: use {where}.jacobian(x).{name}."
+                )
+                raise AttributeError(message)
+            return object.__getattribute__(self, name)
 
     def jacobian(self, x: Any) -> LinearOperator:
         """The derivative of F at x, as a linear operator: ``J(dx)``, ``J.H(dy)``."""

@@ -161,3 +161,19 @@ def test_with_a_traced_apply_everything_else_is_derived():
     np.testing.assert_allclose(gradient, 2 * 3 * (x**4).sum(), rtol=1e-6)
     with pytest.raises(TypeError, match=r"Shear\.H\(y\) needs to know the shape.*infer_adjoint_shape.*with_domain"):
         Shear(np.float32(0.5)).H(x)
+
+
+@pytest.mark.parametrize("name", ["H", "T", "conj"])
+def test_a_nonlinear_operator_points_to_its_jacobian(name):
+    class Square(lo.NonlinearOperator):
+        @lo.traced
+        def apply(self, x):
+            return x**2
+
+    with pytest.raises(
+        AttributeError, match=rf"Square is nonlinear and has no {name}\..*Square\.jacobian\(x\)\.{name}"
+    ):
+        getattr(Square(), name)
+    with pytest.raises(AttributeError, match="has no attribute 'missing'"):
+        getattr(Square(), "missing")  # noqa: B009
+    assert not hasattr(Square(), name)
