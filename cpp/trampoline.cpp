@@ -35,7 +35,6 @@ Services services;
 
 namespace {
 
-constexpr size_t kMaxBatch = 16;
 constexpr int64_t kGuarded = 16;  // bytes from which an unwritten output is noticed
 constexpr size_t kCanary = 8;
 
@@ -110,9 +109,9 @@ template <typename Dims>
 bool plan(Operand& operand, const Dims& dims, const ffi::AnyBuffer& buffer, const Batch& batch, const char* mask,
           bool is_field) {
   const size_t rank = dims.size();
-  if (rank > static_cast<size_t>(kMaxRank) - batch.axes) {
-    PyErr_Format(PyExc_ValueError, "arrays of rank %zu are not supported (at most %zu here)", rank,
-                 static_cast<size_t>(kMaxRank) - batch.axes);
+  if (rank > static_cast<size_t>(kMaxRank)) {
+    PyErr_Format(PyExc_ValueError, "arrays of rank %zu are not supported (at most %d, batch axes included)", rank,
+                 kMaxRank);
     return false;
   }
   Window& w = operand.window;
@@ -411,8 +410,8 @@ bool resolve(State& state) {
 
 bool read_batch(const State& state, ffi::RemainingArgs& args, Batch& batch) {
   batch.axes = state.masks.empty() ? 0 : state.masks[0].size();
-  if (batch.axes > kMaxBatch) {
-    PyErr_Format(PyExc_ValueError, "more than %zu nested vmaps are not supported", kMaxBatch);
+  if (batch.axes > static_cast<size_t>(kMaxBatch)) {
+    PyErr_Format(PyExc_ValueError, "more than %d nested vmaps are not supported", kMaxBatch);
     return false;
   }
   const Target& target = *state.target;

@@ -8,7 +8,8 @@
 
 namespace linops {
 
-constexpr int kMaxRank = 32;
+constexpr int kMaxRank = 32;  // of a buffer, batch axes included
+constexpr int kMaxBatch = 16;
 
 // One buffer as the hook sees it: where each step of the batch loop starts, and the array there.
 struct Window {
@@ -18,8 +19,8 @@ struct Window {
   bool contiguous;
   int64_t itemsize;
   int64_t elements;
-  int64_t dims[kMaxRank];
-  int64_t strides[kMaxRank];  // bytes
+  int64_t dims[kMaxRank + kMaxBatch];     // batch axes that a buffer lacks may come as axes of size 1
+  int64_t strides[kMaxRank + kMaxBatch];  // bytes
 };
 
 bool import_numpy();                                                   // false: Python error set
