@@ -10,6 +10,10 @@ from linops_jax import _hooks, _specs
 from linops_jax._operator import ATOM, Operator, _constructors, parenthesize, required
 
 
+class UnknownShapeError(TypeError):
+    """Nobody has said what shape an adjoint's result has."""
+
+
 class LinearOperator(Operator, rules=_hooks.LINEAR):
     """A linear map A and its adjoint A^H between pytrees of arrays.
 
@@ -74,7 +78,7 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
                 f"{where}.H(y) needs to know the shape of its result. Define {where}.infer_adjoint_shape, or fix the "
                 f"domain with with_domain(spec)."
             )
-            raise TypeError(message)
+            raise UnknownShapeError(message)
         return self._infer("infer_adjoint_shape", "", y)
 
 

@@ -170,16 +170,15 @@ def _complete_fields(out_tree: Any, result: Any) -> Any:
     """parameter_vjp may answer with a dict of fields, in which a missing field is zero."""
     if not isinstance(result, dict):
         return result
-    op = jax.tree.unflatten(out_tree, [None] * out_tree.num_leaves)
-    cls = type(op)
-    unknown = sorted(set(result) - set(array_fields(type(op))))
+    completed = jax.tree.unflatten(out_tree, [None] * out_tree.num_leaves)
+    cls = type(completed)
+    unknown = sorted(set(result) - set(array_fields(cls)))
     if unknown:
         message = (
             f"{cls._label}.parameter_vjp returned a derivative for {', '.join(unknown)}, which is not a field. "
             f"{cls._label} has {', '.join(array_fields(cls))}."
         )
         raise TypeError(message)
-    completed = jax.tree.unflatten(out_tree, [None] * out_tree.num_leaves)
     completed.__dict__.update(result)
     return completed
 

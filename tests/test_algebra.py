@@ -549,3 +549,36 @@ def test_gather_in_a_composition():
     twin = lambda x: jnp.ones((2, 4)) @ x[1][x[0]]  # noqa: E731
     close(op(x), twin(x))
     close(jax.grad(lambda v: energy(op((x[0], v))))(x[1]), jax.grad(lambda v: energy(twin((x[0], v))))(x[1]))
+
+
+def test_a_product_is_one_operator_after_another():
+    """Also where an adjoint could be taken for that of a real domain, or of another shape."""
+    fft, shift = lo.FFT(), lo.Diagonal(jnp.exp(0.3j * jnp.arange(8.0)))
+    x = jnp.arange(8.0)
+    found = (fft.H @ shift @ fft)(x)
+    assert found.dtype == np.complex64
+    np.testing.assert_allclose(found, np.fft.ifft(np.exp(0.3j * np.arange(8)) * np.fft.fft(np.arange(8.0))), atol=1e-5)
+
+    total, pick = lo.Matrix(jnp.tril(jnp.ones((8, 8)))), lo.Matrix(jnp.eye(8)[:3])
+
+    class Cumulative(lo.LinearOperator):
+        def apply(self, x):
+            return np.cumsum(x)
+
+        def adjoint(self, y):
+            return np.cumsum(y[::-1])[::-1]
+
+        def infer_shape(self, x):
+            return x
+
+    class Known(Cumulative):
+        def infer_adjoint_shape(self, y):
+            return y
+
+    expected = np.asarray(jnp.tril(jnp.ones((3, 3))).T @ pick.matrix @ total.matrix @ x)
+    np.testing.assert_allclose((Known().H @ pick @ Known())(x), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        (Cumulative().H @ Cumulative())(x), np.asarray(total.matrix.T @ total.matrix @ x), rtol=1e-5
+    )
+    with pytest.raises(TypeError, match=r"Cumulative\.H\(y\) needs to know the shape"):
+        (Cumulative().H @ pick @ Cumulative())(x)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from linops_jax import _specs
-from linops_jax._linear import Adjoint, LinearOperator
+from linops_jax._linear import Adjoint, LinearOperator, UnknownShapeError
 from linops_jax._operator import ATOM, PRODUCT, Operator, constructor, parenthesize
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
 from linops_jax.algebra._identity import Identity
@@ -18,14 +18,17 @@ class _Composition:
     _precedence = PRODUCT
 
     def apply(self, x: Any) -> Any:
-        seen: list[tuple[Any, Any]] = []
-        next_domains = [*(factor.domain for factor in self.factors[-2::-1]), None]
-        for factor, next_domain in zip(reversed(self.factors), next_domains, strict=True):
-            if isinstance(factor, Adjoint) and factor.domain is None:
-                x = factor.op._reverse(x, next_domain or _input_of(factor.op, seen))
-            else:
-                seen.append((factor, _specs.specs(x)))
+        seen: list[tuple[Any, Any, Any]] = []
+        for i in reversed(range(len(self.factors))):
+            factor, before = self.factors[i], _specs.specs(x)
+            try:
                 x = factor(x)
+            except UnknownShapeError:
+                like = _result_of_adjoint(factor, before, self.factors[i - 1].domain if i else None, seen)
+                if like is None:
+                    raise
+                x = factor.op._reverse(x, like)
+            seen.append((factor, before, _specs.specs(x)))
         return x
 
     @property
@@ -73,9 +76,26 @@ class NonlinearComposition(_Composition, NonlinearComposite):
         return Composition(tuple(reversed(derivatives)))
 
 
-def _input_of(op: LinearOperator, seen: list[tuple[Any, Any]]) -> Any:
-    """Specs of what an equal operator was applied to before, as in A^H A: those of the adjoint's result. Else None."""
-    return next((spec for other, spec in seen if _signature(other) == _signature(op)), None)
+def _result_of_adjoint(factor: Any, y: Any, next_domain: Any, seen: list[tuple[Any, Any, Any]]) -> Any:
+    """Specs of A^H y where A does not say them: the next factor's domain, or what gave such a y before, as in A^H A.
+
+    None where neither is known, and where a real result would lose an imaginary part.
+    """
+    if not isinstance(factor, Adjoint):
+        return None
+    equal = [x for op, x, result in seen if _signature(op) == _signature(factor.op) and _same(result, y)]
+    like = next(iter(equal), None) if next_domain is None else next_domain
+    return None if like is None or (_has_complex(y) and not _has_complex(like)) else like
+
+
+def _same(a: Any, b: Any) -> bool:
+    return _specs.mismatch(a, b) is None and [x.dtype for x in jax.tree.leaves(a)] == [
+        x.dtype for x in jax.tree.leaves(b)
+    ]
+
+
+def _has_complex(tree: Any) -> bool:
+    return any(_specs.is_complex(leaf.dtype) for leaf in jax.tree.leaves(tree))
 
 
 def _signature(op: Any) -> Any:

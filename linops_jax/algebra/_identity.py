@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from linops_jax import _specs
 from linops_jax._fields import static
+from linops_jax._linear import UnknownShapeError
 from linops_jax.algebra._composite import LinearComposite
 
 
@@ -47,7 +48,7 @@ class Zero(LinearComposite):
     def _reverse(self, y: Any, like: Any) -> Any:
         if like is None and self.shape is not None:
             message = f"{type(self)._label}.H(y) needs to know the shape of its result: fix the domain with with_domain(spec)."
-            raise TypeError(message)
+            raise UnknownShapeError(message)
         return jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), y if like is None else like)
 
     @classmethod

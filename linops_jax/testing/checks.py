@@ -43,7 +43,7 @@ def _random(op: Any, spec: Any, seed: int) -> Any:
 
 
 def check_promises(op: Any, spec: Any) -> None:
-    """Every host hook, called with NumPy alone, returns or fills what JAX gets from it; its inputs stay untouched."""
+    """Every host hook, called with NumPy alone on read-only inputs, returns the promised shapes, or fills all of its output."""
     x = _random(op, spec, 0)
     _compare_hook(op, "apply", (x,), op._infer_shape(spec), op._forward(x))
     if "adjoint" in type(op)._hooks:
