@@ -23,12 +23,15 @@ class Rule:
     transposed:  argument in which the hook is linear -> (hook, its arguments): the adjoint of that linear map
     derivative:  other argument -> (hook, its arguments): the derivative in that direction
     reverses:    the result is a cotangent: of a real input only the real part of a complex result counts
+    functional:  a function of functional.py: its transposed maps are plain transposes, and its operator says what the
+                 trampoline calls, how it lays out batch axes, and what is missing
     """
 
     arguments: tuple[str, ...]
     transposed: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
     derivative: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
     reverses: bool = False
+    functional: bool = False
 
 
 # The adjoint's own derivative with respect to the fields has no hook, but in reverse mode it is never evaluated:
@@ -47,6 +50,9 @@ LINEAR: dict[str, Rule] = {
         derivative={"self": (ADJOINT_PARAMETER_JVP, ("self", "y", T))},
         reverses=True,
     ),
+    "gram": Rule(("self", "x"), transposed={"x": ("gram", ("self", CT))}, reverses=True),
+    "inverse": Rule(("self", "y"), transposed={"y": ("inverse_adjoint", ("self", CT))}, reverses=True),
+    "inverse_adjoint": Rule(("self", "x"), transposed={"x": ("inverse", ("self", CT))}),
     "parameter_jvp": Rule(
         ("self", "x", "dself"),
         transposed={

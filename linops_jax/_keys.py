@@ -6,6 +6,7 @@ same in every process. What cannot be said that way gets a random nonce, which n
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import uuid
@@ -23,6 +24,25 @@ class NotPlain(Exception):
     """Carries what stands in the way of a stable key."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """A function among static values, which its module and qualified name stand for in other processes."""
+
+    function: Any
+
+    @property
+    def name(self) -> str:
+        return class_name(self.function)
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        function = self.function
+        if not hasattr(function, "__qualname__"):
+            return repr(function)
+        return f"{function.__module__}.{function.__qualname__.rpartition('<locals>.')[2]}"
+
+
 def dump(data: Any) -> str:
     return json.dumps(data, separators=(",", ":"))
 
@@ -35,7 +55,7 @@ def nonce() -> str:
     return dump({"nonce": uuid.uuid4().hex})
 
 
-def class_name(cls: type) -> str:
+def class_name(cls: Any) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
@@ -109,8 +129,34 @@ def encode_value(value: Any, where: str) -> Any:
         return ["dtype", value.name]
     if isinstance(value, type) and issubclass(value, np.generic):
         return ["scalar type", np.dtype(value).name]
+    if isinstance(value, Named):
+        return _encode_function(value)
     message = f"{where}, which holds {value!r:.80} ({kind.__qualname__})"
     raise NotPlain(message)
+
+
+def _encode_function(value: Named) -> Any:
+    if not hasattr(value.function, "__qualname__"):
+        message = f"{value.function!r:.80}, which is no function with a name"
+        raise NotPlain(message)
+    if find_class(value.name) is not value.function:
+        message = f"the function {value.name}, which that name does not lead to (it is local, or has been defined anew)"
+        raise NotPlain(message)
+    return ["function", value.name]
+
+
+def _require_function(name: str) -> Named:
+    found = find_class(name)
+    if found is not None:
+        return Named(found)
+    module, _, qualname = name.partition(":")
+    why = (
+        "which is not there any more. Export the program again."
+        if module in sys.modules
+        else f"which this process has not imported: run `import {module}` before the program."
+    )
+    message = f"this program calls the function {qualname} of module {module}, {why}"
+    raise LookupError(message)
 
 
 def decode_value(data: Any) -> Any:
@@ -126,6 +172,7 @@ def decode_value(data: Any) -> Any:
         "tuple": lambda *items: tuple(map(decode_value, items)),
         "dtype": jax.numpy.dtype,
         "scalar type": lambda name: jax.numpy.dtype(name).type,
+        "function": _require_function,
     }
     return decoders[kind](*rest)
 

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.core
 import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import ad, batching, mlir, xla
 
 from linops_jax import _compat, _errors, _specs, _trampoline
-from linops_jax._hooks import ADJOINT_PARAMETER_JVP, CT, HOST, TRACED, Hook, T
+from linops_jax._hooks import ADJOINT_PARAMETER_JVP, CT, HOST, MISSING, TRACED, Hook, T
 from linops_jax._trampoline import Binding
 
 Mask = tuple[bool, ...]
@@ -60,6 +61,14 @@ def call(hook: Hook, arguments: Sequence[Any], out: Any) -> Any:
     promise = tuple((s.shape, s.dtype) for s in specs)
     results = _bind(hook, tuple(trees), leaves, [()] * len(leaves), out_tree, promise)
     return jax.tree.unflatten(out_tree, results)
+
+
+def evaluate(binding: Binding, operands: Sequence[Any], out: tuple[Any, ...]) -> list[Any]:
+    """A hook on the arrays in its arguments, in a row; ``out`` holds shape and dtype of the results."""
+    if any(isinstance(operand, jax.core.Tracer) for operand in operands):  # arrays vary over no mesh axes
+        operands = _compat.with_same_varying_axes(list(operands))
+    batch = ((),) * len(operands)
+    return binding.hook.cls._primitives[binding.hook.name].bind(*operands, binding=binding, batch=batch, out=out)
 
 
 def _bind(
@@ -124,7 +133,14 @@ def _evaluate_eagerly(primitive: Any, host: bool, *operands: Any, **params: Any)
     """Eager calls of host hooks wait, so that the user's own exception is raised where the call stands."""
     if not host:
         return xla.apply_primitive(primitive, *operands, **params)
-    return _errors.call_eagerly(lambda: jax.block_until_ready(xla.apply_primitive(primitive, *operands, **params)))
+
+    def run() -> list[Any]:
+        results = xla.apply_primitive(primitive, *operands, **params)
+        for result in results:
+            result.block_until_ready()
+        return results
+
+    return _errors.call_eagerly(run)
 
 
 def _evaluate_traced(*operands: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...]) -> list[Any]:
@@ -182,14 +198,18 @@ def _lower_host(context: Any, *operands: Any, binding: Binding, batch: tuple[Mas
 def _refuse_platform(hook: Hook, context: Any, *operands: Any, **params: Any) -> Any:
     platforms = ", ".join(context.module_context.platforms)
     message = (
-        f"{hook.label} is a host hook and runs on the CPU only, not on {platforms}. Run it under "
+        f"{params['binding'].label} is a host hook and runs on the CPU only, not on {platforms}. Run it under "
         "jax.default_device(jax.devices('cpu')[0]), or write it with lo.traced."
     )
     raise NotImplementedError(message)
 
 
 def _refuse_missing(hook: Hook, context: Any, *operands: Any, **params: Any) -> Any:
-    raise _missing(hook.cls, hook.name, "forward mode needs it (reverse mode does not)")
+    if hook.name == "hessian_apply":
+        why = "forward mode over forward mode needs it"
+    else:
+        why = "forward mode and second derivatives need it (first derivatives in reverse mode do not)"
+    raise _missing(params["binding"], hook.name, why)
 
 
 def _batch(
@@ -257,7 +277,7 @@ def _jvp(
             continue
         if name in hook.rule.transposed:
             target, arguments = hook, tuple(T if argument == name else argument for argument in hook.rule.arguments)
-        elif name in hook.rule.derivative and hook.rule.derivative[name][0] in hook.cls._hooks:
+        elif name in hook.rule.derivative and _has(binding, hook.rule.derivative[name][0]):
             derivative, arguments = hook.rule.derivative[name]
             target = hook.cls._hooks[derivative]
         elif hook.kind == TRACED:
@@ -314,23 +334,26 @@ def _transpose(
     batch: tuple[Mask, ...],
     out: tuple[Any, ...],
 ) -> list[Any]:
-    """The library's one conjugation: transpose = conj after adjoint after conj."""
+    """The library's one conjugation: transpose = conj after adjoint after conj. Plain transposes are what they are."""
     if all(map(_is_zero, cotangents)):
         return [None] * len(operands)
     groups = _Groups(binding, operands, batch)
     linear = [name for name, values in groups.values.items() if any(map(ad.is_undefined_primal, values))]
     if len(linear) != 1 or linear[0] not in hook.rule.transposed:
+        if hook.rule.functional:
+            raise binding.functions.not_linear(linear)
         message = f"{hook.label} is not linear in ({', '.join(linear)}) together."
         raise NotImplementedError(message)
     (name,) = linear
     target, arguments = hook.rule.transposed[name]
-    adjoint = hook.cls._hooks.get(target)
-    if adjoint is None:
-        raise _missing(hook.cls, target, "reverse-mode differentiation needs it")
+    if not _has(binding, target):
+        raise _missing(binding, target, "reverse-mode differentiation needs it")
+    adjoint = hook.cls._hooks[target]
+    conj = _unchanged if hook.rule.functional else jnp.conj
     avals = [x.aval if ad.is_undefined_primal(x) else jax.typeof(x) for x in operands]
     sizes = _batch_sizes(avals, batch)
     cotangent = [
-        jnp.zeros((*sizes, *shape), dtype) if _is_zero(ct) else jnp.conj(ct)
+        jnp.zeros((*sizes, *shape), dtype) if _is_zero(ct) else conj(ct)
         for ct, (shape, dtype) in zip(cotangents, out, strict=True)
     ]
     groups.add(CT, binding.out_tree, cotangent, [(True,) * len(sizes)] * len(out))
@@ -339,7 +362,7 @@ def _transpose(
     wanted = tuple((aval.shape[sum(mask) :], aval.dtype) for aval, mask in zip(moved, masks, strict=True))
     results = groups.bind(adjoint, arguments, groups.trees[name], wanted)
     found = iter(
-        _placed_like(aval, jnp.conj(_sum_missing_axes(result, mask))) if _specs.is_inexact(result.dtype) else None
+        _placed_like(aval, conj(_sum_missing_axes(result, mask))) if _specs.is_inexact(result.dtype) else None
         for result, mask, aval in zip(results, masks, moved, strict=True)
     )
     answer: list[Any] = []
@@ -370,17 +393,41 @@ def _placed_like(aval: Any, cotangent: Any) -> Any:
 # ---- what is not there --------------------------------------------------------------------------------------------
 
 
-def _missing(cls: type, name: str, why: str) -> NotImplementedError:
+_HESSIAN = ("hessian_apply", "hessian_adjoint")
+
+
+def _can_evaluate(cls: Any, name: str) -> bool:
+    return name in cls._hooks and cls._hooks[name].kind != MISSING
+
+
+def _has(binding: Binding, name: str) -> bool:
+    hook = binding.hook
+    return binding.functions.has(name) if hook.rule.functional else name in hook.cls._hooks
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+def _missing(binding: Binding, name: str, why: str) -> NotImplementedError:
+    if binding.hook.rule.functional:
+        return binding.functions.missing(name)
+    cls = binding.hook.cls
     where = cls._label
     if name == ADJOINT_PARAMETER_JVP:
         message = (
             f"{where}.adjoint has no forward-mode derivative with respect to the fields of {where}: parameter_jvp and "
             "parameter_vjp give its reverse mode only."
         )
-    elif name in ("hessian_apply", "hessian_adjoint"):
+    elif name in _HESSIAN and not any(_can_evaluate(cls, hook) for hook in _HESSIAN):
         message = (
             f"Second derivatives of {where} are not available: it defines its Jacobian, but not how that changes with x. "
             f"Define {where}.hessian_apply and {where}.hessian_adjoint."
+        )
+    elif name == "jacobian_apply" and name not in cls._hooks:
+        message = (
+            f"{where} has no derivative in its input: jacobian_apply and jacobian_adjoint are None. Define "
+            f"{where}.jacobian_apply for forward mode, {where}.jacobian_adjoint for reverse mode."
         )
     else:
         message = f"{where} has no {name}: {why}. Define {where}.{name}."
@@ -391,9 +438,11 @@ def _no_derivative(binding: Binding, argument: str, tangents: Sequence[Any]) -> 
     hook = binding.hook
     where = hook.cls._label
     derivative = hook.rule.derivative.get(argument)
+    if hook.rule.functional and derivative is None:
+        return binding.functions.not_differentiable(argument, [not _is_zero(t) for t in tangents])
     if argument != "self":
         if derivative is not None:
-            return _missing(hook.cls, derivative[0], "it is the derivative asked for")
+            return _missing(binding, derivative[0], "it is the derivative asked for")
         message = f"Derivatives of {hook.label} with respect to {argument} have no hook. Write {where} with lo.traced."
         return NotImplementedError(message)
     paths = jax.tree_util.tree_leaves_with_path(jax.tree.unflatten(binding.trees[0], range(len(tangents))))

@@ -45,18 +45,30 @@ class Binding:
     last program goes.
     """
 
-    __slots__ = ("__weakref__", "_nonce", "_target", "hook", "ignored", "out_tree", "trees")
+    __slots__ = ("__weakref__", "_nonce", "_target", "hook", "ignored", "layout", "out_tree", "trees")
 
     hook: Hook
     trees: tuple[Any, ...]  # structure of each argument, self first
     out_tree: Any
     ignored: tuple[bool, ...]  # per result: nothing to compute, as with the derivative of an integer
+    layout: (
+        Any  # plain values by which a functional hook finds its batch axes; None: it has none, or they are looped over
+    )
 
     def __repr__(self) -> str:
-        return self.hook.label
+        return self.label
 
     def __reduce__(self) -> Any:
-        return str, (self.hook.label,)  # a serialized executable finds its target by key, and needs none of this
+        return str, (self.label,)  # a serialized executable finds its target by key, and needs none of this
+
+    @property
+    def functions(self) -> Any:
+        """The operator, where it is one of the functional interface: it has static fields only."""
+        return jax.tree.unflatten(self.trees[0], ()) if self.hook.rule.functional else None
+
+    @property
+    def label(self) -> str:
+        return self.functions.label(self.hook.name) if self.hook.rule.functional else self.hook.label
 
     @property
     def target(self) -> Any:
@@ -69,14 +81,14 @@ _bindings: weakref.WeakValueDictionary[Any, Binding] = weakref.WeakValueDictiona
 _bindings_lock = threading.Lock()
 
 
-def bind(hook: Hook, trees: tuple[Any, ...], out_tree: Any, ignored: tuple[bool, ...]) -> Binding:
+def bind(hook: Hook, trees: tuple[Any, ...], out_tree: Any, ignored: tuple[bool, ...], layout: Any = None) -> Binding:
     """The binding with these values: one object per value, so that it compares by identity."""
-    value = (hook, trees, out_tree, ignored)
+    value = (hook, trees, out_tree, ignored, layout)
     with _bindings_lock:
         found = _bindings.get(value)
         if found is None:
             found = Binding()
-            found.hook, found.trees, found.out_tree, found.ignored = value
+            found.hook, found.trees, found.out_tree, found.ignored, found.layout = value
             found._target = found._nonce = None
             _bindings[value] = found
         return found
@@ -97,16 +109,21 @@ def arguments(trees: tuple[Any, ...], leaves: Any) -> list[Any]:
 
 def make_target(binding: Binding) -> Any:
     hook = binding.hook
-    direct = binding.trees[0].num_leaves == 0 and not any(binding.ignored)
+    direct = binding.trees[0].num_leaves == 0 and not any(binding.ignored) and not hook.rule.functional
     direct = direct and all(map(_is_bare_array, (*binding.trees[1:], binding.out_tree)))
-    call = types.MethodType(hook.function, jax.tree.unflatten(binding.trees[0], ())) if direct else _make_call(binding)
+    if hook.rule.functional:
+        call = binding.functions.caller(binding)
+    elif direct:
+        call = types.MethodType(hook.function, jax.tree.unflatten(binding.trees[0], ()))
+    else:
+        call = _make_call(binding)
     return _ext.Target(
-        name=hook.label,
+        name=binding.label,
         call=call,
         store=_make_store(hook, binding.ignored),
         direct=direct,
         takes_out=hook.takes_out,
-        batched=hook.cls._traits.batched and hook.name != "parameter_vjp",
+        batched=binding.layout is not None or (hook.cls._traits.batched and hook.name != "parameter_vjp"),
         looped="".join(
             ("1" if name in ("self", "dself") else "0") * tree.num_leaves
             for name, tree in zip(hook.rule.arguments, binding.trees, strict=True)
@@ -273,7 +290,8 @@ def _resolve(key: str) -> Any:
         raise LookupError(message)
     trees = tuple(jax.tree.structure(_keys.decode_tree(tree)) for tree in data["arguments"])
     out_tree = jax.tree.structure(_keys.decode_tree(data["result"]))
-    return bind(hook, trees, out_tree, tuple(data["ignored"])).target
+    layout = _keys.decode_value(data["layout"]) if "layout" in data else None
+    return bind(hook, trees, out_tree, tuple(data["ignored"]), layout).target
 
 
 # ---- what a program carries ---------------------------------------------------------------------------------------
@@ -298,12 +316,14 @@ def _register(binding: Binding) -> tuple[str, str | None]:
 
 
 def _description(binding: Binding) -> dict[str, Any]:
+    layout = {} if binding.layout is None else {"layout": _keys.encode_value(binding.layout, "its batch axes")}
     return {
         "class": _keys.class_name(binding.hook.cls),
         "hook": binding.hook.name,
         "arguments": [_keys.encode_tree(tree) for tree in binding.trees],
         "result": _keys.encode_tree(binding.out_tree),
         "ignored": list(binding.ignored),
+        **layout,
     }
 
 
@@ -311,13 +331,17 @@ def lower_host(context: Any, *operands: Any, binding: Binding, batch: tuple[tupl
     """Lowering of a host hook: one custom call. Shapes stay out of its attributes, shards have their own."""
     for aval in (*context.avals_in, *context.avals_out):
         if np.dtype(aval.dtype) not in _SUPPORTED:
-            message = f"{binding.hook.label}: NumPy has no arrays of {aval.dtype}. Convert with astype before the call."
+            message = f"{binding.label}: NumPy has no arrays of {aval.dtype}. Convert with astype before the call."
             raise TypeError(message)
+    if binding.hook.rule.functional:
+        layout = binding.functions.layout(binding, context.avals_in, context.avals_out, batch)
+        binding = bind(binding.hook, binding.trees, binding.out_tree, binding.ignored, layout)
     key, obstacle = _register(binding)
     if obstacle is not None and _compat.is_lowering_for_export(context):
+        made_of = ("keywords", "functions") if binding.hook.rule.functional else ("static fields", "class")
         message = (
-            f"{binding.hook.label} cannot be exported: another process could not find {obstacle}. Make static fields "
-            "plain values (numbers, strings, bytes, dtypes, tuples of these), and define the class at the top of a module."
+            f"{binding.label} cannot be exported: another process could not find {obstacle}. Make {made_of[0]} plain "
+            f"values (numbers, strings, bytes, dtypes, tuples of these), and define the {made_of[1]} at the top of a module."
         )
         raise TypeError(message)
     _compat.keep_alive(context, binding)
