@@ -21,7 +21,8 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
     Inputs are read-only views, valid during the call; a hook that takes a keyword-only ``out`` fills it. ``adjoint`` is
     the conjugate transpose, <A x, y> = <x, A^H y> with <u, v> = sum(conj(u) v) (the real part of it for
     ``real_linear=True``); ``adjoint = None`` says that there is none. Optional: ``infer_adjoint_shape(self, y)``,
-    ``parameter_jvp(self, x, dself)`` and ``parameter_vjp(self, x, dy)``.
+    ``parameter_jvp(self, x, dself)`` and ``parameter_vjp(self, x, dy)``; ``gram(self, x)``, a faster A^H A x,
+    ``inverse(self, y)`` and ``inverse_adjoint(self, x)``, which the checks compare with the others.
 
     Class keywords:
 

@@ -15,6 +15,7 @@ from linops_jax._meta import OperatorMeta
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _constructors: dict[str, Callable[..., Any]] = {}
+watchers: list[Callable[[Any, str, tuple[Any, ...], Any], None]] = []  # hear of every evaluation of a hook, before it
 
 
 def constructor(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -75,6 +76,8 @@ class Operator(metaclass=OperatorMeta, rules={}):
             where = type(self)._label
             message = f"{where} has no {name}. Define {where}.{name}."
             raise NotImplementedError(message)
+        for watcher in watchers:
+            watcher(self, name, arguments, out)
         return _primitives.call(hook, (_specs.as_arrays(self, type(self)._label), *arguments), out)
 
     def _infer_shape(self, x: Any) -> Any:

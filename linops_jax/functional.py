@@ -176,21 +176,21 @@ def get_linear_call(
 ) -> Call:
     """Binds a linear function and its transpose to JAX.
 
-    f: ``f(out, args, kwargs_dump)`` on NumPy arrays. ``out`` and ``args`` are lists; it fills ``out`` in place
-        (``out[0][...] = ...``), changes no argument and keeps no array. ``load_kwargs(kwargs_dump)`` are the keywords.
-        It is linear in all arguments together that are not fixed.
-    f_T: its transpose, without conjugation, called with the fixed arguments and one cotangent for each output; it fills
-        one output for each argument that is not fixed. None: forward mode only. A tuple: ``f`` is linear in each argument
-        alone, and ``f_T[i]`` is the transpose in argument i, called with all other arguments and then the cotangents; None
-        for an argument that is fixed or without a transpose.
-    abstract: ``abstract(*args, **kwargs)`` returns ``((shape, dtype), ...)``, one entry for each output of ``f``, from
-        objects with shape and dtype.
-    abstract_T: the same for ``f_T``, called with what ``f_T`` is called with; a tuple where ``f_T`` is one.
-    first_n_args_fixed: so many arguments at the beginning are not differentiable, and need not be linear.
-    fixed_args: positions of such arguments, instead.
-    func_can_batch: ``vmap`` calls ``f`` once, with the keyword ``batch_axes``: None, or for each input of the function that
-        is called a tuple of its batch axes, innermost ``vmap`` first. ``abstract`` gets it too and returns ``(shape, dtype,
-        axis)``, with the position of the last batch axis in the output. Otherwise calls are looped over.
+    - f: ``f(out, args, kwargs_dump)`` on NumPy arrays. ``out`` and ``args`` are lists; it fills ``out`` in place
+      (``out[0][...] = ...``), changes no argument and keeps no array. ``load_kwargs(kwargs_dump)`` are the keywords.
+      It is linear in all arguments together that are not fixed.
+    - f_T: its transpose, without conjugation, called with the fixed arguments and one cotangent for each output; it fills
+      one output for each argument that is not fixed. None: forward mode only. A tuple: ``f`` is linear in each argument
+      alone, and ``f_T[i]`` is the transpose in argument i, called with all other arguments and then the cotangents; None
+      for an argument that is fixed or without a transpose.
+    - abstract: ``abstract(*args, **kwargs)`` returns ``((shape, dtype), ...)``, one entry for each output of ``f``, from
+      objects with shape and dtype.
+    - abstract_T: the same for ``f_T``, called with what ``f_T`` is called with; a tuple where ``f_T`` is one.
+    - first_n_args_fixed: so many arguments at the beginning are not differentiable, and need not be linear.
+    - fixed_args: positions of such arguments, instead.
+    - func_can_batch: ``vmap`` calls ``f`` once, with the keyword ``batch_axes``: None, or for each input of the function that
+      is called a tuple of its batch axes, innermost ``vmap`` first. ``abstract`` gets it too and returns ``(shape, dtype,
+      axis)``, with the position of the last batch axis in the output. Otherwise calls are looped over.
 
     Raises TypeError or ValueError for functions that are none, tuples of different lengths, positions that are none.
     """
@@ -232,18 +232,18 @@ def get_nonlinear_call(
 ) -> Call:
     """Binds a differentiable function and its derivatives to JAX.
 
-    f: ``f(out, args, kwargs_dump)``, as in ``get_linear_call``.
-    f_derivative: ``(jvp, vjp)``, functions of the same form. ``jvp`` is called with all arguments of ``f`` and the tangents
-        of those that are not fixed, and has the outputs of ``f``. ``vjp`` is called with all arguments and one cotangent
-        for each output of ``f``, and has one output for each argument that is not fixed; it is the plain transpose of
-        ``jvp``. One of them may be None: forward or reverse mode only.
-    abstract: as in ``get_linear_call``, for the outputs of ``f`` (and, if it can batch, of ``jvp`` and ``hessian[0]``).
-    abstract_reverse: the same for ``vjp`` (and ``hessian[1]``), called with what the function is called with.
-    first_n_args_fixed, fixed_args, func_can_batch: as in ``get_linear_call``.
-    hessian: ``(hessian_apply, hessian_transpose)`` for second derivatives. With all arguments first, ``hessian_apply`` is
-        called with two tangents, ``(*args, *dx1, *dx2)``, and has the outputs of ``f``: the second derivative in these two
-        directions. ``hessian_transpose`` is called with ``(*args, *dx, *dy)`` and has the outputs of ``vjp``: the derivative
-        of ``vjp`` with cotangents dy in the direction dx.
+    - f: ``f(out, args, kwargs_dump)``, as in ``get_linear_call``.
+    - f_derivative: ``(jvp, vjp)``, functions of the same form. ``jvp`` is called with all arguments of ``f`` and the tangents
+      of those that are not fixed, and has the outputs of ``f``. ``vjp`` is called with all arguments and one cotangent
+      for each output of ``f``, and has one output for each argument that is not fixed; it is the plain transpose of
+      ``jvp``. One of them may be None: forward or reverse mode only.
+    - abstract: as in ``get_linear_call``, for the outputs of ``f`` (and, if it can batch, of ``jvp`` and ``hessian[0]``).
+    - abstract_reverse: the same for ``vjp`` (and ``hessian[1]``), called with what the function is called with.
+    - first_n_args_fixed, fixed_args, func_can_batch: as in ``get_linear_call``.
+    - hessian: ``(hessian_apply, hessian_transpose)`` for second derivatives. With all arguments first, ``hessian_apply`` is
+      called with two tangents, ``(*args, *dx1, *dx2)``, and has the outputs of ``f``: the second derivative in these two
+      directions. ``hessian_transpose`` is called with ``(*args, *dx, *dy)`` and has the outputs of ``vjp``: the derivative
+      of ``vjp`` with cotangents dy in the direction dx.
 
     Raises TypeError or ValueError as ``get_linear_call`` does.
     """

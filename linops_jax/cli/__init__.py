@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from . import demo
+from .check import check
 
 app = typer.Typer(
     help="Linear and nonlinear operators around foreign code, as first-class JAX citizens.",
@@ -14,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(demo.app, name="demo")
+app.command()(check)
 
 
 def _print_version(asked: bool) -> None:

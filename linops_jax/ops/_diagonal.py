@@ -11,9 +11,11 @@ import linops_jax as lo
 
 
 class Diagonal(lo.LinearOperator):
-    """x -> d x, element by element; the adjoint is y -> conj(d) y, summed over the axes in which x was broadcast.
+    """x -> d x, element by element; the adjoint is y -> conj(d) y.
 
-    d: array that broadcasts against x by NumPy's rules; a differentiable parameter
+    d: array that broadcasts to the shape of x by NumPy's rules; a differentiable parameter
+
+    Raises ValueError for an x whose shape d does not broadcast to.
     """
 
     d: jax.Array
@@ -21,22 +23,22 @@ class Diagonal(lo.LinearOperator):
     @lo.traced
     def apply(self, x: Any) -> Any:
         d = jnp.asarray(self.d)
-        return _align(d, x.ndim) * _align(x, d.ndim)
+        return d.reshape((1,) * (x.ndim - d.ndim) + d.shape) * x  # explicitly: rank promotion may be forbidden
 
     def infer_shape(self, x: Any) -> Any:
-        shape = jnp.broadcast_shapes(self.d.shape, x.shape)
-        return jax.ShapeDtypeStruct(shape, jnp.result_type(self.d.dtype, x.dtype))
+        if self.d.ndim > x.ndim or jnp.broadcast_shapes(self.d.shape, x.shape) != x.shape:
+            message = (
+                f"Diagonal.d has shape {self.d.shape}, which does not broadcast to that of the input, {x.shape}. Give the "
+                "input all its axes before."
+            )
+            raise ValueError(message)
+        return jax.ShapeDtypeStruct(x.shape, jnp.result_type(self.d.dtype, x.dtype))
 
     def infer_adjoint_shape(self, y: Any) -> Any:
-        return jax.ShapeDtypeStruct(y.shape, jnp.result_type(self.d.dtype, y.dtype))
+        return self.infer_shape(y)
 
     @classmethod
     def examples(cls) -> Any:
         d = jnp.array([1.0, 2.0, -3.0])
         yield cls(d), jax.ShapeDtypeStruct((3,), jnp.float32)
-        yield cls(1j * d[:, None] + d[None, :]), jax.ShapeDtypeStruct((3,), jnp.complex64)
-
-
-def _align(x: Any, ndim: int) -> Any:
-    """Leading axes of size one, explicitly: rank promotion may be forbidden."""
-    return x.reshape((1,) * (ndim - x.ndim) + x.shape) if x.ndim < ndim else x
+        yield cls(1j * d), jax.ShapeDtypeStruct((2, 3), jnp.complex64)

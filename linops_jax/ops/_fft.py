@@ -81,3 +81,8 @@ class TrailingFFT(lo.LinearOperator, batched=True):
 
     def infer_adjoint_shape(self, y: Any) -> Any:
         return self.infer_shape(y)
+
+    @classmethod
+    def examples(cls) -> Any:
+        yield cls((-2, -1), "ortho"), jax.ShapeDtypeStruct((4, 3), jnp.complex64)
+        yield cls((-1,), "backward"), jax.ShapeDtypeStruct((2, 5), jnp.float32)

@@ -1,82 +1,200 @@
-"""All checks of an operator, run together."""
+"""All checks of an operator, run together: each failure is reported once, by the check that explains it."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from linops_jax._linear import LinearOperator
-from linops_jax.testing import checks
-from linops_jax.testing._dot_test import input_spec
+import jax
 
-_LINEAR = (
-    checks.check_promises,
-    checks.check_linear,
-    checks.check_adjoint,
-    checks.check_dense_adjoint,
-    checks.check_adjoint_of_adjoint,
-    checks.check_transpose,
-    checks.check_jit,
-    checks.check_vmap,
-    checks.check_vmap_over_fields,
-    checks.check_jvp,
-    checks.check_vjp,
-)
-_FORWARD_ONLY = (
-    checks.check_promises,
-    checks.check_linear,
-    checks.check_jit,
-    checks.check_vmap,
-    checks.check_vmap_over_fields,
-    checks.check_jvp,
-)
-_NONLINEAR = (
-    checks.check_promises,
-    checks.check_jit,
-    checks.check_vmap,
-    checks.check_vmap_over_fields,
-)
-_NEEDS_FORWARD = (checks.check_jacobian, checks.check_jacobian_linear, checks.check_jvp)
-_NEEDS_REVERSE = (checks.check_vjp,)
+from linops_jax.testing import _probes
+from linops_jax.testing._show import Printable, table
+from linops_jax.testing._subject import Subject, describe_tree
+from linops_jax.testing.checks import CHECKS, Check
+
+PASSED, FAILED, BLOCKED = "passed", "failed", "blocked"
+_STYLES = {PASSED: "[green]passed[/]", FAILED: "[bold red]FAILED[/]", BLOCKED: "[dim]not run[/]"}
 
 
 class CheckError(AssertionError):
-    """Some checks of an operator failed; the text lists every one."""
+    """Some checks of an operator failed; the text lists every one. ``.report`` holds all results."""
+
+    report: Report
 
 
-def operator_checks(op: Any, x: Any = None) -> Iterator[tuple[str, Callable[[], None]]]:
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What one check found."""
+
+    name: str
+    identity: str
+    status: str  # passed, failed, or blocked: what it needs has failed
+    message: str = ""  # why it failed, what blocks it, or a note
+    seconds: float = 0.0
+    error: Exception | None = dataclasses.field(default=None, compare=False, repr=False)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Report(Printable):
+    """The results of all checks of one operator; prints as a table."""
+
+    operator: str
+    input: str
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    @property
+    def failures(self) -> tuple[Outcome, ...]:
+        return tuple(outcome for outcome in self.outcomes if outcome.status == FAILED)
+
+    @property
+    def summary(self) -> str:
+        """What failed, one line each."""
+        lines = [f"{self.operator} fails {len(self.failures)} of {len(self.outcomes)} checks:"]
+        return "\n".join([*lines, *(f"  {outcome.name}: {outcome.message}" for outcome in self.failures)])
+
+    def raise_if_failed(self) -> None:
+        if self.failures:
+            error = CheckError(self.summary)
+            error.report = self
+            raise error
+
+    def _renderables(self) -> Iterator[Any]:
+        yield from report_table(self.operator, self.input, self.outcomes)
+
+
+def report_table(operator: str, given: str, outcomes: Sequence[Outcome]) -> Iterator[Any]:
+    from rich.markup import escape
+
+    shown = table("check", "identity", "", "seconds", title=f"{escape(operator)} on {escape(given)}", right=(3,))
+    for outcome in outcomes:
+        shown.add_row(outcome.name, escape(outcome.identity), _STYLES[outcome.status], f"{outcome.seconds:.2f}")
+    yield shown
+    for outcome in outcomes:
+        if outcome.message and outcome.status != BLOCKED:
+            kind = "[bold red]FAILED[/]" if outcome.status == FAILED else "note"
+            yield f"{kind} {outcome.name}: {escape(outcome.message)}"
+
+
+class Checkup:
+    """The checks of one operator on one input; each runs once, after those that it needs."""
+
+    def __init__(self, op: Any, x: Any = None, *, seed: int = 0, where: str = "check_operator"):
+        self.subject = Subject(op, x, seed=seed, where=where)
+        self._outcomes: dict[str, Outcome] = {}
+
+    @functools.cached_property
+    def checks(self) -> dict[str, Check]:
+        """Those that apply to this operator and input."""
+        try:
+            _ = self.subject.out
+        except Exception:  # the check of promises says why
+            return {"promises": CHECKS["promises"]}
+        return {name: check for name, check in CHECKS.items() if check.applies(self.subject)}
+
+    def outcome(self, name: str) -> Outcome:
+        if name not in self._outcomes:
+            self._outcomes[name] = self._run(self.checks[name])
+        return self._outcomes[name]
+
+    def _run(self, check: Check) -> Outcome:
+        needs = [self.outcome(name) for name in check.needs if name in self.checks]
+        failed = next((outcome for outcome in needs if outcome.status != PASSED), None)
+        if failed is not None:
+            return Outcome(check.name, check.identity, BLOCKED, f"{failed.name} {_has(failed.status)}")
+        start = time.perf_counter()
+        error, message = None, ""
+        try:
+            message = check.function(self.subject) or ""
+        except Exception as caught:
+            error, message = caught, explain(caught)
+        seconds = time.perf_counter() - start
+        return Outcome(check.name, check.identity, FAILED if error else PASSED, message, seconds, error)
+
+    def report(self, progress: Callable[[Outcome], None] = lambda outcome: None) -> Report:
+        """Runs all; ``progress`` is called after each."""
+        for name in self.checks:
+            progress(self.outcome(name))
+        return Report(
+            repr(self.subject.op), describe_tree(self.subject.spec), tuple(self.outcome(name) for name in self.checks)
+        )
+
+
+def _has(status: str) -> str:
+    return "has failed" if status == FAILED else "was not run"
+
+
+def explain(error: Exception) -> str:
+    """The exception's text, its type where it is not a check's own, and its notes: they name the hook."""
+    kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+    notes = "".join(f" [{note}]" for note in getattr(error, "__notes__", ()))
+    return f"{kind}{error}{notes}"
+
+
+def operator_checks(
+    op: Any, x: Any = None, *, dtypes: Sequence[Any] = (), seed: int = 0
+) -> Iterator[tuple[str, Callable[[], str | None]]]:
     """Yields ``(name, check)`` for every identity that applies to ``op``; ``check()`` raises AssertionError.
 
-    x: specs or example arrays of the input; may be left out where ``op.domain`` is known
+    - op: an operator
+    - x: specs or example arrays of the input; may be left out where ``op.domain`` is known
+    - dtypes: floating dtypes for the input, in place of those of x: all checks run with each, named ``adjoint[float64]``
+    - seed: of all random vectors
     """
-    spec = input_spec(op, x, f"operator_checks({op!r})")
-    for check in _applicable(op):
-        yield check.__name__.removeprefix("check_"), functools.partial(check, op, spec)
+    for suffix, checkup in _checkups(op, x, dtypes, seed, "operator_checks"):
+        for name, check in checkup.checks.items():
+            yield f"{name}{suffix}", functools.partial(check.function, checkup.subject)
 
 
-def _applicable(op: Any) -> tuple[Callable[[Any, Any], None], ...]:
-    if isinstance(op, LinearOperator):
-        return _LINEAR if checks._has_reverse(op) else _FORWARD_ONLY
-    forward, reverse = checks._has_forward(op), checks._has_reverse(op)
-    selected = _NONLINEAR + (_NEEDS_FORWARD if forward else ()) + (_NEEDS_REVERSE if reverse else ())
-    return (*selected, checks.check_jacobian_adjoint) if forward and reverse else selected
+def check_operator(op: Any, x: Any = None, *, dtypes: Sequence[Any] = (), seed: int = 0) -> Report:
+    """Runs every check. Returns a report, which prints as a table; raises one CheckError that lists all failures.
 
-
-def check_operator(op: Any, x: Any = None) -> None:
-    """Runs every check and raises one CheckError that lists all failures, explained.
-
-    x: specs or example arrays of the input; may be left out where ``op.domain`` is known
+    - op: an operator
+    - x: specs or example arrays of the input; may be left out where ``op.domain`` is known. Nonlinear operators are tested
+      at the arrays, where arrays are given, and at random points otherwise
+    - dtypes: floating dtypes for the input, in place of those of x: all checks run with each
+    - seed: of all random vectors
     """
-    names, failures = [], []
-    for name, check in operator_checks(op, x):
-        names.append(name)
-        try:
-            check()
-        except Exception as error:
-            kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
-            notes = "".join(f" [{note}]" for note in getattr(error, "__notes__", ()))
-            failures.append(f"  {name}: {kind}{error}{notes}")
-    if failures:
-        message = f"{op!r} fails {len(failures)} of {len(names)} checks:\n" + "\n".join(failures)
-        raise CheckError(message)
+    reports = [(suffix, checkup.report()) for suffix, checkup in _checkups(op, x, dtypes, seed, "check_operator")]
+    outcomes = [
+        dataclasses.replace(outcome, name=f"{outcome.name}{suffix}")
+        for suffix, report in reports
+        for outcome in report.outcomes
+    ]
+    report = Report(reports[0][1].operator, ", ".join(report.input for _, report in reports), tuple(outcomes))
+    report.raise_if_failed()
+    return report
+
+
+def _checkups(op: Any, x: Any, dtypes: Sequence[Any], seed: int, where: str) -> Iterator[tuple[str, Checkup]]:
+    if not dtypes:
+        yield "", Checkup(op, x, seed=seed, where=where)
+    for dtype in dtypes:
+        yield f"[{jax.numpy.dtype(dtype).name}]", Checkup(op, with_dtype(op, x, dtype), seed=seed, where=where)
+
+
+def with_dtype(op: Any, x: Any, dtype: Any) -> Any:
+    """The input of an operator with another dtype of its floating arrays: specs for specs, arrays for arrays.
+
+    Raises TypeError for a dtype of 64 bits where x64 is off.
+    """
+    if jax.dtypes.canonicalize_dtype(dtype) != jax.numpy.dtype(dtype):
+        message = f"dtype {jax.numpy.dtype(dtype).name} needs jax.enable_x64(True)."
+        raise TypeError(message)
+
+    def cast(leaf: Any) -> Any:
+        if not _probes.is_inexact(leaf):
+            return leaf
+        is_spec = isinstance(leaf, jax.ShapeDtypeStruct)
+        return jax.ShapeDtypeStruct(leaf.shape, dtype) if is_spec else jax.numpy.asarray(leaf, dtype=dtype)
+
+    return jax.tree.map(cast, op.domain if x is None else x)

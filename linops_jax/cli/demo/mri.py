@@ -54,6 +54,12 @@ class NUFFT(lo.LinearOperator, batched=True):
         accuracy = 1e-5 if values.dtype == np.complex64 else 1e-10
         return {"coord": self.coord, "epsilon": accuracy, "nthreads": 0}  # 0: all hardware threads
 
+    @classmethod
+    def examples(cls):
+        coord = jnp.asarray(np.random.default_rng(0).uniform(-np.pi, np.pi, (7, 2)))
+        yield cls(coord, (6, 5)), jax.ShapeDtypeStruct((6, 5), np.complex64)
+        yield cls(coord, (4, 4)), jax.ShapeDtypeStruct((4, 4), np.complex128)
+
 
 class Gradient(lo.LinearOperator):
     """Differences of neighbouring pixels, down and across: (h, w) -> (2, h, w), zero at the far border.
@@ -67,6 +73,10 @@ class Gradient(lo.LinearOperator):
 
     def infer_adjoint_shape(self, y):
         return jax.ShapeDtypeStruct(y.shape[1:], y.dtype)
+
+    @classmethod
+    def examples(cls):
+        yield cls(), jax.ShapeDtypeStruct((4, 5), np.complex64)
 
 
 # --- The problem -------------------------------------------------------------------------------------------

@@ -1,0 +1,244 @@
+"""`linops-jax check`: every check of every operator of a module, for people without pytest."""
+
+import contextlib
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import typer
+
+from ._errors import BadInput, one_line_errors, require
+
+_PLAIN_WIDTH = 120  # where there is no terminal
+
+
+def check(
+    targets: Annotated[
+        list[str], typer.Argument(help="Modules, packages, file.py or file.py::Class.", metavar="TARGET...")
+    ],
+    only: Annotated[list[str] | None, typer.Option(help="Run this check only, and what it needs (repeatable).")] = None,
+    dtype: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Dtype of floating inputs, in place of the examples' own (repeatable); not for fixed domains."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random vectors.")] = 0,
+    strict: Annotated[bool, typer.Option("--strict", help="Operator classes without examples() fail.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else.")] = False,
+) -> None:
+    """Check every operator class that has examples().
+
+    Runs with 64 bits on. Exit code 0: all passed. 1: some failed. 2: there was nothing to check.
+    """
+    with one_line_errors(extra="all"):
+        import jax
+
+        with jax.enable_x64(True), contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+            run = _Run(targets, only or [], dtype or [], seed, strict)
+            run.silently() if as_json else run.live()
+    if as_json:
+        typer.echo(json.dumps(run.summary(), indent=2))
+    raise typer.Exit(0 if run.passed else 1)
+
+
+@dataclass
+class _Row:
+    """One example of one class."""
+
+    name: str
+    what: str = ""
+    checkup: Any = None
+    checks: list[str] = field(default_factory=list)  # to run
+    outcomes: list[Any] = field(default_factory=list)
+    problem: str = ""  # why there is nothing to run
+
+    def count(self, status: str) -> int:
+        return sum(outcome.status == status for outcome in self.outcomes)
+
+    @property
+    def failures(self) -> int:
+        return self.count("failed") + bool(self.problem)
+
+    @property
+    def seconds(self) -> float:
+        return sum(outcome.seconds for outcome in self.outcomes)
+
+
+class _Run:
+    """The rows of all targets, and how they are shown while and after they run."""
+
+    def __init__(self, targets: list[str], only: list[str], dtypes: list[str], seed: int, strict: bool):
+        from linops_jax import testing
+
+        known = ", ".join(testing.checks.CHECKS)
+        for name in only:
+            require(name in testing.checks.CHECKS, f"--only {name}: there is no such check, there are {known}")
+        for name in dtypes:
+            require(_is_floating(name), f"--dtype {name}: this is no floating dtype, such as float64")
+        self._only, self._dtypes, self._seed = _with_needs(only), dtypes, seed
+        self.left_out: list[str] = []
+        self.rows: list[_Row] = []
+        seen: set[Any] = set()
+        for target in targets:
+            try:
+                classes = testing.discover(target, left_out=self.left_out)
+            except testing.TargetError as error:
+                raise BadInput(str(error)) from None
+            for found in classes:
+                if found.cls not in seen:
+                    seen.add(found.cls)
+                    self.rows += self._rows(found, strict)
+        self.left_out = list(dict.fromkeys(self.left_out))
+        where = " ".join(targets)
+        require(bool(self.rows), f"{where}: there is nothing to check: {'; '.join(self.left_out)}")
+        applying = {name for row in self.rows for name in row.checks}
+        for name in only:
+            require(
+                name in applying or any(row.problem for row in self.rows),
+                f"{where}: --only {name} applies to none of these operators",
+            )
+
+    @property
+    def passed(self) -> bool:
+        return not any(row.failures for row in self.rows)
+
+    # ---- what to run ------------------------------------------------------------------------------------------------
+
+    def _rows(self, found: Any, strict: bool) -> list[_Row]:
+        if found.error is not None:
+            return [_Row(found.name, problem=f"examples(): {_text(found.error)}")]
+        if found.examples is not None:
+            labelled = zip(found.labels(), found.examples, strict=True)
+            return [self._row(label, op, x, dtype) for label, (op, x) in labelled for dtype in self._dtypes_for(op)]
+        if strict:
+            return [_Row(found.name, problem="has no examples(), a classmethod that yields (operator, spec) pairs")]
+        self.left_out.append(f"{found.name}: it has no examples()")
+        return []
+
+    def _dtypes_for(self, op: Any) -> list[str]:
+        return [""] if op.domain is not None or not self._dtypes else self._dtypes
+
+    def _row(self, label: str, op: Any, x: Any, dtype: str) -> _Row:
+        from linops_jax import testing
+
+        row = _Row(f"{label}[{dtype}]" if dtype else label, repr(op))
+        try:
+            x = testing.with_dtype(op, x, dtype) if dtype else x
+            row.checkup = testing.Checkup(op, x, seed=self._seed, where=f"{label}: examples()")
+            row.checks = [name for name in row.checkup.checks if not self._only or name in self._only]
+            row.what = repr(row.checkup.subject)
+        except Exception as error:
+            row.problem = _text(error)
+        return row
+
+    # ---- running ----------------------------------------------------------------------------------------------------
+
+    def silently(self) -> None:
+        for row in self.rows:
+            row.outcomes += [row.checkup.outcome(name) for name in row.checks]
+
+    def live(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = max(console.width, _PLAIN_WIDTH)
+        start = time.perf_counter()
+        with Live(console=console, refresh_per_second=8) as live:  # prints its last state where there is no terminal
+            for row in self.rows:
+                for name in row.checks:
+                    live.update(self._table(f"{row.name}: {name}"))
+                    row.outcomes.append(row.checkup.outcome(name))
+            live.update(self._table())
+        if not console.is_terminal:
+            console.line()
+        self._explain(console)
+        self._conclude(console, time.perf_counter() - start)
+
+    # ---- output -----------------------------------------------------------------------------------------------------
+
+    def summary(self) -> dict[str, Any]:
+        """For JSON."""
+        operators = [
+            {
+                "operator": row.name,
+                "repr": row.what,
+                "passed": not row.failures,
+                "problem": row.problem,
+                "checks": [
+                    {
+                        "name": outcome.name,
+                        "status": outcome.status,
+                        "message": outcome.message,
+                        "seconds": round(outcome.seconds, 4),
+                    }
+                    for outcome in row.outcomes
+                ],
+            }
+            for row in self.rows
+        ]
+        return {"passed": self.passed, "operators": operators, "not_checked": self.left_out}
+
+    def _table(self, running: str = "") -> Any:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(caption=Text(f"running {running}") if running else None, caption_justify="left")
+        table.add_column("operator", overflow="fold")
+        for heading in ("passed", "failed", "not run", "seconds"):
+            table.add_column(heading, justify="right")
+        for row in self.rows:
+            style = "bold red" if row.failures else "green" if len(row.outcomes) == len(row.checks) else "dim"
+            numbers = (row.count("passed"), row.failures, row.count("blocked"))
+            table.add_row(Text(row.name, style), *map(str, numbers), f"{row.seconds:.2f}")
+        return table
+
+    def _explain(self, console: Any) -> None:
+        from rich.markup import escape
+
+        def tell(verdict: str, about: str, text: str) -> None:
+            console.print(f"\n{verdict} [bold]{escape(about)}[/]: {escape(text)}", soft_wrap=True)
+
+        for row in self.rows:
+            if row.problem:
+                tell("[bold red]FAILED[/]", row.name, row.problem)
+            for outcome in row.outcomes:
+                if outcome.message and outcome.status != "blocked":
+                    verdict = "[bold red]FAILED[/]" if outcome.status == "failed" else "note"
+                    tell(verdict, f"{row.name} {outcome.name}", outcome.identity)
+                    console.print(f"{escape(outcome.message)}\n[dim]{escape(row.what)}[/]", soft_wrap=True)
+
+    def _conclude(self, console: Any, seconds: float) -> None:
+        from rich.text import Text
+
+        if self.left_out:
+            console.print(Text("\n".join(["\nnot checked:", *self.left_out])), soft_wrap=True)
+        failed = sum(row.failures for row in self.rows)
+        passed, blocked = (sum(row.count(status) for row in self.rows) for status in ("passed", "blocked"))
+        console.print(
+            f"\n{len(self.rows)} operators: {passed} checks passed, {failed} failed, {blocked} not run, in {seconds:.1f} s",
+            style="green" if self.passed else "bold red",
+        )
+
+
+def _with_needs(names: list[str]) -> set[str]:
+    from linops_jax.testing.checks import CHECKS
+
+    return {*names, *(need for name in names for need in _with_needs(list(CHECKS[name].needs)))}
+
+
+def _is_floating(name: str) -> bool:
+    import jax.numpy as jnp
+
+    try:
+        return bool(jnp.issubdtype(jnp.dtype(name), jnp.inexact))
+    except TypeError:
+        return False
+
+
+def _text(error: Exception) -> str:
+    return " ".join([f"{type(error).__name__}: {error}", *(f"[{note}]" for note in getattr(error, "__notes__", ()))])

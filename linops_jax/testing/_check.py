@@ -1,0 +1,97 @@
+"""What a check is: one identity as a function, with what must hold before it says anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linops_jax.testing import _probes
+from linops_jax.testing._subject import Subject, describe
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One identity; called with an operator and its input, it raises AssertionError where the identity does not hold.
+
+    ``check(op, x=None, *, seed=0)``: x holds specs or example arrays of the input and may be left out where ``op.domain``
+    is known; seed is that of all random vectors. Returns None, or a note on what the operator could say better.
+    """
+
+    name: str
+    identity: str
+    needs: tuple[str, ...]  # checks whose failure makes this one say nothing new
+    applies: Callable[[Subject], bool]
+    function: Callable[[Subject], str | None]
+
+    def __call__(self, op: Any, x: Any = None, *, seed: int = 0) -> str | None:
+        return self.function(Subject(op, x, seed=seed, where=f"check_{self.name}"))
+
+
+CHECKS: dict[str, Check] = {}  # in the order in which they run
+
+
+def check(*, needs: tuple[str, ...] = (), when: Callable[[Subject], bool] = lambda subject: True) -> Any:
+    """Declares a function of a Subject as the check of the identity in its docstring."""
+
+    def declare(function: Callable[[Subject], str | None]) -> Check:
+        name = function.__name__.removeprefix("check_")
+        text = inspect.cleandoc(function.__doc__ or "").replace("``", "")
+        CHECKS[name] = Check(name, text.partition("\n")[0], needs, when, function)
+        object.__setattr__(CHECKS[name], "__doc__", text)
+        return CHECKS[name]
+
+    return declare
+
+
+def require(condition: bool, otherwise: str) -> None:
+    """Raises AssertionError with the text, also under ``python -O``; a condition that is NaN does not hold."""
+    if not condition:
+        raise AssertionError(otherwise)
+
+
+def close(
+    found: Any, expected: Any, what: str, subject: Subject, *, rtol: float | None = None, amplified: bool = True
+) -> None:
+    """Two ways to compute the same agree up to 100 eps of each array's norm (more where numbers cancel), or up to ``rtol``."""
+    same_structure = jax.tree.structure(found) == jax.tree.structure(expected)
+    require(same_structure, f"{what}: structure {jax.tree.structure(found)}, expected {jax.tree.structure(expected)}")
+    eps = _probes.eps(expected, subject.spec, subject.out)
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True):
+        at = jax.tree_util.keystr(path)
+        require((a.shape, a.dtype) == (b.shape, b.dtype), f"{what}{at}: {describe(a)}, expected {describe(b)}")
+        if a.dtype == jax.dtypes.float0 or np.array_equal(
+            np.asarray(a), np.asarray(b), equal_nan=_probes.is_inexact(a)
+        ):
+            continue
+        error = _probes.norm(_probes.subtract(a, b))
+        precision = (rtol or _probes.LOOSE * eps) if _probes.is_inexact(a) else 0.0
+        tolerance = precision * max(_probes.norm(a), _probes.norm(b))
+        if error <= tolerance or (amplified and error <= tolerance * subject.amplification):
+            continue
+        reason = f"rtol {rtol:g}" if rtol else f"{_probes.LOOSE:g} eps of the norm"
+        message = f"{what}{at}: they differ by {error:.2e}, which exceeds {tolerance:.2e} ({reason}){_worst(a, b)}"
+        raise AssertionError(message)
+
+
+def _worst(a: Any, b: Any) -> str:
+    """The element that differs most."""
+    x, y = _probes.double(a), _probes.double(b)
+    if x.ndim == 0:
+        return f": {x:.6g} and {y:.6g}"
+    difference = np.abs(x - y)
+    at = np.unravel_index(np.argmax(np.where(np.isnan(difference), np.inf, difference)), x.shape)
+    return f"; most at [{', '.join(map(str, at))}]: {x[at]:.6g} and {y[at]:.6g}"
+
+
+def stack(trees: list[Any], axis: int = 0) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=axis), *trees)
+
+
+def conj(tree: Any) -> Any:
+    return jax.tree.map(jnp.conj, tree)

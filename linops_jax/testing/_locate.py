@@ -1,0 +1,134 @@
+"""Where an adjoint is wrong: bisection over the elements of both vectors, 2 log2(n m) evaluations.
+
+The error <A u, v> - <u, A^H v> is bilinear in u and v: if it is large for the whole, it is large for one of the halves.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linops_jax.testing import _probes
+from linops_jax.testing._subject import Subject
+
+Vector = Any
+
+
+def locate(subject: Subject, pairs: list[tuple[Vector, Vector]], tolerance: float) -> tuple[str, str]:
+    """One wrong entry of the adjoint, and how far the errors extend: empty where they are all over."""
+    u, v = max(pairs, key=lambda pair: _error(subject, *pair)[0])
+    if not (_probes.all_inexact(u) and _probes.all_inexact(v)):
+        return "", ""
+    for _ in range(_probes.size(u).bit_length() + _probes.size(v).bit_length()):
+        halves = [(half, v) for half in _halves(u)] if _count(u) >= _count(v) else [(u, half) for half in _halves(v)]
+        if len(halves) < 2:
+            break
+        u, v = max(halves, key=lambda pair: _error(subject, *pair)[0])
+    if _count(u) != 1 or _count(v) != 1:
+        return "", ""
+    units = itertools.product(_units(subject, u), _units(subject, v))
+    e, f = max(units, key=lambda pair: _error(subject, *pair)[0])
+    difference, forward, adjoint = _error(subject, e, f)
+    entry = (
+        f"from y{_element(f)} to x{_element(e)} the adjoint has {_entry(subject, adjoint)}, apply says "
+        f"{_entry(subject, forward)}"
+    )
+    return (entry, _extent(subject, pairs, u, v, tolerance)) if difference > 0 else ("", "")
+
+
+def _error(subject: Subject, u: Vector, v: Vector) -> tuple[float, complex, complex]:
+    forward, adjoint = _probes.inner(subject.forward(u), v), _probes.inner(u, subject.reverse(v))
+    difference = forward - adjoint
+    return abs(difference.real if subject.real else difference), forward, adjoint
+
+
+def _extent(subject: Subject, pairs: list[tuple[Vector, Vector]], u: Vector, v: Vector, tolerance: float) -> str:
+    """What is right as soon as the element found is left out of u, of v, or of either; empty where nothing is."""
+
+    def clean(drop_u: bool, drop_v: bool) -> bool:
+        for a, b in pairs:
+            a = _without(a, u) if drop_u else a
+            b = _without(b, v) if drop_v else b
+            scale = max(
+                _probes.norm(subject.forward(a)) * _probes.norm(b), _probes.norm(a) * _probes.norm(subject.reverse(b))
+            )
+            if not _error(subject, a, b)[0] <= tolerance * scale:
+                return False
+        return True
+
+    without_u, without_v = clean(True, False), clean(False, True)
+    if without_u and without_v:
+        return "one entry is wrong"
+    if without_u:
+        return f"only x{_element(u)} is wrong"
+    if without_v:
+        return f"only what comes from y{_element(v)} is wrong"
+    return ""
+
+
+def _flatten(v: Vector) -> tuple[Any, Any]:
+    leaves, tree = jax.tree.flatten(v)
+    flat = np.concatenate([np.asarray(leaf).astype(np.complex128).ravel() for leaf in leaves])
+    return flat, (tree, [(leaf.shape, leaf.dtype) for leaf in leaves])
+
+
+def _unflatten(flat: Any, form: Any) -> Vector:
+    tree, specs = form
+    leaves, start = [], 0
+    for shape, dtype in specs:
+        stop = start + int(np.prod(shape))
+        part = flat[start:stop].reshape(shape)
+        leaves.append(jnp.asarray(part if jnp.issubdtype(dtype, np.complexfloating) else part.real, dtype=dtype))
+        start = stop
+    return jax.tree.unflatten(tree, leaves)
+
+
+def _count(v: Vector) -> int:
+    return int(np.count_nonzero(_flatten(v)[0]))
+
+
+def _halves(v: Vector) -> list[Vector]:
+    flat, form = _flatten(v)
+    support = np.flatnonzero(flat)
+    halves = []
+    for part in np.array_split(support, 2):
+        if len(part) and len(part) < len(support):
+            half = np.zeros_like(flat)
+            half[part] = flat[part]
+            halves.append(_unflatten(half, form))
+    return halves
+
+
+def _without(v: Vector, element: Vector) -> Vector:
+    flat, form = _flatten(v)
+    return _unflatten(np.where(_flatten(element)[0] != 0, 0, flat), form)
+
+
+def _units(subject: Subject, v: Vector) -> list[Vector]:
+    """The unit vector with the support of ``v``; also i times that, where a map need not be linear over i."""
+    flat, form = _flatten(v)
+    units = [np.where(flat != 0, 1, 0)]
+    if subject.real and any(np.iscomplexobj(leaf) for leaf, at in _supports(v) if len(at)):
+        units.append(1j * units[0])
+    return [_unflatten(unit, form) for unit in units]
+
+
+def _supports(v: Vector) -> list[tuple[np.ndarray, np.ndarray]]:
+    arrays = [_probes.double(leaf) for leaf in jax.tree.leaves(v)]
+    return [(array, np.argwhere(array != 0)) for array in arrays]
+
+
+def _element(v: Vector) -> str:
+    """Where the one element is that is not zero: ``['a'][2, 0]``."""
+    for (path, _), (_, at) in zip(jax.tree_util.tree_leaves_with_path(v), _supports(v), strict=True):
+        if len(at):
+            return f"{jax.tree_util.keystr(path)}[{', '.join(map(str, at[0]))}]"
+    return ""
+
+
+def _entry(subject: Subject, value: complex) -> str:
+    return f"{value.real:.6g}" if subject.real or abs(value.imag) <= 1e-12 * abs(value) else f"{value:.6g}"

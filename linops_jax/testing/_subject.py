@@ -1,0 +1,340 @@
+"""An operator and its input, as the checks see them. The one file here that looks behind the public names."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linops_jax import _errors, _fields, _hooks, _specs, _trampoline
+from linops_jax._linear import LinearOperator
+from linops_jax._operator import Operator as Operator
+from linops_jax.testing import _probes
+
+describe = _specs.describe
+describe_tree = _specs.describe_tree
+mismatch = _specs.mismatch
+_USUAL = 10.0  # eps by which a result changes where nothing cancels
+_TANGENTS = frozenset({"dx", "dx1", "dx2", "dself"})
+
+
+class Subject:
+    """An operator with specs of its input, and where vectors for it come from.
+
+    op: the operator
+    x: specs or example arrays of the input; may be left out where ``op.domain`` is known. Linear operators are probed
+       with Gaussian vectors. Nonlinear ones at the arrays themselves, where arrays are given: they have a domain.
+    seed: of all random vectors
+    """
+
+    def __init__(self, op: Any, x: Any = None, *, seed: int = 0, where: str = "check"):
+        if not isinstance(op, Operator):
+            message = f"{where}: expected an operator, found {type(op).__name__} {op!r:.80}."
+            raise TypeError(message)
+        if x is None and op.domain is None:
+            message = (
+                f"{where}({op!r}) needs to know the input: pass specs or example arrays, or fix the domain with "
+                "with_domain(spec)."
+            )
+            raise TypeError(message)
+        self.op: Any = op
+        self.seed = seed
+        given = op.domain if x is None else x
+        self.spec = jax.tree.map(lambda leaf: leaf if _is_index(leaf) else _specs.specs(leaf), given)
+        self._given = given
+
+    def __repr__(self) -> str:
+        return f"{self.op!r} on {describe_tree(self.spec)}"
+
+    # ---- what the operator says of itself ---------------------------------------------------------------------------
+
+    @property
+    def is_linear(self) -> bool:
+        return isinstance(self.op, LinearOperator)
+
+    @functools.cached_property
+    def out(self) -> Any:
+        """Specs of the result."""
+        return self.op._infer_shape(self.spec)
+
+    @property
+    def is_composite(self) -> bool:
+        return type(self.op)._composite
+
+    @functools.cached_property
+    def parts(self) -> list[Any]:
+        """The operators with hooks of their own, of which a composite is made."""
+        return list(_parts(self.op))
+
+    @property
+    def is_real_linear(self) -> bool:
+        return self.op._is_real_linear
+
+    @property
+    def real(self) -> bool:
+        """Whether only real parts of inner products count."""
+        return self.is_real_linear or _probes.has_real(self.spec)
+
+    @property
+    def adjoint_rtol(self) -> float | None:
+        """How inexact the adjoint is declared to be; the errors of parts add up."""
+        declared = [rtol for part in self.parts if (rtol := type(part)._traits.adjoint_rtol) is not None]
+        return sum(declared) if declared else None
+
+    @property
+    def is_deterministic(self) -> bool:
+        return bool(self.parts) and all(type(part)._traits.deterministic for part in self.parts)
+
+    @property
+    def has_forward(self) -> bool:
+        """Whether the derivative can be evaluated."""
+        return not any(_is_missing(part, "jacobian_apply") for part in self.parts)
+
+    @property
+    def has_reverse(self) -> bool:
+        return all({"adjoint", "jacobian_adjoint"} & set(type(part)._hooks) for part in self.parts)
+
+    @property
+    def has_second_order(self) -> bool:
+        """Whether second derivatives in the input exist."""
+        return all(isinstance(part, LinearOperator) or _has_hessian(part) for part in self.parts)
+
+    def has_hook(self, name: str) -> bool:
+        """Whether the class itself writes this hook, on the host or traced."""
+        hook = type(self.op)._hooks.get(name)
+        return hook is not None and not hook.derived and hook.kind != _hooks.MISSING
+
+    # ---- evaluation -------------------------------------------------------------------------------------------------
+
+    def forward(self, u: Any) -> Any:
+        return self.op._forward(u)
+
+    def reverse(self, v: Any) -> Any:
+        return self.op._reverse(v, _specs.specs(self.spec))
+
+    def hook(self, name: str, argument: Any) -> Any:
+        """One of the optional hooks ``gram``, ``inverse`` and ``inverse_adjoint``, through JAX."""
+        out = self.out if name == "inverse_adjoint" else _specs.specs(self.spec)
+        return self.op._evaluate(name, (argument,), out)
+
+    def infer_adjoint_shape(self) -> Any:
+        """Specs of A^H y for a y of the operator's own; None where the class does not say."""
+        if self.is_composite or getattr(self.op, "infer_adjoint_shape", None) is None:
+            return None
+        return self.op._infer_adjoint_shape(self.out)
+
+    def rounding(self, function: Callable[[Any], Any], x: Any) -> float:
+        """How large the rounding errors are in ``function(x)``, those inside included; 0 where it cannot be told.
+
+        A linear map is evaluated on two parts of x and on their sum. A nonlinear one on x changed in its last digits.
+        """
+        rng = self.rng("rounding")
+        measure = _split if self.is_linear else _nudge
+        return max(measure(function, x, rng) for _ in range(3))
+
+    @functools.cached_property
+    def amplification(self) -> float:
+        """How many times larger than usual the rounding errors are, because large numbers cancel inside the operator.
+
+        1 where nothing cancels, and where the errors are too large to be put down to that.
+        """
+        rng = self.rng("amplification")
+        maps: list[tuple[Any, Any]] = [(self.forward, self.point)]
+        if self.is_linear and self.has_reverse:
+            maps.append((self.reverse, self.cotangent))
+        found = 1.0
+        for function, draw in (*maps, *maps):
+            x = draw(rng)
+            size = _probes.norm(function(x)) * _probes.eps(self.spec, self.out)
+            found = max(found, self.rounding(function, x) / size) if 0 < size < np.inf else found
+        return found if _USUAL < found <= _probes.CANCELLATION else 1.0
+
+    # ---- vectors ----------------------------------------------------------------------------------------------------
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """Independent of all other purposes, so that a check gives the same answer alone and among others."""
+        return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
+
+    def point(self, rng: np.random.Generator) -> Any:
+        """An input."""
+        if self.is_linear or not _is_arrays(self._given):
+            return _probes.draw(rng, self.spec)
+        return _probes.near(rng, jax.tree.map(jnp.asarray, self._given))
+
+    def points(self, rng: np.random.Generator, count: int) -> list[Any]:
+        return [self.point(rng) for _ in range(count)]
+
+    def tangent(self, rng: np.random.Generator) -> Any:
+        return _probes.draw_tangent(rng, self.spec)
+
+    def cotangent(self, rng: np.random.Generator) -> Any:
+        """A vector for the adjoint."""
+        return _probes.draw(rng, self.out) if self.is_linear else _probes.draw_tangent(rng, self.out)
+
+    # ---- hooks by hand ----------------------------------------------------------------------------------------------
+
+    def host_hooks(self) -> list[Hand]:
+        """Every host hook of the class."""
+        hooks = type(self.op)._hooks
+        return [Hand(self, hook) for hook in hooks.values() if hook.kind == _hooks.HOST]
+
+    def counting(self, calls: dict[str, int]) -> Any:
+        """The same operator, which counts the calls of its host hooks in ``calls``."""
+        cls: Any = type(self.op)
+        inside = threading.local()
+        namespace = {hand.name: _counted(hand.function, hand.name, calls, inside) for hand in self.host_hooks()}
+        own: Any = type(cls)(cls.__name__, (cls,), {**namespace, "__module__": cls.__module__})
+        twin = object.__new__(own)
+        twin.__dict__.update(self.op.__dict__)
+        return twin
+
+
+class Hand:
+    """A host hook, to be called with NumPy alone."""
+
+    def __init__(self, subject: Subject, hook: Any):
+        self.subject, self._hook = subject, hook
+        self.name: str = hook.name
+        self.label: str = hook.label
+        self.function: Callable[..., Any] = hook.function
+        self.takes_out: bool = hook.takes_out
+
+    @functools.cached_property
+    def promise(self) -> Any:
+        """Specs of the result."""
+        if self.name == "parameter_vjp":
+            return _specs.specs(self.subject.op)
+        return _specs.specs(self.subject.spec) if self._hook.rule.reverses else self.subject.out
+
+    def arguments(self) -> list[Any]:
+        """Read-only arrays, the operator's own among them."""
+        rng = self.subject.rng(f"arguments of {self.name}")
+        return [jax.tree.map(_readonly, self._argument(name, rng)) for name in self._hook.rule.arguments]
+
+    def _argument(self, name: str, rng: np.random.Generator) -> Any:
+        if name == "self":
+            return _specs.as_arrays(self.subject.op, self.label)
+        if name == "dself":
+            return _probes.draw_tangent(rng, self.subject.op)
+        if name == "x":
+            return self.subject.point(rng)
+        return self.subject.tangent(rng) if name in _TANGENTS else self.subject.cotangent(rng)
+
+    def call(self, arguments: list[Any], out: Any = None) -> list[np.ndarray | None]:
+        """The leaves of the result, of the promised structure; None where the hook says that nobody needs it."""
+        try:
+            result = self.function(*arguments, out=out) if self.takes_out else self.function(*arguments)
+        except Exception as error:
+            _errors.annotate(error, self.label)
+            raise
+        if self.takes_out:
+            result = out
+        leaves = _trampoline.result_leaves(self._hook, jax.tree.structure(self.promise), result)
+        return [leaf if leaf is None else np.asarray(leaf) for leaf in leaves]
+
+    def empty(self, poison: float) -> Any:
+        """Arrays for ``out`` in which every element is ``poison``."""
+        return jax.tree.map(lambda s: np.full(s.shape, poison, s.dtype), self.promise)
+
+    def broken_promises(self, leaves: list[Any]) -> Iterator[str]:
+        """How the result differs from what was promised."""
+        reverses = self._hook.rule.reverses
+        for (path, promised), found in zip(jax.tree_util.tree_leaves_with_path(self.promise), leaves, strict=True):
+            if found is None or not (_probes.is_inexact(promised) or self.name in ("apply", "adjoint")):
+                continue
+            dtype = found.dtype
+            if reverses and not _probes.is_complex(promised) and dtype.kind == "c":
+                dtype = found.real.dtype  # the adjoint on a real domain is the real part
+            if found.shape != promised.shape or not _specs.castable(dtype, np.dtype(promised.dtype)):
+                at = jax.tree_util.keystr(path)
+                who = "expected" if reverses else "infer_shape promised"
+                yield f"{self.label}{at} returned {_specs.describe(found)}; {who} {_specs.describe(promised)}"
+
+
+def _split(function: Callable[[Any], Any], x: Any, rng: np.random.Generator) -> float:
+    """|A a + A b - A(a + b)|, with a and b random parts of x. Rounding scales with powers of two, an offset does not."""
+    masks = jax.tree.map(lambda leaf: rng.permutation(leaf.size).reshape(leaf.shape) % 2 == 0, x)
+
+    def residual(scale: float) -> float:
+        whole = jax.tree.map(lambda leaf: (leaf * scale).astype(leaf.dtype), x)
+        parts = [
+            jax.tree.map(
+                lambda leaf, mask, keep=keep: jnp.where(mask == keep, leaf, 0).astype(leaf.dtype), whole, masks
+            )
+            for keep in (True, False)
+        ]
+        first, second, both = (function(vector) for vector in (*parts, whole))
+        total = jax.tree.map(lambda a, b: _probes.double(a) + _probes.double(b), first, second)
+        return _probes.norm(_probes.subtract(total, both)) / scale
+
+    found, again = residual(1.0), residual(2.0**-6)
+    return found if np.isfinite(found) and found / 3 <= again <= 3 * found else 0.0
+
+
+def _nudge(function: Callable[[Any], Any], x: Any, rng: np.random.Generator) -> float:
+    def nudge(leaf: Any) -> Any:
+        signs = rng.choice([-1.0, 1.0], leaf.shape)
+        return (leaf * (1 + _probes.eps(leaf) * signs)).astype(leaf.dtype) if _probes.is_inexact(leaf) else leaf
+
+    change = _probes.norm(_probes.subtract(function(jax.tree.map(nudge, x)), function(x)))
+    return change if np.isfinite(change) else 0.0
+
+
+def _parts(op: Any) -> Iterator[Any]:
+    if not type(op)._composite:
+        yield op
+        return
+    for field in dataclasses.fields(op):
+        for leaf in jax.tree.leaves(getattr(op, field.name), is_leaf=_fields.is_operator):
+            if _fields.is_operator(leaf):
+                yield from _parts(leaf)
+
+
+def _is_missing(op: Any, name: str) -> bool:
+    hook = type(op)._hooks.get(name)
+    return name in type(op)._rules and (hook is None or hook.kind == _hooks.MISSING)
+
+
+def _has_hessian(op: Any) -> bool:
+    hooks = type(op)._hooks
+    if {"hessian_apply", "hessian_adjoint"} <= set(hooks):
+        return not any(hooks[name].kind == _hooks.MISSING for name in ("hessian_apply", "hessian_adjoint"))
+    return all(name in hooks and hooks[name].kind == _hooks.TRACED for name in ("jacobian_apply", "jacobian_adjoint"))
+
+
+def _is_index(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray | jax.Array) and not _specs.is_inexact(leaf.dtype)
+
+
+def _is_arrays(tree: Any) -> bool:
+    return not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree))
+
+
+def _readonly(leaf: Any) -> np.ndarray:
+    array = np.array(leaf)
+    array.flags.writeable = False
+    return array
+
+
+def _counted(function: Callable[..., Any], name: str, calls: dict[str, int], inside: threading.local) -> Any:
+    """Counts the calls from outside: hooks may call each other."""
+
+    @functools.wraps(function)
+    def counted(*arguments: Any, **keywords: Any) -> Any:
+        if getattr(inside, "hook", False):
+            return function(*arguments, **keywords)
+        calls[name] = calls.get(name, 0) + 1
+        inside.hook = True
+        try:
+            return function(*arguments, **keywords)
+        finally:
+            inside.hook = False
+
+    return counted

@@ -1,0 +1,104 @@
+"""The Taylor test: does |F(x + h d) - F(x) - h J d| fall faster than h?"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from linops_jax.testing import _probes
+from linops_jax.testing._check import require
+
+_STEPS = [4.0**-k for k in range(20)]
+# Order 2 where the derivative is right, 1 where it is not. In between lie functions with kinks, whose remainder falls
+# with order 1.5 on average.
+_LEAST_ORDER = 1.3
+_ENOUGH = 3  # orders in a row
+_POINTS, _MORE_POINTS = 3, 5
+_ROUNDING = 30.0  # times what a change of the input in its last digit does
+
+
+def taylor_test(
+    function: Callable[[Any], Any], x: Any, d: Any, derivative: Any, what: str, *, scale: float | None = None
+) -> None:
+    """Raises AssertionError if ``derivative`` is not that of ``function`` at ``x`` in direction ``d``.
+
+    scale: size of the numbers that rounding is relative to, where the value is a sum in which they cancel
+
+    The remainder is followed over step sizes a factor 4 apart, until it drowns in rounding; its order of convergence
+    is judged at the smallest steps that say something.
+    """
+    y = function(x)
+    require(
+        _is_finite(y),
+        f"{what}: the value at the point of the test is not finite. Pass example arrays that are in its domain",
+    )
+    require(_is_finite(derivative), f"{what}: the derivative is not finite")
+    floor = _rounding(function, x, y, _probes.norm(y) if scale is None else scale)
+    remainders = [(h, r) for h in _STEPS if math.isfinite(r := _remainder(function, x, d, derivative, y, h))]
+    orders = _orders(remainders, floor)
+    if len(orders) < _ENOUGH or max(orders[-_ENOUGH:]) >= _LEAST_ORDER:
+        return
+    h, r = [(h, r) for h, r in remainders if r > floor][-1]
+    size = _probes.norm(derivative)
+    message = (
+        f"{what}: the remainder |F(x + h d) - F(x) - h F'(x) d| falls with order {max(orders[-_ENOUGH:]):.2f} instead of 2: "
+        f"it is {r:.2e} at h = {h:.1e}, where rounding is {floor:.1e}, so the derivative in direction d is off by {r / h:.2e} "
+        f"(its norm is {size:.2e})"
+    )
+    raise AssertionError(message)
+
+
+def at_several_points(attempt: Callable[[], None]) -> None:
+    """Runs a Taylor test at random points: three, and more if one fails, which may stand at a kink. Three failures count."""
+    failures: list[AssertionError] = []
+    for number in range(_POINTS + _MORE_POINTS):
+        if len(failures) == _POINTS or (number >= _POINTS and not failures):
+            break
+        try:
+            attempt()
+        except AssertionError as error:
+            failures.append(error)
+    if len(failures) == _POINTS:
+        raise failures[0]
+
+
+def _orders(remainders: list[tuple[float, float]], floor: float) -> list[float]:
+    """Observed orders between neighbouring steps; the first remainder in the noise counts as the noise."""
+    orders = []
+    for (h1, r1), (h2, r2) in itertools.pairwise(remainders):
+        if not r1 > floor:
+            break
+        orders.append(math.log(r1 / max(r2, floor)) / math.log(h1 / h2))
+    return orders
+
+
+def _remainder(function: Any, x: Any, d: Any, derivative: Any, y: Any, h: float) -> float:
+    moved = _probes.add(x, d, h)
+    step = _probes.subtract(moved, x)  # what the rounding of x + h d has left of it
+    loss = _probes.norm(jax.tree.map(lambda s, t: s - h * _probes.double(t), step, d)) / max(
+        h * _probes.norm(d), 1e-300
+    )
+    if loss > 1e-2:
+        return math.nan
+    try:
+        value = function(moved)
+    except Exception:  # outside of the function's domain
+        return math.nan
+    change = _probes.subtract(value, y)
+    return _probes.norm(jax.tree.map(lambda c, t: c - h * _probes.double(t), change, derivative))
+
+
+def _rounding(function: Any, x: Any, y: Any, scale: float) -> float:
+    """How much of a change in the value is rounding: of the value itself, and of the input."""
+    eps = _probes.eps(x, y)
+    nudged = jax.tree.map(lambda a: (a * (1 + eps)).astype(a.dtype) if _probes.is_inexact(a) else a, x)
+    change = _probes.norm(_probes.subtract(function(nudged), y))
+    return _ROUNDING * max(eps * scale, change if math.isfinite(change) else 0.0)
+
+
+def _is_finite(tree: Any) -> bool:
+    return math.isfinite(_probes.norm(tree))

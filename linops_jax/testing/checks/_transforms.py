@@ -1,0 +1,226 @@
+"""Every transformation of JAX does to the operator what it does to mathematics."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+from linops_jax.testing import _probes
+from linops_jax.testing._check import check, close, conj, require, stack
+from linops_jax.testing._subject import Subject
+from linops_jax.testing.checks._linear import fixed, is_inexact, is_small
+
+# What must hold of eager calls before it is worth asking what JAX makes of them.
+_BASICS = ("repeatable", "linear")
+_BATCH = 3
+
+
+def _has_fields(subject: Subject) -> bool:
+    return bool(jax.tree.leaves(subject.op))
+
+
+def _derivable(subject: Subject) -> bool:
+    return is_inexact(subject) and subject.has_forward
+
+
+def _pullable(subject: Subject) -> bool:
+    return is_inexact(subject) and subject.has_reverse
+
+
+@check(needs=_BASICS)
+def check_jit(subject: Subject) -> None:
+    """jit(A)(x) = A(x), with the operator as a closure and as an argument."""
+    x = subject.point(subject.rng("jit"))
+    expected = subject.op(x)
+    close(jax.jit(lambda x: subject.op(x))(x), expected, "jit(A)(x) and A(x)", subject)
+    found = jax.jit(lambda op, x: op(x))(subject.op, x)
+    close(found, expected, "jit with the operator as an argument, and A(x)", subject)
+
+
+@check(needs=("jit",))
+def check_vmap(subject: Subject) -> None:
+    """vmap(A) = a loop over A: over leading and trailing axes, nested, and under jit."""
+    xs = subject.points(subject.rng("vmap"), _BATCH)
+    ys = [subject.op(x) for x in xs]
+    close(jax.vmap(subject.op)(stack(xs)), stack(ys), "vmap(A) and a loop", subject)
+    trailing = jax.jit(jax.vmap(subject.op, in_axes=-1))(stack(xs, -1))
+    close(trailing, stack(ys), "jit(vmap(A, in_axes=-1)) and a loop", subject)
+    nested = jax.vmap(jax.vmap(subject.op), in_axes=1)(stack([stack(xs), stack(xs[::-1])]))
+    expected = stack([stack([y, z]) for y, z in zip(ys, ys[::-1], strict=True)])
+    close(nested, expected, "vmap(vmap(A), in_axes=1) and a loop", subject)
+
+
+@check(needs=("vmap", "adjoint"), when=lambda subject: subject.is_linear and subject.has_reverse)
+def check_vmap_of_adjoint(subject: Subject) -> None:
+    """vmap(A.H) = a loop over A.H."""
+    rng = subject.rng("vmap of adjoint")
+    ys = [subject.cotangent(rng) for _ in range(_BATCH)]
+    adjoint = fixed(subject).H
+    close(jax.vmap(adjoint)(stack(ys)), stack([adjoint(y) for y in ys]), "vmap(A.H) and a loop", subject)
+
+
+@check(needs=("vmap",), when=_has_fields)
+def check_vmap_over_fields(subject: Subject) -> None:
+    """vmap over the operator's array fields, with and without the input, = a loop."""
+    xs = subject.points(subject.rng("vmap over fields"), 2)
+    ops = jax.tree.map(lambda leaf: jnp.stack([jnp.asarray(leaf)] * 2), subject.op)
+    ys = [subject.op(x) for x in xs]
+    found = jax.vmap(lambda op, x: op(x), in_axes=(0, None))(ops, xs[0])
+    close(found, stack([ys[0], ys[0]]), "vmap over fields and a loop", subject)
+    found = jax.vmap(lambda op, x: op(x))(ops, stack(xs))
+    close(found, stack(ys), "vmap over fields and input, and a loop", subject)
+
+
+@check(needs=("jit",), when=_derivable)
+def check_jvp(subject: Subject) -> None:
+    """jvp(A) = A; for a nonlinear F the derivative in direction dx is F.jacobian(x)(dx)."""
+    rng = subject.rng("jvp")
+    x, dx = subject.point(rng), subject.tangent(rng)
+    y, dy = jax.jvp(subject.op, (x,), (dx,))
+    close(y, subject.op(x), "the value of jvp and A(x)", subject)
+    expected = subject.op(dx) if subject.is_linear else subject.op.jacobian(x)(dx)
+    close(dy, expected, "jvp and the derivative", subject)
+
+
+@check(needs=("jit", "adjoint", "jacobian_adjoint", "pullback"), when=_pullable)
+def check_vjp(subject: Subject) -> None:
+    """vjp(A) = A^T = conj A^H conj, and the vjp of the vjp is A again; for a nonlinear F, with its Jacobian."""
+    rng = subject.rng("vjp")
+    x, y = subject.point(rng), subject.cotangent(rng)
+    jacobian = subject.op.jacobian(x)
+    _, pull = jax.vjp(subject.op, x)
+    close(pull(y)[0], conj(jacobian.H(conj(y))), "vjp and the transposed derivative", subject)
+    if subject.has_forward:
+        dx = subject.tangent(rng)
+        (again,) = jax.vjp(lambda ct: pull(ct)[0], y)[1](dx)
+        close(again, jacobian(dx), "the vjp of the vjp and the derivative", subject)
+
+
+@check(needs=("jvp", "vjp"), when=lambda subject: _can_check_grads(subject))
+def check_grads(subject: Subject) -> None:
+    """jax.test_util.check_grads, forward and reverse: to order 2 where second derivatives exist."""
+    from jax.test_util import check_grads as compare
+
+    x = subject.point(subject.rng("grads"))
+    scale = _probes.norm(subject.op(x)) or 1.0
+    coarse = _probes.eps(subject.spec, subject.out) > 1e-10
+    # The differences of a linear map are exact at any step, and its values cannot be far from 1.
+    step, tolerance = (0.5, 1e-3 if coarse else 1e-8) if subject.is_linear else (1e-5, 1e-4)
+
+    def scaled(x: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf / jnp.asarray(scale, jnp.finfo(leaf.dtype).dtype), subject.op(x))
+
+    modes = ["fwd"] * subject.has_forward + ["rev"] * (subject.has_reverse and subject.adjoint_rtol is None)
+    order = 2 if subject.has_second_order and len(modes) == 2 else 1
+    compare(scaled, (x,), order, modes=modes, atol=tolerance, rtol=tolerance, eps=step)
+
+
+def _can_check_grads(subject: Subject) -> bool:
+    """Differences of nonlinear functions with one fixed step need double precision, and an elementwise tolerance few elements."""
+    eps = _probes.eps(subject.spec, subject.out)
+    return (
+        is_inexact(subject)
+        and is_small(subject)
+        and subject.has_forward
+        and eps < (1e-5 if subject.is_linear else 1e-10)
+    )
+
+
+@check(
+    needs=("vmap", "vmap_of_adjoint", "jvp", "vjp"),
+    when=lambda subject: _derivable(subject) and _pullable(subject) and is_small(subject),
+)
+def check_jacobians(subject: Subject) -> None:
+    """jacfwd(A) = jacrev(A), over real and imaginary parts (small sizes)."""
+    x = subject.point(subject.rng("jacobians"))
+    forward, reverse = (_matrix(transform, subject.op, x) for transform in (jax.jacfwd, jax.jacrev))
+    reverse = jax.tree.map(lambda a, b: a.astype(b.dtype), reverse, forward)  # they go by the result, and by the input
+    close(forward, reverse, "jacfwd(A) and jacrev(A)", subject, rtol=subject.adjoint_rtol)
+
+
+def _matrix(transform: Callable[..., Any], op: Any, x: Any) -> Any:
+    """The Jacobian between vectors of reals."""
+    leaves, tree = jax.tree.flatten(x)
+
+    def function(parts: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        joined = [real + 1j * rest[0] if rest else real for real, *rest in parts]
+        return _parts(op(jax.tree.unflatten(tree, [a.astype(b.dtype) for a, b in zip(joined, leaves, strict=True)])))
+
+    return transform(function)(_parts(leaves))
+
+
+def _parts(tree: Any) -> list[tuple[Any, ...]]:
+    return [(a.real, a.imag) if _probes.is_complex(a) else (a,) for a in jax.tree.leaves(tree)]
+
+
+@check(needs=("vmap", "vmap_of_adjoint"))
+def check_shard_map(subject: Subject) -> None:
+    """Under ``shard_map`` over all devices of this process: the values of a batch, and its gradient, = a loop."""
+    count = jax.local_device_count()
+    mesh = jax.make_mesh((count,), ("i",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.local_devices())
+    rng = subject.rng("shard_map")
+    xs = subject.points(rng, count)
+    split = PartitionSpec("i")
+    mapped = jax.jit(jax.shard_map(jax.vmap(subject.op), mesh=mesh, in_specs=split, out_specs=split))
+    close(mapped(stack(xs)), stack([subject.op(x) for x in xs]), "shard_map(vmap(A)) and a loop", subject)
+    if not _pullable(subject):
+        return
+    ys = [subject.cotangent(rng) for _ in xs]
+    (found,) = jax.vjp(mapped, stack(xs))[1](stack(ys))
+    pulls = [jax.vjp(subject.op, x)[1](y)[0] for x, y in zip(xs, ys, strict=True)]
+    close(found, stack(pulls), "the gradient of shard_map(vmap(A)) and a loop", subject)
+
+
+@check(needs=_BASICS)
+def check_flatten(subject: Subject) -> None:
+    """Flattened and put together again, the operator is the same."""
+    leaves, tree = jax.tree.flatten(subject.op)
+    again = jax.tree.unflatten(tree, leaves)
+    require(jax.tree.structure(again) == tree, "the pytree's structure changes when it is put together again")
+    x = subject.point(subject.rng("flatten"))
+    close(again(x), subject.op(x), "the operator from its leaves and A", subject)
+
+
+@check(needs=_BASICS)
+def check_pickle(subject: Subject) -> str | None:
+    """Pickled and loaded again, the operator is the same."""
+    try:
+        data = pickle.dumps(subject.op)
+    except Exception as error:  # a plan or a local class cannot be: no fault of the operator
+        return f"cannot be pickled: {error}"
+    x = subject.point(subject.rng("pickle"))
+    close(pickle.loads(data)(x), subject.op(x), "the operator loaded from its pickle and A", subject)
+    return None
+
+
+@check(needs=("jit",), when=lambda subject: bool(subject.host_hooks()))
+def check_calls(subject: Subject) -> None:
+    """One host call per evaluation: of ``apply`` for a value, of the adjoint for a gradient."""
+    calls: dict[str, int] = {}
+    twin = subject.counting(calls)
+    names = {hand.name for hand in subject.host_hooks()}
+    x = subject.point(subject.rng("calls"))
+    jax.block_until_ready(jax.jit(twin)(x))
+    _expect(calls, {"apply": 1} if "apply" in names else {}, "jit(A)(x)")
+    if not _pullable(subject):
+        return
+    y = subject.cotangent(subject.rng("calls of adjoint"))
+    reverse = "adjoint" if subject.is_linear else "jacobian_adjoint"
+
+    def value_and_pullback(x: Any, y: Any) -> Any:
+        value, pull = jax.vjp(twin, x)
+        return value, pull(y)
+
+    calls.clear()
+    jax.block_until_ready(jax.jit(value_and_pullback)(x, y))
+    _expect(calls, {name: 1 for name in ("apply", reverse) if name in names}, "a value and its gradient")
+
+
+def _expect(calls: dict[str, int], expected: dict[str, int], what: str) -> None:
+    found = {name: count for name, count in calls.items() if name in expected or count}
+    require(found == expected, f"{what} called {found or 'nothing'}, expected {expected}")

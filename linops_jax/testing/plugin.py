@@ -1,0 +1,148 @@
+"""The pytest plugin: ``pytest --linops TARGET`` checks every operator class of a package without a line of test code.
+
+Options are declared in _linops_jax_pytest.py, which pytest imports always; this module only where they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import pytest
+
+from linops_jax.testing._discover import Found, TargetError, discover
+from linops_jax.testing._harness import BLOCKED, Checkup, Outcome, explain
+
+
+class Plugin:
+    """Adds the operators of the targets to what pytest collects; alone, if no path was given on the command line."""
+
+    def __init__(self, config: pytest.Config):
+        self._config = config
+        self._targets: list[str] = config.getoption("linops") or []
+        self._strict = bool(config.getoption("linops_strict"))
+        self._left_out: list[str] = []
+        self._error = ""  # of a target
+        if config.args_source is not pytest.Config.ArgsSource.ARGS:
+            config.args[:] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
+        with jax.enable_x64(True):
+            for found in self._discover():
+                node = _OperatorClass.from_parent(
+                    session, name=found.name, nodeid=found.name, found=found, strict=self._strict
+                )
+                items.extend(session.genitems(node))
+                if found.examples is None and not self._strict:
+                    self._left_out.append(f"{found.name}: it has no examples()")
+
+    def _discover(self) -> Iterator[Found]:
+        seen = set()
+        for target in self._targets:
+            try:
+                classes = discover(target, left_out=self._left_out)
+            except TargetError as error:
+                self._error = f"--linops {error}"
+                raise pytest.UsageError(self._error) from None
+            for found in classes:
+                if found.cls not in seen:
+                    seen.add(found.cls)
+                    yield found
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self._left_out:
+            terminalreporter.section("operators not checked")
+            for line in dict.fromkeys(self._left_out):
+                terminalreporter.line(line)
+
+    # ---- pytest-xdist: workers collect, the controller prints -------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        output = getattr(self._config, "workeroutput", None)
+        if output is not None:
+            output["linops"] = self._left_out, self._error
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        left_out, error = getattr(node, "workeroutput", {}).get("linops", ([], ""))
+        self._left_out += left_out
+        if error:
+            raise pytest.UsageError(error)
+
+
+class _OperatorClass(pytest.Collector):
+    def __init__(self, *, found: Found, strict: bool, **keywords: Any):
+        super().__init__(**keywords)
+        self._found, self._strict = found, strict
+
+    def collect(self) -> list[Any]:
+        if self._found.error is not None:
+            return [_Broken.from_parent(self, name="examples", error=self._found.error)]
+        if self._found.examples is None:
+            return [_NoExamples.from_parent(self, name="examples")] if self._strict else []
+        items: list[Any] = []
+        several = len(self._found.examples) > 1
+        for number, (op, x) in enumerate(self._found.examples):
+            try:
+                checkup = Checkup(op, x, where=f"{self._found.name}.examples()")
+                names = list(checkup.checks)
+            except Exception as error:
+                items.append(_Broken.from_parent(self, name=f"examples[{number}]", error=error))
+                continue
+            items += [
+                _CheckItem.from_parent(self, name=f"{name}[{number}]" if several else name, check=name, checkup=checkup)
+                for name in names
+            ]
+        return items
+
+
+class _Item(pytest.Item):
+    def reportinfo(self) -> tuple[Any, int | None, str]:
+        return self.path, None, self.nodeid
+
+
+class _CheckItem(_Item):
+    def __init__(self, *, check: str, checkup: Checkup, **keywords: Any):
+        super().__init__(**keywords)
+        self._check, self._checkup = check, checkup
+
+    def runtest(self) -> None:
+        with jax.enable_x64(True):
+            outcome = self._checkup.outcome(self._check)
+        if outcome.status == BLOCKED:
+            pytest.skip(outcome.message)
+        if outcome.error is not None:
+            raise outcome.error
+        if outcome.message:
+            self.add_report_section("call", "note", outcome.message)
+
+    def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
+        """A check's own words; a traceback only for what a hook raised."""
+        outcome: Outcome = self._checkup.outcome(self._check)
+        if not isinstance(excinfo.value, AssertionError):
+            return super().repr_failure(excinfo, style)
+        return f"{outcome.message}\n\n{outcome.name}: {outcome.identity}\n{self._checkup.subject}"
+
+
+class _Broken(_Item):
+    """``examples()`` raised, or gave something that cannot be checked."""
+
+    def __init__(self, *, error: Exception, **keywords: Any):
+        super().__init__(**keywords)
+        self._error = error
+
+    def runtest(self) -> None:
+        raise self._error
+
+    def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
+        return explain(excinfo.value)
+
+
+class _NoExamples(_Item):
+    def runtest(self) -> None:
+        name = self.nodeid.partition("::")[0]
+        message = f"{name} has no examples(): add a classmethod that yields (operator, spec) pairs, and it is checked"
+        pytest.fail(message, pytrace=False)

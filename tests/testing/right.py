@@ -1,0 +1,483 @@
+"""A family of operators that are right: every dtype, sizes 1 to 100,000, badly scaled ones, ones in which numbers cancel.
+
+``FAMILY`` maps a name to a function that makes (operator, spec of its input).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import linops_jax as lo
+
+S = jax.ShapeDtypeStruct
+DTYPES = (np.float32, np.float64, np.complex64, np.complex128)
+FAMILY = {}
+
+
+def normal(shape, dtype, seed=0):
+    rng = np.random.default_rng([seed, *np.atleast_1d(shape)])
+    values = rng.standard_normal(shape)
+    if np.issubdtype(dtype, np.complexfloating):
+        values = values + 1j * rng.standard_normal(shape)
+    return np.asarray(values).astype(dtype)
+
+
+def member(*sizes, dtypes=DTYPES):
+    """Declares ``make(size, dtype) -> (operator, spec)`` for all sizes and dtypes."""
+
+    def declare(make):
+        for size in sizes:
+            for dtype in dtypes:
+                name = (
+                    f"{make.__name__}-{size}-{np.dtype(dtype).name}".replace(" ", "").replace("(", "").replace(")", "")
+                )
+                FAMILY[name] = functools.partial(make, size, dtype)
+        return make
+
+    return declare
+
+
+class Linear(lo.LinearOperator):
+    """The same shape and dtype on both sides."""
+
+    def infer_shape(self, x):
+        return x
+
+    def infer_adjoint_shape(self, y):
+        return y
+
+
+class Dense(lo.LinearOperator):
+    matrix: jax.Array
+
+    def apply(self, x):
+        return self.matrix @ x
+
+    def adjoint(self, y):
+        return self.matrix.conj().T @ y
+
+    def infer_shape(self, x):
+        return S(self.matrix.shape[:1], np.result_type(self.matrix.dtype, x.dtype))
+
+    def infer_adjoint_shape(self, y):
+        return S(self.matrix.shape[1:], np.result_type(self.matrix.dtype, y.dtype))
+
+
+@member((1, 1), (2, 2), (7, 3), (10, 30), (100, 100))
+def dense(shape, dtype):
+    return Dense(normal(shape, dtype)), S((shape[1],), dtype)
+
+
+class Solvable(Dense):
+    def gram(self, x):
+        return self.matrix.conj().T @ (self.matrix @ x)
+
+    def inverse(self, y):
+        return np.linalg.solve(self.matrix, y)
+
+    def inverse_adjoint(self, x):
+        return np.linalg.solve(self.matrix.conj().T, x)
+
+
+@member((1, 1), (3, 3), (40, 40))
+def solvable(shape, dtype):
+    return Solvable(normal(shape, dtype)), S((shape[1],), dtype)
+
+
+@member((8, 8), (50, 40))
+def badly_scaled_dense(shape, dtype):
+    rows, columns = np.geomspace(1e-9, 1e9, shape[0]), np.geomspace(1e6, 1e-6, shape[1])
+    return Dense((rows[:, None] * normal(shape, dtype) * columns).astype(dtype)), S((shape[1],), dtype)
+
+
+@member((60, 60))
+def hilbert_matrix(shape, dtype):
+    i, j = np.indices(shape)
+    return Dense((1 / (i + j + 1)).astype(dtype)), S((shape[1],), dtype)
+
+
+class HostDiagonal(Linear):
+    d: jax.Array
+
+    def apply(self, x, *, out):
+        np.multiply(self.d, x, out=out)
+
+    def adjoint(self, y, *, out):
+        np.multiply(self.d.conj(), y, out=out)
+
+
+@member(1, 10, 1000)
+def diagonal(n, dtype):
+    return HostDiagonal(normal(n, dtype)), S((n,), dtype)
+
+
+@member(1, 30, 1000)
+def badly_scaled_diagonal(n, dtype):
+    return HostDiagonal((normal(n, dtype) * np.geomspace(1e-15, 1e15, n)).astype(dtype)), S((n,), dtype)
+
+
+class CumulativeSum(Linear):
+    def apply(self, x):
+        return np.cumsum(x)
+
+    def adjoint(self, y):
+        return np.cumsum(y[::-1])[::-1]
+
+
+@member(1, 17, 1000)
+def cumulative_sum(n, dtype):
+    return CumulativeSum(), S((n,), dtype)
+
+
+@member((1,), (8,), (15,), (12, 10), (64, 64))
+def fft(shape, dtype):
+    return lo.FFT(norm=("ortho", "backward", "forward")[len(shape) % 3]), S(shape, dtype)
+
+
+@member(100_000, dtypes=(np.float32, np.float64))
+def large_cumulative_sum(n, dtype):
+    return CumulativeSum(), S((n,), dtype)
+
+
+@member((100_000,), dtypes=(np.complex64,))
+def large_fft(shape, dtype):
+    return lo.FFT(), S(shape, dtype)
+
+
+class Convolution(lo.LinearOperator):
+    h: jax.Array
+
+    def apply(self, x):
+        return np.convolve(x, self.h, "full")
+
+    def adjoint(self, y):
+        return np.correlate(y, self.h, "valid")
+
+    def infer_shape(self, x):
+        return S((x.shape[0] + self.h.shape[0] - 1,), x.dtype)
+
+    def infer_adjoint_shape(self, y):
+        return S((y.shape[0] - self.h.shape[0] + 1,), y.dtype)
+
+
+@member((5, 3), (100, 9), (1000, 31))
+def convolution(shape, dtype):
+    return Convolution(normal(shape[1], dtype)), S((shape[0],), dtype)
+
+
+class Spectral(Linear):
+    """conj F diag(w) F, a filter over a huge range, computed in the input's precision."""
+
+    w: jax.Array
+
+    def apply(self, x):
+        return np.fft.ifft(self.w * np.fft.fft(x)).astype(x.dtype)
+
+    def adjoint(self, y):
+        return np.fft.ifft(self.w.conj() * np.fft.fft(y)).astype(y.dtype)
+
+
+@member(9, 1000, dtypes=(np.complex64, np.complex128))
+def filter_of_huge_range(n, dtype):
+    return Spectral((normal(n, dtype) * np.geomspace(1, 1e-10, n)).astype(dtype)), S((n,), dtype)
+
+
+class Gradient(lo.LinearOperator):
+    def apply(self, x):
+        return {"down": np.diff(x, axis=0), "across": np.diff(x, axis=1)}
+
+    def adjoint(self, y):
+        down = np.pad(y["down"], ((1, 1), (0, 0)))
+        across = np.pad(y["across"], ((0, 0), (1, 1)))
+        return -np.diff(down, axis=0) - np.diff(across, axis=1)
+
+    def infer_shape(self, x):
+        h, w = x.shape
+        return {"down": S((h - 1, w), x.dtype), "across": S((h, w - 1), x.dtype)}
+
+    def infer_adjoint_shape(self, y):
+        return S((y["across"].shape[0], y["down"].shape[1]), y["down"].dtype)
+
+
+@member((2, 3), (30, 20), (100, 80))
+def gradient(shape, dtype):
+    return Gradient(), S(shape, dtype)
+
+
+class Gather(lo.LinearOperator):
+    index: jax.Array
+    size: int = lo.static()
+
+    def apply(self, x):
+        return x[self.index]
+
+    def adjoint(self, y):
+        x = np.zeros(self.size, y.dtype)
+        np.add.at(x, self.index, y)
+        return x
+
+    def infer_shape(self, x):
+        return S(self.index.shape, x.dtype)
+
+    def infer_adjoint_shape(self, y):
+        return S((self.size,), y.dtype)
+
+
+@member((1, 5), (20, 7), (1000, 100))
+def gather(shape, dtype):
+    m, n = shape
+    return Gather(np.random.default_rng(0).integers(0, n, m), n), S((n,), dtype)
+
+
+class Mean(lo.LinearOperator):
+    size: int = lo.static()
+
+    def apply(self, x):
+        return np.mean(x)
+
+    def adjoint(self, y):
+        return np.full(self.size, y / self.size, y.dtype)
+
+    def infer_shape(self, x):
+        return S((), x.dtype)
+
+    def infer_adjoint_shape(self, y):
+        return S((self.size,), y.dtype)
+
+
+@member(1, 10, 10_000)
+def mean(n, dtype):
+    return Mean(n), S((n,), dtype)
+
+
+@member(10, 10_000)
+def spread(n, dtype):
+    return Mean(n).H, S((), dtype)
+
+
+class Mixed(lo.LinearOperator):
+    """Arrays of very different sizes and scales."""
+
+    def apply(self, x):
+        u, (v, w) = x
+        return [1e6 * u, 1e-3 * v + u.sum(), w.sum() + v]
+
+    def adjoint(self, y):
+        a, b, c = y
+        return 1e6 * a + b.sum(), (1e-3 * b + c, np.full(self.count, c.sum()))
+
+    count: int = lo.static()
+
+    def infer_shape(self, x):
+        u, (v, _) = x
+        return [u, v, v]
+
+    def infer_adjoint_shape(self, y):
+        return y[0], (y[1], S((self.count,), y[0].dtype))
+
+
+@member((1000, 3, 2), (2, 500, 1))
+def arrays_of_all_sizes(shape, dtype):
+    a, b, c = shape
+    return Mixed(c), (S((a,), dtype), (S((b,), dtype), S((c,), dtype)))
+
+
+class RealPart(lo.LinearOperator, real_linear=True):
+    def apply(self, x):
+        return x.real
+
+    def adjoint(self, y):
+        return y
+
+    def infer_shape(self, x):
+        return S(x.shape, jnp.finfo(x.dtype).dtype)
+
+    def infer_adjoint_shape(self, y):
+        return S(y.shape, np.result_type(y.dtype, np.complex64))
+
+
+@member(1, 1000, dtypes=(np.complex64, np.complex128))
+def real_part(n, dtype):
+    return RealPart(), S((n,), dtype)
+
+
+class Antilinear(Linear, real_linear=True):
+    a: jax.Array
+    b: jax.Array
+
+    def apply(self, x):
+        return self.a @ x + self.b @ x.conj()
+
+    def adjoint(self, y):
+        return self.a.conj().T @ y + self.b.T @ y.conj()
+
+
+@member(3, 40, dtypes=(np.complex64, np.complex128))
+def antilinear(n, dtype):
+    return Antilinear(normal((n, n), dtype, 1), normal((n, n), dtype, 2)), S((n,), dtype)
+
+
+class HalfSpectrum(lo.LinearOperator, real_linear=True):
+    n: int = lo.static()
+
+    def apply(self, x):
+        return np.fft.rfft(x)
+
+    def adjoint(self, y):
+        return self.n * np.fft.ifft(y, self.n).real
+
+    def infer_shape(self, x):
+        return S((self.n // 2 + 1,), np.result_type(x.dtype, np.complex64))
+
+    def infer_adjoint_shape(self, y):
+        return S((self.n,), jnp.finfo(y.dtype).dtype)
+
+
+@member(1, 8, 9, 5000, dtypes=(np.float32, np.float64))
+def half_spectrum(n, dtype):
+    return HalfSpectrum(n), S((n,), dtype)
+
+
+class Cancelling(Linear):
+    """(G + c) x - c sum(x): large numbers that cancel."""
+
+    g: jax.Array
+    c: jax.Array
+
+    def apply(self, x):
+        return (self.g + self.c) @ x - self.c * x.sum()
+
+    def adjoint(self, y):
+        return (self.g + self.c).conj().T @ y - np.conj(self.c) * y.sum()
+
+
+@member((20, 1e2), (64, 3e2))
+def cancelling(shape, dtype):
+    n, c = int(shape[0]), shape[1]
+    return Cancelling(normal((n, n), dtype), np.asarray(c, dtype)), S((n,), dtype)
+
+
+@member(5, 1000)
+def zero(n, dtype):
+    return lo.Zero((3,)), S((n,), dtype)
+
+
+@member(6, 1000)
+def normal_operator(n, dtype):
+    a = Convolution(normal(5, dtype)) @ HostDiagonal(normal(n, dtype))
+    return a.H @ a + 0.1 * lo.Identity(), S((n,), dtype)
+
+
+@member(6, 500)
+def difference_of_operators(n, dtype):
+    return CumulativeSum() - 0.5 * HostDiagonal(normal(n, dtype)), S((n,), dtype)
+
+
+# ---- nonlinear ----------------------------------------------------------------------------------------------------------
+
+
+class Elementwise(lo.NonlinearOperator):
+    name: str = lo.static()
+
+    functions = {  # noqa: RUF012 of the class, no field
+        "sine": (np.sin, np.cos),
+        "cube": (lambda x: x**3, lambda x: 3 * x**2),
+        "exp": (np.exp, np.exp),
+        "fast sine": (lambda x: np.sin(50 * x), lambda x: 50 * np.cos(50 * x)),
+    }
+
+    def apply(self, x):
+        return self.functions[self.name][0](x)
+
+    def jacobian_apply(self, x, dx):
+        return self.functions[self.name][1](x) * dx
+
+    def jacobian_adjoint(self, x, dy):
+        return np.conj(self.functions[self.name][1](x)) * dy
+
+    def infer_shape(self, x):
+        return x
+
+
+@member(1, 2, 50, 1000)
+def sine(n, dtype):
+    return Elementwise("sine"), S((n,), dtype)
+
+
+@member(1, 300)
+def cube(n, dtype):
+    return Elementwise("cube"), S((n,), dtype)
+
+
+@member(3, 100)
+def exponential(n, dtype):
+    return Elementwise("exp"), S((n,), dtype)
+
+
+@member(4, 100, dtypes=(np.float32, np.float64))
+def fast_sine(n, dtype):
+    return Elementwise("fast sine"), S((n,), dtype)
+
+
+class Kinks(lo.NonlinearOperator):
+    """max(x, 0) and |x|: differentiable almost everywhere."""
+
+    def apply(self, x):
+        return np.maximum(x, 0), np.abs(x)
+
+    def jacobian_apply(self, x, dx):
+        return (x > 0) * dx, np.sign(x) * dx
+
+    def jacobian_adjoint(self, x, dy):
+        return (x > 0) * dy[0] + np.sign(x) * dy[1]
+
+    def infer_shape(self, x):
+        return x, x
+
+
+@member(1, 3, 100, 1000, dtypes=(np.float32, np.float64))
+def kinks(n, dtype):
+    return Kinks(), S((n,), dtype)
+
+
+class Softmax(lo.NonlinearOperator):
+    def apply(self, x):
+        e = np.exp(x - x.max())
+        return e / e.sum()
+
+    def jacobian_apply(self, x, dx):
+        s = self.apply(x)
+        return s * (dx - s @ dx)
+
+    jacobian_adjoint = jacobian_apply
+
+    def infer_shape(self, x):
+        return x
+
+
+@member(2, 30, 1000, dtypes=(np.float32, np.float64))
+def softmax(n, dtype):
+    return Softmax(), S((n,), dtype)
+
+
+class Intensity(lo.NonlinearOperator, real_linear=True):
+    matrix: jax.Array
+
+    def apply(self, x):
+        return np.abs(self.matrix @ x) ** 2
+
+    def jacobian_apply(self, x, dx):
+        return 2 * np.real(np.conj(self.matrix @ x) * (self.matrix @ dx))
+
+    def jacobian_adjoint(self, x, dy):
+        return 2 * self.matrix.conj().T @ ((self.matrix @ x) * dy)
+
+    def infer_shape(self, x):
+        return S(self.matrix.shape[:1], jnp.finfo(x.dtype).dtype)
+
+
+@member((4, 3), (60, 40), dtypes=(np.complex64, np.complex128))
+def phase_retrieval(shape, dtype):
+    return Intensity(normal(shape, dtype)), S((shape[1],), dtype)

@@ -1,0 +1,690 @@
+"""Operators that are wrong on purpose, each with the check that must catch it and what that must say.
+
+``WRONG`` maps a name to (operator, input, check, regular expression of the message).
+"""
+
+import ctypes
+import itertools
+
+import jax
+import numpy as np
+
+import linops_jax as lo
+
+S = jax.ShapeDtypeStruct
+N = 6
+R, C = np.float32, np.complex64
+WRONG = {}
+
+
+def matrix(dtype, shape=(N, N), seed=7):
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+    return (values if np.issubdtype(dtype, np.complexfloating) else values.real).astype(dtype)
+
+
+def wrong(check, message, dtype=R, shape=(N,), spec=None):
+    """Declares a class as wrong; operators with a matrix get one."""
+
+    def register(cls):
+        fields = (matrix(dtype, (N, shape[0])),) if issubclass(cls, Dense) else ()
+        WRONG[cls.__name__] = (cls(*fields), S(shape, dtype) if spec is None else spec, check, message)
+        return cls
+
+    return register
+
+
+# ---- right ones, to be spoiled ------------------------------------------------------------------------------------------
+
+
+class Dense(lo.LinearOperator):
+    matrix: jax.Array
+
+    def apply(self, x):
+        return self.matrix @ x
+
+    def adjoint(self, y):
+        return np.conj(self.matrix).T @ y
+
+    def infer_shape(self, x):
+        return S((self.matrix.shape[0],), np.result_type(x.dtype, self.matrix.dtype))
+
+    def infer_adjoint_shape(self, y):
+        return S((self.matrix.shape[1],), np.result_type(y.dtype, self.matrix.dtype))
+
+
+class Smooth(lo.LinearOperator):
+    """Sums of neighbours along the first axis, of any array."""
+
+    def apply(self, x):
+        y = 2.0 * x
+        y[1:] += x[:-1]
+        return y.astype(x.dtype)
+
+    def adjoint(self, y):
+        x = 2.0 * y
+        x[:-1] += y[1:]
+        return x.astype(y.dtype)
+
+    def infer_shape(self, x):
+        return x
+
+    def infer_adjoint_shape(self, y):
+        return y
+
+
+class Cube(lo.NonlinearOperator):
+    """x -> x^3, with every derivative."""
+
+    def apply(self, x):
+        return x**3
+
+    def jacobian_apply(self, x, dx):
+        return 3 * x**2 * dx
+
+    def jacobian_adjoint(self, x, dy):
+        return 3 * np.conj(x**2) * dy
+
+    def hessian_apply(self, x, dx1, dx2):
+        return 6 * x * dx1 * dx2
+
+    def hessian_adjoint(self, x, dx, dy):
+        return 6 * np.conj(x * dx) * dy
+
+    def infer_shape(self, x):
+        return x
+
+
+class Gain(lo.LinearOperator):
+    """A diagonal with derivatives in it."""
+
+    g: jax.Array
+
+    def apply(self, x):
+        return self.g * x
+
+    def adjoint(self, y):
+        return np.conj(self.g) * y
+
+    def parameter_jvp(self, x, dself):
+        return dself.g * x
+
+    def parameter_vjp(self, x, dy):
+        return {"g": np.conj(x) * dy}
+
+    def infer_shape(self, x):
+        return S(x.shape, np.result_type(x.dtype, self.g.dtype))
+
+    def infer_adjoint_shape(self, y):
+        return S(y.shape, np.result_type(y.dtype, self.g.dtype))
+
+
+# ---- promises, inputs, outputs ------------------------------------------------------------------------------------------
+
+
+@wrong("promises", r"WrongShape\.apply returned f32\[5\]; infer_shape promised f32\[6\]")
+class WrongShape(Dense):
+    def apply(self, x):
+        return (self.matrix @ x)[:-1]
+
+
+@wrong("promises", r"WrongAdjointShape\.adjoint returned f64\[7\]; expected f32\[6\]")
+class WrongAdjointShape(Dense):
+    def adjoint(self, y):
+        return np.append(super().adjoint(y), 0)
+
+
+@wrong("promises", r"ComplexForReal\.apply returned c64\[6\]; infer_shape promised f32\[6\]")
+class ComplexForReal(Dense):
+    def apply(self, x):
+        return 1j * (self.matrix @ x)
+
+
+@wrong("promises", r"KeyError: 'kernel' \[Raises\.apply failed\]")
+class Raises(Dense):
+    def apply(self, x):
+        message = "kernel"
+        raise KeyError(message)
+
+
+@wrong("promises", r"IndexError: .* \[RaisesInAdjoint\.adjoint failed\]")
+class RaisesInAdjoint(Dense):
+    def adjoint(self, y):
+        return y[99]
+
+
+@wrong("promises", r"ValueError: .*read-only.* \[ScalesItsInput\.apply failed\]")
+class ScalesItsInput(Dense):
+    def apply(self, x):
+        x *= 2
+        return self.matrix @ x
+
+
+@wrong("promises", r"RaisesInInfer\.infer_shape")
+class RaisesInInfer(Dense):
+    def infer_shape(self, x):
+        message = "no such mode"
+        raise ValueError(message)
+
+
+@wrong("promises", r"WrongStructure\.apply returned f32\[2,6\]; infer_shape promised f32\[6\]")
+class WrongStructure(Dense):
+    def apply(self, x):
+        return (self.matrix @ x, x)
+
+
+@wrong("inputs", r"WritesBehindNumPy\.apply writes into its input: argument .* has changed")
+class WritesBehindNumPy(Dense):
+    def apply(self, x):
+        y = self.matrix @ x
+        ctypes.memset(x.__array_interface__["data"][0], 0x7F, 4)  # as a library with the wrong prototype would
+        return y
+
+
+@wrong("adjoint_shape", r"infer_adjoint_shape\(f32\[6\]\): found f32\[6\], expected f32\[4\]", shape=(4,))
+class WrongAdjointSpec(Dense):
+    def infer_adjoint_shape(self, y):
+        return y
+
+
+@wrong("written", r"WritesHalf\.apply leaves 2 of 6 elements of out unwritten.*the first is \[1\]")
+class WritesHalf(Dense):
+    def apply(self, x, *, out):
+        out[::2] = (self.matrix @ x)[::2]
+        out[-1] = (self.matrix @ x)[-1]
+
+
+@wrong("written", r"AddsToOut\.adjoint leaves 6 of 6 elements of out unwritten, or reads them")
+class AddsToOut(Dense):
+    def adjoint(self, y, *, out):
+        out += self.matrix.T @ y
+
+
+@wrong("repeatable", r"A\(x\), called twice: they differ by")
+class Counts(Dense):
+    calls = itertools.count(1)
+
+    def apply(self, x):
+        return next(self.calls) * (self.matrix @ x)
+
+
+@wrong("repeatable", r"A\^H\(y\), called twice: they differ by")
+class Random(Dense):
+    rng = np.random.default_rng(0)
+
+    def adjoint(self, y):
+        return (self.matrix.T @ y * self.rng.uniform(0.9, 1.1)).astype(y.dtype)
+
+
+@wrong("repeatable", r"declared deterministic, but the bits differ")
+class NotDeterministic(Dense, deterministic=True):
+    calls = itertools.count()
+
+    def apply(self, x):
+        y = self.matrix @ x
+        return y if next(self.calls) % 2 else np.nextafter(y, np.inf, dtype=y.dtype)
+
+
+# ---- linear -------------------------------------------------------------------------------------------------------------
+
+
+@wrong("linear", r"A\(0\) has norm .* instead of 0: an affine offset")
+class AffineOffset(Dense):
+    def apply(self, x):
+        return self.matrix @ x + 1
+
+
+@wrong("linear", r"complex a and b.*linear over the real numbers only: declare the class with real_linear=True", C)
+class RealPartOnly(Dense):
+    def apply(self, x):
+        return (self.matrix @ x).real.astype(x.dtype)
+
+
+@wrong("linear", r"linear over the real numbers only", C)
+class ConjugatesItsInput(Dense):
+    def apply(self, x):
+        return self.matrix @ x.conj()
+
+    def adjoint(self, y):
+        return (self.matrix.conj().T @ y).conj()
+
+
+@wrong("linear", r"A\(-x\) = A\(x\): an absolute value, a square\?")
+class Modulus(Dense):
+    def apply(self, x):
+        return np.abs(self.matrix @ x)
+
+
+@wrong("linear", r"what depends on the size of x")
+class Saturates(Dense):
+    def apply(self, x):
+        return np.tanh(self.matrix @ x)
+
+
+@wrong("linear", r"of the size of rounding in float32: a lost precision\?", np.float64)
+class SinglePrecision(Dense):
+    def apply(self, x):
+        return (self.matrix.astype(np.float32) @ x.astype(np.float32)).astype(x.dtype)
+
+
+@wrong("linear", r"A x holds NaN or infinity")
+class NotANumber(Dense):
+    def apply(self, x):
+        return np.nan * (self.matrix @ x)
+
+
+# ---- the adjoint --------------------------------------------------------------------------------------------------------
+
+
+@wrong("adjoint", r"<u, A\^H v> is 0\.5 times <A u, v> in every probe: a constant factor")
+class MissingFactor(Dense):
+    def adjoint(self, y):
+        return 0.5 * super().adjoint(y)
+
+
+@wrong("adjoint", r"is -1 \(the sign\) times")
+class WrongSign(Dense):
+    def adjoint(self, y):
+        return -super().adjoint(y)
+
+
+@wrong("adjoint", r"is 0\+1j times", C)
+class TimesI(Dense):
+    def adjoint(self, y):
+        return 1j * super().adjoint(y)
+
+
+@wrong("adjoint", r"is 0\.166667 \(one over the number of elements of the input: a normalisation\?\) times", C)
+class InverseFFT(lo.LinearOperator):
+    def apply(self, x):
+        return np.fft.fft(x)
+
+    def adjoint(self, y):
+        return np.fft.ifft(y)
+
+    def infer_shape(self, x):
+        return x
+
+    def infer_adjoint_shape(self, y):
+        return y
+
+
+@wrong("adjoint", r"is 1 \+ 1e-06 times", np.float64)
+class AlmostOne(Dense):
+    def adjoint(self, y):
+        return (1 + 1e-6) * super().adjoint(y)
+
+
+@wrong("adjoint", r"the plain transpose: a conjugation is missing", C)
+class MissingConjugate(Dense):
+    def adjoint(self, y):
+        return self.matrix.T @ y
+
+
+@wrong("adjoint", r"the result of the adjoint must be conjugated", C)
+class ConjugatedResult(Dense):
+    def adjoint(self, y):
+        return np.conj(super().adjoint(y))
+
+
+@wrong("adjoint", r"plain transpose: .*, and it is 0\.5 times as large", C)
+class TransposeAndFactor(Dense):
+    def adjoint(self, y):
+        return 0.5 * self.matrix.T @ y
+
+
+@wrong("adjoint", r"the adjoint does what apply does")
+class NotTransposed(Smooth):
+    def adjoint(self, y):
+        return self.apply(y)
+
+
+@wrong("adjoint", r"the adjoint is the inverse: A\^H A u = u")
+class Inverse(Dense):
+    def adjoint(self, y):
+        return np.linalg.solve(self.matrix.astype(float), y).astype(y.dtype)
+
+
+@wrong("adjoint", r"the result of the adjoint is flipped along axis 0", shape=(N, 3))
+class Flipped(Smooth):
+    def adjoint(self, y):
+        return super().adjoint(y)[::-1].copy()
+
+
+@wrong("adjoint", r"the result of the adjoint is shifted by one along axis 1", shape=(N, 3))
+class Shifted(Smooth):
+    def adjoint(self, y):
+        return np.roll(super().adjoint(y), 1, axis=1)
+
+
+@wrong("adjoint", r"the result of the adjoint has axes 0 and 1 swapped", shape=(N, N))
+class AxesSwapped(Smooth):
+    def adjoint(self, y):
+        return super().adjoint(y).T.copy()
+
+
+@wrong("adjoint", r"one entry is wrong: from y\[3\] to x\[2\] the adjoint has .*, apply says")
+class OneWrongEntry(Dense):
+    def adjoint(self, y):
+        x = super().adjoint(y).copy()
+        x[2] += R(0.1) * y[3]
+        return x
+
+
+@wrong("adjoint", r"only x\[0\] is wrong: from y\[0\] to x\[0\] the adjoint has 1, apply says 2")
+class WrongAtTheEdge(Smooth):
+    def adjoint(self, y):
+        x = super().adjoint(y)
+        x[0] = y[0]
+        return x
+
+
+@wrong("adjoint", r"only what comes from y\[5\] is wrong")
+class ForgetsTheLast(Dense):
+    def adjoint(self, y):
+        return self.matrix[:-1].T @ y[:-1]
+
+
+@wrong("adjoint", r"for example, from y\[\d\] to x\[\d\] the adjoint has")
+class Another(Dense):
+    def adjoint(self, y):
+        return matrix(R, (N, N), 8).T @ y
+
+
+@wrong("adjoint", r"the adjoint returns zero")
+class ZeroAdjoint(Dense):
+    def adjoint(self, y):
+        return np.zeros(N, y.dtype)
+
+
+@wrong("adjoint", r"a result is not finite: A\^H v holds NaN or infinity")
+class NotANumberInAdjoint(Dense):
+    def adjoint(self, y):
+        return np.nan * super().adjoint(y)
+
+
+@wrong("adjoint", r"the adjoint has an offset: A\^H 0 has norm")
+class OffsetInAdjoint(Dense):
+    def adjoint(self, y):
+        return super().adjoint(y) + 1
+
+
+@wrong("adjoint", r"the adjoint is not linear")
+class ClippedAdjoint(Dense):
+    def adjoint(self, y):
+        return np.clip(super().adjoint(y), -1, 1)
+
+
+@wrong("adjoint", r"the imaginary part of the adjoint's result is zero everywhere", C)
+class RealAdjoint(Dense):
+    def adjoint(self, y):
+        return super().adjoint(y).real.astype(y.dtype)
+
+
+@wrong("adjoint", r"of the size of rounding in float32: a lost precision\?", np.float64)
+class SinglePrecisionAdjoint(Dense):
+    def adjoint(self, y):
+        return (self.matrix.T.astype(R) @ y.astype(R)).astype(y.dtype)
+
+
+@wrong("adjoint", r"error .* exceeds 1\.00e-01 \(adjoint_rtol as declared by the class\)")
+class MoreInexactThanDeclared(Dense, adjoint_rtol=0.1):
+    def adjoint(self, y):
+        return 0.5 * super().adjoint(y)
+
+
+class Solvable(Dense):
+    """With every optional hook, all right."""
+
+    def gram(self, x):
+        return self.matrix.conj().T @ (self.matrix @ x)
+
+    def inverse(self, y):
+        return np.linalg.solve(self.matrix, y)
+
+    def inverse_adjoint(self, x):
+        return np.linalg.solve(self.matrix.conj().T, x)
+
+
+@wrong("gram", r"gram\(x\) and A\^H A x: they differ by", C)
+class WrongGram(Solvable):
+    def gram(self, x):
+        return self.matrix.T @ (self.matrix @ x)
+
+
+@wrong("inverse", r"A inverse\(y\) and y: they differ by .*, which exceeds", C)
+class WrongInverse(Solvable):
+    def inverse(self, y):
+        return self.adjoint(y)
+
+
+@wrong("inverse_adjoint", r"A\^H inverse_adjoint\(x\) and x: they differ by", C)
+class WrongInverseAdjoint(Solvable):
+    def inverse_adjoint(self, x):
+        return np.linalg.solve(self.matrix.T, x)
+
+
+class Pair(lo.LinearOperator):
+    """(u, v) -> {"a": 1e5 u, "b": u + v}."""
+
+    def apply(self, x):
+        u, v = x
+        return {"a": R(1e5) * u, "b": u + v}
+
+    def adjoint(self, y):
+        return R(1e5) * y["a"] + y["b"], y["b"]
+
+    def infer_shape(self, x):
+        return {"a": x[0], "b": x[1]}
+
+    def infer_adjoint_shape(self, y):
+        return y["a"], y["b"]
+
+
+@wrong("adjoint", r"the result of the adjoint has the arrays \[0\] and \[1\] swapped", spec=(S((N,), R), S((N,), R)))
+class ArraysSwapped(Pair):
+    def adjoint(self, y):
+        return super().adjoint(y)[::-1]
+
+
+@wrong(
+    "adjoint",
+    r"is 1 \+ 0\.01 times <A u, v>.*seen where only u\[1\] and v\['b'\] is not zero",
+    spec=(S((N,), R), S((N,), R)),
+)
+class HidesBehindALargeArray(Pair):
+    def adjoint(self, y):
+        u, v = super().adjoint(y)
+        return u, R(1.01) * v
+
+
+@wrong(
+    "dense_adjoint",
+    r"adjoint\[20,20\] = .*, expected .* = A\[20,20\], from y\[20\] to x\[20\].*; 1 wrong of 1600 entries",
+    spec=S((40,), R),
+)
+class SmallEntry(lo.LinearOperator):
+    """A badly scaled diagonal with one of its small entries wrong: random vectors cannot see it."""
+
+    scales = np.geomspace(1, 1e-6, 40).astype(R)
+
+    def apply(self, x):
+        return self.scales * x
+
+    def adjoint(self, y):
+        x = self.scales * y
+        x[20] *= R(1.0001)
+        return x
+
+    def infer_shape(self, x):
+        return x
+
+    def infer_adjoint_shape(self, y):
+        return y
+
+
+# ---- transformations ----------------------------------------------------------------------------------------------------
+
+
+@wrong("vmap", r"vmap\(A\).* and a loop")
+class NotReallyBatched(lo.LinearOperator, batched=True):
+    """Counts its axes from the front."""
+
+    def apply(self, x):
+        return np.cumsum(x, axis=0)
+
+    def adjoint(self, y):
+        return np.cumsum(y[::-1], axis=0)[::-1]
+
+    def infer_shape(self, x):
+        return x
+
+    def infer_adjoint_shape(self, y):
+        return y
+
+
+@wrong("vmap_of_adjoint", r"vmap\(A\.H\) and a loop")
+class AdjointNotBatched(NotReallyBatched, batched=True):
+    def apply(self, x):
+        return np.cumsum(x, axis=-1)
+
+
+class Scaled(lo.LinearOperator):
+    scale: float = lo.static(default=1.0)
+
+    def apply(self, x):
+        return R(self.scale) * x
+
+    adjoint = apply
+
+    def infer_shape(self, x):
+        return x
+
+    def infer_adjoint_shape(self, y):
+        return y
+
+    def __reduce__(self):
+        return Scaled, ()
+
+
+WRONG["ForgetsItsScale"] = (
+    Scaled(3.0),
+    S((N,), R),
+    "pickle",
+    r"the operator loaded from its pickle and A: they differ",
+)
+
+# ---- nonlinear ----------------------------------------------------------------------------------------------------------
+
+
+@wrong("jacobian", r"jacobian_apply is not the derivative of apply.*with order 1\.0\d instead of 2")
+class WrongJacobian(Cube):
+    def jacobian_apply(self, x, dx):
+        return 2 * x**2 * dx
+
+
+@wrong("jacobian", r"off by", np.float64)
+class SlightlyWrongJacobian(Cube):
+    def jacobian_apply(self, x, dx):
+        return 3.00003 * x**2 * dx
+
+
+@wrong("jacobian", r"the derivative is not finite")
+class InfiniteJacobian(Cube):
+    def jacobian_apply(self, x, dx):
+        return dx / np.zeros_like(x)
+
+
+@wrong("jacobian_linear", r"linear over the real numbers only: declare the class with real_linear=True", C)
+class NotHolomorphic(lo.NonlinearOperator):
+    """|x|^2, with the right derivative, that says it is linear over the complex numbers."""
+
+    def apply(self, x):
+        return (x * x.conj()).astype(x.dtype)
+
+    def jacobian_apply(self, x, dx):
+        return (2 * np.real(np.conj(x) * dx)).astype(x.dtype)
+
+    def jacobian_adjoint(self, x, dy):
+        return 2 * x * dy.real
+
+    def infer_shape(self, x):
+        return x
+
+
+@wrong("jacobian_adjoint", r"A is the Jacobian: .*a conjugation is missing", C)
+class JacobianTranspose(Cube):
+    def jacobian_adjoint(self, x, dy):
+        return 3 * x**2 * dy
+
+
+@wrong("jacobian_adjoint", r"is 0\.333333 times <A u, v> in every probe")
+class JacobianFactor(Cube):
+    def jacobian_adjoint(self, x, dy):
+        return x**2 * dy
+
+
+@wrong("pullback", r"jacobian_adjoint is not that of the derivative: .* order")
+class WrongReverseOnly(Cube):
+    jacobian_apply = None
+
+    def jacobian_adjoint(self, x, dy):
+        return 2 * x**2 * dy
+
+
+@wrong("hessian", r"hessian_apply is not the derivative of jacobian_apply")
+class WrongHessian(Cube):
+    def hessian_apply(self, x, dx1, dx2):
+        return 3 * x * dx1 * dx2
+
+
+@wrong("hessian_adjoint", r"<D2F\(x\)\[dx1, dx2\], dy> = .* 0\.5 times the first: hessian_adjoint is not its adjoint")
+class WrongHessianAdjoint(Cube):
+    def hessian_adjoint(self, x, dx, dy):
+        return 3 * np.conj(x * dx) * dy
+
+
+# ---- parameters ---------------------------------------------------------------------------------------------------------
+
+
+def wrong_gain(check, message, dtype=C):
+    def register(cls):
+        WRONG[cls.__name__] = (cls(matrix(dtype, (N,))), S((N,), dtype), check, message)
+        return cls
+
+    return register
+
+
+@wrong_gain("parameter_jvp", r"parameter_jvp is not the derivative of apply with respect to the fields")
+class WrongParameterJvp(Gain):
+    def parameter_jvp(self, x, dself):
+        return 2 * dself.g * x
+
+
+@wrong_gain("parameter_vjp", r"parameter_vjp is not its adjoint")
+class WrongParameterVjp(Gain):
+    def parameter_vjp(self, x, dy):
+        return {"g": x * dy}
+
+
+@wrong_gain("parameter_vjp", r"parameter_vjp is not its adjoint")
+class ForgetsAField(Gain):
+    def parameter_vjp(self, x, dy):
+        return {}
+
+
+class GainInReverse(lo.LinearOperator):
+    g: jax.Array
+
+    apply, adjoint, infer_shape, infer_adjoint_shape = (
+        Gain.apply,
+        Gain.adjoint,
+        Gain.infer_shape,
+        Gain.infer_adjoint_shape,
+    )
+
+
+@wrong_gain("parameter_pullback", r"parameter_vjp is not the adjoint of the derivative with respect to the fields", R)
+class WrongInReverse(GainInReverse):
+    def parameter_vjp(self, x, dy):
+        return {"g": 3 * x * dy}
