@@ -108,8 +108,10 @@ class _Run:
     # ---- what to run ------------------------------------------------------------------------------------------------
 
     def _rows(self, found: Any, strict: bool) -> list[_Row]:
+        from linops_jax import testing
+
         if found.error is not None:
-            return [_Row(found.name, problem=f"examples(): {_text(found.error)}")]
+            return [_Row(found.name, problem=f"examples(): {testing.explain(found.error)}")]
         if found.examples is not None:
             labelled = zip(found.labels(), found.examples, strict=True)
             return [self._row(label, op, x, dtype) for label, (op, x) in labelled for dtype in self._dtypes_for(op)]
@@ -131,7 +133,7 @@ class _Run:
             row.checks = [name for name in row.checkup.checks if not self._only or name in self._only]
             row.what = repr(row.checkup.subject)
         except Exception as error:
-            row.problem = _text(error)
+            row.problem = testing.explain(error)
         return row
 
     # ---- running ----------------------------------------------------------------------------------------------------
@@ -238,7 +240,3 @@ def _is_floating(name: str) -> bool:
         return bool(jnp.issubdtype(jnp.dtype(name), jnp.inexact))
     except TypeError:
         return False
-
-
-def _text(error: Exception) -> str:
-    return " ".join([f"{type(error).__name__}: {error}", *(f"[{note}]" for note in getattr(error, "__notes__", ()))])

@@ -11,6 +11,7 @@ from linops_jax.testing._harness import Checkup as Checkup
 from linops_jax.testing._harness import Outcome as Outcome
 from linops_jax.testing._harness import Report as Report
 from linops_jax.testing._harness import check_operator as check_operator
+from linops_jax.testing._harness import explain as explain
 from linops_jax.testing._harness import operator_checks as operator_checks
 from linops_jax.testing._harness import with_dtype as with_dtype
 from linops_jax.testing._parametrize import parametrize_operators as parametrize_operators

@@ -15,8 +15,9 @@ import numpy as np
 
 from linops_jax import _compat, _operator, _specs
 from linops_jax._linear import LinearOperator
+from linops_jax.testing import _probes
 from linops_jax.testing._harness import CheckError, explain
-from linops_jax.testing._subject import Subject
+from linops_jax.testing._subject import Subject, is_unwatched
 from linops_jax.testing.checks import check_adjoint, check_jacobian_adjoint
 
 VARIABLE = "LINOPS_JAX_CHECK"
@@ -48,6 +49,8 @@ class _Watcher:
 
     def __call__(self, op: Any, hook: str, arguments: tuple[Any, ...], out: Any) -> None:
         """Called before a hook is evaluated."""
+        if is_unwatched():
+            return
         x = out if hook == "adjoint" else arguments[0]
         if hook not in _HOOKS or _is_traced(op) or not _can_be_checked(op, x) or _is_inside_a_hook():
             return
@@ -73,7 +76,7 @@ def _check(op: Any, x: Any) -> None:
     if not check.applies(subject):
         return
     try:
-        check.function(subject)
+        check.run(subject)
     except AssertionError as error:
         if not subject.is_linear and "not finite" in str(error):
             return  # a point outside of the function's domain
@@ -121,7 +124,7 @@ def _identity(leaf: Any) -> Any:
 
 def _in_a_thread_of_its_own(function: Any, *arguments: Any) -> None:
     """JAX may be tracing in this thread; another one evaluates."""
-    x64 = jax.dtypes.canonicalize_dtype("float64") == "float64"  # a setting of this thread
+    x64 = _probes.has_x64()  # a setting of this thread
     raised: list[BaseException] = []
 
     def run() -> None:

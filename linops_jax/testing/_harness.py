@@ -16,6 +16,7 @@ from linops_jax.testing._subject import Subject, describe_tree
 from linops_jax.testing.checks import CHECKS, Check
 
 PASSED, FAILED, BLOCKED = "passed", "failed", "blocked"
+_OF_JAX = ("For simplicity, JAX", "--------------------")  # notes on its own tracebacks
 _STYLES = {PASSED: "[green]passed[/]", FAILED: "[bold red]FAILED[/]", BLOCKED: "[dim]not run[/]"}
 
 
@@ -114,7 +115,7 @@ class Checkup:
         start = time.perf_counter()
         error, message = None, ""
         try:
-            message = check.function(self.subject) or ""
+            message = check.run(self.subject) or ""
         except Exception as caught:
             error, message = caught, explain(caught)
         seconds = time.perf_counter() - start
@@ -136,7 +137,7 @@ def _has(status: str) -> str:
 def explain(error: Exception) -> str:
     """The exception's text, its type where it is not a check's own, and its notes: they name the hook."""
     kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
-    notes = "".join(f" [{note}]" for note in getattr(error, "__notes__", ()))
+    notes = "".join(f" [{note}]" for note in getattr(error, "__notes__", ()) if not note.startswith(_OF_JAX))
     return f"{kind}{error}{notes}"
 
 
@@ -152,7 +153,7 @@ def operator_checks(
     """
     for suffix, checkup in _checkups(op, x, dtypes, seed, "operator_checks"):
         for name, check in checkup.checks.items():
-            yield f"{name}{suffix}", functools.partial(check.function, checkup.subject)
+            yield f"{name}{suffix}", functools.partial(check.run, checkup.subject)
 
 
 def check_operator(op: Any, x: Any = None, *, dtypes: Sequence[Any] = (), seed: int = 0) -> Report:

@@ -241,3 +241,54 @@ def test_a_note_where_more_could_be_checked():
     (note,) = [outcome.message for outcome in report.outcomes if outcome.name == "linear"]
     assert "declared real_linear, but it is linear over the complex numbers" in note
     assert "note linear" in str(report)
+
+
+def test_integers_among_the_inputs_are_no_false_alarm():
+    class Power(lo.NonlinearOperator):
+        """(x, n) -> x^n; what the adjoint says of n is nobody's business."""
+
+        def apply(self, x):
+            return x[0] ** x[1]
+
+        def jacobian_apply(self, x, dx):
+            return x[1] * x[0] ** (x[1] - 1) * dx[0]
+
+        def jacobian_adjoint(self, x, dy):
+            return x[1] * x[0] ** (x[1] - 1) * dy, np.int32(7)
+
+        def infer_shape(self, x):
+            return x[0]
+
+    assert lo.check_operator(Power(), (jnp.linspace(0.5, 2, 5), jnp.int32(3))).passed
+    assert lo.check_operator(lo.FFT(), np.arange(3)).passed
+
+
+def test_the_tools_are_not_watched():
+    """A wrong operator under lo.checking() gets the tool's own answer, not the watcher's error."""
+    op, spec = MissingFactor(matrix(np.float32)), SPECS[np.float32]
+    with lo.checking():
+        assert not lo.dot_test(op, spec).passed
+        with pytest.raises(CheckError, match=r"fails 1 of \d+ checks:\n  adjoint: "):
+            lo.check_operator(op, spec)
+        with pytest.raises(CheckError, match=r"was called, and its adjoint is wrong"):
+            op(jnp.ones(N))
+
+
+def test_notes_of_jax_on_its_tracebacks_are_left_out():
+    class Raises(lo.NonlinearOperator):
+        def apply(self, x):
+            return x
+
+        def jacobian_apply(self, x, dx):
+            message = "in the derivative"
+            raise ValueError(message)
+
+        def jacobian_adjoint(self, x, dy):
+            return dy
+
+        def infer_shape(self, x):
+            return x
+
+    with pytest.raises(CheckError, match="in the derivative") as caught:
+        lo.check_operator(Raises(), SPECS[np.float32])
+    assert "For simplicity" not in str(caught.value)

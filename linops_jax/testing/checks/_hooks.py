@@ -11,7 +11,7 @@ import numpy as np
 
 from linops_jax.testing import _probes
 from linops_jax.testing._check import check, close, require
-from linops_jax.testing._subject import Hand, Subject, describe_tree, mismatch
+from linops_jax.testing._subject import Hand, Subject, describe_tree, mismatch, unwatched
 
 _THREADS = 4
 
@@ -30,7 +30,7 @@ def check_promises(subject: Subject) -> None:
     rng = subject.rng("promises")
     y = subject.forward(subject.point(rng))
     require(_is_promised(y, subject.out), f"A(x) is {describe_tree(y)}; promised {describe_tree(subject.out)}")
-    if subject.is_linear and subject.has_reverse:
+    if subject.has_adjoint:
         x = subject.reverse(subject.cotangent(rng))
         wanted = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), subject.spec)
         require(_is_promised(x, wanted), f"A^H(y) is {describe_tree(x)}; expected {describe_tree(wanted)}")
@@ -93,7 +93,7 @@ def check_repeatable(subject: Subject) -> None:
     rng = subject.rng("repeatable")
     x = subject.point(rng)
     _same(subject, subject.forward(x), subject.forward(x), "A(x), called twice")
-    if subject.is_linear and subject.has_reverse:
+    if subject.has_adjoint:
         y = subject.cotangent(rng)
         _same(subject, subject.reverse(y), subject.reverse(y), "A^H(y), called twice")
 
@@ -142,7 +142,7 @@ def check_threads(subject: Subject) -> None:
     x64 = _probes.has_x64()  # a setting of this thread
 
     def call(x: Any) -> list[Any]:
-        with jax.enable_x64(x64):
+        with jax.enable_x64(x64), unwatched():
             return [subject.forward(x) for _ in range(3)]
 
     with ThreadPoolExecutor(_THREADS) as pool:

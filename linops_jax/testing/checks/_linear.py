@@ -16,7 +16,7 @@ from linops_jax.testing._subject import Subject
 
 
 def _has_adjoint(subject: Subject) -> bool:
-    return subject.is_linear and subject.has_reverse
+    return subject.has_adjoint
 
 
 def is_inexact(subject: Subject) -> bool:

@@ -55,7 +55,7 @@ def check_vmap(subject: Subject) -> None:
     close(nested, expected, "vmap(vmap(A), in_axes=1) and a loop", subject)
 
 
-@check(needs=("vmap", "adjoint"), when=lambda subject: subject.is_linear and subject.has_reverse)
+@check(needs=("vmap", "adjoint"), when=lambda subject: subject.has_adjoint)
 def check_vmap_of_adjoint(subject: Subject) -> None:
     """vmap(A.H) = a loop over A.H."""
     rng = subject.rng("vmap of adjoint")
