@@ -294,6 +294,7 @@ def test_in_double_precision(case, x64):
         close(*jax.jit(lambda x: (pulled(op, x), pulled(twin, x)))(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_no_false_alarms(case):
     lo.check_operator(case.op, case.x)

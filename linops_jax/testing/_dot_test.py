@@ -67,14 +67,16 @@ class DotTest(Printable):
         )
 
     def _renderables(self) -> Iterator[Any]:
-        title = f"dot test of {self.operator}: {verdict(self.passed)}"
+        from rich.markup import escape
+
+        title = f"dot test of {escape(self.operator)}: {verdict(self.passed)}"
         shown = table("probe", "<A u, v>", "<u, A^H v>", "error", title=title, right=range(4))
         for i, probe in enumerate(self.probes):
             shown.add_row(str(i), _number(probe.forward), _number(probe.adjoint), f"{probe.error:.1e}")
         yield shown
         yield f"largest error {self.error:.1e}, tolerance {self.tolerance:.1e} ({self.reason}), seed {self.seed}"
         if self.diagnosis:
-            yield self.diagnosis
+            yield escape(self.diagnosis)
 
 
 def dot_test(op: Any, x: Any = None, *, probes: int = 5, seed: int = 0, rtol: float | None = None) -> DotTest:

@@ -7,8 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
-
+from linops_jax.testing import _probes
 from linops_jax.testing._discover import Found, _with_examples
 from linops_jax.testing._harness import BLOCKED, FAILED, Checkup
 from linops_jax.testing._subject import Operator
@@ -79,7 +78,7 @@ class _Case:
         self._made: dict[bool, Checkup] = {}
 
     def checkup(self) -> Checkup:
-        x64 = jax.dtypes.canonicalize_dtype("float64") == "float64"
+        x64 = _probes.has_x64()
         if x64 not in self._made:
             self._made[x64] = self._make()
         return self._made[x64]

@@ -38,7 +38,13 @@ def taylor_test(
     )
     require(_is_finite(derivative), f"{what}: the derivative is not finite")
     floor = _rounding(function, x, y, _probes.norm(y) if scale is None else scale)
-    remainders = [(h, r) for h in _STEPS if math.isfinite(r := _remainder(function, x, d, derivative, y, h))]
+    remainders = []
+    for h in _STEPS:
+        r = _remainder(function, x, d, derivative, y, h)
+        if math.isfinite(r):
+            remainders.append((h, r))
+            if r <= floor:
+                break
     orders = _orders(remainders, floor)
     if len(orders) < _ENOUGH or max(orders[-_ENOUGH:]) >= _LEAST_ORDER:
         return

@@ -4,28 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from right import Dense
 
 import linops_jax as lo
 from linops_jax.testing import CheckError
 
 N = 6
 SPECS = {dtype: jax.ShapeDtypeStruct((N,), dtype) for dtype in (np.float32, np.complex64)}
-
-
-class Dense(lo.LinearOperator):
-    matrix: jax.Array
-
-    def apply(self, x):
-        return self.matrix @ x
-
-    def adjoint(self, y):
-        return np.conj(self.matrix).T @ y
-
-    def infer_shape(self, x):
-        return jax.ShapeDtypeStruct((self.matrix.shape[0],), np.result_type(x.dtype, self.matrix.dtype))
-
-    def infer_adjoint_shape(self, y):
-        return jax.ShapeDtypeStruct((self.matrix.shape[1],), np.result_type(y.dtype, self.matrix.dtype))
 
 
 def matrix(dtype, rows=N):
@@ -261,6 +246,24 @@ def test_integers_among_the_inputs_are_no_false_alarm():
 
     assert lo.check_operator(Power(), (jnp.linspace(0.5, 2, 5), jnp.int32(3))).passed
     assert lo.check_operator(lo.FFT(), np.arange(3)).passed
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (2, 0), (2, 1, 2)], ids=str)
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, np.float32, np.int32], ids=str)
+def test_every_shape_and_dtype(shape, dtype):
+    class Twice(lo.LinearOperator):
+        def apply(self, x):
+            return x + x
+
+        adjoint = apply
+
+        def infer_shape(self, x):
+            return x
+
+        def infer_adjoint_shape(self, y):
+            return y
+
+    assert lo.check_operator(Twice(), jax.ShapeDtypeStruct(shape, dtype)).passed
 
 
 def test_the_tools_are_not_watched():

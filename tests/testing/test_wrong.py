@@ -11,6 +11,8 @@ from wrong import WRONG
 import linops_jax as lo
 from linops_jax.testing import CheckError, Checkup
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def double_precision(x64):

@@ -8,6 +8,7 @@ import itertools
 
 import jax
 import numpy as np
+from right import Dense, Solvable
 
 import linops_jax as lo
 
@@ -35,22 +36,6 @@ def wrong(check, message, dtype=R, shape=(N,), spec=None):
 
 
 # ---- right ones, to be spoiled ------------------------------------------------------------------------------------------
-
-
-class Dense(lo.LinearOperator):
-    matrix: jax.Array
-
-    def apply(self, x):
-        return self.matrix @ x
-
-    def adjoint(self, y):
-        return np.conj(self.matrix).T @ y
-
-    def infer_shape(self, x):
-        return S((self.matrix.shape[0],), np.result_type(x.dtype, self.matrix.dtype))
-
-    def infer_adjoint_shape(self, y):
-        return S((self.matrix.shape[1],), np.result_type(y.dtype, self.matrix.dtype))
 
 
 class Smooth(lo.LinearOperator):
@@ -431,19 +416,6 @@ class SinglePrecisionAdjoint(Dense):
 class MoreInexactThanDeclared(Dense, adjoint_rtol=0.1):
     def adjoint(self, y):
         return 0.5 * super().adjoint(y)
-
-
-class Solvable(Dense):
-    """With every optional hook, all right."""
-
-    def gram(self, x):
-        return self.matrix.conj().T @ (self.matrix @ x)
-
-    def inverse(self, y):
-        return np.linalg.solve(self.matrix, y)
-
-    def inverse_adjoint(self, x):
-        return np.linalg.solve(self.matrix.conj().T, x)
 
 
 @wrong("gram", r"gram\(x\) and A\^H A x: they differ by", C)
