@@ -122,11 +122,15 @@ def run(subject: Subject, *, probes: int = 5, rtol: float | None = None) -> DotT
 
 
 def _rounding_allows(subject: Subject, failing: list[tuple[Probe, tuple[Any, Any]]]) -> float:
-    """The tolerance that these probes pass because large numbers cancel inside the operator; 0 where they do not pass."""
+    """The tolerance that these probes pass because large numbers cancel inside the operator; 0 where they do not pass.
+
+    Rounding errors do not know the vector that they are multiplied by: their inner product with it is smaller than the
+    product of the norms by the root of the number of elements.
+    """
     tolerance, eps = 0.0, _probes.eps(subject.spec, subject.out)
     for probe, (u, v) in failing:
-        noise = subject.rounding(subject.forward, u) * _probes.norm(v)
-        noise += subject.rounding(subject.reverse, v) * _probes.norm(u)
+        noise = subject.rounding(subject.forward, u) * _probes.norm(v) / np.sqrt(_probes.size(subject.out))
+        noise += subject.rounding(subject.reverse, v) * _probes.norm(u) / np.sqrt(_probes.size(subject.spec))
         allowed = _probes.MARGIN * noise / probe.scale if probe.scale > 0 else 0.0
         if not probe.error <= allowed <= _probes.MARGIN * _probes.CANCELLATION * eps:
             return 0.0
