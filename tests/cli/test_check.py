@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 from linops_jax.cli import app
 from linops_jax.testing.checks import CHECKS
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-c", "from linops_jax.cli import main; main()"]
 OPERATORS = """
 import jax, numpy as np, linops_jax as lo

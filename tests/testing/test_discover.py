@@ -10,6 +10,8 @@ import pytest
 import linops_jax as lo
 from linops_jax.testing import TargetError, discover
 
+pytestmark = pytest.mark.slow
+
 HEADER = """
 import jax, numpy as np, linops_jax as lo
 

@@ -13,6 +13,8 @@ import pytest
 import linops_jax as lo
 from linops_jax.testing import parametrize_operators
 
+pytestmark = pytest.mark.slow
+
 SPEC = jax.ShapeDtypeStruct((3,), np.float32)
 
 

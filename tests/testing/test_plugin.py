@@ -9,6 +9,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 OPERATORS = """
 import jax, numpy as np, linops_jax as lo
 from linops_jax import FFT
