@@ -34,7 +34,7 @@ def test_wrong_operators_are_caught_once(name):
     assert re.search(message, failures[check], re.DOTALL), failures[check]
 
 
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("name", list(WRONG)[::4])
 def test_each_check_alone_catches_what_is_its_own(name):
     op, x, check, message = WRONG[name]
     checks = dict(lo.operator_checks(op, x))
