@@ -614,7 +614,7 @@ def test_the_call_has_the_name_of_its_function_and_pickles():
     x = jnp.arange(3.0)
     close(again(x), [x])
     assert f"binding={__name__}.copy" in str(jax.make_jaxpr(call)(x))
-    with pytest.raises((AttributeError, pickle.PicklingError)):
+    with pytest.raises((AttributeError, pickle.PicklingError), match=r"lambda"):
         pickle.dumps(lo.get_linear_call(lambda out, args, dump: None, None, same, None))
 
 

@@ -309,12 +309,13 @@ def test_nothing_of_the_checks_runs_outside():
 
 def test_nested_contexts_and_errors_inside_leave_nothing():
     with lo.checking():
-        with lo.checking(), pytest.raises(CheckError):
+        with lo.checking(), pytest.raises(CheckError, match="its adjoint is wrong"):
             Wrong()(X)
-        with pytest.raises(CheckError):
+        with pytest.raises(CheckError, match="its adjoint is wrong"):
             Wrong()(X)
-    with pytest.raises(ZeroDivisionError), lo.checking():
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError, match="by the user"), lo.checking():
+        message = "by the user"
+        raise ZeroDivisionError(message)
     assert count(Wrong(), X) == 1
 
 

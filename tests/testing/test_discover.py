@@ -303,6 +303,6 @@ def test_bad_targets_in_one_line(target, message, write):
 
 
 def test_an_interrupt_is_not_an_error_of_the_target(write):
-    write({"stops.py": "raise KeyboardInterrupt\n"}, header="")
-    with pytest.raises(KeyboardInterrupt):
+    write({"stops.py": "raise KeyboardInterrupt('at import')\n"}, header="")
+    with pytest.raises(KeyboardInterrupt, match="at import"):
         discover("stops.py")
