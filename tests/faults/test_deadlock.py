@@ -61,7 +61,7 @@ def loop(op):
 
 
 @pytest.mark.parametrize("how", ["eager", "jitted", "large", "loop"])
-def test_jax_inside_a_hook_is_an_error_within_a_second(run_child, how):
+def test_jax_inside_a_hook_is_an_error_and_does_not_hang(run_child, how):
     child = run_child(
         COMMON
         + """
@@ -74,7 +74,7 @@ for what in CALLS:
         text = "".join([str(error), *getattr(error, "__notes__", ())])
     else:
         raise AssertionError(f"{what}: no error")
-    assert seconds < 1, (what, seconds)
+    assert seconds < 10, (what, seconds)
     assert "Caller.apply" in text, (what, text)
     print("ok", what, "|", text.replace("\\n", " "), flush=True)
     np.testing.assert_array_equal(run(other), run(other))

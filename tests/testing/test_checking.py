@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import weakref
@@ -459,9 +460,9 @@ y = jnp.asarray(x)
 
 
 def child(source, **environment):
-    """Runs Python code after CHILD in a fresh process that may hang."""
+    """Runs Python code after CHILD in a fresh process that may hang, outside of the checkout."""
     return subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", CHILD + textwrap.dedent(source)],
+        [sys.executable, "-X", "faulthandler", "-c", CHILD + textwrap.dedent(source)], cwd=tempfile.gettempdir(),
         env={**os.environ, **environment}, capture_output=True, text=True, timeout=90, check=False,
     )  # fmt: skip
 

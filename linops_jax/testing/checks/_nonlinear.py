@@ -29,7 +29,7 @@ def _has_jacobian(subject: Subject) -> bool:
 
 
 def _has_jacobian_adjoint(subject: Subject) -> bool:
-    return not subject.has_adjoint and _moves(subject)
+    return not subject.is_linear and subject.has_reverse and _moves(subject)
 
 
 def inexact(tree: Any) -> list[Any]:
@@ -89,7 +89,7 @@ class _Tangents(Subject):
 
     @property
     def has_adjoint(self) -> bool:
-        return True
+        return self.has_reverse
 
 
 @check(
