@@ -148,6 +148,20 @@ class Subject:
         out = self.out if name == "inverse_adjoint" else _specs.specs(self.spec)
         return self.op._evaluate(name, (argument,), out)
 
+    def evaluations(self, rng: np.random.Generator) -> Iterator[tuple[str, Callable[[], Any]]]:
+        """What there is to evaluate, at random vectors: the operator and its adjoint, or its derivative."""
+        x = self.point(rng)
+        yield "A(x)" if self.is_linear else "F(x)", lambda: self.forward(x)
+        if self.has_adjoint:
+            y = self.cotangent(rng)
+            yield "A^H(y)", lambda: self.reverse(y)
+        if not self.is_linear and self.has_forward:
+            dx = self.tangent(rng)
+            yield "J(x) dx", lambda: self.op.jacobian(x)(dx)
+        if not self.is_linear and self.has_reverse:
+            dy = self.cotangent(rng)
+            yield "J(x)^H dy", lambda: self.op.jacobian(x).H(dy)
+
     def infer_adjoint_shape(self) -> Any:
         """Specs of A^H y for a y of the operator's own; None where the class does not say."""
         if self.is_composite or getattr(self.op, "infer_adjoint_shape", None) is None:
@@ -263,9 +277,9 @@ class Hand:
         leaves = _trampoline.result_leaves(self._hook, jax.tree.structure(self.promise), result)
         return [leaf if leaf is None else np.asarray(leaf) for leaf in leaves]
 
-    def empty(self, poison: float) -> Any:
-        """Arrays for ``out`` in which every element is ``poison``."""
-        return jax.tree.map(lambda s: np.full(s.shape, poison, s.dtype), self.promise)
+    def poisoned(self, which: int = 0) -> Any:
+        """Arrays for ``out``, full of one of two values that no two calls leave behind by chance."""
+        return jax.tree.map(lambda s: np.full(s.shape, _poisons(s.dtype)[which], s.dtype), self.promise)
 
     def broken_promises(self, leaves: list[Any]) -> Iterator[str]:
         """How the result differs from what was promised."""
@@ -280,6 +294,12 @@ class Hand:
                 at = jax.tree_util.keystr(path)
                 who = "expected" if reverses else "infer_shape promised"
                 yield f"{self.label}{at} returned {_specs.describe(found)}; {who} {_specs.describe(promised)}"
+
+
+def _poisons(dtype: Any) -> tuple[Any, Any]:
+    if dtype == np.bool_:
+        return False, True
+    return (np.nan, 7) if jnp.issubdtype(dtype, np.inexact) else (1, 7)
 
 
 def _split(function: Callable[[Any], Any], x: Any, rng: np.random.Generator) -> float:

@@ -266,6 +266,20 @@ def test_every_shape_and_dtype(shape, dtype):
     assert lo.check_operator(Twice(), jax.ShapeDtypeStruct(shape, dtype)).passed
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.bool_, jnp.bfloat16, np.complex64], ids=str)
+def test_a_filled_output_of_any_dtype_is_no_false_alarm(dtype):
+    class Copy(lo.LinearOperator):
+        def apply(self, x, *, out):
+            out[...] = x
+
+        adjoint = None
+
+        def infer_shape(self, x):
+            return x
+
+    assert lo.check_operator(Copy(), jax.ShapeDtypeStruct((5,), dtype)).passed
+
+
 def test_the_tools_are_not_watched():
     """A wrong operator under lo.checking() gets the tool's own answer, not the watcher's error."""
     op, spec = MissingFactor(matrix(np.float32)), SPECS[np.float32]

@@ -6,10 +6,11 @@ import warnings
 import jax
 import numpy as np
 import pytest
-from wrong import WRONG
+from wrong import BROKEN, WRONG
 
 import linops_jax as lo
 from linops_jax.testing import CheckError, Checkup
+from linops_jax.testing.checks import CHECKS
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +44,17 @@ def test_each_check_alone_catches_what_is_its_own(name):
     assert not isinstance(caught.value, CheckError)
     notes = "".join(f" [{note}]" for note in getattr(caught.value, "__notes__", ()))
     assert re.search(message, f"{type(caught.value).__name__}: {caught.value}{notes}", re.DOTALL)
+
+
+@pytest.mark.parametrize("check", BROKEN)
+def test_broken_by_the_library_itself(check):
+    op, x, message = BROKEN[check]
+    with pytest.raises(AssertionError, match=rf"(?s){message}"):
+        CHECKS[check](op, x)
+
+
+def test_every_check_can_fail():
+    assert set(CHECKS) == {check for _, _, check, _ in WRONG.values()} | set(BROKEN)
 
 
 def test_check_operator_lists_what_failed():

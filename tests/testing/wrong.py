@@ -5,8 +5,10 @@
 
 import ctypes
 import itertools
+import time
 
 import jax
+import jax.core
 import numpy as np
 from right import Dense, Solvable
 
@@ -208,6 +210,54 @@ class NotDeterministic(Dense, deterministic=True):
     def apply(self, x):
         y = self.matrix @ x
         return y if next(self.calls) % 2 else np.nextafter(y, np.inf, dtype=y.dtype)
+
+
+@wrong("written", r"ForgetsSomeIntegers\.apply leaves 1 of 6 elements of out unwritten", np.int32)
+class ForgetsSomeIntegers(Smooth):
+    adjoint = None
+
+    def apply(self, x, *, out):
+        out[:-2] = 2 * x[:-2]
+        out[-1] = x[-1]
+
+
+@wrong("written", r"ForgetsSomeBools\.apply leaves 39 of 41 elements of out unwritten", np.bool_, (41,))
+class ForgetsSomeBools(Smooth):
+    adjoint = None
+
+    def apply(self, x, *, out):
+        out[0], out[-1] = x[0], x[-1]
+
+
+@wrong("by_hand", r"KnowsItsCaller\.apply by hand and through JAX: they differ")
+class KnowsItsCaller(Smooth):
+    """As code does that takes the fast path for arrays that own their memory."""
+
+    def apply(self, x):
+        return super().apply(x) * R(1 + x.flags.owndata)
+
+
+class SharesABuffer(Smooth):
+    """Lets others run between writing and reading a buffer that all calls share."""
+
+    buffer = {}  # noqa: RUF012 of the class, no field
+
+    def shared(self, x):
+        self.buffer["x"] = np.array(x)
+        time.sleep(0.005)
+        return self.buffer["x"]
+
+
+@wrong("threads", r"A\(x\) in a thread among others, and alone: they differ")
+class NotReentrant(SharesABuffer):
+    def apply(self, x):
+        return super().apply(self.shared(x))
+
+
+@wrong("threads", r"A\^H\(y\) in a thread among others, and alone: they differ")
+class AdjointNotReentrant(SharesABuffer):
+    def adjoint(self, y):
+        return super().adjoint(self.shared(y))
 
 
 # ---- linear -------------------------------------------------------------------------------------------------------------
@@ -616,6 +666,42 @@ class WrongHessianAdjoint(Cube):
         return 3 * np.conj(x * dx) * dy
 
 
+class ScaledSquares(lo.NonlinearOperator):
+    """s x^2 for scales of very different sizes, with one small derivative wrong: random vectors cannot see it."""
+
+    scales = np.geomspace(1, 1e-6, 40).astype(R)
+
+    def apply(self, x):
+        return self.scales * x**2
+
+    def jacobian_apply(self, x, dx):
+        return 2 * self.scales * x * dx
+
+    def jacobian_adjoint(self, x, dy):
+        dx = 2 * self.scales * x * dy
+        dx[20] *= R(1.0001)
+        return dx
+
+    def infer_shape(self, x):
+        return x
+
+
+WRONG["ScaledSquares"] = (
+    ScaledSquares(),
+    S((40,), R),
+    "dense_jacobian_adjoint",
+    r"adjoint\[20,20\] = .*1 wrong of 1600",
+)
+
+
+@wrong("hessian_pullback", r"hessian_adjoint is not the derivative of jacobian_adjoint: .* order")
+class WrongHessianInReverse(Cube):
+    jacobian_apply = None
+
+    def hessian_adjoint(self, x, dx, dy):
+        return 3 * np.conj(x * dx) * dy
+
+
 # ---- parameters ---------------------------------------------------------------------------------------------------------
 
 
@@ -660,3 +746,83 @@ class GainInReverse(lo.LinearOperator):
 class WrongInReverse(GainInReverse):
     def parameter_vjp(self, x, dy):
         return {"g": 3 * x * dy}
+
+
+# ---- broken as no hook can break them: methods of the library overridden ------------------------------------------------
+
+BROKEN = {}  # check -> operator, input, what the check alone says
+
+
+def broken(*checks, message, dtype=R):
+    def register(cls):
+        fields = {"g": matrix(dtype, (N,))} if issubclass(cls, Gain) else {}
+        BROKEN.update({check: (cls(**fields), S((N,), dtype), message) for check in checks})
+        return cls
+
+    return register
+
+
+@broken("jit", "transpose", "vmap", "shard_map", message=r"differ by")
+class OtherWhenTraced(Smooth):
+    def __call__(self, x):
+        return super().__call__(x) * R(1 + isinstance(x, jax.core.Tracer))
+
+
+@broken("vmap_over_fields", message=r"vmap over fields and a loop: they differ by")
+class FirstOfTheBatch(Gain):
+    """Uses the same field for all elements of a batch."""
+
+    def __call__(self, x):
+        with jax.ensure_compile_time_eval():
+            fixed = type(self)(matrix(R, (N,)))
+        return fixed(x) if isinstance(self.g, jax.core.Tracer) else super().__call__(x)
+
+
+@broken("adjoint_of_adjoint", message=r"A\.H\.H\(x\) and A\(x\): they differ by")
+class OtherAdjointOfAdjoint(Smooth):
+    @property
+    def H(self):
+        return (2 * Smooth()).H
+
+
+@broken("jvp", message=r"jvp and the derivative: they differ by")
+class OtherDerivative(Cube):
+    def jacobian(self, x):
+        return 2 * super().jacobian(x)
+
+
+@broken("vjp", message=r"vjp and the transposed derivative: they differ by")
+class OtherPullback(Cube):
+    def jacobian(self, x):
+        return 2 * super().jacobian(x)
+
+
+@broken("grads", "jacobians", message=r"jacrev|tolerance")
+class HalfAdjoint(Smooth):
+    def adjoint(self, y):
+        return super().adjoint(y) / 2
+
+
+@broken("hessian_symmetric", message=r"D2F\(x\)\[dx1, dx2\] and D2F\(x\)\[dx2, dx1\]\[0\]: they differ by")
+class AsymmetricHessian(Cube):
+    def hessian_apply(self, x, dx1, dx2):
+        return 6 * x * dx1 * np.roll(dx2, 1)
+
+
+@broken("flatten", message=r"the operator from its leaves and A: they differ by")
+class RemembersItself(Smooth):
+    """Keeps a number by the identity of the operator, outside of its fields."""
+
+    kept = {}  # noqa: RUF012 of the class, no field
+
+    def __init__(self):
+        self.kept[id(self)] = R(2)
+
+    def __call__(self, x):
+        return super().__call__(x) * self.kept.get(id(self), R(1))
+
+
+@broken("calls", message=r"jit\(A\)\(x\) called \{'apply': 2\}, expected \{'apply': 1\}")
+class CallsTwice(Smooth):
+    def __call__(self, x):
+        return super().__call__(x + x) - super().__call__(x)

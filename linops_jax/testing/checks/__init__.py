@@ -23,6 +23,7 @@ from linops_jax.testing.checks._linear import check_transpose as check_transpose
 from linops_jax.testing.checks._nonlinear import check_dense_jacobian_adjoint as check_dense_jacobian_adjoint
 from linops_jax.testing.checks._nonlinear import check_hessian as check_hessian
 from linops_jax.testing.checks._nonlinear import check_hessian_adjoint as check_hessian_adjoint
+from linops_jax.testing.checks._nonlinear import check_hessian_pullback as check_hessian_pullback
 from linops_jax.testing.checks._nonlinear import check_hessian_symmetric as check_hessian_symmetric
 from linops_jax.testing.checks._nonlinear import check_jacobian as check_jacobian
 from linops_jax.testing.checks._nonlinear import check_jacobian_adjoint as check_jacobian_adjoint

@@ -211,6 +211,30 @@ def check_hessian_adjoint(subject: Subject) -> None:
         compare_pull(subject, pushed, dy, dx2, pulled, "D2F(x)[dx1, dx2]", "dx2", "hessian_adjoint")
 
 
+def _has_hessian_adjoint_alone(subject: Subject) -> bool:
+    return (
+        _has_jacobian_adjoint(subject)
+        and not subject.is_composite
+        and subject.has_hook("hessian_adjoint")
+        and not _has_hessian(subject)
+        and subject.adjoint_rtol is None
+    )
+
+
+@check(needs=("jacobian_adjoint", "pullback"), when=_has_hessian_adjoint_alone)
+def check_hessian_pullback(subject: Subject) -> None:
+    """Without hessian_apply: |J(x + h dx)^H dy - J(x)^H dy - h D2F(x)[dx, .]^H dy| falls as h^2, down to rounding."""
+    rng = subject.rng("hessian pullback")
+
+    def attempt() -> None:
+        x, dx, dy = subject.point(rng), subject.tangent(rng), subject.cotangent(rng)
+        pull = only_inexact(lambda x: subject.op.jacobian(x).H(dy))
+        derivative = jax.jvp(pull, (x,), (as_tangent(dx),))[1]
+        taylor_test(pull, x, dx, derivative, "hessian_adjoint is not the derivative of jacobian_adjoint")
+
+    at_several_points(attempt)
+
+
 def compare_pull(
     subject: Subject, pushed: Any, dy: Any, moved: Any, pulled: Any, what: str, argument: str, hook: str
 ) -> None:

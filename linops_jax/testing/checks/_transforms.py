@@ -67,13 +67,27 @@ def check_vmap_of_adjoint(subject: Subject) -> None:
 @check(needs=("vmap",), when=_has_fields)
 def check_vmap_over_fields(subject: Subject) -> None:
     """vmap over the operator's array fields, with and without the input, = a loop."""
-    xs = subject.points(subject.rng("vmap over fields"), 2)
-    ops = jax.tree.map(lambda leaf: jnp.stack([jnp.asarray(leaf)] * 2), subject.op)
-    ys = [subject.op(x) for x in xs]
+    rng = subject.rng("vmap over fields")
+    xs = subject.points(rng, 2)
+    first = jax.tree.map(jnp.asarray, subject.op)
+    second = _with_other_fields(first, xs[1], rng)
+    ops = stack([first, second])
     found = jax.vmap(lambda op, x: op(x), in_axes=(0, None))(ops, xs[0])
-    close(found, stack([ys[0], ys[0]]), "vmap over fields and a loop", subject)
+    close(found, stack([first(xs[0]), second(xs[0])]), "vmap over fields and a loop", subject)
     found = jax.vmap(lambda op, x: op(x))(ops, stack(xs))
-    close(found, stack(ys), "vmap over fields and input, and a loop", subject)
+    close(found, stack([first(xs[0]), second(xs[1])]), "vmap over fields and input, and a loop", subject)
+
+
+def _with_other_fields(op: Any, x: Any, rng: Any) -> Any:
+    """The same operator with every floating field a little smaller: positions and masks stay in their range."""
+    other = jax.tree.map(
+        lambda leaf: (leaf * rng.uniform(0.9, 0.99)).astype(leaf.dtype) if _probes.is_inexact(leaf) else leaf, op
+    )
+    try:
+        other(x)
+    except Exception:  # fields that must have just these values
+        return op
+    return other
 
 
 @check(needs=("jit",), when=_derivable)
@@ -158,7 +172,7 @@ def _parts(tree: Any) -> list[tuple[Any, ...]]:
     return [(a.real, a.imag) if _probes.is_complex(a) else (a,) for a in jax.tree.leaves(tree)]
 
 
-@check(needs=("vmap", "vmap_of_adjoint"))
+@check(needs=("vmap", "vmap_of_adjoint", "threads"))
 def check_shard_map(subject: Subject) -> None:
     """Under ``shard_map`` over all devices of this process: the values of a batch, and its gradient, = a loop."""
     count = jax.local_device_count()
