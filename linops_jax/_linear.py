@@ -8,6 +8,7 @@ import jax
 
 from linops_jax import _hooks, _specs
 from linops_jax._operator import ATOM, Operator, _constructors, parenthesize, required
+from linops_jax._properties import Properties
 
 
 class UnknownShapeError(TypeError):
@@ -115,8 +116,8 @@ class Adjoint(LinearOperator, composite=True):
         return self.op.domain
 
     @property
-    def _is_real_linear(self) -> bool:
-        return self.op._is_real_linear
+    def properties(self) -> Properties:
+        return self.op.properties
 
     def __repr__(self) -> str:
         return f"{parenthesize(self.op, ATOM)}.H"

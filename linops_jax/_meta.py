@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, dataclass_transform
 
 from linops_jax import _fields, _hooks, _primitives
 from linops_jax._hooks import ADJOINT_PARAMETER_JVP, HOST, INFER, MISSING, TRACED, Hook, Rule
+from linops_jax._properties import NAMES, Properties
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +19,16 @@ class Traits:
 
     batched: bool = False
     real_linear: bool = False
+    symmetric: bool = False
+    positive: bool = False
+    unitary: bool = False
+    diagonal: bool = False
     adjoint_rtol: float | None = None
     deterministic: bool = False
+
+    @property
+    def properties(self) -> Properties:
+        return Properties(**{name: getattr(self, name) for name in NAMES})
 
 
 @dataclass_transform(eq_default=False, field_specifiers=(_fields.static,))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from linops_jax import _hooks, _specs
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import ATOM, Operator, parenthesize, required
+from linops_jax._properties import Properties
 
 
 class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
@@ -89,8 +90,8 @@ class Jacobian(LinearOperator, composite=True):
         return self.op._infer_shape(self.x)
 
     @property
-    def _is_real_linear(self) -> bool:
-        return self.op._is_real_linear
+    def properties(self) -> Properties:
+        return self.op.properties
 
     def __repr__(self) -> str:
         return f"{parenthesize(self.op, ATOM)}.jacobian({_specs.describe_tree(self.domain)})"

@@ -12,6 +12,7 @@ import numpy as np
 
 from linops_jax import _errors, _fields, _primitives, _specs
 from linops_jax._meta import OperatorMeta
+from linops_jax._properties import Properties
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _constructors: dict[str, Callable[..., Any]] = {}
@@ -107,9 +108,9 @@ class Operator(metaclass=OperatorMeta, rules={}):
         return None if self.domain is None else self._infer_shape(self.domain)
 
     @property
-    def _is_real_linear(self) -> bool:
-        """Whether the operator (a nonlinear one: its Jacobian) is linear over the reals only."""
-        return type(self)._traits.real_linear
+    def properties(self) -> Properties:
+        """What is known of the operator: ``symmetric``, ``positive``, ``unitary``, ``diagonal``, ``real_linear``."""
+        return type(self)._traits.properties
 
     def with_domain(self, spec: Any) -> Any:
         """The same operator for inputs of one shape and dtype only: ``A.domain`` and ``A.codomain`` are known then."""

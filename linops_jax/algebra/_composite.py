@@ -6,10 +6,11 @@ from typing import Any
 
 from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
+from linops_jax._properties import Properties
 
 
 class OfOne:
-    """Around one operator, ``op``: takes its domain and its kind of linearity."""
+    """Around one operator, ``op``: takes its domain and its properties."""
 
     op: Any
 
@@ -18,8 +19,8 @@ class OfOne:
         return self.op.domain
 
     @property
-    def _is_real_linear(self) -> bool:
-        return self.op._is_real_linear
+    def properties(self) -> Properties:
+        return self.op.properties
 
 
 class LinearComposite(LinearOperator, composite=True):

@@ -9,6 +9,7 @@ import jax
 from linops_jax import _specs
 from linops_jax._linear import Adjoint, LinearOperator, UnknownShapeError
 from linops_jax._operator import ATOM, PRODUCT, Operator, constructor, parenthesize
+from linops_jax._properties import Properties, common
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
 from linops_jax.algebra._identity import Identity
 
@@ -36,8 +37,8 @@ class _Composition:
         return self.factors[-1].domain
 
     @property
-    def _is_real_linear(self) -> bool:
-        return any(factor._is_real_linear for factor in self.factors)
+    def properties(self) -> Properties:
+        return common(self.factors, "unitary", "diagonal")
 
     def __repr__(self) -> str:
         first, *rest = self.factors

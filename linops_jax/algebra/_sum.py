@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from linops_jax import _specs
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import SUM, Operator, constructor
+from linops_jax._properties import Properties, common
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
 
 
@@ -26,8 +27,8 @@ class _Sum:
         return next((term.domain for term in self.terms if term.domain is not None), None)
 
     @property
-    def _is_real_linear(self) -> bool:
-        return any(term._is_real_linear for term in self.terms)
+    def properties(self) -> Properties:
+        return common(self.terms, "symmetric", "positive", "diagonal")
 
     def __repr__(self) -> str:
         return " + ".join(map(repr, self.terms)).replace("+ -", "- ")

@@ -93,7 +93,7 @@ class Subject:
 
     @property
     def is_real_linear(self) -> bool:
-        return self.op._is_real_linear
+        return self.op.properties.real_linear
 
     @property
     def real(self) -> bool:
@@ -103,8 +103,7 @@ class Subject:
     @property
     def adjoint_rtol(self) -> float | None:
         """How inexact the adjoint is declared to be; the errors of parts add up."""
-        declared = [rtol for part in self.parts if (rtol := type(part)._traits.adjoint_rtol) is not None]
-        return sum(declared) if declared else None
+        return self.op.properties.adjoint_rtol
 
     @property
     def is_deterministic(self) -> bool:
