@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from linops_jax import _hooks, _specs
-from linops_jax._operator import ATOM, Operator, _constructors, parenthesize, required
+from linops_jax._operator import ATOM, Operator, _constructors, required
 from linops_jax._properties import Properties
 
 
@@ -119,5 +119,5 @@ class Adjoint(LinearOperator, composite=True):
     def properties(self) -> Properties:
         return self.op.properties
 
-    def __repr__(self) -> str:
-        return f"{parenthesize(self.op, ATOM)}.H"
+    def _expression(self, show: Any) -> str:
+        return f"{show(self.op, ATOM)}.H"

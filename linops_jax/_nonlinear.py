@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from linops_jax import _hooks, _specs
 from linops_jax._linear import LinearOperator
-from linops_jax._operator import ATOM, Operator, parenthesize, required
+from linops_jax._operator import ATOM, Operator, required
 from linops_jax._properties import Properties
 
 
@@ -93,8 +93,8 @@ class Jacobian(LinearOperator, composite=True):
     def properties(self) -> Properties:
         return self.op.properties
 
-    def __repr__(self) -> str:
-        return f"{parenthesize(self.op, ATOM)}.jacobian({_specs.describe_tree(self.domain)})"
+    def _expression(self, show: Any) -> str:
+        return f"{show(self.op, ATOM)}.jacobian({show.point(self.domain)})"
 
 
 def _like(value: Any, model: Any, where: str) -> Any:

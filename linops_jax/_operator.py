@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import abc
-import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
-from linops_jax import _errors, _fields, _primitives, _specs
+from linops_jax import _errors, _fields, _primitives, _printing, _specs
 from linops_jax._meta import OperatorMeta
+from linops_jax._printing import ATOM as ATOM
+from linops_jax._printing import PRODUCT as PRODUCT
+from linops_jax._printing import SUM as SUM
 from linops_jax._properties import Properties
 
+parenthesize = _printing.exact
 _F = TypeVar("_F", bound=Callable[..., Any])
 _constructors: dict[str, Callable[..., Any]] = {}
 watchers: list[Callable[[Any, str, tuple[Any, ...], Any], None]] = []  # hear of every evaluation of a hook, before it
@@ -47,7 +50,8 @@ class Operator(metaclass=OperatorMeta, rules={}):
     ``A @ x`` apply; ``+``, ``-``, ``*``, ``/`` and ``@`` compose.
     """
 
-    _precedence = 2  # an atom: see parenthesize
+    _precedence = ATOM
+    _symbol = ""
     __array_ufunc__ = None  # NumPy arrays leave binary operators to us
 
     def __call__(self, x: Any) -> Any:
@@ -154,24 +158,15 @@ class Operator(metaclass=OperatorMeta, rules={}):
         _fields.refuse_change(self, name)
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{f.name}={_show(getattr(self, f.name, '?'))}" for f in dataclasses.fields(type(self)))
-        return f"{type(self)._label}({fields})"
+        return self._expression(_printing.exact)
 
+    def __str__(self) -> str:
+        return _printing.with_shapes(self)
 
-def _show(value: Any) -> str:
-    if isinstance(value, np.ndarray | jax.Array | jax.ShapeDtypeStruct):
-        return _specs.describe(value)
-    if isinstance(value, tuple | list) and value and not isinstance(value, str):
-        inner = ", ".join(map(_show, value))
-        return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' if len(value) == 1 else ''})"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key!r}: {_show(item)}" for key, item in value.items()) + "}"
-    return repr(value)
+    def _expression(self, show: _printing.Exact) -> str:
+        """How it prints: combinators override this one method, see _printing.py."""
+        return show.atom(self)
 
-
-SUM, PRODUCT, ATOM = range(3)  # how tightly the printed form of an operator holds together
-
-
-def parenthesize(op: Operator, at_least: int) -> str:
-    """How an operator prints as part of something that binds as tightly as ``at_least``."""
-    return f"({op!r})" if op._precedence < at_least else repr(op)
+    def _text(self, show: _printing.Exact) -> str:
+        overridden = type(self).__repr__ is not Operator.__repr__
+        return repr(self) if overridden else self._expression(show)

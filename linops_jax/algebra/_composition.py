@@ -8,7 +8,7 @@ import jax
 
 from linops_jax import _specs
 from linops_jax._linear import Adjoint, LinearOperator, UnknownShapeError
-from linops_jax._operator import ATOM, PRODUCT, Operator, constructor, parenthesize
+from linops_jax._operator import ATOM, PRODUCT, Operator, constructor
 from linops_jax._properties import Properties, common
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
 from linops_jax.algebra._identity import Identity
@@ -40,9 +40,9 @@ class _Composition:
     def properties(self) -> Properties:
         return common(self.factors, "unitary", "diagonal")
 
-    def __repr__(self) -> str:
+    def _expression(self, show: Any) -> str:
         first, *rest = self.factors
-        return " @ ".join([parenthesize(first, PRODUCT), *(parenthesize(factor, ATOM) for factor in rest)])
+        return " @ ".join([show(first, PRODUCT), *(show(factor, ATOM) for factor in rest)])
 
 
 class Composition(_Composition, LinearComposite):

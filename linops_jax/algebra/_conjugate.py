@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from linops_jax._linear import Adjoint, LinearOperator
-from linops_jax._operator import ATOM, constructor, parenthesize
+from linops_jax._operator import ATOM, constructor
 from linops_jax.algebra._composite import LinearComposite, OfOne
 
 
@@ -30,10 +30,10 @@ class Conjugate(OfOne, LinearComposite):
     def H(self) -> LinearOperator:
         return self.op.H.conj()
 
-    def __repr__(self) -> str:
+    def _expression(self, show: Any) -> str:
         if isinstance(self.op, Adjoint):
-            return f"{parenthesize(self.op.op, ATOM)}.T"
-        return f"{parenthesize(self.op, ATOM)}.conj()"
+            return f"{show(self.op.op, ATOM)}.T"
+        return f"{show(self.op, ATOM)}.conj()"
 
 
 def _conj(tree: Any) -> Any:

@@ -33,8 +33,8 @@ class _WithDomain(OfOne):
     def _precedence(self) -> int:
         return self.op._precedence
 
-    def __repr__(self) -> str:
-        return repr(self.op)
+    def _expression(self, show: Any) -> str:
+        return show(self.op)
 
 
 class WithDomain(_WithDomain, LinearComposite):

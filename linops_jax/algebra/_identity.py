@@ -16,6 +16,8 @@ from linops_jax.algebra._composite import LinearComposite
 class Identity(LinearComposite):
     """x -> x, for any pytree of arrays."""
 
+    _symbol = "I"
+
     def apply(self, x: Any) -> Any:
         return x
 
@@ -38,6 +40,7 @@ class Zero(LinearComposite):
     shape: shape of the result, or None for those of the input; with a shape, the adjoint on its own needs a domain
     """
 
+    _symbol = "0"
     shape: tuple[int, ...] | None = static(default=None)
 
     def apply(self, x: Any) -> Any:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.core
 import jax.numpy as jnp
 
 from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
-from linops_jax._operator import PRODUCT, Operator, constructor, parenthesize
+from linops_jax._operator import PRODUCT, Operator, constructor
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
 
 
@@ -21,13 +20,9 @@ class _Scale(OfOne):
     def apply(self, x: Any) -> Any:
         return jax.tree.map(lambda y: self.scalar * y, self.op(x))
 
-    def __repr__(self) -> str:
-        scalar = self.scalar
-        if isinstance(scalar, jax.core.Tracer) or not hasattr(scalar, "item"):
-            text = "a" if isinstance(scalar, jax.core.Tracer) else f"{scalar!r}"
-        else:
-            text = f"{scalar.item()!r}"
-        return f"-{parenthesize(self.op, PRODUCT)}" if text == "-1" else f"{text} * {parenthesize(self.op, PRODUCT)}"
+    def _expression(self, show: Any) -> str:
+        scalar = show.scalar(self.scalar)
+        return f"{'-' if scalar == '-1' else scalar + show.times}{show(self.op, PRODUCT)}"
 
 
 class Scaled(_Scale, LinearComposite):

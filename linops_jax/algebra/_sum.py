@@ -30,8 +30,9 @@ class _Sum:
     def properties(self) -> Properties:
         return common(self.terms, "symmetric", "positive", "diagonal")
 
-    def __repr__(self) -> str:
-        return " + ".join(map(repr, self.terms)).replace("+ -", "- ")
+    def _expression(self, show: Any) -> str:
+        first, *rest = map(show, self.terms)
+        return first + "".join(f" - {term[1:]}" if term.startswith("-") else f" + {term}" for term in rest)
 
 
 class Sum(_Sum, LinearComposite):

@@ -1,0 +1,111 @@
+"""How operators print: ``repr`` is exact and can be read back, ``str`` is short mathematics with shapes.
+
+The protocol for combinators is one method, ``_expression(self, show)``, and the class attribute ``_precedence`` (SUM, PRODUCT
+or ATOM: how tightly the text holds together). ``show(part, at_least)`` is the text of a part, in parentheses where it binds
+less tightly than ``at_least``; ``show.scalar(value)``, ``show.times`` and ``show.point(spec)`` are the rest of the notation:
+
+    class Twice(LinearComposite):
+        _precedence = PRODUCT
+
+        def _expression(self, show):
+            return f"2{show.times}{show(self.op, PRODUCT)}"
+
+Both ``repr`` and ``str`` come from it. A class that overrides ``__repr__`` itself prints like that in both.
+A class that is an atom may set ``_symbol``, which ``str`` uses in the place of the class's name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from linops_jax import _specs
+
+SUM, PRODUCT, ATOM = range(3)  # how tightly the printed form of an operator holds together
+
+
+class Exact:
+    """The notation of ``repr``: classes with their fields, scalars with all digits, products with ``*``."""
+
+    times = " * "
+
+    def __call__(self, op: Any, at_least: int = SUM) -> str:
+        """An operator as part of something that binds as tightly as ``at_least``."""
+        text = op._text(self)
+        return f"({text})" if op._precedence < at_least else text
+
+    def atom(self, op: Any) -> str:
+        fields = ", ".join(f"{f.name}={value(getattr(op, f.name, '?'))}" for f in dataclasses.fields(type(op)))
+        return f"{type(op)._label}({fields})"
+
+    def scalar(self, factor: Any) -> str:
+        """A number, or ``a`` for what has no value: tracers, specs, batches."""
+        number = _number(factor)
+        return "a" if number is None else repr(number)
+
+    def point(self, spec: Any) -> str:
+        return _specs.describe_tree(spec)
+
+
+class Short(Exact):
+    """The notation of ``str``: symbols and names of classes, four digits, products without a sign."""
+
+    times = " "
+
+    def atom(self, op: Any) -> str:
+        return type(op)._symbol or type(op)._label
+
+    def scalar(self, factor: Any) -> str:
+        number = _number(factor)
+        if number is None:
+            return "a"
+        if not complex(number).imag:
+            return f"{complex(number).real:.4g}"
+        return f"({number:.4g})" if number.real else f"{number.imag:.4g}j"
+
+    def point(self, spec: Any) -> str:
+        return "x"
+
+
+exact, short = Exact(), Short()
+
+
+def _number(factor: Any) -> Any:
+    if isinstance(factor, bool | int | float | complex):
+        return factor
+    try:
+        return factor.item()
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        return None
+
+
+def with_shapes(op: Any) -> str:
+    """``A.H @ A + 0.1 I : f32[4] -> f32[4]``; without the shapes where the domain is not fixed."""
+    shapes = arrow(op, op.domain)
+    return f"{short(op)} : {shapes}" if shapes else short(op)
+
+
+def arrow(op: Any, domain: Any) -> str:
+    """``f32[3] -> f32[4]``, or nothing where the domain is unknown."""
+    if domain is None:
+        return ""
+    try:
+        result = _specs.describe_tree(op._infer_shape(domain))
+    except Exception:  # an operator that is wrong must still print
+        result = "?"
+    return f"{_specs.describe_tree(domain)} -> {result}"
+
+
+def value(field: Any) -> str:
+    """The value of a field. Arrays are described, never printed or copied."""
+    if isinstance(field, np.ndarray | jax.Array | jax.ShapeDtypeStruct):
+        return _specs.describe(field)
+    if isinstance(field, tuple | list) and field:
+        inner = ", ".join(map(value, field))
+        return f"[{inner}]" if isinstance(field, list) else f"({inner}{',' if len(field) == 1 else ''})"
+    if isinstance(field, dict):
+        return "{" + ", ".join(f"{key!r}: {value(item)}" for key, item in field.items()) + "}"
+    return repr(field)
