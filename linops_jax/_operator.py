@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import numpy as np
@@ -52,6 +52,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
     _precedence = ATOM
     _symbol = ""
+    _hidden: ClassVar[tuple[str, ...]] = ()  # fields that only the class itself cares for
     __array_ufunc__ = None  # NumPy arrays leave binary operators to us
 
     def __call__(self, x: Any) -> Any:
@@ -163,10 +164,15 @@ class Operator(metaclass=OperatorMeta, rules={}):
     def __str__(self) -> str:
         return _printing.with_shapes(self)
 
+    def _repr_html_(self) -> str:
+        return _constructors["html"](self)
+
     def _expression(self, show: _printing.Exact) -> str:
         """How it prints: combinators override this one method, see _printing.py."""
         return show.atom(self)
 
     def _text(self, show: _printing.Exact) -> str:
-        overridden = type(self).__repr__ is not Operator.__repr__
-        return repr(self) if overridden else self._expression(show)
+        return repr(self) if self._prints_itself() else self._expression(show)
+
+    def _prints_itself(self) -> bool:
+        return type(self).__repr__ is not Operator.__repr__

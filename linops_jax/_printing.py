@@ -84,19 +84,20 @@ def _number(factor: Any) -> Any:
 
 def with_shapes(op: Any) -> str:
     """``A.H @ A + 0.1 I : f32[4] -> f32[4]``; without the shapes where the domain is not fixed."""
-    shapes = arrow(op, op.domain)
-    return f"{short(op)} : {shapes}" if shapes else short(op)
-
-
-def arrow(op: Any, domain: Any) -> str:
-    """``f32[3] -> f32[4]``, or nothing where the domain is unknown."""
+    domain, text = op.domain, short(op)
     if domain is None:
-        return ""
+        return text
     try:
-        result = _specs.describe_tree(op._infer_shape(domain))
+        codomain = op.codomain
     except Exception:  # an operator that is wrong must still print
-        result = "?"
-    return f"{_specs.describe_tree(domain)} -> {result}"
+        codomain = None
+    return f"{text} : {shapes(domain, codomain)}"
+
+
+def shapes(domain: Any, codomain: Any) -> str:
+    """``f32[3] -> f32[4]``, with ``?`` for what is not known, or nothing where neither is."""
+    texts = ["?" if spec is None else _specs.describe_tree(spec) for spec in (domain, codomain)]
+    return " -> ".join(texts) if texts != ["?", "?"] else ""
 
 
 def value(field: Any) -> str:
