@@ -1,13 +1,24 @@
 """Operators around foreign code, as first-class JAX citizens, with proven adjoints."""
 
-from linops_jax import algebra as _algebra  # noqa: F401 gives operators their + and @
 from linops_jax import testing as testing
 from linops_jax._errors import last_error as last_error
 from linops_jax._fields import static as static
 from linops_jax._hooks import traced as traced
 from linops_jax._linear import LinearOperator as LinearOperator
 from linops_jax._nonlinear import NonlinearOperator as NonlinearOperator
+from linops_jax._properties import Properties as Properties
 from linops_jax._trampoline import export_checks as export_checks
+from linops_jax.algebra import Affine as Affine
+from linops_jax.algebra import Function as Function
+from linops_jax.algebra import along_axis as along_axis
+from linops_jax.algebra import block as block
+from linops_jax.algebra import block_diag as block_diag
+from linops_jax.algebra import declare as declare
+from linops_jax.algebra import freeze as freeze
+from linops_jax.algebra import hstack as hstack
+from linops_jax.algebra import kron as kron
+from linops_jax.algebra import kron_sum as kron_sum
+from linops_jax.algebra import vstack as vstack
 from linops_jax.functional import get_linear_call as get_linear_call
 from linops_jax.functional import get_nonlinear_call as get_nonlinear_call
 from linops_jax.functional import load_kwargs as load_kwargs

@@ -48,6 +48,13 @@ def _swap_with_context_manager() -> Callable[[Any], Any]:
 swap_no_execution: Callable[[Any], Any] = getattr(jax.no_execution, "swap_local", None) or _swap_with_context_manager()
 
 
+def inside_hook() -> bool:
+    """Whether this thread is running a host hook."""
+    before = swap_no_execution(True)
+    swap_no_execution(before)
+    return before is True
+
+
 def is_lowering_for_export(context: Any) -> bool:
     """Whether a lowering rule's context belongs to jax.export."""
     parameters = getattr(context.module_context, "lowering_parameters", None)

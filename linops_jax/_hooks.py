@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from linops_jax import _compat
 
 T = "tangent"
 CT = "cotangent"
@@ -122,6 +125,9 @@ INFER: dict[str, tuple[str, ...]] = {"infer_shape": ("self", "x"), "infer_adjoin
 # `hook = None` says that there is none on purpose.
 OPTIONAL = frozenset({"adjoint", "jacobian_apply", "jacobian_adjoint"})
 
+# The adjoint of a symmetric operator is the operator.
+OF_SYMMETRIC = {"adjoint": "apply", "inverse_adjoint": "inverse", "infer_adjoint_shape": "infer_shape"}
+
 HOST, TRACED, MISSING = "host", "traced", "missing"
 
 
@@ -152,6 +158,29 @@ def traced(function: Callable[..., Any]) -> Callable[..., Any]:
         raise TypeError(message)
     function._linops_traced = True  # type: ignore[attr-defined]
     return function
+
+
+class AlsoOperator:
+    """A hook with the name of an operator: ``Blur.gram`` and, inside of hooks, ``self.gram`` are the plain method;
+    everywhere else ``A.gram`` is the operator."""
+
+    def __init__(self, make: Callable[[Any], Any], hook: Any = None):
+        self.make, self.hook = make, hook
+
+    def __get__(self, op: Any, cls: Any = None) -> Any:
+        if op is None:
+            return self if self.hook is None else self.hook
+        if self.hook is not None and _compat.inside_hook():
+            return types.MethodType(self.hook, op)
+        return self.make(op)
+
+
+def find(cls: type, name: str, default: Any) -> Any:
+    """A hook as the class statement has it."""
+    value = inspect.getattr_static(cls, name, default)
+    if isinstance(value, AlsoOperator):
+        return default if value.hook is None else value.hook
+    return value
 
 
 def is_traced(function: Any) -> bool:

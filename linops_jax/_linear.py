@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 
 from linops_jax import _hooks, _specs
 from linops_jax._operator import ATOM, Operator, _constructors, required
 from linops_jax._properties import Properties
+
+LINEAX_METHODS = ("mv", "as_matrix", "transpose", "in_structure", "out_structure", "in_size", "out_size")
 
 
 class UnknownShapeError(TypeError):
@@ -22,8 +25,8 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
     Inputs are read-only views, valid during the call; a hook that takes a keyword-only ``out`` fills it. ``adjoint`` is
     the conjugate transpose, <A x, y> = <x, A^H y> with <u, v> = sum(conj(u) v) (the real part of it for
     ``real_linear=True``); ``adjoint = None`` says that there is none. Optional: ``infer_adjoint_shape(self, y)``,
-    ``parameter_jvp(self, x, dself)`` and ``parameter_vjp(self, x, dy)``; ``gram(self, x)``, a faster A^H A x,
-    ``inverse(self, y)`` and ``inverse_adjoint(self, x)``, which the checks compare with the others.
+    ``parameter_jvp(self, x, dself)`` and ``parameter_vjp(self, x, dy)``; ``gram(self, x)``, a faster A^H A x, used by
+    ``A.gram`` and ``A.H @ A``; ``inverse(self, y)`` and ``inverse_adjoint(self, x)``, used by ``A.inv``.
 
     Class keywords:
 
@@ -31,6 +34,8 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
       the same number of them, an unmapped one of size 1; axes mapped over fields are looped over, as are all axes of
       ``parameter_vjp``. Count axes from the end.
     - ``real_linear=True``: linear over the reals only (real part, conjugate, real FFT); checks compare real parts.
+    - ``symmetric=True``, ``positive=True``, ``unitary=True``, ``diagonal=True``: known properties, see ``Properties``.
+      Of a symmetric operator, ``apply`` serves as ``adjoint`` and ``inverse`` as ``inverse_adjoint``.
     - ``adjoint_rtol=1e-3``: the adjoint is declared inexact, up to this relative error.
     - ``deterministic=True``: two calls agree bit for bit.
     """
@@ -42,10 +47,39 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
     @required
     def adjoint(self, y: Any) -> Any:
         """A^H y, the conjugate transpose."""
+        if not type(self)._traits.properties.symmetric:
+            raise NotImplementedError
+        return self.apply(y)
 
     @required
     def infer_shape(self, x: Any) -> Any:
         """Specs of A x from specs of x: pytrees of jax.ShapeDtypeStruct."""
+
+    gram: ClassVar[Any] = _hooks.AlsoOperator(lambda op: op.H @ op)  # A^H A, by the hook where there is one
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if inspect.isfunction(hook := cls.__dict__.get("gram")):
+            cls.gram = _hooks.AlsoOperator(LinearOperator.gram.make, hook)
+
+    @property
+    def inv(self) -> LinearOperator:
+        """The inverse A^-1 as an operator.
+
+        By the hook ``inverse`` where there is one, by the adjoint where A is unitary, part by part where A is made of
+        such operators; otherwise by an iterative solver, see ``lo.solve``: then it is inexact.
+        """
+        return self._inverse() or _constructors["solver_inverse"](self)
+
+    def _inverse(self) -> LinearOperator | None:
+        """The inverse, where no solver is needed."""
+        if self.properties.unitary:
+            return self.H
+        return _constructors["inverse"](self) if "inverse" in type(self)._hooks else None
+
+    def _gram(self, x: Any) -> Any:
+        """A^H A x by the hook ``gram``; None without one."""
+        return self._evaluate("gram", (x,), _specs.specs(x)) if "gram" in type(self)._hooks else None
 
     @property
     def H(self) -> LinearOperator:
@@ -60,6 +94,16 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
     def conj(self) -> LinearOperator:
         """The operator x -> conj(A conj(x))."""
         return _constructors["conj"](self)
+
+    if not TYPE_CHECKING:  # to type checkers these attributes are missing
+
+        def __getattr__(self, name):
+            """lineax's names for what we have, so that its solvers take operators as they are; no field name is lost."""
+            if name in LINEAX_METHODS:
+                from linops_jax.interop import _lineax
+
+                return _lineax.method(self, name)
+            return object.__getattribute__(self, name)
 
     def jacobian(self, x: Any) -> LinearOperator:
         """A linear operator is its own derivative; here with the domain of ``x``."""
@@ -76,6 +120,8 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         if type(self)._composite:
             return jax.eval_shape(lambda op, y: op._reverse(y, None), self, y)
         if getattr(self, "infer_adjoint_shape", None) is None:
+            if self.properties.symmetric:
+                return self._infer_shape(y)
             message = (
                 f"{where}.H(y) needs to know the shape of its result. Define {where}.infer_adjoint_shape, or fix the "
                 f"domain with with_domain(spec)."
@@ -88,6 +134,10 @@ class Adjoint(LinearOperator, composite=True):
     """A^H."""
 
     op: LinearOperator
+
+    def _inverse(self) -> LinearOperator | None:
+        inverse = self.op._inverse()
+        return None if inverse is None else inverse.H
 
     def apply(self, x: Any) -> Any:
         if self.op.domain is not None:

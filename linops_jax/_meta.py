@@ -89,10 +89,13 @@ def refuse_reserved_fields(cls: Any) -> None:
 def collect_hooks(cls: Any) -> dict[str, Hook]:
     """The hooks of a class, checked: those it has, those JAX derives, and those that exist in reverse mode only."""
     names = {**{name: rule.arguments for name, rule in cls._rules.items()}, **INFER}
-    given = {name: inspect.getattr_static(cls, name, _ABSENT) for name in names}
+    given = {name: _hooks.find(cls, name, _ABSENT) for name in names}
     given = {name: value for name, value in given.items() if value is not _ABSENT and not _is_abstract(value)}
     for name, value in given.items():
         _hooks.check_hook(cls, name, names[name], value)
+    if cls._traits.properties.symmetric:
+        given |= {name: given[of] for name, of in _hooks.OF_SYMMETRIC.items() if of in given and name not in given}
+        cls.__abstractmethods__ = cls.__abstractmethods__ - set(given)
 
     hooks = {name: _hook(cls, name, value) for name, value in given.items() if value is not None and name not in INFER}
     if hooks and "apply" in hooks and hooks["apply"].kind == TRACED:

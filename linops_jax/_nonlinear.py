@@ -48,7 +48,7 @@ class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
     if not TYPE_CHECKING:  # to type checkers these attributes are missing, which is right
 
         def __getattr__(self, name):
-            if name in ("H", "T", "conj"):
+            if name in ("H", "T", "conj", "gram", "inv"):
                 where = type(self)._label
                 message = (
                     f"{where} is nonlinear and has no {name}. Its derivative at x has: use {where}.jacobian(x).{name}."

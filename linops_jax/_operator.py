@@ -66,7 +66,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
         return self._forward(x)
 
     def _check_input(self, x: Any, domain: Any) -> None:
-        if difference := _specs.mismatch(x, domain):
+        if difference := _specs.misfit(x, domain):
             message = f"{self!r} cannot be applied: its domain does not match the input: {difference}."
             raise ValueError(message)
 

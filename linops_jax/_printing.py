@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from linops_jax import _specs
+from linops_jax import _fields, _specs
 
 SUM, PRODUCT, ATOM = range(3)  # how tightly the printed form of an operator holds together
 
@@ -48,6 +48,10 @@ class Exact:
 
     def point(self, spec: Any) -> str:
         return _specs.describe_tree(spec)
+
+    def container(self, ops: Any) -> str:
+        """A pytree of operators."""
+        return value(ops, self)
 
 
 class Short(Exact):
@@ -100,13 +104,13 @@ def shapes(domain: Any, codomain: Any) -> str:
     return " -> ".join(texts) if texts != ["?", "?"] else ""
 
 
-def value(field: Any) -> str:
+def value(field: Any, show: Any = repr) -> str:
     """The value of a field. Arrays are described, never printed or copied."""
     if isinstance(field, np.ndarray | jax.Array | jax.ShapeDtypeStruct):
         return _specs.describe(field)
     if isinstance(field, tuple | list) and field:
-        inner = ", ".join(map(value, field))
+        inner = ", ".join(value(item, show) for item in field)
         return f"[{inner}]" if isinstance(field, list) else f"({inner}{',' if len(field) == 1 else ''})"
     if isinstance(field, dict):
-        return "{" + ", ".join(f"{key!r}: {value(item)}" for key, item in field.items()) + "}"
-    return repr(field)
+        return "{" + ", ".join(f"{key!r}: {value(item, show)}" for key, item in field.items()) + "}"
+    return show(field) if _fields.is_operator(field) else repr(field)

@@ -109,6 +109,17 @@ def mismatch(found: Any, expected: Any) -> str | None:
     return None
 
 
+def misfit(found: Any, expected: Any) -> str | None:
+    """How two pytrees differ in structure, shape, or a dtype that would lose more than precision."""
+    if difference := mismatch(found, expected):
+        return difference
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True):
+        if not castable(np.dtype(a.dtype), np.dtype(b.dtype)):
+            at = jax.tree_util.keystr(path)
+            return f"found {describe(a)}{f' at {at}' if at else ''}, expected {describe(b)}"
+    return None
+
+
 def cast_like(value: Any, model: Any, where: str) -> Any:
     """``value`` in the dtypes of ``model``, where that loses nothing but precision."""
 

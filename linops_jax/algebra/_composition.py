@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import Any
 
 import jax
 
 from linops_jax import _specs
+from linops_jax._fields import static
 from linops_jax._linear import Adjoint, LinearOperator, UnknownShapeError
 from linops_jax._operator import ATOM, PRODUCT, Operator, constructor
 from linops_jax._properties import Properties, common
@@ -16,12 +19,20 @@ from linops_jax.algebra._identity import Identity
 
 class _Composition:
     factors: tuple[Any, ...]  # as written: the last one is applied first
+    mirrors: tuple[tuple[int, int], ...]
     _precedence = PRODUCT
 
     def apply(self, x: Any) -> Any:
         seen: list[tuple[Any, Any, Any]] = []
-        for i in reversed(range(len(self.factors))):
+        i = len(self.factors)
+        while i > 0:
+            i -= 1
             factor, before = self.factors[i], _specs.specs(x)
+            if (i - 1, i) in self.mirrors and not _loses_imaginary_part(factor, before):
+                gram = factor._gram(x)
+                if gram is not None:
+                    i, x = i - 1, gram
+                    continue
             try:
                 x = factor(x)
             except UnknownShapeError:
@@ -38,7 +49,16 @@ class _Composition:
 
     @property
     def properties(self) -> Properties:
-        return common(self.factors, "unitary", "diagonal")
+        """A mirrored product, B^H M B, is symmetric or positive if M is; so is a product of diagonal ones."""
+        n = len(self.factors)
+        known = common(self.factors, "symmetric", "positive", "unitary", "diagonal")
+        mirrored = all((i, n - 1 - i) in self.mirrors for i in range(n // 2))
+        middle = common(self.factors[n // 2 : n - n // 2], "symmetric", "positive")
+        return dataclasses.replace(
+            known,
+            symmetric=(mirrored and middle.symmetric) or (known.diagonal and known.symmetric),
+            positive=(mirrored and middle.positive) or (known.diagonal and known.positive),
+        )
 
     def _expression(self, show: Any) -> str:
         first, *rest = self.factors
@@ -49,10 +69,17 @@ class Composition(_Composition, LinearComposite):
     """The product of linear operators."""
 
     factors: tuple[LinearOperator, ...]
+    mirrors: tuple[tuple[int, int], ...] = static(default=())  # positions of factors that are each other's adjoint
 
     @property
     def H(self) -> LinearOperator:
-        return Composition(tuple(factor.H for factor in reversed(self.factors)))
+        last = len(self.factors) - 1
+        mirrors = tuple((last - j, last - i) for i, j in self.mirrors)
+        return Composition(tuple(factor.H for factor in reversed(self.factors)), mirrors)
+
+    def _inverse(self) -> LinearOperator | None:
+        inverses = [factor._inverse() for factor in reversed(self.factors)]
+        return None if None in inverses else functools.reduce(compose, inverses)
 
     def _reverse(self, y: Any, like: Any) -> Any:
         inputs = [like]
@@ -67,6 +94,7 @@ class NonlinearComposition(_Composition, NonlinearComposite):
     """One operator after another, at least one of them nonlinear."""
 
     factors: tuple[Operator, ...]
+    mirrors: tuple[tuple[int, int], ...] = static(default=())
 
     def jacobian(self, x: Any) -> LinearOperator:
         derivatives = []
@@ -89,6 +117,11 @@ def _result_of_adjoint(factor: Any, y: Any, next_domain: Any, seen: list[tuple[A
     return None if like is None or (_has_complex(y) and not _has_complex(like)) else like
 
 
+def _loses_imaginary_part(factor: Any, x: Any) -> bool:
+    """Whether A^H A x of a real x is complex unless somebody has said that the domain is real."""
+    return factor.domain is None and not _has_complex(x) and _has_complex(factor._infer_shape(x))
+
+
 def _same(a: Any, b: Any) -> bool:
     return _specs.mismatch(a, b) is None and [x.dtype for x in jax.tree.leaves(a)] == [
         x.dtype for x in jax.tree.leaves(b)
@@ -108,24 +141,65 @@ def _signature(op: Any) -> Any:
 @constructor("compose")
 def compose(a: Operator, b: Operator) -> Operator:
     """``a @ b``. Raises ValueError where both sides know their domains and these do not meet."""
-    if a.domain is not None and b.codomain is not None and (difference := _specs.mismatch(b.codomain, a.domain)):
-        message = (
-            f"cannot compose {a!r} @ {b!r}: the right one's result does not fit the left one's domain: {difference}."
-        )
-        raise ValueError(message)
-    factors: tuple[Any, ...] = tuple(
-        f for op in (a, b) for f in (op.factors if isinstance(op, _Composition) else (op,))
+    left, right = _factors(a), _factors(b)
+    if b.codomain is not None:
+        _check_meeting(a, b, left)
+    factors = left + right
+    n = len(left)
+    mirrors = (
+        *getattr(a, "mirrors", ()),
+        *((i + n, j + n) for i, j in getattr(b, "mirrors", ())),
+        *((i, j + n) for i, f in enumerate(left) for j, g in enumerate(right) if _are_adjoint(f, g)),
     )
     linear = all(isinstance(factor, LinearOperator) for factor in factors)
-    return Composition(factors) if linear else NonlinearComposition(factors)
+    return Composition(factors, mirrors) if linear else NonlinearComposition(factors, mirrors)
+
+
+def _factors(op: Any) -> tuple[Any, ...]:
+    return op.factors if isinstance(op, _Composition) else (op,)
+
+
+def _are_adjoint(f: Any, g: Any) -> bool:
+    """Whether one was made as the adjoint of the other: equal numbers do not count, JAX may not know them."""
+    if isinstance(f, Adjoint) or isinstance(g, Adjoint):
+        return getattr(f, "op", None) is g or getattr(g, "op", None) is f
+    return f is g and f.properties.symmetric
+
+
+def _check_meeting(a: Any, b: Any, left: tuple[Any, ...]) -> None:
+    """The result of b against the first domain that is known on its way through a."""
+    spec = b.codomain
+    for i in reversed(range(len(left))):
+        if left[i].domain is not None:
+            break
+        if i:
+            spec = left[i]._infer_shape(spec)
+    else:
+        return
+    if difference := _specs.misfit(spec, left[i].domain):
+        where = f", factor {i + 1} of {len(left)}" if len(left) > 1 else ""
+        message = (
+            f"cannot compose {a!r} @ {b!r}: the right one's result does not fit the domain of {left[i]!r}{where}: "
+            f"{difference}."
+        )
+        raise ValueError(message)
 
 
 @constructor("power")
 def power(op: Operator, exponent: int) -> Operator:
-    """``op ** n`` for n >= 0: the operator applied n times."""
-    if exponent < 0:
-        message = f"{op!r} ** {exponent}: negative powers need an inverse, which {type(op)._label} does not have."
+    """``op ** n``: the operator applied n times; for n < 0 its inverse, where that needs no solver."""
+    if op.domain is not None and (difference := _specs.misfit(op.codomain, op.domain)):
+        message = f"{op!r} ** {exponent}: only an operator from a space to itself has powers. Its result: {difference}."
         raise ValueError(message)
+    if exponent < 0:
+        inverse = op._inverse() if isinstance(op, LinearOperator) else None
+        if inverse is None:
+            message = (
+                f"{op!r} ** {exponent}: negative powers need an exact inverse, which {type(op)._label} does not have. Define "
+                f"{type(op)._label}.inverse, or use A.inv or lo.solve, which iterate."
+            )
+            raise ValueError(message)
+        return power(inverse, -exponent)
     if exponent == 0:
         identity = Identity()
         return identity if op.domain is None else identity.with_domain(op.domain)

@@ -23,6 +23,10 @@ class Conjugate(OfOne, LinearComposite):
     def _reverse(self, y: Any, like: Any) -> Any:
         return _conj(self.op._reverse(_conj(y), like))
 
+    def _inverse(self) -> LinearOperator | None:
+        inverse = self.op._inverse()
+        return None if inverse is None else Conjugate(inverse)
+
     def conj(self) -> LinearOperator:
         return self.op
 

@@ -47,6 +47,13 @@ class WithDomain(_WithDomain, LinearComposite):
     def _reverse(self, y: Any, like: Any) -> Any:
         return self.op._reverse(y, self.domain)
 
+    def _gram(self, x: Any) -> Any:
+        return self.op._gram(x)
+
+    def _inverse(self) -> LinearOperator | None:
+        inverse = self.op._inverse()
+        return None if inverse is None else inverse.with_domain(self.codomain)
+
 
 class NonlinearWithDomain(_WithDomain, NonlinearComposite):
     """A nonlinear operator with a fixed domain."""

@@ -10,13 +10,17 @@ import jax.numpy as jnp
 from linops_jax import _specs
 from linops_jax._fields import static
 from linops_jax._linear import UnknownShapeError
+from linops_jax._properties import Properties
 from linops_jax.algebra._composite import LinearComposite
 
 
-class Identity(LinearComposite):
+class Identity(LinearComposite, positive=True, unitary=True, diagonal=True):
     """x -> x, for any pytree of arrays."""
 
     _symbol = "I"
+
+    def _inverse(self) -> Identity:
+        return self
 
     def apply(self, x: Any) -> Any:
         return x
@@ -42,6 +46,11 @@ class Zero(LinearComposite):
 
     _symbol = "0"
     shape: tuple[int, ...] | None = static(default=None)
+
+    @property
+    def properties(self) -> Properties:
+        same = self.shape is None
+        return Properties(positive=same, diagonal=same)
 
     def apply(self, x: Any) -> Any:
         if self.shape is None:

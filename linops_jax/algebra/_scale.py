@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from linops_jax._fields import static
 from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
-from linops_jax._operator import PRODUCT, Operator, constructor
+from linops_jax._operator import PRODUCT, constructor
+from linops_jax._properties import Properties
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
 
 
@@ -30,6 +33,21 @@ class Scaled(_Scale, LinearComposite):
 
     scalar: Any
     op: LinearOperator
+    known: frozenset[str] = static(default=frozenset())  # of the scalar: traced code cannot look at it
+
+    @property
+    def properties(self) -> Properties:
+        of_op = self.op.properties
+        return dataclasses.replace(
+            of_op,
+            symmetric=of_op.symmetric and "real" in self.known,
+            positive=of_op.positive and "nonnegative" in self.known,
+            unitary=of_op.unitary and "unit" in self.known,
+        )
+
+    def _inverse(self) -> LinearOperator | None:
+        inverse = None if "zero" in self.known else self.op._inverse()
+        return None if inverse is None else Scaled(1 / self.scalar, inverse, self.known)
 
     def _reverse(self, y: Any, like: Any) -> Any:
         return self.op._reverse(jax.tree.map(lambda leaf: jnp.conj(self.scalar) * leaf, y), like)
@@ -42,9 +60,18 @@ class NonlinearScaled(_Scale, NonlinearComposite):
     op: NonlinearOperator
 
     def jacobian(self, x: Any) -> LinearOperator:
-        return Scaled(self.scalar, self.op.jacobian(x))
+        return scale(self.scalar, self.op.jacobian(x))
 
 
 @constructor("scale")
-def scale(scalar: Any, op: Any) -> Operator:
-    return Scaled(scalar, op) if isinstance(op, LinearOperator) else NonlinearScaled(scalar, op)
+def scale(scalar: Any, op: Any) -> Any:
+    return Scaled(scalar, op, _known(scalar)) if isinstance(op, LinearOperator) else NonlinearScaled(scalar, op)
+
+
+def _known(scalar: Any) -> frozenset[str]:
+    """Of any real scalar that it is real, whatever value JAX puts in its place; of a number of Python or NumPy, more."""
+    real = not jnp.issubdtype(jnp.result_type(scalar), jnp.complexfloating)
+    facts = {"real": real}
+    if not isinstance(scalar, jax.Array):
+        facts |= {"nonnegative": real and scalar >= 0, "unit": abs(scalar) == 1, "zero": scalar == 0}
+    return frozenset(name for name, holds in facts.items() if holds)

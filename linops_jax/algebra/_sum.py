@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
-from linops_jax import _specs
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import SUM, Operator, constructor
 from linops_jax._properties import Properties, common
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
+from linops_jax.algebra._parts import add_up, common_domain
 
 
 class _Sum:
@@ -20,11 +16,11 @@ class _Sum:
     _precedence = SUM
 
     def apply(self, x: Any) -> Any:
-        return _add_up(self.terms, [term(x) for term in self.terms])
+        return add_up(self.terms, [term(x) for term in self.terms], "cannot add")
 
     @property
     def domain(self) -> Any:
-        return next((term.domain for term in self.terms if term.domain is not None), None)
+        return common_domain(self.terms, "cannot add")
 
     @property
     def properties(self) -> Properties:
@@ -41,7 +37,7 @@ class Sum(_Sum, LinearComposite):
     terms: tuple[LinearOperator, ...]
 
     def _reverse(self, y: Any, like: Any) -> Any:
-        return _add_up(self.terms, [term._reverse(y, like) for term in self.terms])
+        return add_up(self.terms, [term._reverse(y, like) for term in self.terms], "cannot add the adjoints of")
 
 
 class NonlinearSum(_Sum, NonlinearComposite):
@@ -53,21 +49,9 @@ class NonlinearSum(_Sum, NonlinearComposite):
         return Sum(tuple(term.jacobian(x) for term in self.terms))  # type: ignore[attr-defined]
 
 
-def _add_up(terms: tuple[Any, ...], values: list[Any]) -> Any:
-    for term, value in zip(terms[1:], values[1:], strict=True):
-        if difference := _specs.mismatch(value, values[0]):
-            message = f"cannot add {terms[0]!r} and {term!r}: their results differ: {difference}."
-            raise ValueError(message)
-    return functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), values)
-
-
 @constructor("add")
 def add(a: Operator, b: Operator) -> Operator:
     terms: tuple[Any, ...] = tuple(term for op in (a, b) for term in (op.terms if isinstance(op, _Sum) else (op,)))
-    domains = [term for term in terms if term.domain is not None]
-    for term in domains[1:]:
-        if difference := _specs.mismatch(term.domain, domains[0].domain):
-            message = f"cannot add {domains[0]!r} and {term!r}: their domains differ: {difference}."
-            raise ValueError(message)
+    common_domain(terms, "cannot add")
     linear = all(isinstance(term, LinearOperator) for term in terms)
     return Sum(terms) if linear else NonlinearSum(terms)

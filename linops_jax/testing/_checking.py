@@ -52,7 +52,7 @@ class _Watcher:
         if is_unwatched():
             return
         x = out if hook == "adjoint" else arguments[0]
-        if hook not in _HOOKS or _is_traced(op) or not _can_be_checked(op, x) or _is_inside_a_hook():
+        if hook not in _HOOKS or _is_traced(op) or not _can_be_checked(op, x) or _compat.inside_hook():
             return
         key = _specs_of(op), _specs_of(x), tuple(map(_identity, jax.tree.leaves(op)))
         with self._lock:
@@ -104,13 +104,6 @@ def _is_traced(tree: Any) -> bool:
 
 def _is_spec(tree: Any) -> bool:
     return any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree))
-
-
-def _is_inside_a_hook() -> bool:
-    """Where a host hook calls JAX by mistake, JAX itself must refuse; another thread would wait for the hook forever."""
-    before = _compat.swap_no_execution(True)
-    _compat.swap_no_execution(before)
-    return before is True
 
 
 def _specs_of(tree: Any) -> Any:

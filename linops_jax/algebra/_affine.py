@@ -1,0 +1,53 @@
+"""lo.Affine: x -> A x + b."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linops_jax import _specs
+from linops_jax._linear import LinearOperator
+from linops_jax._operator import SUM
+from linops_jax.algebra._composite import NonlinearComposite, OfOne
+
+
+class Affine(OfOne, NonlinearComposite):
+    """x -> A x + b; nonlinear by type, its Jacobian is A.
+
+    op: the linear part A
+    b: what is added, in the structure and shapes of A x; a differentiable parameter
+
+    Raises TypeError for an A that is not linear, ValueError for a b whose shape is not that of A x.
+    """
+
+    op: LinearOperator
+    b: Any
+
+    _precedence = SUM
+
+    def __init__(self, op: LinearOperator, b: Any):
+        if not isinstance(op, LinearOperator):
+            message = f"Affine: expected a linear operator, found {type(op).__name__} {op!r:.80}."
+            raise TypeError(message)
+        self.op = op
+        self.b = b
+        if op.domain is not None:
+            self._check(op.codomain)
+
+    def apply(self, x: Any) -> Any:
+        y = self.op(x)
+        self._check(y)
+        return jax.tree.map(jnp.add, y, self.b)
+
+    def _check(self, y: Any) -> None:
+        if difference := _specs.mismatch(_specs.specs(self.b), y):
+            message = f"Affine: b does not have the shape of what {self.op!r} returns: {difference}."
+            raise ValueError(message)
+
+    def jacobian(self, x: Any) -> LinearOperator:
+        return self.op.jacobian(x)
+
+    def _expression(self, show: Any) -> str:
+        return f"Affine({show(self.op)}, {show.point(_specs.specs(self.b))})"

@@ -1,0 +1,152 @@
+"""lo.along_axis: an operator on some axes of an array, once for every index of the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linops_jax import _specs
+from linops_jax._fields import static
+from linops_jax._linear import LinearOperator
+from linops_jax._nonlinear import NonlinearOperator
+from linops_jax._properties import Properties
+from linops_jax.algebra import _parts
+from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
+
+Axes = tuple[int, ...]
+
+
+class _AlongAxis:
+    op: Any
+    axes: Axes
+
+    def apply(self, x: Any) -> Any:
+        at = self._at(x)
+        return _map(self.op, (x, at), result=lambda ndim: _placed(at, ndim, self))
+
+    def _at(self, x: Any) -> Axes:
+        """The axes of x, counted from the start."""
+        if not _specs.is_spec(x) or not all(-x.ndim <= axis < x.ndim for axis in self.axes):
+            found = _specs.describe_tree(x)
+            message = f"{self!r} cannot be applied: found {found}, expected one array that has the axes {self.axes}."
+            raise ValueError(message)
+        return tuple(axis % x.ndim for axis in self.axes)
+
+    def _result_at(self, at: Axes, x: Any) -> Axes:
+        """The axes of the result that come from those of x."""
+        part = jax.ShapeDtypeStruct(tuple(x.shape[i] for i in at), x.dtype)
+        return _placed(at, self.op._infer_shape(part).ndim, self)
+
+    @property
+    def properties(self) -> Properties:
+        return self.op.properties
+
+    def _expression(self, show: Any) -> str:
+        return f"along_axis({show(self.op)}, {self.axes[0] if len(self.axes) == 1 else self.axes})"
+
+
+class AlongAxis(_AlongAxis, LinearComposite):
+    """A on ``axes`` of one array."""
+
+    op: LinearOperator
+    axes: Axes = static()
+
+    def _reverse(self, y: Any, like: Any) -> Any:
+        if like is None:
+            at = self._at(y)
+            return _map(lambda y: self.op._reverse(y, self.op.domain), (y, at), result=lambda n: _placed(at, n, self))
+        at = self._at(like)
+        part = jax.ShapeDtypeStruct(tuple(like.shape[i] for i in at), like.dtype)
+        return _map(lambda y: self.op._reverse(y, part), (y, self._result_at(at, like)), result=lambda ndim: at)
+
+    def _inverse(self) -> LinearOperator | None:
+        inverse = self.op._inverse()
+        return None if inverse is None else AlongAxis(inverse, self.axes)
+
+
+class NonlinearAlongAxis(_AlongAxis, NonlinearComposite):
+    """F on ``axes`` of one array."""
+
+    op: NonlinearOperator
+    axes: Axes = static()
+
+    def jacobian(self, x: Any) -> LinearOperator:
+        return JacobianAlongAxis(self, jnp.asarray(x))
+
+
+class JacobianAlongAxis(LinearComposite):
+    """The Jacobian of an operator on some axes: another one for every index of the other axes."""
+
+    op: NonlinearAlongAxis
+    x: jax.Array
+
+    def apply(self, x: Any) -> Any:
+        if difference := _specs.misfit(x, self.domain):
+            message = f"{self!r} cannot be applied: {difference}."
+            raise ValueError(message)
+        at, jacobian = self.op._at(x), self.op.op.jacobian
+        return _map(
+            lambda x, dx: jacobian(x)(dx), (self.x, at), (x, at), result=lambda ndim: _placed(at, ndim, self.op)
+        )
+
+    def _reverse(self, y: Any, like: Any) -> Any:
+        at, jacobian = self.op._at(self.x), self.op.op.jacobian
+        back = self.op._result_at(at, self.x)
+        return _map(lambda x, dy: jacobian(x).H(dy), (self.x, at), (y, back), result=lambda ndim: at)
+
+    @property
+    def domain(self) -> Any:
+        return _specs.spec(self.x)
+
+    @property
+    def properties(self) -> Properties:
+        return self.op.properties
+
+    def _expression(self, show: Any) -> str:
+        return f"{show(self.op)}.jacobian({show.point(self.domain)})"
+
+
+def _placed(at: Axes, ndim: int, op: Any) -> Axes:
+    """Where ``ndim`` new axes go that replace the axes ``at``."""
+    if ndim == len(at):
+        return at
+    first = min(at)
+    if sorted(at) != list(range(first, first + len(at))):
+        message = (
+            f"{op!r}: {len(at)} axes become {ndim}, which can take the place of consecutive axes only; found {at}."
+        )
+        raise ValueError(message)
+    return tuple(range(first, first + ndim))
+
+
+def _map(function: Callable[..., Any], *arrays: tuple[Any, Axes], result: Callable[[int], Axes]) -> Any:
+    """``function`` on the given axes of arrays, for every index of the others, which the arrays share in this order."""
+    moved = [jnp.moveaxis(array, at, range(array.ndim - len(at), array.ndim)) for array, at in arrays]
+    lead = moved[0].shape[: moved[0].ndim - len(arrays[0][1])]
+    y = jax.vmap(function)(*(array.reshape(math.prod(lead), *array.shape[len(lead) :]) for array in moved))
+    y = y.reshape(*lead, *y.shape[1:])
+    at = result(y.ndim - len(lead))
+    return jnp.moveaxis(y, range(len(lead), y.ndim), at)
+
+
+def along_axis(op: Any, axis: int | tuple[int, ...]) -> Any:
+    """An operator on some axes of one array, once for every index of the others.
+
+    op: linear or nonlinear, from an array of as many axes as are named here to an array
+    axis: one axis or several, in the order in which ``op`` takes them; negative ones count from the end
+
+    The axes of the result take the place of those of the input; where their number changes, these must be consecutive.
+    Batches cost what ``vmap`` of ``op`` costs. Raises TypeError for what is not an operator, ValueError for repeated axes
+    and for arrays that do not have them.
+    """
+    _parts.require_operators(op, "along_axis")
+    axes = tuple(map(int, np.atleast_1d(axis)))
+    if len(set(axes)) < len(axes) or not axes:
+        message = f"along_axis: expected one or several different axes, found {axis}."
+        raise ValueError(message)
+    return AlongAxis(op, axes) if isinstance(op, LinearOperator) else NonlinearAlongAxis(op, axes)

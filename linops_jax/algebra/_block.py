@@ -1,0 +1,121 @@
+"""lo.block: a matrix of operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from linops_jax._linear import LinearOperator
+from linops_jax._properties import Properties, common
+from linops_jax.algebra import _parts
+from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
+
+
+class _Block:
+    blocks: Any
+
+    def _rows(self) -> tuple[list[list[Any]], Any, Any]:
+        """Entries row by row, None for zero; the structure of the rows, and that of one row."""
+        rows, outer = jax.tree.flatten(self.blocks, is_leaf=_is_row)
+        flat = [jax.tree.flatten(row, is_leaf=_is_entry) for row in rows]
+        return [entries for entries, _ in flat], outer, flat[0][1]
+
+    def apply(self, x: Any) -> Any:
+        rows, outer, inner = self._rows()
+        xs = _parts.split(x, inner, repr(self))
+        return jax.tree.unflatten(outer, [_sum(row, [op and op(x) for op, x in _zip(row, xs)]) for row in rows])
+
+    @property
+    def domain(self) -> Any:
+        rows, _, inner = self._rows()
+        return _parts.together([_parts.common_domain(_present(column), "block:") for column in _zip(*rows)], inner)
+
+    @property
+    def properties(self) -> Properties:
+        return common(_present([op for row in self._rows()[0] for op in row]))
+
+    def _expression(self, show: Any) -> str:
+        return f"block({show.container(self.blocks)})"
+
+
+class Block(_Block, LinearComposite):
+    """{j: x_j} -> {i: sum_j A_ij x_j}."""
+
+    blocks: Any
+
+    def _reverse(self, y: Any, like: Any) -> Any:
+        rows, outer, inner = self._rows()
+        ys = _parts.split(y, outer, f"{self!r}.H")
+        columns = [
+            _sum(column, [op and op._reverse(y, op.domain if spec is None else spec) for op, y in _zip(column, ys)])
+            for column, spec in _zip(_zip(*rows), _parts.specs_of_parts(like, inner))
+        ]
+        return jax.tree.unflatten(inner, columns)
+
+
+class NonlinearBlock(_Block, NonlinearComposite):
+    """{j: x_j} -> {i: sum_j F_ij(x_j)}."""
+
+    blocks: Any
+
+    def jacobian(self, x: Any) -> LinearOperator:
+        rows, outer, inner = self._rows()
+        xs = _parts.split(x, inner, f"{self!r}.jacobian")
+        rows = [[op and op.jacobian(x) for op, x in _zip(row, xs)] for row in rows]
+        return Block(jax.tree.unflatten(outer, [jax.tree.unflatten(inner, row) for row in rows]))
+
+
+def _is_entry(value: Any) -> bool:
+    return value is None or _parts.is_operator(value)
+
+
+def _is_row(value: Any) -> bool:
+    """The innermost containers are rows."""
+    children = jax.tree.leaves(value, is_leaf=lambda child: child is not value)
+    return _is_entry(value) or all(map(_is_entry, children))
+
+
+def _zip(*sequences: Any) -> Any:
+    return list(zip(*sequences, strict=True))
+
+
+def _present(ops: Any) -> list[Any]:
+    return [op for op in ops if op is not None]
+
+
+def _sum(ops: Any, values: list[Any]) -> Any:
+    present = [(op, value) for op, value in _zip(ops, values) if op is not None]
+    return _parts.add_up([op for op, _ in present], [value for _, value in present], "cannot add the results of")
+
+
+def block(blocks: Any) -> Any:
+    """A matrix of operators: ``block([[A, B], [None, C]])([x, y])`` is ``[A(x) + B(y), C(y)]``.
+
+    blocks: list, tuple or dict of rows; each a list, tuple or dict of operators, all of one structure; None is zero
+
+    The input has the structure of a row, the result that of a column. Nonlinear where one of the operators is. Raises
+    TypeError for what is not an operator, ValueError for an empty matrix, for rows of different structure, for a row or
+    column without operators, and for domains that differ within a column.
+    """
+    _parts.require_operators(blocks, "block", allow_none=True)
+    rows = jax.tree.leaves(blocks, is_leaf=_is_row)
+    if any(map(_is_entry, rows)):
+        message = f"block: expected a list, tuple or dict of rows of operators, found {blocks!r:.200}. For one row, use hstack."
+        raise ValueError(message)
+    structures = [jax.tree.structure(row, is_leaf=_is_entry) for row in rows]
+    for i, structure in enumerate(structures):
+        if structure != structures[0]:
+            message = f"block: rows must have one structure; row 0 has {structures[0]}, row {i} has {structure}."
+            raise ValueError(message)
+    entries = [jax.tree.leaves(row, is_leaf=_is_entry) for row in rows]
+    for kind, lines in (("row", entries), ("column", _zip(*entries))):
+        for i, line in enumerate(lines):
+            if not _present(line):
+                message = f"block: {kind} {i} has no operator, so its shape is unknown. Put lo.Zero(shape) into it."
+                raise ValueError(message)
+    linear = all(isinstance(op, LinearOperator) for line in entries for op in _present(line))
+    matrix = Block(blocks) if linear else NonlinearBlock(blocks)
+    if matrix.domain is not None:
+        matrix.codomain  # noqa: B018 results that cannot be added are refused here
+    return matrix

@@ -1,0 +1,141 @@
+"""lo.freeze: an operator of several inputs with some of them fixed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linops_jax import _specs
+from linops_jax._linear import LinearOperator, UnknownShapeError
+from linops_jax._operator import Operator
+from linops_jax._properties import Properties, common
+from linops_jax.algebra import _parts
+from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
+from linops_jax.algebra._composition import compose
+
+
+class _Freeze:
+    op: Any
+    values: dict[Any, Any]
+
+    def apply(self, x: Any) -> Any:
+        return self.op(_fill(x, self.values, repr(self)))
+
+    @property
+    def domain(self) -> Any:
+        return None if self.op.domain is None else _rest(self.op.domain, self.values)
+
+    @property
+    def properties(self) -> Properties:
+        return common([self.op])
+
+    def _expression(self, show: Any) -> str:
+        values = ", ".join(f"{slot!r}: {show.point(_specs.specs(value))}" for slot, value in self.values.items())
+        return f"freeze({show(self.op)}, {{{values}}})"
+
+
+class Frozen(_Freeze, NonlinearComposite):
+    """F with some inputs fixed."""
+
+    op: Operator
+    values: dict[Any, Any]
+
+    def jacobian(self, x: Any) -> LinearOperator:
+        point = _fill(_specs.as_arrays(x, repr(self)), self.values, repr(self))
+        return compose(self.op.jacobian(point), Insert(self.values))  # type: ignore[attr-defined,return-value]
+
+
+class LinearFrozen(_Freeze, LinearComposite):
+    """F with some inputs fixed, where it is linear in the others: its own derivative at any point."""
+
+    op: Operator
+    values: dict[Any, Any]
+
+    def _reverse(self, y: Any, like: Any) -> Any:
+        if like is None:
+            message = f"{self!r}.H(y) needs to know the shape of its result: fix the domain with with_domain(spec)."
+            raise UnknownShapeError(message)
+        zero = jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), like)
+        point = _fill(zero, self.values, repr(self))
+        return _rest(self.op.jacobian(point).H(y), self.values)  # type: ignore[attr-defined]
+
+
+class Insert(LinearComposite):
+    """The inputs that are left -> all inputs, zero where they are fixed."""
+
+    values: dict[Any, Any]
+
+    def apply(self, x: Any) -> Any:
+        return _fill(x, jax.tree.map(jnp.zeros_like, self.values), repr(self))
+
+    def _reverse(self, y: Any, like: Any) -> Any:
+        return _rest(y, self.values)
+
+    def _expression(self, show: Any) -> str:
+        return f"Insert({list(self.values)})"
+
+
+def _fill(x: Any, values: dict[Any, Any], where: str) -> Any:
+    if not _by_position(values):
+        if not isinstance(x, dict) or set(x) & set(values):
+            message = f"{where}: expected a dict of the inputs that are left, found {_specs.describe_tree(x)}."
+            raise ValueError(message)
+        return {**x, **values}
+    left = list(x) if type(x) is tuple else [x]
+    total = len(left) + len(values)
+    if max(values) >= total or (type(x) is tuple and len(x) == 1):
+        message = (
+            f"{where}: expected the one input that is left, or a tuple of those that are left, found "
+            f"{_specs.describe_tree(x)}; fixed are the inputs {sorted(values)}."
+        )
+        raise ValueError(message)
+    rest = iter(left)
+    return tuple(values[i] if i in values else next(rest) for i in range(total))
+
+
+def _rest(x: Any, values: dict[Any, Any]) -> Any:
+    if not _by_position(values):
+        return {name: part for name, part in x.items() if name not in values}
+    left = tuple(part for i, part in enumerate(x) if i not in values)
+    return left[0] if len(left) == 1 else left
+
+
+def _by_position(values: dict[Any, Any]) -> bool:
+    return all(isinstance(slot, int) for slot in values)
+
+
+def freeze(op: Any, values: dict[Any, Any], *, linear: bool = False) -> Any:
+    """An operator of several inputs with some of them fixed: ``freeze(F, {1: h})(x)`` is ``F((x, h))``.
+
+    op: an operator whose input is a tuple or a dict
+    values: fixed inputs by position or by name; differentiable parameters
+    linear: F is linear in the inputs that are left, as a convolution is in the image: the result is a LinearOperator then
+
+    By position, the input is the one that is left, or a tuple of those that are left; by name it is a dict. Raises
+    TypeError for what is not an operator, ValueError for no values, for positions mixed with names, and for inputs that
+    ``op`` does not have.
+    """
+    _parts.require_operators(op, "freeze")
+    if not isinstance(values, dict) or not values:
+        message = f"freeze: expected a dict of fixed inputs, {{position or name: value}}, found {values!r:.80}."
+        raise ValueError(message)
+    if any(isinstance(slot, int) for slot in values) and not _by_position(values):
+        message = f"freeze: positions and names are mixed: {list(values)}. Use positions for a tuple, names for a dict."
+        raise ValueError(message)
+    if _by_position(values) and min(values) < 0:
+        message = f"freeze: positions count from 0, found {min(values)}."
+        raise ValueError(message)
+    if op.domain is not None:
+        slots = range(len(op.domain)) if type(op.domain) is tuple else op.domain if isinstance(op.domain, dict) else ()
+        if absent := [slot for slot in values if slot not in slots]:
+            message = f"freeze: {op!r} has no input {absent[0]!r}: its domain is {_specs.describe_tree(op.domain)}."
+            raise ValueError(message)
+    if linear and isinstance(op, LinearOperator):
+        message = (
+            f"freeze: {op!r} is linear in all of its inputs together, so with some of them fixed it is affine: drop "
+            "linear=True."
+        )
+        raise ValueError(message)
+    return LinearFrozen(op, values) if linear else Frozen(op, values)

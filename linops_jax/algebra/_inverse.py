@@ -1,0 +1,46 @@
+"""A^-1 by the hooks ``inverse`` and ``inverse_adjoint``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from linops_jax._linear import LinearOperator
+from linops_jax._operator import ATOM, constructor
+from linops_jax._properties import Properties, common
+from linops_jax.algebra._composite import LinearComposite
+
+
+class Inverse(LinearComposite):
+    """The inverse of an operator whose class says how to compute it."""
+
+    op: LinearOperator
+
+    def apply(self, y: Any) -> Any:
+        op = self.op
+        return op._evaluate("inverse", (y,), op._infer_adjoint_shape(y) if op.domain is None else op.domain)
+
+    def _reverse(self, x: Any, like: Any) -> Any:
+        return self.op._evaluate("inverse_adjoint", (x,), self.op._infer_shape(x) if like is None else like)
+
+    def _inverse(self) -> LinearOperator:
+        return self.op
+
+    @property
+    def domain(self) -> Any:
+        return self.op.codomain
+
+    @property
+    def codomain(self) -> Any:
+        return self.op.domain
+
+    @property
+    def properties(self) -> Properties:
+        return common([self.op], "symmetric", "positive", "unitary", "diagonal")
+
+    def _expression(self, show: Any) -> str:
+        return f"{show(self.op, ATOM)}.inv"
+
+
+@constructor("inverse")
+def inverse(op: LinearOperator) -> LinearOperator:
+    return Inverse(op)

@@ -1,0 +1,82 @@
+"""Containers of operators: any pytree whose leaves are operators."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linops_jax import _specs
+from linops_jax._linear import LinearOperator
+from linops_jax._operator import Operator
+
+
+def is_operator(value: Any) -> bool:
+    return isinstance(value, Operator)
+
+
+def flatten(ops: Any) -> tuple[list[Any], Any]:
+    """The operators in a container, and the container's structure."""
+    return jax.tree.flatten(ops, is_leaf=is_operator)
+
+
+def all_linear(ops: Any) -> bool:
+    return all(isinstance(op, LinearOperator) for op in flatten(ops)[0])
+
+
+def require_operators(ops: Any, where: str, *, allow_none: bool = False) -> None:
+    """Raises TypeError for anything else in the container, ValueError for an empty one."""
+    entries = jax.tree_util.tree_leaves_with_path(ops, is_leaf=lambda value: is_operator(value) or value is None)
+    for path, op in entries:
+        if not is_operator(op) and not (allow_none and op is None):
+            at = f" at {jax.tree_util.keystr(path)}" if path else ""
+            message = (
+                f"{where}: expected operators, found {type(op).__name__} {op!r:.80}{at}. Wrap a matrix in lo.Matrix, a "
+                "factor in a * lo.Identity()."
+            )
+            raise TypeError(message)
+    if not entries:
+        message = f"{where}: there are no operators in {ops!r}. Give at least one."
+        raise ValueError(message)
+
+
+def split(x: Any, structure: Any, where: str) -> list[Any]:
+    """The parts of x for the operators of a container with this structure."""
+    try:
+        return structure.flatten_up_to(x)
+    except (ValueError, TypeError) as error:
+        wanted = jax.tree.unflatten(structure, ["*"] * structure.num_leaves)
+        message = f"{where}: expected one entry for each operator, {wanted}, found {_specs.describe_tree(x)}."
+        raise ValueError(message) from error
+
+
+def together(specs: list[Any], structure: Any) -> Any:
+    """Domains in the container's structure; None where one of them is unknown."""
+    return None if any(spec is None for spec in specs) else jax.tree.unflatten(structure, specs)
+
+
+def specs_of_parts(like: Any, structure: Any) -> list[Any]:
+    return [None] * structure.num_leaves if like is None else structure.flatten_up_to(like)
+
+
+def common_domain(ops: Sequence[Any], where: str) -> Any:
+    """The one domain of operators on the same input; None where none of them says it. Raises ValueError for two."""
+    known = [op for op in ops if op.domain is not None]
+    for op in known[1:]:
+        first = known[0]
+        if difference := _specs.misfit(op.domain, first.domain) or _specs.misfit(first.domain, op.domain):
+            message = f"{where} {first!r} and {op!r}: their domains differ: {difference}."
+            raise ValueError(message)
+    return known[0].domain if known else None
+
+
+def add_up(ops: Sequence[Any], values: list[Any], where: str) -> Any:
+    """The sum of what operators return. Raises ValueError where shapes differ: nothing broadcasts."""
+    for op, value in zip(ops[1:], values[1:], strict=True):
+        if difference := _specs.mismatch(value, values[0]):
+            message = f"{where} {ops[0]!r} and {op!r}: their results differ: {difference}."
+            raise ValueError(message)
+    return functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), values)

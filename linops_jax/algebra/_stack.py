@@ -1,0 +1,185 @@
+"""Operators side by side: vstack, hstack and block_diag over any pytree of operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from linops_jax._linear import LinearOperator
+from linops_jax._properties import Properties, common
+from linops_jax.algebra import _parts
+from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
+
+
+class _Stack:
+    ops: Any
+    _name = ""
+
+    def _flat(self) -> tuple[list[Any], Any]:
+        return _parts.flatten(self.ops)
+
+    @property
+    def properties(self) -> Properties:
+        return common(self._flat()[0])
+
+    def _jacobians(self, points: list[Any]) -> Any:
+        ops, structure = self._flat()
+        return jax.tree.unflatten(structure, [op.jacobian(x) for op, x in zip(ops, points, strict=True)])
+
+    def _expression(self, show: Any) -> str:
+        return f"{self._name}({show.container(self.ops)})"
+
+
+class _VStack(_Stack):
+    _name = "vstack"
+
+    def apply(self, x: Any) -> Any:
+        ops, structure = self._flat()
+        return jax.tree.unflatten(structure, [op(x) for op in ops])
+
+    @property
+    def domain(self) -> Any:
+        return _parts.common_domain(self._flat()[0], "cannot stack")
+
+
+class VStack(_VStack, LinearComposite):
+    """x -> {k: A_k x}, in the structure of the container."""
+
+    ops: Any
+
+    def _reverse(self, y: Any, like: Any) -> Any:
+        ops, structure = self._flat()
+        ys = _parts.split(y, structure, f"{self!r}.H")
+        return _parts.add_up(ops, [op._reverse(y, like) for op, y in zip(ops, ys, strict=True)], "cannot add A.H(y) of")
+
+
+class NonlinearVStack(_VStack, NonlinearComposite):
+    """x -> {k: F_k(x)}."""
+
+    ops: Any
+
+    def jacobian(self, x: Any) -> LinearOperator:
+        return VStack(self._jacobians([x] * len(self._flat()[0])))
+
+
+class _HStack(_Stack):
+    _name = "hstack"
+
+    def apply(self, x: Any) -> Any:
+        ops, structure = self._flat()
+        xs = _parts.split(x, structure, repr(self))
+        return _parts.add_up(ops, [op(x) for op, x in zip(ops, xs, strict=True)], "cannot add the results of")
+
+    @property
+    def domain(self) -> Any:
+        ops, structure = self._flat()
+        return _parts.together([op.domain for op in ops], structure)
+
+
+class HStack(_HStack, LinearComposite):
+    """{k: x_k} -> sum_k A_k x_k."""
+
+    ops: Any
+
+    def _reverse(self, y: Any, like: Any) -> Any:
+        ops, structure = self._flat()
+        likes = _split_or_domains(ops, structure, like)
+        return jax.tree.unflatten(structure, [op._reverse(y, spec) for op, spec in zip(ops, likes, strict=True)])
+
+
+class NonlinearHStack(_HStack, NonlinearComposite):
+    """{k: x_k} -> sum_k F_k(x_k)."""
+
+    ops: Any
+
+    def jacobian(self, x: Any) -> LinearOperator:
+        return HStack(self._jacobians(_parts.split(x, self._flat()[1], f"{self!r}.jacobian")))
+
+
+class _BlockDiagonal(_Stack):
+    _name = "block_diag"
+
+    def apply(self, x: Any) -> Any:
+        ops, structure = self._flat()
+        xs = _parts.split(x, structure, repr(self))
+        return jax.tree.unflatten(structure, [op(x) for op, x in zip(ops, xs, strict=True)])
+
+    @property
+    def domain(self) -> Any:
+        ops, structure = self._flat()
+        return _parts.together([op.domain for op in ops], structure)
+
+    @property
+    def properties(self) -> Properties:
+        return common(self._flat()[0], "symmetric", "positive", "unitary", "diagonal")
+
+
+class BlockDiagonal(_BlockDiagonal, LinearComposite):
+    """{k: x_k} -> {k: A_k x_k}."""
+
+    ops: Any
+
+    def _reverse(self, y: Any, like: Any) -> Any:
+        ops, structure = self._flat()
+        ys = _parts.split(y, structure, f"{self!r}.H")
+        likes = _split_or_domains(ops, structure, like)
+        return jax.tree.unflatten(structure, [op._reverse(*both) for op, *both in zip(ops, ys, likes, strict=True)])
+
+    def _inverse(self) -> LinearOperator | None:
+        ops, structure = self._flat()
+        inverses = [op._inverse() for op in ops]
+        return None if None in inverses else BlockDiagonal(jax.tree.unflatten(structure, inverses))
+
+
+class NonlinearBlockDiagonal(_BlockDiagonal, NonlinearComposite):
+    """{k: x_k} -> {k: F_k(x_k)}."""
+
+    ops: Any
+
+    def jacobian(self, x: Any) -> LinearOperator:
+        return BlockDiagonal(self._jacobians(_parts.split(x, self._flat()[1], f"{self!r}.jacobian")))
+
+
+def _split_or_domains(ops: list[Any], structure: Any, like: Any) -> list[Any]:
+    return [op.domain for op in ops] if like is None else structure.flatten_up_to(like)
+
+
+def vstack(ops: Any) -> Any:
+    """Operators on the same input, one above the other: ``vstack([A, B])(x)`` is ``[A(x), B(x)]``.
+
+    ops: list, tuple, dict or any other pytree of operators; the result has its structure, nothing is concatenated
+
+    Nonlinear where one of them is. Raises TypeError for what is not an operator, ValueError for an empty container and
+    for domains that differ.
+    """
+    _parts.require_operators(ops, "vstack")
+    stack = VStack(ops) if _parts.all_linear(ops) else NonlinearVStack(ops)
+    stack.domain  # noqa: B018 domains that differ are refused here
+    return stack
+
+
+def hstack(ops: Any) -> Any:
+    """Operators whose results are added, side by side: ``hstack([A, B])([x, y])`` is ``A(x) + B(y)``.
+
+    ops: list, tuple, dict or any other pytree of operators; the input has its structure, nothing is concatenated
+
+    Nonlinear where one of them is. Raises TypeError for what is not an operator, ValueError for an empty container and
+    for results that differ.
+    """
+    _parts.require_operators(ops, "hstack")
+    stack = HStack(ops) if _parts.all_linear(ops) else NonlinearHStack(ops)
+    if stack.domain is not None:
+        stack.codomain  # noqa: B018 results that cannot be added are refused here
+    return stack
+
+
+def block_diag(ops: Any) -> Any:
+    """Operators each on an input of its own: ``block_diag({"a": A, "b": B})({"a": x, "b": y})`` is ``{"a": A(x), "b": B(y)}``.
+
+    ops: list, tuple, dict or any other pytree of operators; input and result have its structure
+
+    Nonlinear where one of them is. Raises TypeError for what is not an operator, ValueError for an empty container.
+    """
+    _parts.require_operators(ops, "block_diag")
+    return BlockDiagonal(ops) if _parts.all_linear(ops) else NonlinearBlockDiagonal(ops)
