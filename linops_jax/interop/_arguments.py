@@ -1,0 +1,82 @@
+"""What the converters accept, and what they say of anything else."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import linops_jax as lo
+
+
+def operator(op: Any, spec: Any, where: str) -> Any:
+    """``op`` with a domain, which ``spec`` gives where the operator has none, and its fields as JAX arrays.
+
+    Raises TypeError for what is not an operator, for a spec that is none, and where nobody knows the domain.
+    Warns (UserWarning) where the domain asks for 64 bits that JAX does not have switched on.
+    """
+    if not isinstance(op, lo.LinearOperator | lo.NonlinearOperator):
+        advice = "lo.Matrix(a) makes an operator of an array." if isinstance(op, np.ndarray | jax.Array) else ""
+        message = f"{where} expects an operator of linops_jax, found {describe(op)}. {advice}".rstrip()
+        raise TypeError(message)
+    if spec is not None:
+        _check_spec(spec, where)
+        _warn_of_64_bits(spec, where)
+        op = op.with_domain(spec)
+    if op.domain is None:
+        message = (
+            f"{where}: {op!r} does not know its domain. Pass it, {where}(op, jax.ShapeDtypeStruct(shape, dtype)), or fix "
+            "it with op.with_domain(spec)."
+        )
+        raise TypeError(message)
+    _warn_of_64_bits(op.domain, where)
+    return jax.tree.map(jnp.asarray, op)
+
+
+def linear(op: Any, spec: Any, where: str) -> lo.LinearOperator:
+    """As ``operator``; TypeError for a nonlinear operator too, and for integers."""
+    if isinstance(op, lo.NonlinearOperator):
+        message = f"{where} needs a linear operator, and {op!r} is nonlinear. Convert its derivative, op.jacobian(x)."
+        raise TypeError(message)
+    op = operator(op, spec, where)
+    for name, side in (("domain", op.domain), ("codomain", op.codomain)):
+        for leaf in jax.tree.leaves(side):
+            if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+                message = (
+                    f"{where}: the {name} of {op!r} has {leaf.dtype} arrays of shape {leaf.shape}; only real and complex "
+                    "floating point numbers have adjoints and solvers. Give it a domain in floating point."
+                )
+                raise TypeError(message)
+    return op
+
+
+def describe(value: Any) -> str:
+    """What somebody passed, in an error message."""
+    if isinstance(value, np.ndarray | jax.Array):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    return f"{type(value).__name__} {value!r:.80}"
+
+
+def _check_spec(spec: Any, where: str) -> None:
+    for leaf in jax.tree.leaves(spec):
+        if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
+            message = (
+                f"{where}: the spec holds {describe(leaf)}; expected an array or a jax.ShapeDtypeStruct(shape, dtype), or "
+                "a pytree of them."
+            )
+            raise TypeError(message)
+
+
+def _warn_of_64_bits(spec: Any, where: str) -> None:
+    for leaf in jax.tree.leaves(spec):
+        wanted, given = np.dtype(leaf.dtype), jax.dtypes.canonicalize_dtype(leaf.dtype)
+        if wanted != given:
+            message = (
+                f"{where}: the domain is {wanted}, but JAX computes in {given}. Switch 64 bits on with "
+                f'jax.config.update("jax_enable_x64", True), or ask for {given} to silence this warning.'
+            )
+            warnings.warn(message, UserWarning, stacklevel=4)
+            return

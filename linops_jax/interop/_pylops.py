@@ -1,0 +1,164 @@
+"""PyLops: to_pylops and from_pylops."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+import pylops
+
+import linops_jax as lo
+from linops_jax.interop import _arguments
+from linops_jax.interop._vectors import Layout, Plan, Vectorized, all_complex, all_real
+
+
+def to_pylops(op: lo.LinearOperator, spec: Any = None) -> OperatorForPyLops:
+    """A ``pylops.LinearOperator`` that applies ``op``, for PyLops' own solvers and for pyproximal.
+
+    spec: shape and dtype of the input (a pytree of jax.ShapeDtypeStruct or arrays), where ``op`` has no domain
+
+    ``dims`` and ``dimsd`` are the shapes of input and result; a pytree is one vector, leaf after leaf in C order, in the
+    common dtype (float32 at least). ``clinear`` is False for ``real_linear`` operators and where real numbers meet
+    complex ones: as in PyLops' own real FFT, a real model then sees only the real part of the adjoint. Several columns
+    are one call, through vmap; the operator is compiled once. 64 bits are used if they were switched on when this
+    function was called.
+
+    Raises TypeError for what is not a linear operator, for an unknown domain, for integers; warns where the domain is in
+    64 bits and JAX is not.
+    """
+    op = _arguments.linear(op, spec, "to_pylops")
+    both = (op.domain, op.codomain)
+    complex_linear = all_real(both) or (all_complex(both) and not op.properties.real_linear)
+    plan = Plan(Layout.of(op.domain, pairs=False), Layout.of(op.codomain, pairs=False), complex_linear)
+    return OperatorForPyLops(op, plan)
+
+
+class OperatorForPyLops(pylops.LinearOperator):
+    """What to_pylops returns. ``op``: the operator, with its domain."""
+
+    def __init__(self, op: lo.LinearOperator, plan: Plan):
+        super().__init__(
+            dtype=np.result_type(plan.domain.dtype, plan.codomain.dtype),
+            dims=_shape(op.domain, plan.domain.size),
+            dimsd=_shape(op.codomain, plan.codomain.size),
+            clinear=plan.complex_linear,
+            name=type(op).__name__,
+        )
+        self.op = op
+        self._call = Vectorized(op, plan)
+
+    def _matvec(self, x: Any) -> Any:
+        return self._call("forward", x.reshape(-1))
+
+    def _rmatvec(self, x: Any) -> Any:
+        return self._call("reverse", x.reshape(-1))
+
+    def _matmat(self, X: Any) -> Any:
+        return self._call("forward", X)
+
+    def _rmatmat(self, X: Any) -> Any:
+        return self._call("reverse", X)
+
+
+def _shape(spec: Any, size: int) -> tuple[int, ...]:
+    """That of a bare array; PyLops knows no pytrees."""
+    return tuple(spec.shape) if hasattr(spec, "shape") and spec.shape else (size,)
+
+
+def from_pylops(P: Any, dtype: Any = None) -> lo.LinearOperator:
+    """An operator from one of PyLops: from arrays of shape ``P.dims`` to arrays of shape ``P.dimsd``.
+
+    The result is computed in the precision of ``P.dtype``, whatever that of the input; with ``P.dtype`` real, a complex
+    input gives a complex result. Where ``P.clinear`` is False the operator is ``real_linear``: whether its two sides are
+    real or complex is found out by applying both ``P`` and its adjoint to zeros, once.
+
+    dtype: of the domain; by default ``P.dtype``, or its real or complex counterpart where ``P`` says so
+
+    Raises TypeError for what is not an operator of PyLops, and for a complex dtype of the domain where it is real.
+    """
+    if not isinstance(P, pylops.LinearOperator):
+        advice = " from_scipy takes those of SciPy." if type(P).__module__.startswith("scipy") else ""
+        message = f"from_pylops expects a pylops.LinearOperator, found {_arguments.describe(P)}.{advice}"
+        raise TypeError(message)
+    op = PyLopsOperator(P, *_sides_are_complex(P))
+    if dtype is None:
+        dtype = op.dtype_of("domain")
+    return op.with_domain(jax.ShapeDtypeStruct(tuple(map(int, P.dims)), dtype))
+
+
+class PyLopsOperator(lo.LinearOperator):
+    """An operator of PyLops, between arrays of its ``dims`` and ``dimsd``.
+
+    complex_domain, complex_codomain: which sides are complex; of a complex-linear operator with a real dtype neither is,
+    and it takes complex arrays nevertheless
+    """
+
+    operator: Any = lo.static()
+    complex_domain: bool = lo.static()
+    complex_codomain: bool = lo.static()
+
+    def apply(self, x: Any) -> Any:
+        return self._call(self.operator.matvec, x, "domain").reshape(self.operator.dimsd)
+
+    def adjoint(self, y: Any) -> Any:
+        return self._call(self.operator.rmatvec, y, "codomain").reshape(self.operator.dims)
+
+    def infer_shape(self, x: Any) -> Any:
+        return self._result(x, "domain", "codomain")
+
+    def infer_adjoint_shape(self, y: Any) -> Any:
+        return self._result(y, "codomain", "domain")
+
+    @property
+    def properties(self) -> Any:
+        return dataclasses.replace(super().properties, real_linear=not self.operator.clinear)
+
+    def dtype_of(self, side: str) -> Any:
+        """NumPy's dtype of the "domain" or the "codomain": the precision of the operator, and what the side is."""
+        complex_dtype = np.result_type(_floating(self.operator), np.complex64)
+        return complex_dtype if getattr(self, f"complex_{side}") else np.finfo(complex_dtype).dtype
+
+    def _call(self, function: Any, x: Any, side: str) -> Any:
+        dtype = self.dtype_of(side)
+        flat = x.reshape(-1)
+        if flat.dtype.kind == "c" and dtype.kind != "c":  # many of their real operators drop an imaginary part
+            return function(flat.real.astype(dtype)) + 1j * function(flat.imag.astype(dtype))
+        return function(flat.astype(dtype, copy=False))
+
+    def _result(self, x: Any, side: str, other: str) -> Any:
+        shapes = {"domain": self.operator.dims, "codomain": self.operator.dimsd}
+        found, expected = getattr(x, "shape", None), tuple(map(int, shapes[side]))
+        if found != expected:
+            message = (
+                f"{self.operator!r} of PyLops: expected an array of shape {expected} in its {side}, found {found}."
+            )
+            raise ValueError(message)
+        dtype, of_side = self.dtype_of(other), self.dtype_of(side)
+        if x.dtype.kind == "c" and of_side.kind != "c":
+            if not self.operator.clinear:
+                message = f"{self.operator!r} of PyLops: its {side} is real (clinear is False), found {x.dtype}."
+                raise TypeError(message)
+            dtype = np.result_type(dtype, np.complex64)
+        return jax.ShapeDtypeStruct(tuple(map(int, shapes[other])), dtype)
+
+    @classmethod
+    def examples(cls) -> Any:
+        yield from_pylops(pylops.FirstDerivative((3, 4))), jax.ShapeDtypeStruct((3, 4), np.float64)
+        yield from_pylops(pylops.signalprocessing.FFT(6, real=True)), jax.ShapeDtypeStruct((6,), np.float64)
+
+
+def _floating(P: Any) -> Any:
+    dtype = np.dtype(float if P.dtype is None else P.dtype)
+    return dtype if dtype.kind in "fc" else np.dtype(float)
+
+
+def _sides_are_complex(P: Any) -> tuple[bool, bool]:
+    """PyLops has one dtype for both sides: of an operator that is linear over the reals only, calling it says more."""
+    dtype = _floating(P)
+    if P.clinear:
+        return dtype.kind == "c", dtype.kind == "c"
+    wide = np.result_type(dtype, np.complex64)
+    domain = P.rmatvec(np.zeros(P.shape[0], wide)).dtype if dtype.kind == "c" else dtype
+    return domain.kind == "c", P.matvec(np.zeros(P.shape[1], domain)).dtype.kind == "c"
