@@ -1,0 +1,140 @@
+"""What lineax asks of its operators, so that ``lx.linear_solve`` takes ours as they are.
+
+lineax calls methods, which ``LinearOperator.__getattr__`` finds here, and dispatches functions on types, with which our
+base class is registered when the first method is asked for. Neither adds a name that users' fields could not have.
+Where lineax insists on a class of its own (preconditioners, ``+``), ``lx.TaggedLinearOperator(op, ())`` is one.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import linops_jax as lo
+
+
+def mv(op: Any, vector: Any) -> Any:
+    """A x."""
+    return op(vector)
+
+
+def in_structure(op: Any) -> Any:
+    """The domain. TypeError where it is unknown, and where lineax's inner products would give wrong solutions."""
+    if op.domain is None:
+        message = f"lineax needs to know the domain of {op!r}: fix it with op.with_domain(jax.ShapeDtypeStruct(shape, dtype))."
+        raise TypeError(message)
+    _refuse_real_linear(op)
+    return op.domain
+
+
+def out_structure(op: Any) -> Any:
+    """The codomain. Raises as ``in_structure``."""
+    in_structure(op)
+    return op.codomain
+
+
+def in_size(op: Any) -> int:
+    return _size(in_structure(op))
+
+
+def out_size(op: Any) -> int:
+    return _size(out_structure(op))
+
+
+def transpose(op: Any) -> Any:
+    """A^T, the plain transpose, which is what lineax means by ``operator.T`` as well."""
+    return op.T
+
+
+def as_matrix(op: Any) -> jax.Array:
+    """The dense matrix, of shape (out_size, in_size): leaf after leaf, each in C order. One batched call of ``apply``."""
+    leaves, tree = jax.tree.flatten(in_structure(op))
+    size = in_size(op)
+    basis, start = [], 0
+    for leaf in leaves:
+        n = math.prod(leaf.shape)
+        basis.append(jnp.eye(size, n, -start, leaf.dtype).reshape(size, *leaf.shape))
+        start += n
+    images = jax.tree.leaves(jax.vmap(op)(jax.tree.unflatten(tree, basis)))
+    dtype = jnp.result_type(*images)
+    return jnp.concatenate([y.reshape(size, math.prod(y.shape[1:])).astype(dtype) for y in images], axis=1).T
+
+
+def method(op: Any, name: str) -> Callable[..., Any]:
+    """The bound method of an operator that lineax looks for under this name."""
+    if "lineax" in sys.modules:
+        register()
+    return functools.partial(globals()[name], op)
+
+
+@functools.cache
+def register() -> None:
+    """Tells lineax's functions about our operators."""
+    import lineax as lx
+
+    cls = lo.LinearOperator
+    lx.linearise.register(cls, lambda op: op)
+    lx.conj.register(cls, lambda op: op.conj())
+    lx.materialise.register(cls, lambda op: lx.materialise(lx.FunctionLinearOperator(op, in_structure(op), _tags(op))))
+    lx.diagonal.register(cls, _diagonal)
+    lx.tridiagonal.register(cls, _tridiagonal)
+    lx.is_symmetric.register(cls, _is_symmetric)
+    lx.is_positive_semidefinite.register(cls, lambda op: op.properties.positive)
+    for check in (lx.is_diagonal, lx.is_tridiagonal, lx.is_lower_triangular, lx.is_upper_triangular):
+        check.register(cls, lambda op: op.properties.diagonal)
+    for check in (lx.is_negative_semidefinite, lx.has_unit_diagonal):
+        check.register(cls, lambda op: False)
+
+
+def _refuse_real_linear(op: Any) -> None:
+    kinds = {_is_complex(leaf) for side in (op.domain, op.codomain) for leaf in jax.tree.leaves(side)}
+    if kinds == {False} or (kinds == {True} and not op.properties.real_linear):
+        return
+    what = "maps between real and complex arrays" if len(kinds) == 2 else "is linear over the reals only"
+    message = (
+        f"{op!r} {what}; lineax's solvers need operators that are linear over the numbers they act on. Use lo.solve, "
+        "which solves over pairs of real numbers."
+    )
+    raise TypeError(message)
+
+
+def _is_complex(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.complexfloating)
+
+
+def _size(spec: Any) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(spec))
+
+
+def _tags(op: Any) -> frozenset[object]:
+    import lineax as lx
+
+    known = op.properties
+    tags = {lx.symmetric_tag: _is_symmetric(op), lx.positive_semidefinite_tag: known.positive}
+    return frozenset(tag for tag, has in {**tags, lx.diagonal_tag: known.diagonal}.items() if has)
+
+
+def _is_symmetric(op: Any) -> bool:
+    """lineax means A^T = A, we mean A^H = A: the same where numbers are real."""
+    square = in_structure(op) == out_structure(op)
+    is_real = not any(map(_is_complex, jax.tree.leaves(op.domain)))
+    return square and (op.properties.diagonal or (is_real and op.properties.symmetric))
+
+
+def _diagonal(op: Any) -> jax.Array:
+    if not op.properties.diagonal:
+        return jnp.diagonal(as_matrix(op))
+    ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), in_structure(op))
+    leaves = jax.tree.leaves(op(ones))
+    return jnp.concatenate([leaf.ravel().astype(jnp.result_type(*leaves)) for leaf in leaves])
+
+
+def _tridiagonal(op: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+    matrix = as_matrix(op)
+    return tuple(jnp.diagonal(matrix, k) for k in (0, -1, 1))  # type: ignore[return-value]
