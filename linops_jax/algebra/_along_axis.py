@@ -86,9 +86,6 @@ class JacobianAlongAxis(LinearComposite):
     x: jax.Array
 
     def apply(self, x: Any) -> Any:
-        if difference := _specs.misfit(x, self.domain):
-            message = f"{self!r} cannot be applied: {difference}."
-            raise ValueError(message)
         at, jacobian = self.op._at(x), self.op.op.jacobian
         return _map(
             lambda x, dx: jacobian(x)(dx), (self.x, at), (x, at), result=lambda ndim: _placed(at, ndim, self.op)

@@ -100,7 +100,7 @@ def block(blocks: Any) -> Any:
     """
     _parts.require_operators(blocks, "block", allow_none=True)
     rows = jax.tree.leaves(blocks, is_leaf=_is_row)
-    if any(map(_is_entry, rows)):
+    if _is_row(blocks) or any(map(_is_entry, rows)):
         message = f"block: expected a list, tuple or dict of rows of operators, found {blocks!r:.200}. For one row, use hstack."
         raise ValueError(message)
     structures = [jax.tree.structure(row, is_leaf=_is_entry) for row in rows]

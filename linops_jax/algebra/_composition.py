@@ -173,7 +173,11 @@ def _check_meeting(a: Any, b: Any, left: tuple[Any, ...]) -> None:
         if left[i].domain is not None:
             break
         if i:
-            spec = left[i]._infer_shape(spec)
+            try:
+                spec = left[i]._infer_shape(spec)
+            except Exception as error:
+                error.add_note(f"while composing {a!r} @ {b!r}")
+                raise
     else:
         return
     if difference := _specs.misfit(spec, left[i].domain):

@@ -44,7 +44,7 @@ class Frozen(_Freeze, NonlinearComposite):
 
     def jacobian(self, x: Any) -> LinearOperator:
         point = _fill(_specs.as_arrays(x, repr(self)), self.values, repr(self))
-        return compose(self.op.jacobian(point), Insert(self.values))  # type: ignore[attr-defined,return-value]
+        return compose(self.op.jacobian(point), Insert(self.values)).with_domain(_specs.specs(x))  # type: ignore
 
 
 class LinearFrozen(_Freeze, LinearComposite):
@@ -53,13 +53,18 @@ class LinearFrozen(_Freeze, LinearComposite):
     op: Operator
     values: dict[Any, Any]
 
+    def apply(self, x: Any) -> Any:
+        return self._derivative(_specs.specs(x))(x)
+
     def _reverse(self, y: Any, like: Any) -> Any:
         if like is None:
             message = f"{self!r}.H(y) needs to know the shape of its result: fix the domain with with_domain(spec)."
             raise UnknownShapeError(message)
-        zero = jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), like)
-        point = _fill(zero, self.values, repr(self))
-        return _rest(self.op.jacobian(point).H(y), self.values)  # type: ignore[attr-defined]
+        return self._derivative(like)._reverse(y, like)
+
+    def _derivative(self, spec: Any) -> Any:
+        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), spec)
+        return Frozen(self.op, self.values).jacobian(zero)
 
 
 class Insert(LinearComposite):

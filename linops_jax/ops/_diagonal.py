@@ -11,7 +11,7 @@ import linops_jax as lo
 
 
 class Diagonal(lo.LinearOperator):
-    """x -> d x, element by element; the adjoint is y -> conj(d) y.
+    """x -> d x, element by element; the adjoint is y -> conj(d) y, the inverse y -> y / d.
 
     d: array that broadcasts to the shape of x by NumPy's rules; a differentiable parameter
 
@@ -24,6 +24,18 @@ class Diagonal(lo.LinearOperator):
     def apply(self, x: Any) -> Any:
         d = jnp.asarray(self.d)
         return d.reshape((1,) * (x.ndim - d.ndim) + d.shape) * x  # explicitly: rank promotion may be forbidden
+
+    @lo.traced
+    def inverse(self, y: Any) -> Any:
+        return Diagonal(1 / jnp.asarray(self.d)).apply(y)
+
+    @lo.traced
+    def inverse_adjoint(self, x: Any) -> Any:
+        return Diagonal(1 / jnp.conj(self.d)).apply(x)
+
+    @property
+    def properties(self) -> lo.Properties:
+        return lo.Properties(symmetric=not jnp.issubdtype(self.d.dtype, jnp.complexfloating), diagonal=True)
 
     def infer_shape(self, x: Any) -> Any:
         if self.d.ndim > x.ndim or jnp.broadcast_shapes(self.d.shape, x.shape) != x.shape:

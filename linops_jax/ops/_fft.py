@@ -42,6 +42,10 @@ class FFT(lo.LinearOperator):
     def adjoint(self, y: Any) -> Any:
         return self._trailing(y).H(y)
 
+    @property
+    def properties(self) -> lo.Properties:
+        return lo.Properties(unitary=self.norm == "ortho")
+
     def infer_shape(self, x: Any) -> Any:
         self._trailing(x)
         return jax.ShapeDtypeStruct(x.shape, jnp.result_type(x.dtype, jnp.complex64))
