@@ -15,8 +15,8 @@ import linops_jax as lo
 def operator(op: Any, spec: Any, where: str) -> Any:
     """``op`` with a domain, which ``spec`` gives where the operator has none, and its fields as JAX arrays.
 
-    Raises TypeError for what is not an operator, for a spec that is none, and where nobody knows the domain.
-    Warns (UserWarning) where the domain asks for 64 bits that JAX does not have switched on.
+    Raises TypeError for what is not an operator, for a spec that is none, and where nobody knows the domain; ValueError
+    for a domain in 64 bits that have been switched off since. Warns (UserWarning) where ``spec`` asks for such.
     """
     if not isinstance(op, lo.LinearOperator | lo.NonlinearOperator):
         advice = "lo.Matrix(a) makes an operator of an array." if isinstance(op, np.ndarray | jax.Array) else ""
@@ -32,7 +32,13 @@ def operator(op: Any, spec: Any, where: str) -> Any:
             "it with op.with_domain(spec)."
         )
         raise TypeError(message)
-    _warn_of_64_bits(op.domain, where)
+    for leaf in jax.tree.leaves(op.domain):
+        if _given(leaf) != leaf.dtype:
+            message = (
+                f"{where}: {op!r} got its domain of {leaf.dtype} while 64 bits were switched on in JAX, and now they are "
+                f'not. Call {where} where they are: jax.config.update("jax_enable_x64", True).'
+            )
+            raise ValueError(message)
     return jax.tree.map(jnp.asarray, op)
 
 
@@ -72,11 +78,16 @@ def _check_spec(spec: Any, where: str) -> None:
 
 def _warn_of_64_bits(spec: Any, where: str) -> None:
     for leaf in jax.tree.leaves(spec):
-        wanted, given = np.dtype(leaf.dtype), jax.dtypes.canonicalize_dtype(leaf.dtype)
-        if wanted != given:
+        given = _given(leaf)
+        if leaf.dtype != given:
             message = (
-                f"{where}: the domain is {wanted}, but JAX computes in {given}. Switch 64 bits on with "
+                f"{where}: the domain is {leaf.dtype}, but JAX computes in {given}. Switch 64 bits on with "
                 f'jax.config.update("jax_enable_x64", True), or ask for {given} to silence this warning.'
             )
             warnings.warn(message, UserWarning, stacklevel=4)
             return
+
+
+def _given(leaf: Any) -> Any:
+    """The dtype that JAX has for it."""
+    return jax.dtypes.canonicalize_dtype(leaf.dtype)

@@ -11,7 +11,7 @@ import pylops
 
 import linops_jax as lo
 from linops_jax.interop import _arguments
-from linops_jax.interop._vectors import Layout, Plan, Vectorized, all_complex, all_real
+from linops_jax.interop._vectors import Layout, Plan, Vectorized, VectorOperator, all_complex, all_real
 
 
 def to_pylops(op: lo.LinearOperator, spec: Any = None) -> OperatorForPyLops:
@@ -36,7 +36,7 @@ def to_pylops(op: lo.LinearOperator, spec: Any = None) -> OperatorForPyLops:
 
 
 class OperatorForPyLops(pylops.LinearOperator):
-    """What to_pylops returns. ``op``: the operator, with its domain."""
+    """What to_pylops returns. ``op``: the operator, with its domain; ``call``: what applies it to vectors."""
 
     def __init__(self, op: lo.LinearOperator, plan: Plan):
         super().__init__(
@@ -47,19 +47,23 @@ class OperatorForPyLops(pylops.LinearOperator):
             name=type(op).__name__,
         )
         self.op = op
-        self._call = Vectorized(op, plan)
+        self.call = Vectorized(op, plan)
 
     def _matvec(self, x: Any) -> Any:
-        return self._call("forward", x.reshape(-1))
+        return self.call("forward", x.reshape(-1))
 
     def _rmatvec(self, x: Any) -> Any:
-        return self._call("reverse", x.reshape(-1))
+        return self.call("reverse", x.reshape(-1))
 
     def _matmat(self, X: Any) -> Any:
-        return self._call("forward", X)
+        return self.call("forward", X)
 
     def _rmatmat(self, X: Any) -> Any:
-        return self._call("reverse", X)
+        return self.call("reverse", X)
+
+
+def _is_array_of(spec: Any, shape: tuple[int, ...]) -> bool:
+    return getattr(spec, "shape", None) == tuple(shape)
 
 
 def _shape(spec: Any, size: int) -> tuple[int, ...]:
@@ -72,7 +76,9 @@ def from_pylops(P: Any, dtype: Any = None) -> lo.LinearOperator:
 
     The result is computed in the precision of ``P.dtype``, whatever that of the input; with ``P.dtype`` real, a complex
     input gives a complex result. Where ``P.clinear`` is False the operator is ``real_linear``: whether its two sides are
-    real or complex is found out by applying both ``P`` and its adjoint to zeros, once.
+    real or complex is found out by applying both ``P`` and its adjoint to zeros, once. What to_pylops made is taken apart
+    again; what PyLops made of such operators (stacks, sums) cannot come back, because JAX cannot be called from within its
+    own programs.
 
     dtype: of the domain; by default ``P.dtype``, or its real or complex counterpart where ``P`` says so
 
@@ -82,6 +88,9 @@ def from_pylops(P: Any, dtype: Any = None) -> lo.LinearOperator:
         advice = " from_scipy takes those of SciPy." if type(P).__module__.startswith("scipy") else ""
         message = f"from_pylops expects a pylops.LinearOperator, found {_arguments.describe(P)}.{advice}"
         raise TypeError(message)
+    if isinstance(P, OperatorForPyLops):
+        same = all(map(_is_array_of, (P.op.domain, P.op.codomain), (P.dims, P.dimsd)))
+        return P.op if same else VectorOperator.of(P.call, dtype)
     op = PyLopsOperator(P, *_sides_are_complex(P))
     if dtype is None:
         dtype = op.dtype_of("domain")

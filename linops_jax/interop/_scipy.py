@@ -13,7 +13,7 @@ import scipy.sparse.linalg
 
 import linops_jax as lo
 from linops_jax.interop import _arguments
-from linops_jax.interop._vectors import Layout, Plan, Vectorized, all_complex, all_real
+from linops_jax.interop._vectors import Layout, Plan, Vectorized, VectorOperator, all_complex, all_real
 
 
 def to_scipy(op: lo.LinearOperator, spec: Any = None) -> OperatorAsMatrix:
@@ -45,6 +45,7 @@ class OperatorAsMatrix(scipy.sparse.linalg.LinearOperator):
     """What to_scipy returns.
 
     op: the operator, with its domain
+    call: what applies it to vectors
     pairs: whether complex numbers are (re, im) pairs
     """
 
@@ -52,35 +53,35 @@ class OperatorAsMatrix(scipy.sparse.linalg.LinearOperator):
         super().__init__(np.result_type(plan.domain.dtype, plan.codomain.dtype), (plan.codomain.size, plan.domain.size))
         self.op = op
         self.pairs = plan.domain.pairs
-        self._call = Vectorized(op, plan)
+        self.call = Vectorized(op, plan)
 
     def to_vector(self, x: Any) -> np.ndarray:
         """An input of the operator as a vector."""
-        return np.array(self._call.plan.domain.pack(jax.tree.map(jnp.asarray, x)))
+        return np.array(self.call.plan.domain.pack(jax.tree.map(jnp.asarray, x)))
 
     def from_vector(self, v: Any) -> Any:
         """A vector as an input of the operator: a solution, say."""
-        return self._call.plan.domain.unpack(jnp.asarray(v))
+        return self.call.plan.domain.unpack(jnp.asarray(v))
 
     def to_data(self, y: Any) -> np.ndarray:
         """A result of the operator as a vector: a right-hand side, say."""
-        return np.array(self._call.plan.codomain.pack(jax.tree.map(jnp.asarray, y)))
+        return np.array(self.call.plan.codomain.pack(jax.tree.map(jnp.asarray, y)))
 
     def from_data(self, v: Any) -> Any:
         """A vector as a result of the operator."""
-        return self._call.plan.codomain.unpack(jnp.asarray(v))
+        return self.call.plan.codomain.unpack(jnp.asarray(v))
 
     def _matvec(self, x: Any) -> np.ndarray:
-        return self._call("forward", x.reshape(-1))
+        return self.call("forward", x.reshape(-1))
 
     def _rmatvec(self, x: Any) -> np.ndarray:
-        return self._call("reverse", x.reshape(-1))
+        return self.call("reverse", x.reshape(-1))
 
     def _matmat(self, X: Any) -> np.ndarray:
-        return self._call("forward", X)
+        return self.call("forward", X)
 
     def _rmatmat(self, X: Any) -> np.ndarray:
-        return self._call("reverse", X)
+        return self.call("reverse", X)
 
 
 def from_scipy(L: Any, dtype: Any = None) -> lo.LinearOperator:
@@ -89,12 +90,15 @@ def from_scipy(L: Any, dtype: Any = None) -> lo.LinearOperator:
     It maps vectors of ``L.shape[1]`` numbers to vectors of ``L.shape[0]`` numbers; the result has the common dtype of
     ``L`` and the input. Sparse matrices become a SparseMatrix, whose entries can be differentiated; a LinearOperator is
     called as it is (``matvec``, ``rmatvec``, and ``matmat``, ``rmatmat`` under vmap). It is asked for ``rmatvec`` of
-    zeros once: one that has none becomes an operator without an adjoint.
+    zeros once: one that has none becomes an operator without an adjoint. What to_scipy made is taken apart again; sums and
+    products of such operators in SciPy cannot come back, because JAX cannot be called from within its own programs.
 
     dtype: of the domain; by default that of ``L``, in floating point
 
     Raises TypeError for anything else.
     """
+    if isinstance(L, OperatorAsMatrix):
+        return VectorOperator.of(L.call, dtype)
     if scipy.sparse.issparse(L):
         op: lo.LinearOperator = SparseMatrix(L)
     elif isinstance(L, scipy.sparse.linalg.LinearOperator):

@@ -56,6 +56,7 @@ class Layout:
 
     def unpack(self, vector: Any) -> Any:
         """The pytree. Real arrays take the real part of a complex vector."""
+        vector = vector if _is_complex(self.dtype) else vector.real
         leaves, start = [], 0
         for size, shape, dtype in zip(self.sizes, self.shapes, self.dtypes, strict=True):
             part = vector[start : start + size]
@@ -120,6 +121,23 @@ class Vectorized:
             return _evaluate(self.plan, mode, v.ndim == 2, self.op, v)
         with jax.enable_x64(self._x64):
             return np.array(_evaluate(self.plan, mode, v.ndim == 2, self.op, np.asarray(v)))
+
+
+class VectorOperator(lo.LinearOperator):
+    """An operator between pytrees as one between vectors: the way back from another library."""
+
+    op: lo.LinearOperator
+    plan: Plan = lo.static()
+
+    @lo.traced
+    def apply(self, x: Any) -> Any:
+        return self.plan.forward(self.op, x)
+
+    @classmethod
+    def of(cls, vectorized: Vectorized, dtype: Any = None) -> lo.LinearOperator:
+        domain = vectorized.plan.domain
+        op = cls(vectorized.op, vectorized.plan)
+        return op.with_domain(jax.ShapeDtypeStruct((domain.size,), domain.dtype if dtype is None else dtype))
 
 
 def all_real(spec: Any) -> bool:
