@@ -750,6 +750,75 @@ class WrongInReverse(GainInReverse):
 
 # ---- broken as no hook can break them: methods of the library overridden ------------------------------------------------
 
+# ---- properties -------------------------------------------------------------------------------------------------------
+
+
+@wrong("symmetric", r"declared symmetric: A x and A\^H x: they differ by")
+class NotSymmetric(Smooth, symmetric=True):
+    """Its adjoint is right, and another one."""
+
+
+@wrong("adjoint", r"<A u, v> = ")
+class NotItsOwnAdjoint(lo.LinearOperator, symmetric=True):
+    """Says that apply serves as adjoint."""
+
+    def apply(self, x):
+        return np.cumsum(x).astype(x.dtype)
+
+    def infer_shape(self, x):
+        return x
+
+
+@wrong("positive", r"declared positive, but the smallest eigenvalue is -1, below .*; the largest is 6")
+class NotPositive(lo.LinearOperator, positive=True):
+    def apply(self, x):
+        return np.arange(x.shape[0], dtype=x.dtype) * 1.4 * x - x
+
+    def infer_shape(self, x):
+        return x
+
+
+@wrong("positive", r"declared positive, but <x, A x> = -", shape=(500,))
+class NegativeAndLarge(lo.LinearOperator, positive=True):
+    def apply(self, x):
+        return -x
+
+    def infer_shape(self, x):
+        return x
+
+
+@wrong("unitary", r"declared unitary: A\^H A x and x: they differ by")
+class NotUnitary(Smooth, unitary=True):
+    pass
+
+
+@wrong("unitary", r"declared unitary, but from f32\[6\] to f32\[7\]: an isometry at most")
+class OnlyAnIsometry(lo.LinearOperator, unitary=True):
+    def apply(self, x):
+        return np.append(x, np.zeros(1, x.dtype))
+
+    def adjoint(self, y):
+        return y[:-1]
+
+    def infer_shape(self, x):
+        return S((x.shape[0] + 1,), x.dtype)
+
+    def infer_adjoint_shape(self, y):
+        return S((y.shape[0] - 1,), y.dtype)
+
+
+@wrong("diagonal", r"declared diagonal: A\(s x\) and s A x, s random signs: they differ by")
+class NotDiagonal(Smooth, diagonal=True):
+    pass
+
+
+@wrong(
+    "symmetric", r"declared symmetric, but not from a space to itself: the result is found f32\[7\], expected f32\[6\]"
+)
+class SymmetricRectangle(OnlyAnIsometry, symmetric=True, unitary=False):
+    pass
+
+
 BROKEN = {}  # check -> operator, input, what the check alone says
 
 

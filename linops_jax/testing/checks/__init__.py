@@ -32,6 +32,10 @@ from linops_jax.testing.checks._nonlinear import check_pullback as check_pullbac
 from linops_jax.testing.checks._parameters import check_parameter_jvp as check_parameter_jvp
 from linops_jax.testing.checks._parameters import check_parameter_pullback as check_parameter_pullback
 from linops_jax.testing.checks._parameters import check_parameter_vjp as check_parameter_vjp
+from linops_jax.testing.checks._properties import check_diagonal as check_diagonal
+from linops_jax.testing.checks._properties import check_positive as check_positive
+from linops_jax.testing.checks._properties import check_symmetric as check_symmetric
+from linops_jax.testing.checks._properties import check_unitary as check_unitary
 from linops_jax.testing.checks._transforms import check_calls as check_calls
 from linops_jax.testing.checks._transforms import check_flatten as check_flatten
 from linops_jax.testing.checks._transforms import check_grads as check_grads

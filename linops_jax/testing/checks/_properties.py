@@ -1,0 +1,96 @@
+"""What an operator says of itself, see ``Properties``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from linops_jax import _specs
+from linops_jax.testing import _dense, _probes
+from linops_jax.testing._check import check, close, require
+from linops_jax.testing._subject import Subject, describe_tree
+from linops_jax.testing.checks._linear import is_inexact, is_small
+
+
+def _declared(name: str) -> Callable[[Subject], bool]:
+    return lambda subject: subject.has_adjoint and is_inexact(subject) and getattr(subject.op.properties, name)
+
+
+def _between_equals(name: str) -> Callable[[Subject], bool]:
+    return lambda subject: _declared(name)(subject) and not _leads_to_complex(subject)
+
+
+def _leads_to_complex(subject: Subject) -> bool:
+    """The properties are those of an operator on complex vectors, of which this input holds the real ones."""
+    return _probes.has_real(subject.spec) and any(map(_probes.is_complex, jax.tree.leaves(subject.out)))
+
+
+def _require_one_space(subject: Subject, name: str) -> None:
+    difference = _specs.misfit(subject.out, subject.spec)
+    require(difference is None, f"declared {name}, but not from a space to itself: the result is {difference}")
+
+
+@check(needs=("adjoint",), when=_between_equals("symmetric"))
+def check_symmetric(subject: Subject) -> None:
+    """A^H x = A x, where A is declared symmetric."""
+    _require_one_space(subject, "symmetric")
+    x = subject.point(subject.rng("symmetric"))
+    found, expected = _like(subject.forward(x), subject.spec), subject.reverse(_like(x, subject.out))
+    close(found, expected, "declared symmetric: A x and A^H x", subject, rtol=subject.adjoint_rtol)
+
+
+def _like(tree: Any, spec: Any) -> Any:
+    return jax.tree.map(lambda leaf, s: leaf.astype(s.dtype), tree, spec)
+
+
+@check(needs=("symmetric",), when=_between_equals("positive"))
+def check_positive(subject: Subject) -> None:
+    """<x, A x> >= 0, where A is declared positive; for small sizes, no eigenvalue is negative."""
+    if is_small(subject):
+        a = _dense.matrix(subject.forward, subject.spec, _probes.real_size(subject.out))
+        values = np.linalg.eigvalsh((a + a.T) / 2)
+        tolerance = _tolerance(subject) * np.abs(values).max()
+        found = f"the smallest eigenvalue is {values.min():.6g}, below {-tolerance:.2e}"
+        require(values.min() >= -tolerance, f"declared positive, but {found}; the largest is {values.max():.6g}")
+        return
+    for x in _probes.draws(subject.rng("positive"), subject.spec, 5):
+        y = subject.forward(x)
+        product, scale = _probes.inner(x, y).real, _probes.norm(x) * _probes.norm(y)
+        tolerance = _tolerance(subject) * scale
+        require(product >= -tolerance, f"declared positive, but <x, A x> = {product:.6g}, below {-tolerance:.2e}")
+
+
+def _tolerance(subject: Subject) -> float:
+    return subject.adjoint_rtol or _probes.LOOSE * _probes.eps(subject.spec, subject.out) * subject.amplification
+
+
+@check(needs=("adjoint",), when=_declared("unitary"))
+def check_unitary(subject: Subject) -> None:
+    """A^H A x = x and A A^H y = y, where A is declared unitary."""
+    rng = subject.rng("unitary")
+    x, y = subject.point(rng), subject.cotangent(rng)
+    rtol = subject.adjoint_rtol
+    close(subject.reverse(subject.forward(x)), x, "declared unitary: A^H A x and x", subject, rtol=rtol)
+    if _leads_to_complex(subject):
+        return
+    require(
+        _probes.size(subject.spec) == _probes.size(subject.out),
+        f"declared unitary, but from {describe_tree(subject.spec)} to {describe_tree(subject.out)}: an isometry at most",
+    )
+    close(subject.forward(subject.reverse(y)), y, "declared unitary: A A^H y and y", subject, rtol=rtol)
+
+
+@check(needs=("linear",), when=_between_equals("diagonal"))
+def check_diagonal(subject: Subject) -> None:
+    """A(s x) = s A x for random signs s, where A is declared diagonal."""
+    _require_one_space(subject, "diagonal")
+    rng = subject.rng("diagonal")
+    x = subject.point(rng)
+    signs = jax.tree.map(lambda leaf: rng.choice([-1.0, 1.0], leaf.shape), x)
+    flipped, expected = (
+        jax.tree.map(lambda s, leaf: (s * leaf).astype(leaf.dtype), signs, tree) for tree in (x, subject.forward(x))
+    )
+    close(subject.forward(flipped), expected, "declared diagonal: A(s x) and s A x, s random signs", subject)
