@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
+import jax
 import nifty.re as jft
 
 import linops_jax as lo
@@ -18,7 +20,8 @@ def to_nifty_re(op: lo.LinearOperator | lo.NonlinearOperator, spec: Any = None) 
 
     Operators are callables and pytrees, so ``likelihood.amend(op, domain=op.domain)`` and ``jft.Model(op, domain=...)``
     work as well; but there NIFTy takes the operator for a constant of its programs, with all arrays in it. Here its
-    arrays are operands: new values do not recompile, and ``jft.Vector`` is taken off the input.
+    arrays are operands: new values do not recompile. A ``jft.Vector`` gives a ``jft.Vector``, where the result is more
+    than an array, as likelihoods of several data sets need it.
 
     Raises TypeError for what is not an operator and for an unknown domain; warns where the domain is in 64 bits and JAX
     is not.
@@ -27,16 +30,33 @@ def to_nifty_re(op: lo.LinearOperator | lo.NonlinearOperator, spec: Any = None) 
 
 
 class OperatorModel(jft.Model):
-    """What to_nifty_re returns. ``op``: the operator, with its domain."""
+    """What to_nifty_re returns. ``op``: the operator, with its domain.
+
+    Nothing else is kept: whatever NIFTy stores beside it would be part of the compiled program's key, by identity.
+    """
 
     op: Any = dataclasses.field(metadata={"static": False})
 
     def __init__(self, op: Any):
         self.op = op
-        super().__init__(domain=op.domain, target=op.codomain, white_init=True)
 
     def __call__(self, x: Any) -> Any:
-        return self.op(x.tree if isinstance(x, jft.Vector) else x)
+        if not isinstance(x, jft.Vector):
+            return self.op(x)
+        y = self.op(x.tree)
+        return y if isinstance(y, jax.Array) else jft.Vector(y)
+
+    @property
+    def domain(self) -> Any:
+        return self.op.domain
+
+    @property
+    def target(self) -> Any:
+        return self.op.codomain
+
+    @property
+    def init(self) -> Any:
+        return jft.Initializer(jax.tree.map(lambda leaf: partial(jft.random_like, primals=leaf), self.domain))
 
     def __repr__(self) -> str:
         return f"OperatorModel({self.op!r})"
