@@ -14,9 +14,11 @@ from linops_jax._hooks import MISSING
 from linops_jax._linear import Adjoint
 from linops_jax._nonlinear import Jacobian
 from linops_jax._operator import Operator, constructor
+from linops_jax.algebra import _parts
 from linops_jax.algebra._composite import OfOne
 from linops_jax.algebra._composition import _Composition
 from linops_jax.algebra._domain import _WithDomain
+from linops_jax.algebra._stack import _HStack, _Stack, _VStack
 from linops_jax.algebra._sum import _Sum
 
 _INDENTED = "margin-left:0.35em;padding-left:1em;border-left:1px solid rgba(128,128,128,0.5)"
@@ -124,7 +126,7 @@ def _view(name: str, op: Any, domain: Any, codomain: Any) -> TreeView:
     leaves = {
         f"{field}{jax.tree_util.keystr(path)}": leaf
         for field, value in values.items()
-        for path, leaf in jax.tree_util.tree_leaves_with_path(value, is_leaf=lambda leaf: isinstance(leaf, Operator))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(value, is_leaf=_parts.is_operator)
     }
     parts = {where: part for where, part in leaves.items() if isinstance(part, Operator)}
     known = _known_of_parts(op, domain, codomain)
@@ -149,6 +151,8 @@ def _label(op: Any, values: dict[str, Any], leaves: dict[str, Any], parts: dict[
 
 
 def _value(value: Any) -> str:
+    if callable(value):
+        return getattr(value, "__name__", type(value).__name__)
     is_number = _specs.is_spec(value) and value.shape == ()
     number = _printing.short.scalar(value) if is_number else "a"
     return _printing.value(value) if number == "a" else number  # a number that is not known has a dtype at least
@@ -180,6 +184,8 @@ def _known_of_parts(op: Any, domain: Any, codomain: Any) -> dict[str, tuple[Any,
         return {"op": (domain, None)}
     if isinstance(op, _Sum):
         return {f"terms[{i}]": (domain, codomain) for i in range(len(op.terms))}
+    if isinstance(op, _Stack):
+        return _known_of_stacked(op, domain, codomain)
     if isinstance(op, _Composition):
         between = [domain]
         for factor in reversed(op.factors[1:]):
@@ -188,6 +194,15 @@ def _known_of_parts(op: Any, domain: Any, codomain: Any) -> dict[str, tuple[Any,
         n = len(op.factors)
         return {f"factors[{i}]": (between[n - 1 - i], between[n - i]) for i in range(n)}
     return {}
+
+
+def _known_of_stacked(op: Any, domain: Any, codomain: Any) -> dict[str, tuple[Any, Any]]:
+    ops, structure = _parts.flatten(op.ops)
+    domains = [domain] * len(ops) if isinstance(op, _VStack) else _parts.specs_of_parts(domain, structure)
+    codomains = [codomain] * len(ops) if isinstance(op, _HStack) else _parts.specs_of_parts(codomain, structure)
+    paths = jax.tree_util.tree_leaves_with_path(op.ops, is_leaf=_parts.is_operator)
+    names = [f"ops{jax.tree_util.keystr(path)}" for path, _ in paths]
+    return dict(zip(names, zip(domains, codomains, strict=True), strict=True))
 
 
 def _result(op: Any, domain: Any) -> Any:

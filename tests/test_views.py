@@ -50,6 +50,9 @@ class Named(lo.LinearOperator):
         return "N"
 
 
+NAMED = Named()
+
+
 class Wrong(Named):
     """Refuses every input, but only once its domain is known."""
 
@@ -119,16 +122,16 @@ def test_a_tree_has_one_line_for_each_part():
     op = ((A.H @ A + 0.1 * lo.Identity()) @ BLUR).with_domain(SPEC)
     assert str(lo.tree(op)).split("\n") == [
         "Composition : f32[3] -> f32[3]  |  adjoint_rtol=0.001",
-        "├── factors[0] = Sum : f32[3] -> f32[3]",
-        "│   ├── terms[0] = Composition : f32[3] -> f32[3]",
+        "├── factors[0] = Sum : f32[3] -> f32[3]  |  symmetric, positive",
+        "│   ├── terms[0] = Composition : f32[3] -> f32[3]  |  symmetric, positive",
         "│   │   ├── factors[0] = Adjoint : f32[4] -> f32[3]",
         "│   │   │   └── op = Matrix(matrix=f32[4,3], axes=(-1,)) : f32[3] -> f32[4]  |  traced: apply, adjoint",
         "│   │   └── factors[1] = Matrix(matrix=f32[4,3], axes=(-1,)) : f32[3] -> f32[4]  |  traced: apply, adjoint",
-        "│   └── terms[1] = Scaled(scalar=0.1) : f32[3] -> f32[3]",
-        "│       └── op = Identity : f32[3] -> f32[3]",
+        "│   └── terms[1] = Scaled(scalar=0.1) : f32[3] -> f32[3]  |  symmetric, positive, diagonal",
+        "│       └── op = Identity : f32[3] -> f32[3]  |  symmetric, positive, unitary, diagonal",
         "└── factors[1] = Blur(name='<b>&', parts['b']=f32[3], parts['c']=2) : f32[3] -> f32[3]  |  symmetric, "
         "adjoint_rtol=0.001  |  host: apply, adjoint",
-        "    └── parts['a'] = FFT(axes=None, norm='ortho')  |  traced: apply, adjoint",
+        "    └── parts['a'] = FFT(axes=None, norm='ortho')  |  unitary  |  traced: apply, adjoint",
     ]
     assert repr(lo.tree(op)) == str(lo.tree(op))
 
@@ -145,6 +148,32 @@ def test_a_tree_has_one_line_for_each_part():
                 "Adjoint : f32[3] -> f32[3]",
                 "└── op = Jacobian(x=f32[3]) : f32[3] -> f32[3]",
                 "    └── op = Square : f32[3] -> f32[3]  |  host: apply, jacobian_apply, jacobian_adjoint",
+            ],
+        ),
+        (
+            lo.block_diag({"p": A, "q": lo.vstack([NAMED, -NAMED])}).with_domain({"p": SPEC, "q": SPEC}),
+            [
+                "BlockDiagonal : {'p': f32[3], 'q': f32[3]} -> {'p': f32[4], 'q': [f32[3], f32[3]]}",
+                "├── ops['p'] = Matrix(matrix=f32[4,3], axes=(-1,)) : f32[3] -> f32[4]  |  traced: apply, adjoint",
+                "└── ops['q'] = VStack : f32[3] -> [f32[3], f32[3]]",
+                "    ├── ops[0] = N : f32[3] -> f32[3]  |  traced: apply  |  derived: adjoint",
+                "    └── ops[1] = Scaled(scalar=-1) : f32[3] -> f32[3]",
+                "        └── op = N : f32[3] -> f32[3]  |  traced: apply  |  derived: adjoint",
+            ],
+        ),
+        (
+            lo.hstack([NAMED, A]),
+            [
+                "HStack",
+                "├── ops[0] = N  |  traced: apply  |  derived: adjoint",
+                "└── ops[1] = Matrix(matrix=f32[4,3], axes=(-1,))  |  traced: apply, adjoint",
+            ],
+        ),
+        (
+            lo.Function(np.sum, SPEC, adjoint=lambda y: np.full(3, y)),
+            [
+                "Function : f32[3] -> f32[]",
+                "└── op = HostFunctions(function=sum, adjoint_function=<lambda>) : f32[3] -> f32[]  |  host: apply, adjoint",
             ],
         ),
     ],

@@ -21,6 +21,7 @@ class _Composition:
     factors: tuple[Any, ...]  # as written: the last one is applied first
     mirrors: tuple[tuple[int, int], ...]
     _precedence = PRODUCT
+    _hidden = ("mirrors",)
 
     def apply(self, x: Any) -> Any:
         seen: list[tuple[Any, Any, Any]] = []

@@ -14,6 +14,7 @@ from linops_jax.algebra._composite import LinearComposite, OfOne
 class Declared(OfOne, LinearComposite):
     """The same operator, of which more is known."""
 
+    _hidden = ("known",)
     op: LinearOperator
     known: Properties = static()
 

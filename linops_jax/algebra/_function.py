@@ -32,6 +32,7 @@ class JAXFunction(LinearOperator):
 class HostFunctions(LinearOperator):
     """A linear function and its adjoint, written in NumPy."""
 
+    _hidden = ("codomain_leaves", "codomain_tree")
     function: Callable[[Any], Any] = static()
     adjoint_function: Callable[[Any], Any] = static()
     codomain_leaves: tuple[Any, ...] = static()
@@ -68,6 +69,7 @@ class Function(OfOne, LinearComposite):
     Raises TypeError for what is not callable or not a known property.
     """
 
+    _hidden = ("known",)
     op: LinearOperator
     known: Properties = static()
 

@@ -19,6 +19,7 @@ from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, O
 class _Scale(OfOne):
     scalar: Any
     _precedence = PRODUCT
+    _hidden = ("known",)
 
     def apply(self, x: Any) -> Any:
         return jax.tree.map(lambda y: self.scalar * y, self.op(x))

@@ -1,0 +1,190 @@
+"""Operators as matrices: todense, tosparse, diagonal, trace."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linops_jax import _specs, _vectors
+from linops_jax._linear import LinearOperator
+
+_BATCH_BYTES = 2**26  # what the inputs and outputs of one batch of probes may take
+
+
+def todense(A: LinearOperator, spec: Any = None, *, real: bool = False) -> jax.Array:
+    """The matrix of an operator, of shape (size of the codomain, size of the domain).
+
+    Rows and columns are entries in C order, those of pytrees leaf after leaf, in the common dtype of the codomain:
+    ``todense(A) @ x.ravel() == A(x).ravel()``. It takes one product for each column, in batches; works under ``jit``,
+    ``vmap`` and ``grad``.
+
+    spec: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
+    real: the real matrix between (re, im) pairs, which every operator has: two neighbouring rows or columns for a complex
+        number
+
+    Raises TypeError for what is not a linear operator and for an unknown domain; ValueError for an operator of complex
+    arrays that is linear over the reals only, unless ``real=True``.
+    """
+    op = _vectors.require_linear(A, spec, "lo.todense")
+    if not real:
+        _vectors.require_matrix(op, "lo.todense", "Ask for the real one between (re, im) pairs with real=True.")
+    form = _vectors.VectorForm(op, real)
+    rows, columns = form.shape
+    if rows == 0 or columns == 0:
+        return jnp.zeros((rows, columns), _vectors.dtype(op.codomain, real))
+    return _columns(form, jnp.arange(columns), _batch(form)).T
+
+
+def tosparse(A: LinearOperator, spec: Any = None, *, format: str = "csr", real: bool = False) -> Any:
+    """The matrix of an operator as a ``scipy.sparse`` array, without its exact zeros.
+
+    As ``todense``, with memory for the entries that are not zero and one batch of columns only; not under ``jit``.
+
+    format: "csr", "csc", "coo", ..., as SciPy names them
+    """
+    import scipy.sparse
+
+    op = _vectors.require_linear(A, spec, "lo.tosparse")
+    if not real:
+        _vectors.require_matrix(op, "lo.tosparse", "Ask for the real one between (re, im) pairs with real=True.")
+    form = _vectors.VectorForm(op, real)
+    dtype = np.dtype(_vectors.dtype(op.codomain, real))
+    entries: list[Any] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0, dtype))]
+    step = min(_batch(form), max(form.shape[1], 1))
+    for start in range(0, form.shape[1] if form.shape[0] else 0, step):
+        block = np.asarray(_columns(form, start + jnp.arange(step), step))
+        column, row = np.nonzero(block)
+        entries.append((row, start + column, block[column, row]))
+    row, column, values = map(np.concatenate, zip(*entries, strict=True))
+    return scipy.sparse.coo_array((values, (row, column)), shape=form.shape).asformat(format)
+
+
+def diagonal(A: LinearOperator, spec: Any = None) -> Any:
+    """The diagonal of the matrix of an operator, as arrays like its results.
+
+    One product where ``A.properties.diagonal`` is known; otherwise one for each entry, in batches. Works under ``jit``,
+    ``vmap`` and ``grad``.
+
+    spec: the domain, where A does not know it
+
+    Raises TypeError for what is not a linear operator and for an unknown domain; ValueError where domain and codomain
+    differ, and for an operator of complex arrays that is linear over the reals only.
+    """
+    op = _square(A, spec, "lo.diagonal")
+    if op.properties.diagonal:
+        return op(jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), op.domain))
+    return _vectors.unpack(_diagonal(op), op.codomain)
+
+
+def trace(
+    A: LinearOperator, spec: Any = None, *, samples: int | None = None, seed: Any = 0, return_error: bool = False
+) -> Any:
+    """The trace of an operator: exact by default, estimated where ``samples`` are given.
+
+    Exact: the sum of ``lo.diagonal(A)``; as many products as entries, unless A is known to be diagonal. Estimated: the
+    XTrace algorithm (Epperly, Tropp, Webber 2024) of matfree, with 2 ``samples`` products and memory for as many inputs.
+    Its error falls like 1 / samples or faster where few eigenvalues dominate, and like 1 / sqrt(samples) otherwise;
+    from half the number of entries on it is exact.
+
+    spec: the domain, where A does not know it
+    samples: how many random vectors; at most as many as the domain has entries
+    seed: an integer or a key of jax.random, for the random vectors
+    return_error: also return the standard error of the estimate, 0 where it is exact
+
+    Returns a 0-d array, or two. Raises what ``lo.diagonal`` raises; ImportError for an estimate without matfree;
+    ValueError for an impossible number of samples.
+    """
+    op = _square(A, spec, "lo.trace")
+    dtype = _vectors.dtype(op.codomain)
+    if samples is None:
+        exact = jnp.sum(_vectors.pack(diagonal(op), dtype))
+        return (
+            (exact, jnp.zeros((), jnp.finfo(dtype).dtype if _specs.is_inexact(dtype) else dtype))
+            if return_error
+            else exact
+        )
+    _vectors.require_inexact(op, None, "lo.trace")
+    size = _vectors.size(op.domain)
+    if not 1 <= samples <= size:
+        message = f"lo.trace: samples={samples} is not possible for a domain of {size} entries; expected 1 to {size}, or None."
+        raise ValueError(message)
+    if _vectors.has_complex(op.domain) and not all(
+        _specs.is_complex(leaf.dtype) for leaf in jax.tree.leaves(op.domain)
+    ):
+        message = (
+            f"lo.trace: samples={samples} needs a domain that is all real or all complex, found "
+            f"{_specs.describe_tree(op.domain)}. Leave samples out for the exact trace."
+        )
+        raise ValueError(message)
+    mean, error = _estimate(op, samples, _vectors.key(seed))
+    return (mean, error) if return_error else mean
+
+
+def dense_form(form: _vectors.VectorForm) -> jax.Array:
+    """The matrix between the vectors of a form."""
+    return todense(form.op, real=form.pairs).astype(form.dtype)
+
+
+def _square(A: Any, spec: Any, where: str) -> LinearOperator:
+    op = _vectors.require_linear(A, spec, where)
+    _vectors.require_matrix(op, where, "lo.todense(A, real=True) gives the real one between (re, im) pairs.")
+    if difference := _specs.mismatch(op.codomain, op.domain):
+        message = f"{where}: {op!r} has no diagonal, its result does not have the shape of its input: {difference}."
+        raise ValueError(message)
+    return op
+
+
+def _batch(form: _vectors.VectorForm) -> int:
+    """How many columns at once."""
+    rows, columns = form.shape
+    return max(1, _BATCH_BYTES // (16 * max(rows + columns, 1)))
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _columns(form: _vectors.VectorForm, indices: jax.Array, batch: int) -> jax.Array:
+    """Columns of the matrix, as rows."""
+    dtype = _vectors.dtype(form.op.codomain, form.pairs)
+
+    def column(index: Any) -> jax.Array:
+        return _vectors.pack(form.op(_vectors.unit(form.op.domain, index, form.pairs)), dtype, form.pairs)
+
+    return jax.lax.map(column, indices, batch_size=batch)
+
+
+@jax.jit
+def _diagonal(op: LinearOperator) -> jax.Array:
+    form, dtype = _vectors.VectorForm(op, False), _vectors.dtype(op.codomain)
+
+    def entry(index: Any) -> jax.Array:
+        return _vectors.pack(op(_vectors.unit(op.domain, index)), dtype)[index]
+
+    if form.shape[0] == 0:
+        return jnp.zeros(0, dtype)
+    return jax.lax.map(entry, jnp.arange(form.shape[0]), batch_size=_batch(form))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _estimate(op: LinearOperator, samples: int, key: Any) -> Any:
+    stochtrace = _matfree()
+    form = _vectors.VectorForm(op, False)
+    from_real = _specs.is_complex(form.dtype) and not _vectors.has_complex(op.domain)
+
+    def product(v: Any) -> jax.Array:
+        return form.forward(v.real) + 1j * form.forward(v.imag) if from_real else form.forward(v)
+
+    sampler = stochtrace.sampler_normal(jnp.zeros(form.shape[1], form.dtype), num=samples)
+    estimator = stochtrace.estimator_leave_one_out_mean_and_sem(stochtrace.leave_one_out_xtrace(), sampler)
+    return estimator(product, key)
+
+
+def _matfree() -> Any:
+    try:
+        from matfree import stochtrace
+    except ModuleNotFoundError as error:
+        message = 'lo.trace(A, samples=...) needs matfree, which is not installed: pip install "linops-jax[interop]"'
+        raise ImportError(message, name=error.name) from error
+    return stochtrace
