@@ -7,6 +7,7 @@ from linops_jax._hooks import traced as traced
 from linops_jax._linear import LinearOperator as LinearOperator
 from linops_jax._nonlinear import NonlinearOperator as NonlinearOperator
 from linops_jax._properties import Properties as Properties
+from linops_jax._simplify import simplify as simplify
 from linops_jax._trampoline import export_checks as export_checks
 from linops_jax.algebra import Affine as Affine
 from linops_jax.algebra import Function as Function

@@ -1,0 +1,154 @@
+"""Each rule of lo.simplify: what comes out, and that it is the same operator."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import S, between_reals, close, like, normal
+from operators import Antilinear, Dense
+
+import linops_jax as lo
+
+
+class Named(Dense):
+    name: str = lo.static(default="A")
+
+    def _expression(self, show):
+        return self.name
+
+
+class RealLinear(Antilinear, real_linear=True):
+    def _expression(self, show):
+        return "L"
+
+
+class Wave(lo.NonlinearOperator):
+    def apply(self, x):
+        return np.sin(x)
+
+    def jacobian_apply(self, x, dx):
+        return np.cos(x) * dx
+
+    def jacobian_adjoint(self, x, dy):
+        return np.conj(np.cos(x)) * dy
+
+    def infer_shape(self, x):
+        return x
+
+    def _expression(self, show):
+        return "F"
+
+
+C = np.complex64
+SPEC = S((3,), C)
+A, B, E = (Named(normal((3, 3), C, i), name) for i, name in enumerate("ABE"))
+U = lo.declare(Named(np.linalg.qr(normal((3, 3), C))[0], "U"), unitary=True)
+W = lo.declare(Named(np.eye(3, dtype=C), "W"), positive=True)
+L, F = RealLinear(normal((3, 3), C, 5), normal((3, 3), C, 6)), Wave()
+D, G = lo.Diagonal(normal((3,), C, 7)), lo.Diagonal(normal((3,), C, 8))
+I, ZERO = lo.Identity(), lo.Zero()  # noqa: E741
+PAIR = lo.vstack([A, B])
+DIAGONAL = "Diagonal(d=c64[3])"
+CASES = [
+    (A, "A"),
+    (I @ A @ I, "A"),
+    (I @ I, "Identity()"),
+    (I.with_domain(SPEC) @ A, "A"),
+    (1 * A, "A"),
+    (2 * (3 * A), "6 * A"),
+    ((2 * A) @ (3 * B), "6 * A @ B"),
+    (A @ (2j * B), "2j * A @ B"),
+    (L @ (2 * B), "2 * L @ B"),
+    (L @ (2j * B), "L @ (2j * B)"),
+    ((2j * B) @ L, "2j * B @ L"),
+    (A.H.H, "A"),
+    ((2j * A).H, "-2j * A.H"),
+    ((A + 2 * B).H, "A.H + 2 * B.H"),
+    (W.H, "W"),
+    (W.H @ A, "W @ A"),
+    (I.conj(), "Identity()"),
+    (U.H @ U, "Identity()"),
+    (U @ U.H @ A, "A"),
+    (A.H @ A, "A.H @ A"),
+    (A @ U.H @ (2 * U) @ B, "2 * A @ B"),
+    (D.inv @ D @ A, "A"),
+    (D @ G, DIAGONAL),
+    (D @ G @ D @ A, f"{DIAGONAL} @ A"),
+    (2 * D, DIAGONAL),
+    (D.H, DIAGONAL),
+    (D + G, DIAGONAL),
+    (D + A + G, f"{DIAGONAL} + A"),
+    (D + 2 * I, DIAGONAL),
+    (A + A, "2 * A"),
+    (A - 3 * A + B, "-2 * A + B"),
+    (0.5 * I + B + I, "1.5 * Identity() + B"),
+    (A + ZERO, "A"),
+    (ZERO + ZERO, "2 * Zero(shape=None)"),
+    ((A @ lo.Zero()).with_domain(SPEC), "Zero(shape=(3,))"),
+    (A @ lo.Zero(), "A @ Zero(shape=None)"),
+    (lo.block_diag([A, B]) @ lo.vstack([D, G]), f"vstack([A @ {DIAGONAL}, B @ {DIAGONAL}])"),
+    (lo.hstack([A, B]) @ lo.vstack([E, I]), "A @ E + B"),
+    (lo.hstack([A, B]) @ lo.block_diag([E, I]) @ PAIR, "A @ E @ A + B @ B"),
+    (PAIR.H @ PAIR, "A.H @ A + B.H @ B"),
+    (lo.block_diag([A, I]).H @ PAIR, "vstack([A.H @ A, B])"),
+    (lo.along_axis(I @ A, 0), "along_axis(A, 0)"),
+    (F @ I, "F"),
+    (2 * (F @ (3 * A)), "2 * F @ (3 * A)"),
+    ((2 * A) @ F, "2 * A @ F"),
+    (F + F, "2 * F"),
+    (A.with_domain(SPEC).with_domain(SPEC) @ I, "A"),
+]
+
+
+@pytest.mark.parametrize(("op", "text"), CASES, ids=[f"{op} is {text}" for op, text in CASES])
+def test_rules(op, text):
+    simple = lo.simplify(op)
+    assert repr(simple) == text
+    assert repr(lo.simplify(simple)) == text
+    assert isinstance(simple, lo.LinearOperator) == isinstance(op, lo.LinearOperator)
+    assert op.domain in (None, simple.domain)
+    x = like(SPEC, 1)
+    close(simple(x), op(x), scale=30)
+    close(jax.jit(simple)(x), op(x), scale=30)
+    if isinstance(op, lo.LinearOperator):
+        fixed, y = op.with_domain(SPEC), like(op(x), 2)
+        close(simple.with_domain(SPEC).H(y), fixed.H(y), scale=30)
+        g, v = between_reals(op, x)
+        h, _ = between_reals(simple, x)
+        close(jax.vmap(h, 0, 1)(jnp.eye(v.size)), jax.vmap(g, 0, 1)(jnp.eye(v.size)), scale=30)
+    else:
+        close(jax.jvp(simple, (x,), (x,)), jax.jvp(op, (x,), (x,)), scale=30)
+
+
+@pytest.mark.parametrize("at", range(0, len(CASES), 4))
+def test_the_harness_proves_what_comes_out(at):
+    lo.check_operator(lo.simplify(CASES[at][0]), SPEC)
+
+
+def test_a_real_input_stays_complex():
+    """U.H @ U of a real x is complex: the identity would not be, so it stays where a real domain is known."""
+    real = S((3,), np.float32)
+    product = (U.H @ U.with_domain(real)).with_domain(real)
+    assert lo.simplify(product).codomain == product.codomain
+
+
+def test_parameters_stay_parameters():
+    x = like(SPEC, 1)
+
+    def loss(simplify):
+        return lambda d, a: jnp.sum(jnp.abs(simplify(lo.Diagonal(d) @ (a * lo.Diagonal(d)) + a * A)(x)) ** 2)
+
+    d, a = jnp.asarray(D.d), jnp.float32(0.7)
+    found, expected = (jax.grad(loss(f), argnums=(0, 1))(d, a) for f in (lo.simplify, lambda op: op))
+    close(found, expected, scale=30)
+
+
+def test_operators_as_arguments_of_jit():
+    x = like(SPEC, 1)
+    op = U.H @ (2 * U) @ (D @ G)
+    close(jax.jit(lambda op, x: lo.simplify(op)(x))(op, x), op(x), scale=30)
+
+
+def test_not_an_operator():
+    with pytest.raises(TypeError, match=r"simplify expected an operator, found int 2"):
+        lo.simplify(2)
