@@ -50,24 +50,64 @@ def cases(dtype):
     yield "vstack of a dict", lo.vstack({"p": C, "q": (A, B)}), three, np.vstack([rc, ra, rb])
     yield "hstack", lo.hstack([C, D]), [three, five], np.hstack([rc, rd])
     yield "hstack of a tuple", lo.hstack((A, 2 * B)), (three, three), np.hstack([ra, 2 * rb])
-    yield "block_diag", lo.block_diag({"u": A, "v": D}), {"u": three, "v": five}, np.block([[ra, z[1]], [np.zeros((rd.shape[0], ra.shape[1])), rd]])  # fmt: skip
+    yield (
+        "block_diag",
+        lo.block_diag({"u": A, "v": D}),
+        {"u": three, "v": five},
+        np.block([[ra, z[1]], [np.zeros((rd.shape[0], ra.shape[1])), rd]]),
+    )
     yield "block", lo.block([[A, None], [C, D]]), [three, five], np.block([[ra, z[1]], [rc, rd]])
-    yield "block of dicts", lo.block({"p": {"u": C, "v": D}, "q": {"u": B, "v": None}}), {"u": three, "v": five}, np.block([[rc, rd], [rb, z[1]]])  # fmt: skip
-    yield "stack of stacks", lo.vstack([A, C]) @ lo.hstack([lo.Identity(), Dense(e)]), [three, three], np.vstack([ra, rc]) @ np.hstack([np.eye(len(real(r(e)))), real(r(e))])  # fmt: skip
+    yield (
+        "block of dicts",
+        lo.block({"p": {"u": C, "v": D}, "q": {"u": B, "v": None}}),
+        {"u": three, "v": five},
+        np.block([[rc, rd], [rb, z[1]]]),
+    )
+    yield (
+        "stack of stacks",
+        lo.vstack([A, C]) @ lo.hstack([lo.Identity(), Dense(e)]),
+        [three, three],
+        np.vstack([ra, rc]) @ np.hstack([np.eye(len(real(r(e)))), real(r(e))]),
+    )
     yield "gram of a stack", (lambda V: V.H @ V)(lo.vstack([A, C])), three, real(a.conj().T @ a + c.conj().T @ c)
     yield "kron", lo.kron(C, D), image, real(np.kron(c, d))
     yield "kron with domains", lo.kron(fixed, D.with_domain(five)), image, real(np.kron(c, d))
-    yield "kron_sum", lo.kron_sum(Dense(e), Dense(hermitian)), S((3, 3), dtype), real(np.kron(e, np.eye(3)) + np.kron(np.eye(3), hermitian)).astype(ra.dtype)  # fmt: skip
+    yield (
+        "kron_sum",
+        lo.kron_sum(Dense(e), Dense(hermitian)),
+        S((3, 3), dtype),
+        real(np.kron(e, np.eye(3)) + np.kron(np.eye(3), hermitian)).astype(ra.dtype),
+    )
     yield "along_axis 0", lo.along_axis(C, 0), image, real(np.kron(c, np.eye(5)))
     yield "along_axis -1", lo.along_axis(D, -1), image, real(np.kron(np.eye(3), d))
     yield "along two axes", lo.along_axis(lo.kron(D, C), (2, 0)), S((3, 2, 5), dtype), real(_two_axes(c, d))
     yield "Function", lo.Function(lambda x: jnp.asarray(c, dtype) @ x, three), three, rc
-    yield "Function of NumPy", lo.Function(lambda x: c.astype(dtype) @ x, three, adjoint=lambda y: c.astype(dtype).conj().T @ y), three, rc  # fmt: skip
+    yield (
+        "Function of NumPy",
+        lo.Function(lambda x: c.astype(dtype) @ x, three, adjoint=lambda y: c.astype(dtype).conj().T @ y),
+        three,
+        rc,
+    )
     yield "declared", lo.declare(Dense(q), unitary=True), three, real(r(q))
     yield "symmetric class", Symmetric(hermitian), three, real(r(hermitian))
     yield "inverse", lo.Diagonal(e[0]).inv, three, real(np.diag(1 / r(e[0])))
-    yield "inverse of parts", (lo.declare(Dense(q), unitary=True) @ (2 * lo.Diagonal(e[0]))).inv, three, real(np.diag(0.5 / r(e[0])) @ r(q).conj().T)  # fmt: skip
-    yield "inverse of a stack", lo.block_diag([lo.Diagonal(e[0]), lo.Identity()]).inv, [three, three], np.block([[real(np.diag(1 / r(e[0]))), np.zeros_like(real(r(e)))], [np.zeros_like(real(r(e))), np.eye(len(real(r(e))))]])  # fmt: skip
+    yield (
+        "inverse of parts",
+        (lo.declare(Dense(q), unitary=True) @ (2 * lo.Diagonal(e[0]))).inv,
+        three,
+        real(np.diag(0.5 / r(e[0])) @ r(q).conj().T),
+    )
+    yield (
+        "inverse of a stack",
+        lo.block_diag([lo.Diagonal(e[0]), lo.Identity()]).inv,
+        [three, three],
+        np.block(
+            [
+                [real(np.diag(1 / r(e[0]))), np.zeros_like(real(r(e)))],
+                [np.zeros_like(real(r(e))), np.eye(len(real(r(e))))],
+            ]
+        ),
+    )
     yield "negative power", lo.Diagonal(e[0]) ** -2, three, real(np.diag(r(e[0]) ** -2))
     yield "frozen", lo.freeze(Bilinear(), {1: jnp.asarray(e[0])}, linear=True), three, real(np.diag(r(e[0])))
     f, g = normal((3, 3), dtype, 8), normal((3, 3), dtype, 9)
@@ -391,7 +431,11 @@ V3 = normal((3,), np.float32, 2)
 NONLINEAR = {
     "vstack": (lo.vstack({"a": Squares(), "b": Dense(M43)}), S((3,), np.float32), lambda x: {"a": x**2, "b": M43 @ x}),
     "hstack": (lo.hstack([Squares(), Dense(M33)]), [S((3,), np.float32)] * 2, lambda x: x[0] ** 2 + M33 @ x[1]),
-    "block_diag": (lo.block_diag((Squares(), Dense(M43))), (S((3,), np.float32),) * 2, lambda x: (x[0] ** 2, M43 @ x[1])),
+    "block_diag": (
+        lo.block_diag((Squares(), Dense(M43))),
+        (S((3,), np.float32),) * 2,
+        lambda x: (x[0] ** 2, M43 @ x[1]),
+    ),
     "block": (
         lo.block([[Squares(), Dense(M33)], [None, Squares()]]),
         [S((3,), np.float32)] * 2,
@@ -401,7 +445,11 @@ NONLINEAR = {
     "affine": (lo.Affine(Dense(M33), V3), S((3,), np.float32), lambda x: M33 @ x + V3),
     "affine after": (Squares() @ lo.Affine(Dense(M33), V3), S((3,), np.float32), lambda x: (M33 @ x + V3) ** 2),
     "frozen": (lo.freeze(Bilinear(), {0: V3}), S((3,), np.float32), lambda x: V3 * x),
-    "frozen linear": (lo.freeze(lo.hstack((Dense(M43), Dense(-M43))), {1: V3}), S((3,), np.float32), lambda x: M43 @ (x - V3)),
+    "frozen linear": (
+        lo.freeze(lo.hstack((Dense(M43), Dense(-M43))), {1: V3}),
+        S((3,), np.float32),
+        lambda x: M43 @ (x - V3),
+    ),
     "frozen by name": (
         lo.freeze(lo.hstack({"a": Squares(), "b": Dense(M33), "c": Squares()}), {"b": V3}),
         {"a": S((3,), np.float32), "c": S((3,), np.float32)},
@@ -409,7 +457,7 @@ NONLINEAR = {
     ),
     "product": (Squares() @ Dense(M33) @ Squares(), S((3,), np.float32), lambda x: (M33 @ x**2) ** 2),
     "sum": (Squares() + 2 * Dense(M33), S((3,), np.float32), lambda x: x**2 + 2 * M33 @ x),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", NONLINEAR)
@@ -472,14 +520,38 @@ A3, E3 = A.with_domain(F3), E.with_domain(F3)
         (lambda: lo.vstack([]), ValueError, r"vstack: there are no operators in \[\]"),
         (lambda: lo.hstack({}), ValueError, r"hstack: there are no operators"),
         (lambda: lo.block([[]]), ValueError, r"block: there are no operators"),
-        (lambda: lo.vstack([A, np.ones((2, 2))]), TypeError, r"vstack: expected operators, found ndarray (?s:.*) at \[1\]\. Wrap a matrix in lo\.Matrix"),
+        (
+            lambda: lo.vstack([A, np.ones((2, 2))]),
+            TypeError,
+            r"vstack: expected operators, found ndarray (?s:.*) at \[1\]\. Wrap a matrix in lo\.Matrix",
+        ),
         (lambda: lo.block_diag({"a": 2.0}), TypeError, r"block_diag: expected operators, found float 2\.0 at \['a'\]"),
         (lambda: lo.vstack([A, None]), TypeError, r"found NoneType None at \[1\]"),
-        (lambda: lo.vstack([A3, A.H.with_domain(F4)]), ValueError, r"cannot stack Dense.* and .*: their domains differ: found f32\[4\], expected f32\[3\]"),
-        (lambda: lo.hstack([A3, E3]), ValueError, r"cannot add the results of Dense.*found f32\[3\], expected f32\[4\]"),
-        (lambda: lo.hstack([A, E])(np.ones(3)), ValueError, r"hstack\(\[.*\]\): expected one entry for each operator, \['\*', '\*'\], found f32\[3\]"),
-        (lambda: lo.vstack([A, E]).with_domain(F3).H(np.ones(3)), ValueError, r"found f32\[3\], expected \[f32\[4\], f32\[3\]\]"),
-        (lambda: lo.block_diag({"a": A})({"b": np.ones(3)}), ValueError, r"block_diag.*: expected one entry for each operator, \{'a': '\*'\}, found"),
+        (
+            lambda: lo.vstack([A3, A.H.with_domain(F4)]),
+            ValueError,
+            r"cannot stack Dense.* and .*: their domains differ: found f32\[4\], expected f32\[3\]",
+        ),
+        (
+            lambda: lo.hstack([A3, E3]),
+            ValueError,
+            r"cannot add the results of Dense.*found f32\[3\], expected f32\[4\]",
+        ),
+        (
+            lambda: lo.hstack([A, E])(np.ones(3)),
+            ValueError,
+            r"hstack\(\[.*\]\): expected one entry for each operator, \['\*', '\*'\], found f32\[3\]",
+        ),
+        (
+            lambda: lo.vstack([A, E]).with_domain(F3).H(np.ones(3)),
+            ValueError,
+            r"found f32\[3\], expected \[f32\[4\], f32\[3\]\]",
+        ),
+        (
+            lambda: lo.block_diag({"a": A})({"b": np.ones(3)}),
+            ValueError,
+            r"block_diag.*: expected one entry for each operator, \{'a': '\*'\}, found",
+        ),
         (lambda: lo.block([A, E]), ValueError, r"block: expected a list, tuple or dict of rows"),
         (lambda: lo.block([[A, E], [A]]), ValueError, r"block: rows must have one structure; row 0 has .*row 1 has"),
         (lambda: lo.block([[A, None], [A, None]]), ValueError, r"block: column 1 has no operator, .*lo\.Zero"),
@@ -487,45 +559,121 @@ A3, E3 = A.with_domain(F3), E.with_domain(F3)
         (lambda: lo.block([[A3, A.H], [A.H.with_domain(F4), A]]).domain, ValueError, r"block: .*their domains differ"),
         (lambda: lo.kron(A, Squares()), TypeError, r"kron: expected a linear operator, found Squares"),
         (lambda: lo.kron(A, 2), TypeError, r"kron: expected a linear operator, found int 2"),
-        (lambda: lo.kron(lo.vstack([A]).with_domain(F3), A), TypeError, r"kron: .* maps \[f32\[4\]\]; expected one array"),
-        (lambda: lo.kron(A, A)(np.ones((3, 3, 3))), ValueError, r"f32\[3,3,3\] does not have 1 axes for the first factor and 2|kron.*with_domain"),
+        (
+            lambda: lo.kron(lo.vstack([A]).with_domain(F3), A),
+            TypeError,
+            r"kron: .* maps \[f32\[4\]\]; expected one array",
+        ),
+        (
+            lambda: lo.kron(A, A)(np.ones((3, 3, 3))),
+            ValueError,
+            r"f32\[3,3,3\] does not have 1 axes for the first factor and 2|kron.*with_domain",
+        ),
         (lambda: lo.kron(A, A)([np.ones(3)]), TypeError, r"kron.*found \[f32\[3\]\], expected one array"),
-        (lambda: lo.along_axis(A, (0, 0)), ValueError, r"along_axis: expected one or several different axes, found \(0, 0\)"),
+        (
+            lambda: lo.along_axis(A, (0, 0)),
+            ValueError,
+            r"along_axis: expected one or several different axes, found \(0, 0\)",
+        ),
         (lambda: lo.along_axis(A, ()), ValueError, r"along_axis: expected one or several"),
         (lambda: lo.along_axis(np.ones(3), 0), TypeError, r"along_axis: expected operators, found ndarray"),
-        (lambda: lo.along_axis(A, 2)(np.ones((3, 3))), ValueError, r"along_axis.*found f32\[3,3\], expected one array that has the axes \(2,\)"),
-        (lambda: lo.along_axis(lo.Zero((2, 2, 2)), (0, 2))(np.ones((3, 3, 3))), ValueError, r"2 axes become 3, which can take the place of consecutive axes only"),
-        (lambda: lo.along_axis(Squares(), 0).jacobian(np.ones((3, 3)))(np.ones(3)), ValueError, r"jacobian.*cannot be applied: .*found f32\[3\]"),
+        (
+            lambda: lo.along_axis(A, 2)(np.ones((3, 3))),
+            ValueError,
+            r"along_axis.*found f32\[3,3\], expected one array that has the axes \(2,\)",
+        ),
+        (
+            lambda: lo.along_axis(lo.Zero((2, 2, 2)), (0, 2))(np.ones((3, 3, 3))),
+            ValueError,
+            r"2 axes become 3, which can take the place of consecutive axes only",
+        ),
+        (
+            lambda: lo.along_axis(Squares(), 0).jacobian(np.ones((3, 3)))(np.ones(3)),
+            ValueError,
+            r"jacobian.*cannot be applied: .*found f32\[3\]",
+        ),
         (lambda: lo.Function(3, F3), TypeError, r"Function: expected a function as function, found int 3"),
-        (lambda: lo.Function(np.sin, F3, adjoint=3), TypeError, r"Function: expected a function as adjoint, found int 3"),
+        (
+            lambda: lo.Function(np.sin, F3, adjoint=3),
+            TypeError,
+            r"Function: expected a function as adjoint, found int 3",
+        ),
         (lambda: lo.Function(jnp.sin, F3, hermitian=True), TypeError, r"hermitian"),
         (lambda: lo.Affine(Squares(), V3), TypeError, r"Affine: expected a linear operator, found Squares"),
-        (lambda: lo.Affine(A3, V3), ValueError, r"Affine: b does not have the shape of what Dense.* returns: found f32\[3\], expected f32\[4\]"),
+        (
+            lambda: lo.Affine(A3, V3),
+            ValueError,
+            r"Affine: b does not have the shape of what Dense.* returns: found f32\[3\], expected f32\[4\]",
+        ),
         (lambda: lo.Affine(A, V3)(np.ones(3)), ValueError, r"Affine: b does not have the shape"),
-        (lambda: lo.declare(Squares(), symmetric=True), TypeError, r"declare expected a linear operator, found Squares"),
-        (lambda: lo.declare(A, hermitian=True), TypeError, r"declare: unknown properties hermitian\. Operators know symmetric, positive"),
+        (
+            lambda: lo.declare(Squares(), symmetric=True),
+            TypeError,
+            r"declare expected a linear operator, found Squares",
+        ),
+        (
+            lambda: lo.declare(A, hermitian=True),
+            TypeError,
+            r"declare: unknown properties hermitian\. Operators know symmetric, positive",
+        ),
         (lambda: lo.freeze(2, {0: V3}), TypeError, r"freeze: expected operators, found int 2"),
         (lambda: lo.freeze(Bilinear(), {}), ValueError, r"freeze: expected a dict of fixed inputs"),
         (lambda: lo.freeze(Bilinear(), {0: V3, "a": V3}), ValueError, r"freeze: positions and names are mixed"),
         (lambda: lo.freeze(Bilinear(), {-1: V3}), ValueError, r"freeze: positions count from 0, found -1"),
-        (lambda: lo.freeze(Bilinear().with_domain((F3, F3)), {2: V3}), ValueError, r"freeze: .* has no input 2: its domain is \(f32\[3\], f32\[3\]\)"),
+        (
+            lambda: lo.freeze(Bilinear().with_domain((F3, F3)), {2: V3}),
+            ValueError,
+            r"freeze: .* has no input 2: its domain is \(f32\[3\], f32\[3\]\)",
+        ),
         (lambda: lo.freeze(Bilinear(), {2: V3})(V3), ValueError, r"freeze.*fixed are the inputs \[2\]"),
         (lambda: lo.freeze(Bilinear(), {1: V3})((V3,)), ValueError, r"expected the one input that is left"),
-        (lambda: lo.freeze(lo.hstack({"a": E, "b": E}), {"b": V3})(V3), ValueError, r"expected a dict of the inputs that are left, found f32\[3\]"),
-        (lambda: lo.freeze(lo.hstack((A, A)), {1: V3}, linear=True), ValueError, r"so with some of them fixed it is affine"),
-        (lambda: lo.freeze(Bilinear(), {1: V3}, linear=True).H(V3), TypeError, r"freeze.*\.H\(y\) needs to know the shape"),
-        (lambda: A3**2, ValueError, r"\*\* 2: only an operator from a space to itself has powers\. Its result: found f32\[4\], expected f32\[3\]"),
+        (
+            lambda: lo.freeze(lo.hstack({"a": E, "b": E}), {"b": V3})(V3),
+            ValueError,
+            r"expected a dict of the inputs that are left, found f32\[3\]",
+        ),
+        (
+            lambda: lo.freeze(lo.hstack((A, A)), {1: V3}, linear=True),
+            ValueError,
+            r"so with some of them fixed it is affine",
+        ),
+        (
+            lambda: lo.freeze(Bilinear(), {1: V3}, linear=True).H(V3),
+            TypeError,
+            r"freeze.*\.H\(y\) needs to know the shape",
+        ),
+        (
+            lambda: A3**2,
+            ValueError,
+            r"\*\* 2: only an operator from a space to itself has powers\. Its result: found f32\[4\], expected f32\[3\]",
+        ),
         (lambda: E**-1, ValueError, r"\*\* -1: negative powers need an exact inverse.*lo\.solve"),
         (lambda: (0 * I) ** -1, ValueError, r"negative powers need an exact inverse"),
-        (lambda: (E3 @ lo.Matrix(M33)) @ A3, ValueError, r"Matrix of shape \(3, 3\) contracts axes of sizes \(3,\), found \(4,\)"),
-        (lambda: (A3 @ I @ I) @ A3, ValueError, r"cannot compose .*: the right one's result does not fit the domain of Dense.*, factor 1 of 3: found f32\[4\], expected f32\[3\]"),
+        (
+            lambda: (E3 @ lo.Matrix(M33)) @ A3,
+            ValueError,
+            r"Matrix of shape \(3, 3\) contracts axes of sizes \(3,\), found \(4,\)",
+        ),
+        (
+            lambda: (A3 @ I @ I) @ A3,
+            ValueError,
+            r"cannot compose .* does not fit the domain of Dense.*, factor 1 of 3: found f32\[4\], expected f32\[3\]",
+        ),
         (lambda: A3 @ (1j * I).with_domain(F3), ValueError, r"cannot compose .*found c64\[3\], expected f32\[3\]"),
-        (lambda: A3 + A.with_domain(S((3,), np.complex64)), ValueError, r"their domains differ: found c64\[3\], expected f32\[3\]"),
-        (lambda: A3(np.ones(3, np.complex64)), ValueError, r"its domain does not match the input: found c64\[3\], expected f32\[3\]"),
+        (
+            lambda: A3 + A.with_domain(S((3,), np.complex64)),
+            ValueError,
+            r"their domains differ: found c64\[3\], expected f32\[3\]",
+        ),
+        (
+            lambda: A3(np.ones(3, np.complex64)),
+            ValueError,
+            r"its domain does not match the input: found c64\[3\], expected f32\[3\]",
+        ),
         (lambda: Squares().gram, AttributeError, r"Squares is nonlinear and has no gram\. .*jacobian\(x\)\.gram"),
         (lambda: Squares().inv, AttributeError, r"Squares is nonlinear and has no inv"),
     ],
-)  # fmt: skip
+)
 def test_errors(act, error, message):
     with pytest.raises(error, match=message):
         act()
