@@ -55,7 +55,7 @@ def test_solvers(solver, dtype, x64):
     found, expected = (
         jax.jit(jax.value_and_grad(functools.partial(loss, f), has_aux=True))(jnp.asarray(y)) for f in (ours, dense)
     )
-    close(found, expected, 1e4)
+    close(both(ours), both(dense), 1e4)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=by_name)
