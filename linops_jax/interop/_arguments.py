@@ -12,11 +12,12 @@ import numpy as np
 import linops_jax as lo
 
 
-def operator(op: Any, spec: Any, where: str) -> Any:
+def operator(op: Any, spec: Any, where: str, *, depth: int = 3) -> Any:
     """``op`` with a domain, which ``spec`` gives where the operator has none, and its fields as JAX arrays.
 
     Raises TypeError for what is not an operator, for a spec that is none, and where nobody knows the domain; ValueError
-    for a domain in 64 bits that have been switched off since. Warns (UserWarning) where ``spec`` asks for such.
+    for a domain in 64 bits that have been switched off since. Warns (UserWarning) where ``spec`` asks for such; ``depth``
+    is how many calls up the user's line is.
     """
     if not isinstance(op, lo.LinearOperator | lo.NonlinearOperator):
         advice = "lo.Matrix(a) makes an operator of an array." if isinstance(op, np.ndarray | jax.Array) else ""
@@ -24,7 +25,7 @@ def operator(op: Any, spec: Any, where: str) -> Any:
         raise TypeError(message)
     if spec is not None:
         _check_spec(spec, where)
-        _warn_of_64_bits(spec, where)
+        _warn_of_64_bits(spec, where, depth + 1)
         op = op.with_domain(spec)
     if op.domain is None:
         message = (
@@ -47,7 +48,7 @@ def linear(op: Any, spec: Any, where: str) -> lo.LinearOperator:
     if isinstance(op, lo.NonlinearOperator):
         message = f"{where} needs a linear operator, and {op!r} is nonlinear. Convert its derivative, op.jacobian(x)."
         raise TypeError(message)
-    op = operator(op, spec, where)
+    op = operator(op, spec, where, depth=4)
     for name, side in (("domain", op.domain), ("codomain", op.codomain)):
         for leaf in jax.tree.leaves(side):
             if not jnp.issubdtype(leaf.dtype, jnp.inexact):
@@ -76,7 +77,7 @@ def _check_spec(spec: Any, where: str) -> None:
             raise TypeError(message)
 
 
-def _warn_of_64_bits(spec: Any, where: str) -> None:
+def _warn_of_64_bits(spec: Any, where: str, depth: int) -> None:
     for leaf in jax.tree.leaves(spec):
         given = _given(leaf)
         if leaf.dtype != given:
@@ -84,7 +85,7 @@ def _warn_of_64_bits(spec: Any, where: str) -> None:
                 f"{where}: the domain is {leaf.dtype}, but JAX computes in {given}. Switch 64 bits on with "
                 f'jax.config.update("jax_enable_x64", True), or ask for {given} to silence this warning.'
             )
-            warnings.warn(message, UserWarning, stacklevel=4)
+            warnings.warn(message, UserWarning, stacklevel=depth)
             return
 
 

@@ -156,10 +156,13 @@ def test_complex_fields_on_a_real_domain():
         op(ift.from_random(op.domain, dtype=complex))
 
 
-def test_64_bits_that_are_switched_off():
-    with jax.enable_x64(False), pytest.warns(UserWarning, match="to_nifty: the domain is float64, but JAX computes in"):
-        op = to_nifty(lo.Identity(), np.zeros(3))
-    assert op(ift.full(op.domain, 1.0)).dtype == np.float32
+@pytest.mark.parametrize("op", [lo.Identity(), CASES["traced sine, host jacobian"].op], ids=["linear", "nonlinear"])
+def test_64_bits_that_are_switched_off(op):
+    with jax.enable_x64(False):
+        with pytest.warns(UserWarning, match="to_nifty: the domain is float64, but JAX computes in float32") as found:
+            wrapped = to_nifty(op, np.zeros(3))
+        assert found[0].filename == __file__
+    assert wrapped(ift.full(wrapped.domain, 1.0)).dtype == np.float32
 
 
 # ---- nifty.re -------------------------------------------------------------------------------------------------------
