@@ -158,7 +158,7 @@ class SparseMatrix(lo.LinearOperator, batched=True):
         return self._multiply(self._matrix(), x)
 
     def adjoint(self, y: Any) -> Any:
-        return self._multiply(self._matrix().conj().T, y)
+        return self._multiply(self._matrix().conj(copy=False).T, y)
 
     def parameter_jvp(self, x: Any, dself: SparseMatrix) -> Any:
         return self._multiply(self._matrix(dself.data), x)
