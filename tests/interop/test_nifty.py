@@ -6,6 +6,7 @@ import nifty.cl as ift
 import nifty.re as jft
 import numpy as np
 import pytest
+import scipy.optimize
 from helpers import S, close, normal
 from operators import CASES
 from operators import Dense as HostDense
@@ -194,6 +195,31 @@ def test_posterior_of_a_linear_model(how, samples):
         sample_mode="linear_resample",
     )[0]
     np.testing.assert_allclose(found.pos, posterior()[0], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("samples", [0, 2])
+def test_posterior_of_a_nonlinear_model(samples):
+    """A host operator with its Jacobian and nothing else: enough for geometric variational inference too."""
+    op = CASES["traced sine, host jacobian"].op
+    data = normal((3,), seed=4)
+
+    def energy(x):
+        return 0.5 * np.sum((op.a * np.sin(op.b * x) - data) ** 2) / NOISE**2 + 0.5 * np.sum(x**2)
+
+    expected = scipy.optimize.minimize(energy, np.zeros(3), tol=1e-12).x
+    found = jft.optimize_kl(
+        likelihood("to_nifty_re", op.with_domain(S((3,), float)), data),
+        jnp.zeros(3),
+        key=jax.random.PRNGKey(1),
+        n_total_iterations=1,
+        n_samples=samples,
+        draw_linear_kwargs={"cg_name": None, "cg_kwargs": {"absdelta": 1e-10, "maxiter": 20}},
+        nonlinearly_update_kwargs={"minimize_kwargs": {"name": None, "xtol": 1e-6, "maxiter": 10}},
+        kl_kwargs={"minimize_kwargs": {"name": None, "absdelta": 1e-12, "maxiter": 30}},
+        sample_mode="nonlinear_resample",
+    )[0]
+    tolerance = 1.0 if samples else 1e-5  # with samples it is the mean, within the prior's width
+    np.testing.assert_allclose(found.pos, expected, atol=tolerance)
 
 
 @pytest.mark.parametrize("how", MODELS)
