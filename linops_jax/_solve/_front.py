@@ -1,0 +1,277 @@
+"""lo.solve(A, y): what is minimised, by which solver, and from where."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from linops_jax import _specs
+from linops_jax._linear import LinearOperator, UnknownShapeError
+from linops_jax._nonlinear import NonlinearOperator
+from linops_jax._operator import Operator
+from linops_jax._solve import _progress, _real
+from linops_jax._solve._solution import InexactAdjointWarning, Solution, Stats, report
+from linops_jax.algebra import vstack
+from linops_jax.algebra._identity import Identity
+
+LINEAR = ("cg", "cgls", "lsmr", "gmres", "bicgstab", "direct")
+ALIASES = {"normal_cg": "cgls"}
+LEAST_SQUARES = ("cgls", "lsmr", "direct")
+MOST_STEPS = 10_000
+
+
+def solve(
+    A: Operator,
+    y: Any,
+    *,
+    solver: Any = "auto",
+    damp: Any = 0,
+    regularizer: LinearOperator | None = None,
+    x0: Any = None,
+    preconditioner: LinearOperator | None = None,
+    rtol: Any = 1e-6,
+    atol: Any = 0,
+    max_steps: int | None = None,
+    progress: bool | None = None,
+    throw: bool = False,
+) -> Solution:
+    """The x that minimises |A x - y|² + damp² |R x|², as an object with ``value`` and ``stats``.
+
+    A: operator. Linear: ``damp`` means what it does in SciPy's and PyLops' lsqr. Nonlinear: solved by optimistix, see below
+    y: arrays in the structure of A's codomain; real or complex
+    solver: "auto", a name below, or one of lineax's solvers (``lx.LSMR(...)``), which then has its own tolerances
+    damp, regularizer: damp >= 0, a number or a differentiable scalar array; R, the identity where only damp is given
+    x0: where to start; gives the domain where A has none. Tolerances are relative to what it leaves: y - A x0
+    preconditioner: a square operator M on the domain. For "cg" positive, and close to A^-1. All others solve for z in
+        A M z = y, x = M z: M is close to an inverse; for least squares, to one that makes the columns of A M orthonormal
+    rtol, atol: stop when |r| <= rtol |r_0| + atol, in Euclidean norms; both 0 ask for exactly ``max_steps`` steps
+    max_steps: by default ten times the size of the problem, at most 10 000
+    progress: show the number of steps; by default where standard error is a terminal and the call is not compiled
+    throw: an error instead of a warning where the solver did not converge; in compiled code, too
+
+    =========== =================================================================================================
+    "cg"        A positive; r = y - A x
+    "cgls"      any A, least squares; r = A^H (y - A x). Also called "normal_cg"
+    "lsmr"      any A, least squares, by lineax; stops when y - A x or A^H (y - A x) is small, relative to |A| too
+    "gmres"     A square, the adjoint is not needed; by lineax, restarted every 30 steps; r = y - A x
+    "bicgstab"  the same with less memory
+    "direct"    by the singular values of the dense matrix (a diagonal one: by division), for small problems
+    "auto"      "direct" for a diagonal A, "cg" for a positive one, "cgls" for all others; with damp, "cgls"
+    =========== =================================================================================================
+
+    Without damping, and where solutions are many, the least-squares solvers give the one closest to x0 (zero). All work
+    under jit, vmap and grad: derivatives with respect to y, damp, x0 and the parameters of A come from implicit
+    differentiation, to the same tolerance, which for A's parameters takes up to three further solves. Operators that are
+    linear over the reals only, or map real arrays to complex ones, are solved over pairs of reals: the answer is right.
+
+    A nonlinear A needs ``x0``. "levenberg_marquardt" (also "auto"), "gauss_newton" and "dogleg" start there and end in a
+    local minimum.
+
+    Warns ``ConvergenceWarning`` where the tolerance is not reached (compiled code: see ``stats.converged``) and
+    ``InexactAdjointWarning`` where the solver relies on an adjoint that is declared inexact.
+
+    Raises ValueError for an unknown solver and for a y that does not fit, TypeError for what is not an operator and where
+    nobody knows the domain, ``ConvergenceError`` with ``throw=True``, ImportError where lineax is not installed.
+    """
+    if isinstance(A, NonlinearOperator):
+        nonlinear = _load("_nonlinear", "optimistix")
+        found = nonlinear.solve(A, y, solver, damp, regularizer, x0, preconditioner, rtol, atol, max_steps, progress)
+        return report(found[1], found[0], rtol, atol, throw)
+    if not isinstance(A, LinearOperator):
+        is_array = _specs.is_spec(A)
+        found = f"the array {_specs.describe(A)}; lo.Matrix(a) makes an operator of it" if is_array else f"{A!r:.80}"
+        message = f"lo.solve expects an operator, found {found}."
+        raise TypeError(message)
+    solvers = _load("_solvers", "lineax")
+    A, y = fit(A, y, x0)
+    name, method = _choose(solvers, A, solver, damp, regularizer, rtol, atol, max_steps)
+    _check_adjoint(A, name, solvers.relies_on_adjoint(method))
+
+    op, target = damped(A, y, damp, regularizer)
+    if x0 is not None:
+        x0 = _specs.cast_like(_specs.as_arrays(x0, "lo.solve: x0"), A.domain, "lo.solve: x0")
+        target = _remaining(target, op(x0), rtol, atol)
+    inner = None
+    if preconditioner is not None:
+        preconditioner = _square(preconditioner, A.domain)
+        inner, op = (preconditioner, op) if name == "cg" else (None, op @ preconditioner)
+
+    traced = is_traced((A, target, damp, preconditioner))
+    wide = name == "lsmr" and _real.is_single(op)  # lineax 0.1 mixes precisions there
+    with _progress.shown(progress, traced) as watched:
+        z, found = _run(solvers, watched(op), target, method, inner, wide)
+    x = z if preconditioner is None or name == "cg" else preconditioner(z)
+    x = x if x0 is None else jax.tree.map(jnp.add, x0, x)
+    residual = relative_residual(A, x, y)
+    converged = found["converged"]
+    if name in ("gmres", "bicgstab"):  # lineax calls it a breakdown where nothing is left to solve for
+        converged = converged | (residual * norm(y) <= rtol * norm(target) + atol)
+    stats = Stats(jnp.asarray(found["num_steps"]), residual, converged)
+    return report(Solution(x, jax.lax.stop_gradient(stats)), name, rtol, atol, throw)
+
+
+def _run(solvers: Any, op: Any, target: Any, method: Any, preconditioner: Any, wide: bool) -> Any:
+    if _real.is_complex_linear(op) and not wide:
+        return solvers.run(op, target, method, preconditioner)
+    inner = None if preconditioner is None else _real.OnReals(preconditioner, wide)
+    x, stats = solvers.run(_real.OnReals(op, wide), _real.to_reals(target, wide), method, inner)
+    return _real.from_reals(x, op.domain), stats
+
+
+def fit(A: Any, y: Any, x0: Any) -> tuple[Any, Any]:
+    """A with a domain, and y as its codomain has it."""
+    y = as_inexact(_specs.as_arrays(y, "lo.solve: y"))
+    if A.domain is None:
+        A = A.with_domain(_domain(A, y, x0))
+    codomain = A.codomain
+    if difference := _specs.mismatch(y, codomain):
+        message = f"lo.solve: y does not fit the codomain of {A!r}: {difference}."
+        raise ValueError(message)
+    for side, specs in (("domain", A.domain), ("codomain", codomain)):
+        if not all(_specs.is_inexact(leaf.dtype) for leaf in jax.tree.leaves(specs)):
+            message = (
+                f"lo.solve: the {side} of {A!r} is {_specs.describe_tree(specs)}; solvers need floating point numbers. "
+                "Fix another domain with with_domain(spec)."
+            )
+            raise TypeError(message)
+    if any(
+        _specs.is_complex(a.dtype) and not _specs.is_complex(b.dtype)
+        for a, b in zip(jax.tree.leaves(y), jax.tree.leaves(codomain), strict=True)
+    ):
+        message = (
+            f"lo.solve: y is {_specs.describe_tree(_specs.specs(y))}, but the codomain of {A!r} is real: "
+            f"{_specs.describe_tree(codomain)}. Pass y.real, or fix a complex domain with with_domain(spec)."
+        )
+        raise ValueError(message)
+    return A, _specs.cast_like(y, codomain, "lo.solve: y")
+
+
+def as_inexact(tree: Any) -> Any:
+    return jax.tree.map(lambda x: x if _specs.is_inexact(x.dtype) else x.astype(jnp.result_type(float)), tree)
+
+
+def _domain(A: Any, y: Any, x0: Any) -> Any:
+    if x0 is not None:
+        return _specs.specs(as_inexact(_specs.as_arrays(x0, "lo.solve: x0")))
+    try:
+        return A._infer_adjoint_shape(y)
+    except UnknownShapeError as error:
+        message = (
+            f"lo.solve: nobody knows the domain of {A!r}. Fix it with A.with_domain(spec), pass x0, or define "
+            "infer_adjoint_shape."
+        )
+        raise TypeError(message) from error
+
+
+def _choose(solvers: Any, A: Any, solver: Any, damp: Any, regularizer: Any, rtol: Any, atol: Any, steps: Any) -> Any:
+    """The name to print, and the solver."""
+    is_damped = regularizer is not None or not is_zero(damp)
+    if solvers.is_solver(solver):
+        return type(solver).__name__, solver
+    name = ALIASES.get(solver, solver) if isinstance(solver, str) else None
+    if name == "auto":
+        known = A.properties
+        name = "cgls" if is_damped else "direct" if known.diagonal else "cg" if known.positive else "cgls"
+    if name not in LINEAR:
+        message = (
+            f"lo.solve: unknown solver {solver!r}. For a linear operator there are "
+            f"{', '.join(map(repr, ('auto', *LINEAR, *ALIASES)))}, and those of lineax."
+        )
+        raise ValueError(message)
+    if is_damped and name not in LEAST_SQUARES:
+        message = f"lo.solve: {name!r} does not damp. Use one of {', '.join(map(repr, LEAST_SQUARES))}."
+        raise ValueError(message)
+    if name not in LEAST_SQUARES and (difference := _specs.mismatch(A.codomain, A.domain)):
+        message = (
+            f"lo.solve: {name!r} needs an operator from a space to itself; the codomain of {A!r} is not its domain: "
+            f"{difference}. Use one of {', '.join(map(repr, LEAST_SQUARES))}."
+        )
+        raise ValueError(message)
+    return name, solvers.make(name, rtol, atol, _default_steps(A) if steps is None else steps)
+
+
+def _default_steps(A: Any) -> int:
+    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(A.domain))
+    return min(10 * max(size, 1), MOST_STEPS)
+
+
+def _check_adjoint(A: Any, name: str, relies_on_adjoint: bool) -> None:
+    if relies_on_adjoint and A.properties.adjoint_rtol is not None:
+        message = (
+            f"lo.solve: {name} relies on the adjoint of {A!r}, which is declared inexact "
+            f"(adjoint_rtol={A.properties.adjoint_rtol:g}): it may stall or diverge. For a square operator, 'gmres' and "
+            "'bicgstab' do without."
+        )
+        warnings.warn(message, InexactAdjointWarning, stacklevel=3)
+
+
+def damped(A: Any, y: Any, damp: Any, regularizer: Any) -> tuple[Any, Any]:
+    """[A; damp R] and [y; 0], whose least squares are those of A with damping."""
+    if is_zero(damp):
+        if regularizer is None:
+            return A, y
+        message = "lo.solve: a regularizer has no effect without damp. Pass damp=..., the factor in front of it."
+        raise ValueError(message)
+    if regularizer is not None and not isinstance(regularizer, LinearOperator):
+        message = f"lo.solve: regularizer must be a linear operator, found {type(regularizer).__name__}."
+        raise TypeError(message)
+    if jnp.ndim(damp) or _specs.is_complex(jnp.result_type(damp)):
+        message = f"lo.solve: damp must be a real number, found {_specs.describe(jnp.asarray(damp))}."
+        raise ValueError(message)
+    R = (Identity() if regularizer is None else regularizer).with_domain(A.domain)
+    if hasattr(damp, "astype"):
+        damp = damp.astype(jnp.finfo(jnp.result_type(*jax.tree.leaves(A.domain))).dtype)
+    op = vstack([A, damp * R])
+    return op, [y, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), op.codomain[1])]
+
+
+def is_zero(damp: Any) -> bool:
+    return isinstance(damp, int | float) and damp == 0
+
+
+def _square(M: Any, domain: Any) -> Any:
+    if not isinstance(M, LinearOperator):
+        message = f"lo.solve: preconditioner must be a linear operator, found {type(M).__name__}."
+        raise TypeError(message)
+    M = M.with_domain(domain)
+    if difference := _specs.mismatch(M.codomain, domain):
+        message = f"lo.solve: the preconditioner {M!r} must map the domain of A to itself: {difference}."
+        raise ValueError(message)
+    return M
+
+
+def _remaining(target: Any, reached: Any, rtol: Any, atol: Any) -> Any:
+    """target - reached; exactly zero, with the same derivative, where this is within the tolerance already."""
+    rest = jax.tree.map(jnp.subtract, target, reached)
+    enough = norm(rest) <= rtol * norm(target) + atol
+    return jax.tree.map(lambda r: r - jax.lax.stop_gradient(jnp.where(enough, r, 0)), rest)
+
+
+def relative_residual(A: Any, x: Any, y: Any) -> Any:
+    size = norm(y)
+    return norm(jax.tree.map(jnp.subtract, A(x), y)) / jnp.where(size > 0, size, 1)
+
+
+def norm(tree: Any) -> Any:
+    squares = [jnp.sum(jnp.abs(leaf) ** 2) for leaf in jax.tree.leaves(jax.lax.stop_gradient(tree))]
+    return jnp.sqrt(sum(squares, start=jnp.zeros((), jnp.float32)))
+
+
+def is_traced(tree: Any) -> bool:
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def _load(module: str, package: str) -> Any:
+    try:
+        return importlib.import_module(f"linops_jax._solve.{module}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("linops_jax"):
+            raise
+        message = f'lo.solve needs {error.name or package}, which is not installed: pip install "linops-jax[interop]"'
+        raise ImportError(message, name=error.name) from error

@@ -1,0 +1,112 @@
+"""Nonlinear least squares by optimistix, over the reals. Imported on first use: needs optimistix and lineax."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import optimistix as optx
+from jax.custom_derivatives import SymbolicZero
+
+from linops_jax import _specs
+from linops_jax._solve import _front, _progress, _solvers
+from linops_jax._solve._real import from_reals, to_reals
+from linops_jax._solve._solution import Solution, Stats
+
+SOLVERS = {
+    "levenberg_marquardt": optx.LevenbergMarquardt,
+    "gauss_newton": optx.GaussNewton,
+    "dogleg": optx.Dogleg,
+}
+INNER_RTOL, INNER_STEPS, STEPS = 1e-4, 1000, 256
+
+
+def solve(
+    A: Any, y: Any, solver: Any, damp: Any, R: Any, x0: Any, preconditioner: Any, rtol: Any, atol: Any, max_steps: Any,
+    progress: Any,
+) -> tuple[str, Solution]:  # fmt: skip
+    """As ``lo.solve``, with the solver's name. atol is rtol at least.
+
+    Stops when x and the loss, relative to |y|², change by less than rtol times themselves + atol.
+    """
+    if x0 is None:
+        message = f"lo.solve: {A!r} is nonlinear: say where to start, x0=..."
+        raise ValueError(message)
+    if preconditioner is not None:
+        message = "lo.solve: preconditioners are for linear operators only."
+        raise ValueError(message)
+    x0 = _front.as_inexact(_specs.as_arrays(x0, "lo.solve: x0"))
+    A, y = _front.fit(A, y, x0)
+    name, method = _choose(solver, rtol, jnp.maximum(atol, rtol))
+    _front.damped(A.jacobian(x0), y, damp, R)  # raises for what cannot damp
+    traced = _front.is_traced((A, y, x0, damp))
+    size = _front.norm(y)
+    with _progress.shown(progress, traced) as watched:
+        found = optx.least_squares(
+            _residual,
+            method,
+            to_reals(x0),
+            (watched(A), y, jnp.where(size > 0, size, 1), None if _front.is_zero(damp) else damp, R),
+            {},
+            max_steps=STEPS if max_steps is None else max_steps,
+            throw=False,
+            adjoint=optx.ImplicitAdjoint(_solvers.CGLS(1e-6, 0, INNER_STEPS)),
+        )
+    x = from_reals(found.value, _specs.specs(x0))
+    steps = jnp.asarray(found.stats["num_steps"])
+    stats = Stats(steps, _front.relative_residual(A, x, y), found.result == optx.RESULTS.successful)
+    return name, Solution(x, jax.lax.stop_gradient(stats))
+
+
+def _residual(x: Any, problem: Any) -> Any:
+    A, y, size, damp, R = problem
+    like = _specs.specs(A.domain) if A.domain is not None else x
+    x = from_reals(x, like)
+    rest = [jax.tree.map(jnp.subtract, _evaluate(A, x), y)]
+    if damp is not None:
+        rest.append(jax.tree.map(lambda leaf: damp * leaf, x if R is None else R(x)))
+    return jax.tree.map(lambda leaf: leaf / size.astype(leaf.dtype), to_reals(rest))
+
+
+def _evaluate(A: Any, x: Any) -> Any:
+    """A(x). Where A has one mode of differentiation only, by its dense Jacobian, which has both."""
+    if not (_lacks(A, "jacobian_apply") or _lacks(A, "jacobian_adjoint")):
+        return A(x)
+    flat, unflatten = jax.flatten_util.ravel_pytree(to_reals(x))
+    derive = jax.jacrev if _lacks(A, "jacobian_apply") else jax.jacfwd
+
+    @jax.custom_jvp
+    def evaluate(A: Any, v: Any) -> Any:
+        return to_reals(A(from_reals(unflatten(v), spec)))
+
+    def differentiate(primals: Any, tangents: Any) -> Any:
+        (A, v), (dA, dv) = primals, tangents
+        if not all(isinstance(leaf, SymbolicZero) for leaf in jax.tree.leaves(dA)):
+            message = f"lo.solve: derivatives with respect to parameters of {A!r} need both of its Jacobian hooks."
+            raise NotImplementedError(message)
+        dense = derive(functools.partial(evaluate.fun, A))(v)
+        return evaluate(A, v), jax.tree.map(lambda J: J @ jnp.asarray(dv), dense)
+
+    spec = _specs.specs(x)
+    evaluate.defjvp(differentiate, symbolic_zeros=True)
+    return from_reals(evaluate(A, flat), A._infer_shape(x))
+
+
+def _lacks(A: Any, hook: str) -> bool:
+    return getattr(type(A), hook, True) is None or (hasattr(A, "op") and _lacks(A.op, hook))
+
+
+def _choose(solver: Any, rtol: Any, atol: Any) -> tuple[str, Any]:
+    if isinstance(solver, optx.AbstractLeastSquaresSolver | optx.AbstractMinimiser):
+        return type(solver).__name__, solver
+    name = "levenberg_marquardt" if solver == "auto" else solver
+    if not isinstance(name, str) or name not in SOLVERS:
+        message = (
+            f"lo.solve: unknown solver {solver!r}. For a nonlinear operator there are "
+            f"{', '.join(map(repr, ('auto', *SOLVERS)))}, and those of optimistix."
+        )
+        raise ValueError(message)
+    return name, SOLVERS[name](rtol, atol, linear_solver=_solvers.CGLS(INNER_RTOL, 0, INNER_STEPS))

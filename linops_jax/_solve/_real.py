@@ -1,0 +1,71 @@
+"""An operator as a map between real arrays: over the reals every R-linear operator is linear as solvers mean it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linops_jax import _specs
+from linops_jax._fields import static
+from linops_jax._linear import LinearOperator
+from linops_jax._properties import Properties, common
+from linops_jax.algebra._composite import LinearComposite
+
+
+class OnReals(LinearComposite):
+    """The same operator with pairs (re, im), along a new first axis, for complex numbers.
+
+    op: an operator that knows its domain
+    wide: compute everything around the operator in double precision
+    """
+
+    op: LinearOperator
+    wide: bool = static(default=False)
+
+    def apply(self, x: Any) -> Any:
+        return to_reals(self.op(from_reals(x, self.op.domain)), self.wide)
+
+    def _reverse(self, y: Any, like: Any) -> Any:
+        return to_reals(self.op._reverse(from_reals(y, self.op.codomain), self.op.domain), self.wide)
+
+    @property
+    def domain(self) -> Any:
+        return jax.eval_shape(lambda x: to_reals(x, self.wide), self.op.domain)
+
+    @property
+    def properties(self) -> Properties:
+        return common([self.op], "symmetric", "positive", "unitary")
+
+
+def to_reals(tree: Any, wide: bool = False) -> Any:
+    def convert(leaf: Any) -> Any:
+        if _specs.is_complex(leaf.dtype):
+            leaf = jnp.stack([leaf.real, leaf.imag])
+        return leaf.astype(jnp.result_type(float)) if wide else leaf
+
+    return jax.tree.map(convert, tree)
+
+
+def from_reals(tree: Any, spec: Any) -> Any:
+    def convert(leaf: Any, spec: Any) -> Any:
+        if not _specs.is_complex(spec.dtype):
+            return leaf.astype(spec.dtype)
+        part = leaf.astype(jnp.finfo(spec.dtype).dtype)
+        return jax.lax.complex(part[0], part[1])
+
+    return jax.tree.map(convert, tree, spec)
+
+
+def is_complex_linear(op: LinearOperator) -> bool:
+    """Whether inner products of the arrays as they are serve a solver."""
+    kinds = {_specs.is_complex(leaf.dtype) for side in (op.domain, op.codomain) for leaf in jax.tree.leaves(side)}
+    return kinds == {False} or (len(kinds) == 1 and not op.properties.real_linear)
+
+
+def is_single(op: LinearOperator) -> bool:
+    """Whether double precision is on and some array of the operator is in another one."""
+    leaves = jax.tree.leaves((op.domain, op.codomain))
+    return jnp.result_type(float) == np.float64 and any(jnp.finfo(leaf.dtype).bits < 64 for leaf in leaves)

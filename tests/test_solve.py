@@ -1,0 +1,428 @@
+"""lo.solve against dense linear algebra: solutions, derivatives, what it says when it fails."""
+
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+import optimistix as optx
+import pytest
+from helpers import S, close, energy, like, normal
+from operators import Antilinear, Dense, DerivedMix, ForwardOnly, HalfSpectrum, Modulus, TracedDense
+
+import linops_jax as lo
+from linops_jax._solve import ConvergenceError, ConvergenceWarning, InexactAdjointWarning, solve
+
+DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
+pytestmark = pytest.mark.usefixtures("x64")
+by_name = lambda value: getattr(value, "__name__", str(value))  # noqa: E731
+
+
+class Positive(Dense, positive=True):
+    pass
+
+
+def tight(dtype):
+    return 30 * float(jnp.finfo(dtype).eps)
+
+
+def positive(dtype, n=6):
+    a = normal((2 * n, n), dtype, 1)
+    return a.conj().T @ a
+
+
+def well_conditioned(dtype, n=6):
+    return normal((n, n), dtype, 1) + 5 * np.eye(n, dtype=dtype)
+
+
+# ---- linear, against lstsq ------------------------------------------------------------------------------------------
+
+F32, F64, C64, C128 = DTYPES
+SOLVERS = [
+    *[("cgls", (9, 5), dtype) for dtype in DTYPES],
+    *[("cg", (6, 6), dtype) for dtype in DTYPES],
+    ("cgls", (5, 9), C128),
+    ("lsmr", (9, 5), F32),
+    ("lsmr", (9, 5), C128),
+    ("direct", (5, 9), F64),
+    ("direct", (5, 9), C64),
+    ("gmres", (6, 6), F32),
+    ("gmres", (6, 6), C128),
+    ("bicgstab", (6, 6), F64),
+    ("bicgstab", (6, 6), C64),
+]
+
+
+@pytest.mark.parametrize(("solver", "shape", "dtype"), SOLVERS, ids=by_name)
+def test_every_solver_gives_the_least_squares_solution(solver, shape, dtype):
+    square = positive(dtype) if solver == "cg" else well_conditioned(dtype)
+    m = square if shape[0] == shape[1] else normal(shape, dtype, 1)
+    y = normal(shape[:1], dtype, 2)
+    found = solve(Dense(m), y, solver=solver, rtol=tight(dtype))
+    close(found.value, np.linalg.lstsq(m, y)[0], scale=20)
+    assert found.stats.converged
+    assert (found.stats.steps > 0) == (solver != "direct")
+    expected = np.linalg.norm(m @ np.asarray(found.value) - y) / np.linalg.norm(y)
+    np.testing.assert_allclose(found.stats.residual, expected, atol=100 * tight(dtype))
+
+
+@pytest.mark.parametrize(
+    ("op", "name"),
+    [
+        (lo.Diagonal(np.array([1.0, 2.0, 3.0])), "direct"),
+        (Positive(positive(np.float64, 3)), "cg"),
+        (Dense(well_conditioned(np.float64, 3)), "cgls"),
+    ],
+    ids=["diagonal", "positive", "other"],
+)
+def test_auto_chooses_by_properties(op, name):
+    y = normal((3,), np.float64, 1)
+    chosen, named = solve(op, y), solve(op, y, solver=name)
+    assert chosen.stats.steps == named.stats.steps
+    close(chosen.value, named.value)
+    close(op(chosen.value), jnp.asarray(y), scale=1e6)
+
+
+def test_of_many_solutions_the_one_closest_to_the_start():
+    m = normal((8, 3), np.float64, 1) @ normal((3, 6), np.float64, 2)  # rank 3
+    y, x0 = normal((8,), np.float64, 3), normal((6,), np.float64, 4)
+    close(solve(Dense(m), y, rtol=1e-12).value, np.linalg.pinv(m) @ y, scale=100)
+    close(solve(Dense(m), y, x0=x0, rtol=1e-12).value, x0 + np.linalg.pinv(m) @ (y - m @ x0), scale=100)
+
+
+@pytest.mark.parametrize(("solver", "dtype"), [("cgls", C128), ("direct", F64), (lx.QR(), C128)], ids=by_name)
+def test_damping(solver, dtype):
+    m, y, r = normal((5, 7), dtype, 1), normal((5,), dtype, 2), normal((9, 7), dtype, 3)
+    for regularizer, R in ((None, np.eye(7, dtype=dtype)), (Dense(r), r)):
+        stacked, target = np.concatenate([m, 0.3 * R]), np.concatenate([y, np.zeros(len(R), dtype)])
+        found = solve(Dense(m), y, solver=solver, damp=0.3, regularizer=regularizer, rtol=1e-12)
+        close(found.value, np.linalg.lstsq(stacked, target)[0], scale=100)
+
+
+@pytest.mark.parametrize("solver", ["cgls", "gmres", "direct"])
+def test_linear_over_the_reals_only(solver):
+    a, b, y = (normal(shape, np.complex128, i) for i, shape in enumerate([(5, 5), (5, 5), (5,)]))
+    a = a + 4 * np.eye(5)
+    matrix = np.block([[(a + b).real, (b - a).imag], [(a + b).imag, (a - b).real]])
+    x = np.linalg.solve(matrix, np.concatenate([y.real, y.imag]))
+    close(solve(Antilinear(a, b), y, solver=solver, rtol=1e-13).value, x[:5] + 1j * x[5:], scale=1000)
+
+
+def test_from_real_to_complex():
+    op, x = HalfSpectrum().with_domain(S((6,), np.float64)), normal((6,), np.float64, 1)
+    close(solve(op, np.fft.rfft(x)).value, x)
+
+
+def test_pytrees():
+    op, x = DerivedMix(jnp.asarray([2.0, 3.0])), (normal((3,), np.float64, 1), normal((2, 3), np.float64, 2))
+    y = {"a": x[0] + x[1].sum(0), "b": np.array([[2.0], [3.0]]) * x[1]}
+    close(solve(op, y, x0=jax.tree.map(jnp.zeros_like, x), rtol=1e-13).value, x, scale=100)
+
+
+@pytest.mark.parametrize("solver", ["cg", "cgls"])
+def test_single_precision_pictures(solver):
+    """lineax's CG gives nan here: see ConjugateGradients."""
+    d = np.linspace(0.05, 1, 256 * 256, dtype=np.float32)
+    found = solve(lo.Diagonal(d), np.where(d < 0.1, 0, 1).astype(np.float32), solver=solver)
+    assert found.stats.converged
+    np.testing.assert_allclose(found.value, np.where(d < 0.1, 0, 1) / d, rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("solver", "steps"), [("cg", 3), ("cgls", 3), ("gmres", 40)])
+def test_preconditioner(solver, steps):
+    """Three different eigenvalues are left, of 20: three steps; lineax's gmres counts rounds of 20 and adds one."""
+    q, d = np.linalg.qr(normal((20, 20), np.float64, 1))[0], np.logspace(0, 3, 20)
+    y = normal((20,), np.float64, 2)
+    M = Dense(q / d * np.tile([1, 2, 3], 7)[:20] @ q.T)
+    found = solve(Dense(q * d @ q.T), y, solver=solver, rtol=1e-9, preconditioner=M)
+    close(found.value, q / d @ q.T @ y, scale=1e5)
+    assert found.stats.steps == steps
+
+
+def test_a_start_within_the_tolerance_takes_no_step_and_keeps_the_derivative():
+    m, x = well_conditioned(np.float64), normal((6,), np.float64, 2)
+    assert solve(Dense(m), m @ x, x0=x).stats.steps == 0
+    slope = jax.jvp(lambda y: solve(Dense(m), y, x0=x, rtol=1e-12).value, (m @ x,), (m @ np.ones(6),))[1]
+    close(slope, np.ones(6), scale=100)
+
+
+# ---- transformations ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("solver", "dtype"), [("cgls", C128), ("direct", F64)], ids=by_name)
+def test_derivatives_of_least_squares(solver, dtype):
+    m, y, damp = normal((7, 4), dtype, 1), normal((7,), dtype, 2), np.float64(0.3)
+
+    def dense(y, m, damp):
+        return energy(jnp.linalg.solve(m.conj().T @ m + damp**2 * jnp.eye(4), m.conj().T @ y))
+
+    def ours(y, m, damp):
+        return energy(solve(TracedDense(m), y, solver=solver, damp=damp, rtol=1e-12, x0=jnp.zeros(4, dtype)).value)
+
+    found = jax.jit(jax.value_and_grad(ours, (0, 1, 2)))(y, m, damp)
+    close(found, jax.value_and_grad(dense, (0, 1, 2))(y, m, damp), scale=100)
+
+
+def test_derivatives_of_positive_systems():
+    m, y = positive(np.complex128), normal((6,), np.complex128, 2)
+    x0 = jnp.zeros(6, complex)
+    ours = lambda y, m: solve(TracedDense(m), y, solver="cg", x0=x0, rtol=1e-12).value  # noqa: E731
+    dense = lambda y, m: jnp.linalg.solve(m, y)  # noqa: E731
+    both = [jax.value_and_grad(lambda *a, f=f: energy(f(*a)), (0, 1))(y, m) for f in (jax.jit(ours), dense)]
+    close(*both, scale=1000)
+    pushed = [jax.jvp(f, (y, m), (like(y, 3), like(m, 4)))[1] for f in (ours, dense)]
+    close(*pushed, scale=1000)
+
+
+def test_vmap_is_a_loop():
+    ms, ys = normal((3, 6, 4), np.float64, 1), normal((3, 6), np.float64, 2)
+    found = jax.jit(jax.vmap(lambda m, y: solve(Dense(m), y, damp=0.1, rtol=1e-12)))(ms, ys)
+    expected = [
+        np.linalg.lstsq(np.concatenate([m, 0.1 * np.eye(4)]), np.append(y, np.zeros(4)))[0]
+        for m, y in zip(ms, ys, strict=True)
+    ]
+    close(found.value, np.stack(expected), scale=100)
+    assert found.stats.steps.shape == found.stats.converged.shape == (3,)
+    close(jax.vmap(lambda y: solve(Dense(ms[0]), y, damp=0.1, rtol=1e-12).value)(ys)[0], expected[0], scale=100)
+
+
+# ---- convergence ----------------------------------------------------------------------------------------------------
+
+
+def ill_conditioned():
+    m = np.vander(np.linspace(0, 1, 12), 8)
+    return Dense(m), np.ones(12)
+
+
+def test_no_convergence_warns_with_the_numbers():
+    with pytest.warns(
+        ConvergenceWarning, match=r"cgls stopped after 2 steps, before it reached rtol=1e-06, atol=0; the rela"
+    ):
+        found = solve(*ill_conditioned(), max_steps=2)
+    assert not found.stats.converged
+
+
+def test_no_convergence_raises_where_asked():
+    with pytest.raises(ConvergenceError, match=r"lsmr stopped after 3 steps"):
+        solve(*ill_conditioned(), solver="lsmr", max_steps=3, throw=True)
+
+
+def test_no_convergence_in_compiled_code():
+    op, y = ill_conditioned()
+    assert not jax.jit(lambda y: solve(op, y, max_steps=2))(y).stats.converged
+    with pytest.raises(Exception, match="cgls stopped before it reached its tolerance"):
+        jax.block_until_ready(jax.jit(lambda y: solve(op, y, max_steps=2, throw=True))(y))
+
+
+def test_a_number_of_steps():
+    """Two steps of CGLS, by hand."""
+    op, y = ill_conditioned()
+    found = solve(op, y, max_steps=2, rtol=0)
+    basis = np.stack([op.matrix.T @ y, op.matrix.T @ op.matrix @ op.matrix.T @ y], 1)
+    best = basis @ np.linalg.lstsq(op.matrix @ basis, y)[0]
+    assert found.stats.steps == 2
+    close(found.value, best, scale=100)
+
+
+def test_lineax_solvers_bring_their_own_tolerance():
+    m, y = well_conditioned(np.float64), normal((6,), np.float64, 2)
+    found = solve(Dense(m), y, solver=lx.GMRES(1e-10, 1e-10), preconditioner=Dense(np.linalg.inv(m)))
+    close(found.value, np.linalg.solve(m, y), scale=100)
+
+
+class Roughly(Dense, adjoint_rtol=1e-2):
+    pass
+
+
+def test_an_inexact_adjoint_meets_a_solver_that_relies_on_it(recwarn):
+    op, y = Roughly(well_conditioned(np.float64)), normal((6,), np.float64, 1)
+    with pytest.warns(InexactAdjointWarning, match=r"cgls relies on the adjoint of .*adjoint_rtol=0.01"):
+        solve(op, y)
+    solve(op, y, solver="gmres")
+
+
+def test_without_an_adjoint():
+    x = normal((5,), np.float64, 1)
+    found = solve(ForwardOnly().with_domain(S((5,), np.float64)), 2 * np.roll(x, 1), solver="gmres", rtol=1e-12)
+    close(found.value, x, scale=100)
+
+
+def test_progress(capfd):
+    solve(*ill_conditioned(), max_steps=2, rtol=0, progress=True)
+    assert "A applied" in capfd.readouterr().err
+    solve(*ill_conditioned(), max_steps=2, rtol=0)
+    assert not capfd.readouterr().err
+
+
+def test_solution_prints_shapes():
+    found = solve(lo.Diagonal(np.array([1.0, 2.0])), np.ones(2))
+    assert repr(found) == "Solution(f64[2], Stats(steps=0, residual=0.0, converged=True))"
+
+
+# ---- bad input ------------------------------------------------------------------------------------------------------
+
+
+class NoAdjointShape(lo.LinearOperator):
+    def apply(self, x):
+        return x
+
+    def adjoint(self, y):
+        return y
+
+    def infer_shape(self, x):
+        return x
+
+
+EYE = Dense(np.eye(3))
+WIDE = Dense(np.ones((4, 3)))
+Y = np.ones(3)
+BAD = {
+    "solver": (ValueError, r"unknown solver 'svd'.*'auto', 'cg', 'cgls'", lambda: solve(EYE, Y, solver="svd")),
+    "shape": (ValueError, r"y does not fit the codomain of Dense.*f64\[4\]", lambda: solve(EYE.with_domain(Y), np.ones(4))),
+    "complex y": (ValueError, r"y is c128\[3\].*is real", lambda: solve(EYE.with_domain(Y), 1j * Y)),
+    "array": (TypeError, r"expects an operator, found the array f64\[3,3\]; lo.Matrix\(a\)", lambda: solve(np.eye(3), Y)),
+    "domain": (TypeError, r"nobody knows the domain of NoAdjointShape\(\)", lambda: solve(NoAdjointShape(), Y)),
+    "integers": (TypeError, r"solvers need floating", lambda: solve(EYE.with_domain(S((3,), int)), Y)),
+    "regularizer alone": (ValueError, r"no effect without damp", lambda: solve(EYE, Y, regularizer=EYE)),
+    "regularizer": (TypeError, r"must be a linear operator", lambda: solve(EYE, Y, damp=1, regularizer=np.eye(3))),
+    "damp": (ValueError, r"damp must be a real number, found f64\[3\]", lambda: solve(EYE, Y, damp=Y)),
+    "damped cg": (ValueError, r"'cg' does not damp", lambda: solve(EYE, Y, damp=1, solver="cg")),
+    "preconditioner": (TypeError, r"must be a linear op", lambda: solve(EYE, Y, preconditioner=np.eye(3))),
+    "rectangular preconditioner": (
+        ValueError,
+        r"must map the domain of A to itself",
+        lambda: solve(EYE, Y, preconditioner=WIDE),
+    ),
+    "rectangular": (ValueError, r"'gmres' needs an operator from a", lambda: solve(WIDE, np.ones(4), solver="gmres")),
+    "nonlinear": (ValueError, r"Modulus\(\) is nonlinear: say where to start", lambda: solve(Modulus(), Y)),
+    "nonlinear solver": (
+        ValueError,
+        r"unknown solver 'cg'.*'levenberg_marquardt'",
+        lambda: solve(Modulus(), Y, x0=Y, solver="cg"),
+    ),
+    "nonlinear preconditioner": (
+        ValueError,
+        r"for linear operators only",
+        lambda: solve(Modulus(), Y, x0=Y, preconditioner=EYE),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "message", "call"), BAD.values(), ids=BAD.keys())
+def test_bad_input(error, message, call):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_missing_package(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "lineax", None)
+    monkeypatch.delitem(__import__("sys").modules, "linops_jax._solve._solvers", raising=False)
+    with pytest.raises(ImportError, match=r'needs lineax, which is not installed: pip install "linops-jax\[interop\]"'):
+        solve(EYE, Y)
+
+
+# ---- the inverse by a solver ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128], ids=by_name)
+def test_inverse_by_a_solver(dtype):
+    m = well_conditioned(dtype)
+    inverse = Dense(m).with_domain(S((6,), dtype)).inv
+    y = jnp.asarray(normal((6,), dtype, 2))
+    for op, expected in ((inverse, np.linalg.inv(m)), (inverse.H, np.linalg.inv(m).conj().T)):
+        close(op(y), expected @ y, scale=1e5)
+    assert inverse.domain == inverse.codomain == S((6,), dtype)
+    assert inverse.inv.domain == inverse.domain
+    assert lo.dot_test(inverse, y).passed
+
+
+def test_inverse_keeps_properties():
+    inverse = Positive(positive(np.float64)).inv
+    assert inverse.properties == lo.Properties(positive=True)
+    assert repr(inverse).endswith(".inv")
+
+
+# ---- nonlinear ------------------------------------------------------------------------------------------------------
+
+
+class Saturation(lo.NonlinearOperator):
+    """tanh(matrix x), with hooks on NumPy arrays."""
+
+    matrix: jax.Array
+
+    def apply(self, x):
+        return np.tanh(self.matrix @ x)
+
+    def jacobian_apply(self, x, dx):
+        return (1 - np.tanh(self.matrix @ x) ** 2) * (self.matrix @ dx)
+
+    def jacobian_adjoint(self, x, dy):
+        return self.matrix.T @ ((1 - np.tanh(self.matrix @ x) ** 2) * dy)
+
+    def infer_shape(self, x):
+        return S(self.matrix.shape[:1], x.dtype)
+
+
+class SaturationForward(Saturation):
+    jacobian_adjoint = None
+
+
+class SaturationReverse(Saturation):
+    jacobian_apply = None
+
+
+class TracedSaturation(lo.NonlinearOperator):
+    matrix: jax.Array
+
+    @lo.traced
+    def apply(self, x):
+        return jnp.tanh(self.matrix @ x)
+
+
+MATRIX, TRUTH = normal((6, 3), np.float64, 1), 0.5 * normal((3,), np.float64, 2)
+
+
+@pytest.mark.parametrize(
+    ("cls", "solver"),
+    [
+        (Saturation, "auto"),
+        (Saturation, "gauss_newton"),
+        (Saturation, "dogleg"),
+        (SaturationForward, "auto"),
+        (SaturationReverse, "auto"),
+        (TracedSaturation, optx.LevenbergMarquardt(1e-10, 1e-10)),
+    ],
+    ids=by_name,
+)
+def test_nonlinear_least_squares(cls, solver):
+    found = solve(cls(MATRIX), np.tanh(MATRIX @ TRUTH), x0=np.zeros(3), solver=solver, rtol=1e-10)
+    np.testing.assert_allclose(found.value, TRUTH, rtol=1e-6)
+    assert found.stats.converged
+    assert found.stats.residual < 1e-6
+
+
+def test_nonlinear_over_the_reals_only():
+    """|x|² of complex x: a whole circle of solutions, of which any will do."""
+    found = solve(Modulus(), np.array([1.0, 4.0]), x0=np.array([1 + 1j, 1 - 2j]), rtol=1e-10)
+    np.testing.assert_allclose(np.abs(found.value), [1, 2], rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_nonlinear_derivatives_are_implicit():
+    y, damp = np.tanh(MATRIX @ TRUTH) + 0.05 * normal((6,), np.float64, 3), 0.2
+
+    def ours(y, damp, matrix):
+        return solve(TracedSaturation(matrix), y, x0=jnp.zeros(3), damp=damp, rtol=1e-12).value
+
+    x = ours(y, damp, jnp.asarray(MATRIX))
+
+    def gradient(x, *parameters):  # zero at the minimum: dx = -H^-1 d(gradient)
+        loss = lambda x, y, damp, m: jnp.sum((jnp.tanh(m @ x) - y) ** 2) + damp**2 * jnp.sum(x**2)  # noqa: E731
+        return jax.grad(loss)(x, *parameters)
+
+    parameters = y, damp, jnp.asarray(MATRIX)
+    cotangent = jax.grad(energy)(x)
+    row = -jnp.linalg.solve(jax.jacobian(gradient)(x, *parameters), cotangent)
+    expected = jax.vjp(lambda *p: gradient(x, *p), *parameters)[1](row)
+    found = jax.jit(jax.grad(lambda *p: energy(ours(*p)), (0, 1, 2)))(*parameters)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
