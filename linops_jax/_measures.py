@@ -54,7 +54,7 @@ def tosparse(A: LinearOperator, spec: Any = None, *, format: str = "csr", real: 
     form = _vectors.VectorForm(op, real)
     dtype = np.dtype(_vectors.dtype(op.codomain, real))
     entries: list[Any] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0, dtype))]
-    step = min(_batch(form), max(form.shape[1], 1))
+    step = _batch(form)
     for start in range(0, form.shape[1] if form.shape[0] else 0, step):
         block = np.asarray(_columns(form, start + jnp.arange(step), step))
         column, row = np.nonzero(block)
@@ -141,7 +141,7 @@ def _square(A: Any, spec: Any, where: str) -> LinearOperator:
 def _batch(form: _vectors.VectorForm) -> int:
     """How many columns at once."""
     rows, columns = form.shape
-    return max(1, _BATCH_BYTES // (16 * max(rows + columns, 1)))
+    return max(1, min(columns, _BATCH_BYTES // (16 * max(rows + columns, 1))))
 
 
 @functools.partial(jax.jit, static_argnums=2)
@@ -178,7 +178,8 @@ def _estimate(op: LinearOperator, samples: int, key: Any) -> Any:
 
     sampler = stochtrace.sampler_normal(jnp.zeros(form.shape[1], form.dtype), num=samples)
     estimator = stochtrace.estimator_leave_one_out_mean_and_sem(stochtrace.leave_one_out_xtrace(), sampler)
-    return estimator(product, key)
+    with jax.numpy_rank_promotion("allow"):  # whatever the user asks of their own code
+        return estimator(product, key)
 
 
 def _matfree() -> Any:

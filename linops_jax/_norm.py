@@ -39,7 +39,10 @@ def norm(A: LinearOperator, spec: Any = None, *, rtol: float = 1e-4, maxiter: in
     if is_small(form):
         return jnp.linalg.norm(dense_form(form), 2)
     rtol = max(rtol, 100 * float(jnp.finfo(form.dtype).eps))
-    value, count = _largest(form, rtol, maxiter, _vectors.key(seed))
+    # LOBPCG works on real matrices: complex vectors are pairs, and each singular value is there twice.
+    form = _vectors.VectorForm(op, True)
+    start = jax.random.normal(_vectors.key(seed), form.shape[1:], form.dtype)
+    value, count = _largest(form, rtol, maxiter, start)
     if not isinstance(count, jax.core.Tracer) and count >= maxiter:
         message = (
             f"lo.norm: {maxiter} iterations did not reach rtol={rtol:.1e} for {op!r}; the norm is at least {value:.6g}. "
@@ -55,22 +58,19 @@ def is_small(form: _vectors.VectorForm) -> bool:
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def _largest(form: _vectors.VectorForm, rtol: float, maxiter: int, key: Any) -> tuple[jax.Array, jax.Array]:
+def _largest(form: _vectors.VectorForm, rtol: float, maxiter: int, start: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The largest singular value and the number of iterations."""
     from jax.experimental.sparse.linalg import lobpcg_standard
 
     fixed = jax.lax.stop_gradient(form)
-    # LOBPCG works on real matrices: complex vectors are pairs, and each singular value is there twice.
-    real = _vectors.VectorForm(fixed.op, True)
-    size = real.shape[1]
-    start = jax.random.normal(key, (size, 1), real.dtype)
-    image = jnp.max(jnp.abs(real.forward(start[:, 0])))
+    image = jnp.max(jnp.abs(fixed.forward(start)))
     scale = jnp.where(image == 0, 1, image)  # the squares of very large or small numbers do not exist
 
     def gram(vectors: jax.Array) -> jax.Array:
-        product = jax.vmap(lambda v: real.reverse(real.forward(v) / scale) / scale, 1, 1)(vectors)
+        product = jax.vmap(lambda v: fixed.reverse(fixed.forward(v) / scale) / scale, 1, 1)(vectors)
         return jnp.where(image == 0, vectors, product)  # no residual is small enough for the zero operator
 
-    _, vectors, count = lobpcg_standard(gram, start, maxiter, rtol / (20 * size))  # of 2 s^2 times 10 size, see there
+    tolerance = rtol / (20 * start.size)  # of 10 n (s^2 + |A^H A v|): see LOBPCG
+    _, vectors, count = lobpcg_standard(gram, start[:, None], maxiter, tolerance)
     v = jax.lax.stop_gradient(vectors[:, 0])
-    return scale * jnp.linalg.norm(_vectors.VectorForm(form.op, True).forward(v) / scale), count
+    return scale * jnp.linalg.norm(form.forward(v) / scale), count
