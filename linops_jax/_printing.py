@@ -46,7 +46,8 @@ class Exact:
         number = _number(factor)
         return "a" if number is None else repr(number)
 
-    def point(self, spec: Any) -> str:
+    def point(self, spec: Any, name: str = "x") -> str:
+        """Arrays that the operator depends on; ``name`` is how mathematics calls them."""
         return _specs.describe_tree(spec)
 
     def container(self, ops: Any) -> str:
@@ -70,8 +71,8 @@ class Short(Exact):
             return f"{complex(number).real:.4g}"
         return f"({number:.4g})" if number.real else f"{number.imag:.4g}j"
 
-    def point(self, spec: Any) -> str:
-        return "x"
+    def point(self, spec: Any, name: str = "x") -> str:
+        return name
 
 
 exact, short = Exact(), Short()
@@ -108,9 +109,19 @@ def value(field: Any, show: Any = repr) -> str:
     """The value of a field. Arrays are described, never printed or copied."""
     if isinstance(field, np.ndarray | jax.Array | jax.ShapeDtypeStruct):
         return _specs.describe(field)
-    if isinstance(field, tuple | list) and field:
+    if type(field) in (tuple, list) and field:
         inner = ", ".join(value(item, show) for item in field)
         return f"[{inner}]" if isinstance(field, list) else f"({inner}{',' if len(field) == 1 else ''})"
     if isinstance(field, dict):
         return "{" + ", ".join(f"{key!r}: {value(item, show)}" for key, item in field.items()) + "}"
-    return show(field) if _fields.is_operator(field) else repr(field)
+    if _fields.is_operator(field):
+        return show(field)
+    return repr(field) if jax.tree_util.all_leaves([field]) else _container(field, show)
+
+
+def _container(field: Any, show: Any) -> str:
+    """A pytree of another class, whose own repr would print arrays."""
+    try:
+        return repr(jax.tree.map(lambda leaf: _specs.Text(value(leaf, show)), field, is_leaf=_fields.is_operator))
+    except Exception:  # of a class that takes nothing but arrays
+        return f"{type(field).__name__}(...)"

@@ -73,7 +73,14 @@ def describe_tree(tree: Any) -> str:
         if isinstance(tree, list):
             return f"[{inner}]"
         return f"({inner},)" if len(tree) == 1 else f"({inner})"
-    return str(jax.tree.map(describe, tree))
+    return repr(jax.tree.map(lambda leaf: Text(describe(leaf)), tree))
+
+
+class Text(str):
+    """Prints without quotes inside of containers."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
 
 
 def is_inexact(dtype: Any) -> bool:

@@ -1,6 +1,7 @@
 """How operators look: short mathematics with shapes, trees, and HTML for notebooks."""
 
 import html.parser
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +67,24 @@ class Wrong(Named):
         return "W"
 
 
+class Pair(typing.NamedTuple):
+    x: object
+    y: object
+
+
+@jax.tree_util.register_pytree_node_class
+class ArraysOnly:
+    def __init__(self, array):
+        self.array = array + 0
+
+    def tree_flatten(self):
+        return (self.array,), None
+
+    @classmethod
+    def tree_unflatten(cls, aux, children):
+        return cls(*children)
+
+
 BLUR = Blur({"a": lo.FFT(), "b": np.ones(3, np.float32), "c": np.float32(2)})
 
 
@@ -88,6 +107,11 @@ BLUR = Blur({"a": lo.FFT(), "b": np.ones(3, np.float32), "c": np.float32(2)})
         (Square().jacobian(np.ones(3)).H, "Square.jacobian(x).H : f32[3] -> f32[3]"),
         (2 * Named().with_domain({"a": SPEC, "b": (S((), np.int32),)}), "2 N : {'a': f32[3], 'b': (i32[],)} -> "),
         (2 * Wrong(), "2 W : f32[3] -> ?"),
+        (lo.Affine(A, np.ones(4, np.float32)), "Affine(Matrix, b)"),
+        (
+            lo.block_diag(Pair(NAMED, A)).with_domain(Pair(SPEC, SPEC)),
+            "block_diag(Pair(x=N, y=Matrix)) : Pair(x=f32[3], y=f32[3]) -> Pair(x=f32[3], y=f32[4])",
+        ),
     ],
     ids=str,
 )
@@ -116,6 +140,9 @@ def test_repr_has_fields_and_no_shapes():
     op = (0.1 * A).with_domain(SPEC)
     assert repr(op) == "0.1 * Matrix(matrix=f32[4,3], axes=(-1,))"
     assert f"{op}" == str(op)
+    big = np.ones(2000, np.float32)
+    assert repr(Blur(Pair(big, [NAMED]), "n")) == "Blur(parts=Pair(x=f32[2000], y=[N]), name='n')"
+    assert repr(Blur({"a": ArraysOnly(jnp.asarray(big))}, "n")) == "Blur(parts={'a': ArraysOnly(...)}, name='n')"
 
 
 def test_a_tree_has_one_line_for_each_part():

@@ -50,4 +50,4 @@ class Affine(OfOne, NonlinearComposite):
         return self.op.jacobian(x)
 
     def _expression(self, show: Any) -> str:
-        return f"Affine({show(self.op)}, {show.point(_specs.specs(self.b))})"
+        return f"Affine({show(self.op)}, {show.point(_specs.specs(self.b), 'b')})"
