@@ -57,8 +57,8 @@ def is_small(form: _vectors.VectorForm) -> bool:
     return rows * columns <= _DENSE or columns <= 5  # the fewest that LOBPCG takes are 6
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _largest(form: _vectors.VectorForm, rtol: float, maxiter: int, start: jax.Array) -> tuple[jax.Array, jax.Array]:
+@functools.partial(jax.jit, static_argnums=2)
+def _largest(form: _vectors.VectorForm, rtol: Any, maxiter: int, start: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The largest singular value and the number of iterations."""
     from jax.experimental.sparse.linalg import lobpcg_standard
 
