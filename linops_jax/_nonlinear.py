@@ -93,6 +93,14 @@ class Jacobian(LinearOperator, composite=True):
     def properties(self) -> Properties:
         return self.op.properties
 
+    @property
+    def _is_one_call(self) -> bool:
+        return self.op._is_one_call
+
+    @property
+    def _waits(self) -> bool:
+        return self.op._waits
+
     def _expression(self, show: Any) -> str:
         return f"{show(self.op, ATOM)}.jacobian({show.point(self.domain)})"
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import jax
 import numpy as np
 
-from linops_jax import _errors, _fields, _primitives, _printing, _specs
+from linops_jax import _errors, _fields, _hooks, _primitives, _printing, _specs
 from linops_jax._meta import OperatorMeta
 from linops_jax._printing import ATOM as ATOM
 from linops_jax._printing import PRODUCT as PRODUCT
@@ -43,6 +43,24 @@ def is_scalar(value: Any) -> bool:
     return isinstance(value, np.ndarray | jax.Array) and value.ndim == 0
 
 
+@jax.jit
+def _compiled(op: Any, x: Any) -> Any:
+    return op._checked(x)
+
+
+def _is_concrete(tree: Any) -> bool:
+    """Whether all leaves are numbers and arrays with values, which JAX takes as they are."""
+    return all(map(_is_concrete_leaf, jax.tree.leaves(tree)))
+
+
+def _is_concrete_leaf(leaf: Any) -> bool:
+    if isinstance(leaf, jax.Array):
+        return not isinstance(leaf, jax.core.Tracer)
+    return isinstance(leaf, bool | int | float | complex) or (
+        isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc"
+    )
+
+
 class Operator(metaclass=OperatorMeta, rules={}):
     """A map between pytrees of arrays. Subclass LinearOperator or NonlinearOperator.
 
@@ -60,10 +78,25 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
         Raises whatever a host hook raised, with the hook named in a note; TypeError for what is not an array.
         """
+        if self._is_one_call and not watchers and _is_concrete(x) and _is_concrete(self):
+            return _primitives.run_compiled(_compiled, self._waits, self, x)
+        return self._checked(x)
+
+    def _checked(self, x: Any) -> Any:
         x = _specs.as_arrays(x, f"{type(self)._label}(x)")
         if self.domain is not None:
             self._check_input(x, self.domain)
         return self._forward(x)
+
+    @property
+    def _is_one_call(self) -> bool:
+        """Whether it evaluates one hook: then an eager call is a compiled one, shapes and all."""
+        return not type(self)._composite
+
+    @property
+    def _waits(self) -> bool:
+        """Whether an eager call waits, so that the exception of a host hook is raised where the call stands."""
+        return type(self)._hooks["apply"].kind == _hooks.HOST
 
     def _check_input(self, x: Any, domain: Any) -> None:
         if difference := _specs.misfit(x, domain):

@@ -131,14 +131,20 @@ def _abstract_eval(*avals: Any, binding: Binding, batch: tuple[Mask, ...], out: 
 
 def _evaluate_eagerly(primitive: Any, host: bool, *operands: Any, **params: Any) -> list[Any]:
     """Eager calls of host hooks wait, so that the user's own exception is raised where the call stands."""
-    if not host:
-        return xla.apply_primitive(primitive, *operands, **params)
+    return run_compiled(functools.partial(xla.apply_primitive, primitive, **params), host, *operands)
 
-    def run() -> list[Any]:
-        results = xla.apply_primitive(primitive, *operands, **params)
-        for result in results:
-            result.block_until_ready()
-        return results
+
+def run_compiled(function: Callable[..., Any], wait: bool, *arguments: Any) -> Any:
+    """Runs a compiled function; where it waits, the exception of a host hook comes out as it was raised."""
+    if not wait:
+        return function(*arguments)
+
+    def run() -> Any:
+        result = function(*arguments)
+        for leaf in jax.tree.leaves(result):
+            if not isinstance(leaf, jax.core.Tracer):  # a call on constants while something else is traced
+                leaf.block_until_ready()
+        return result
 
     return _errors.call_eagerly(run)
 

@@ -193,10 +193,10 @@ def _choose(solvers: Any, A: Any, solver: Any, damp: Any, regularizer: Any, rtol
             f"{difference}. Use one of {', '.join(map(repr, LEAST_SQUARES))}."
         )
         raise ValueError(message)
-    return name, solvers.make(name, rtol, atol, _default_steps(A) if steps is None else steps)
+    return name, solvers.make(name, rtol, atol, default_steps(A) if steps is None else steps)
 
 
-def _default_steps(A: Any) -> int:
+def default_steps(A: Any) -> int:
     size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(A.domain))
     return min(10 * max(size, 1), MOST_STEPS)
 

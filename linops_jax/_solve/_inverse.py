@@ -1,4 +1,4 @@
-"""A^-1 by a solver, for operators that do not say how to invert them."""
+"""A^-1 by conjugate gradients, for operators that do not say how to invert them."""
 
 from __future__ import annotations
 
@@ -6,28 +6,35 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
+from jax.flatten_util import ravel_pytree
 
 from linops_jax import _specs
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import ATOM, constructor
 from linops_jax._properties import Properties, common
-from linops_jax._solve._front import as_inexact, solve
+from linops_jax._solve import _iterate
+from linops_jax._solve._front import as_inexact, default_steps, relative_residual
+from linops_jax._solve._real import from_reals, to_reals
+from linops_jax._solve._solution import Solution, Stats, report
 from linops_jax.algebra._composite import LinearComposite
 
 
 class SolverInverse(LinearComposite):
-    """The inverse of an operator; of a rectangular or singular one, its pseudo-inverse. Every application is a solve.
+    """The inverse of an invertible operator. Every application is a solve, to a relative tolerance of 1e-10.
 
-    To a relative tolerance of 1e-10, or of ten roundings in single precision.
+    In single precision, of ten roundings. Warns ``ConvergenceWarning``; raises ValueError for a rectangular operator.
     """
 
     op: LinearOperator
 
     def apply(self, y: Any) -> Any:
-        return _solve(self.op, y)
+        y = as_inexact(_specs.as_arrays(y, repr(self)))
+        domain = self.op._infer_adjoint_shape(y) if self.op.domain is None else self.op.domain
+        return _invert(self.op.with_domain(domain), y)
 
-    def _reverse(self, y: Any, like: Any) -> Any:
-        return _solve(self.op.H, y)
+    def _reverse(self, x: Any, like: Any) -> Any:
+        return _invert(self.op.with_domain(_specs.specs(x)).H, x)
 
     def _inverse(self) -> LinearOperator:
         return self.op
@@ -48,10 +55,63 @@ class SolverInverse(LinearComposite):
         return f"{show(self.op, ATOM)}.inv"
 
 
-def _solve(op: LinearOperator, y: Any) -> Any:
-    y = as_inexact(_specs.as_arrays(y, repr(op)))
-    eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(y))
-    return solve(op, y, rtol=max(1e-10, 10 * eps)).value
+def _invert(op: LinearOperator, y: Any) -> Any:
+    """Over real vectors, where every operator is a matrix as jax.lax.custom_linear_solve means it."""
+    op = _varying_like(op, y)
+    apply, adjoint, target = _on_vectors(op, y)
+    tolerance = max(1e-10, 10 * float(jnp.finfo(target.dtype).eps)), 0, default_steps(op)
+
+    def solve(_: Any, b: Any) -> Any:
+        if op.properties.positive:
+            x, *stats = _iterate.cg(apply, b, lambda r: r, *tolerance)
+        else:
+            x, *stats = _iterate.cgls(apply, adjoint, b, *tolerance)
+        return x, tuple(stats)
+
+    def solve_transposed(_: Any, b: Any) -> Any:
+        x, *stats = _iterate.cgls(adjoint, apply, b, *tolerance)
+        return x, tuple(stats)
+
+    x, (steps, converged) = jax.lax.custom_linear_solve(apply, target, solve, solve_transposed, has_aux=True)
+    x = from_reals(ravel_pytree(_zeros(op.domain))[1](x), op.domain)
+    if not isinstance(converged, Tracer):
+        report(Solution(x, Stats(steps, relative_residual(op, x, y), converged)), f"{op!r}.inv", tolerance[0], 0, False)
+    return x
+
+
+def _on_vectors(op: LinearOperator, y: Any) -> Any:
+    """The operator and its transpose as functions of real vectors, and y as one."""
+    domain, codomain = op.domain, op.codomain
+    (x, to_domain), (zero, to_codomain) = (ravel_pytree(_zeros(side)) for side in (domain, codomain))
+    if x.shape != zero.shape:
+        message = (
+            f"{op!r} has no inverse: it maps {_specs.describe_tree(domain)} to {_specs.describe_tree(codomain)}. "
+            "lo.solve(A, y) gives the least-squares solution."
+        )
+        raise ValueError(message)
+
+    def apply(v: Any) -> Any:
+        return ravel_pytree(to_reals(op(from_reals(to_domain(v.astype(x.dtype)), domain))))[0].astype(zero.dtype)
+
+    def adjoint(v: Any) -> Any:
+        return ravel_pytree(to_reals(op.H(from_reals(to_codomain(v.astype(zero.dtype)), codomain))))[0].astype(x.dtype)
+
+    return apply, adjoint, ravel_pytree(to_reals(_specs.cast_like(y, codomain, f"{op!r}.inv")))[0]
+
+
+def _varying_like(op: Any, y: Any) -> Any:
+    """In shard_map, custom_linear_solve wants all of its operands to vary over the same axes."""
+    axes = frozenset().union(*(jax.typeof(leaf).vma for leaf in jax.tree.leaves(y)))
+
+    def vary(leaf: Any) -> Any:
+        missing = axes - jax.typeof(leaf).vma
+        return jax.lax.pcast(leaf, tuple(missing), to="varying") if missing else leaf
+
+    return jax.tree.map(vary, op) if axes else op
+
+
+def _zeros(spec: Any) -> Any:
+    return to_reals(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), spec))
 
 
 @constructor("solver_inverse")

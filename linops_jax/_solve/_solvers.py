@@ -9,26 +9,9 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 
+from linops_jax._solve._iterate import cg, cgls, norm
+
 RESTART = 30  # vectors that gmres keeps
-
-
-def dot(a: Any, b: Any) -> jax.Array:
-    """Re <a, b> over all arrays of two pytrees: right for operators that are linear over the reals only as well."""
-    products = [jnp.real(jnp.vdot(u, v)) for u, v in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]
-    return jnp.sum(jnp.stack([jnp.asarray(p, jnp.result_type(*products)) for p in products]))
-
-
-def norm(a: Any) -> jax.Array:
-    return jnp.sqrt(dot(a, a))
-
-
-def add(a: Any, scalar: Any, b: Any) -> Any:
-    """a + scalar b, in the dtypes of a."""
-    return jax.tree.map(lambda u, v: u + jnp.asarray(scalar, jnp.finfo(u.dtype).dtype) * v.astype(u.dtype), a, b)
-
-
-def zeros(spec: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), spec)
 
 
 class Iteration(lx.AbstractLinearSolver):
@@ -62,65 +45,20 @@ class ConjugateGradients(Iteration):
         return True
 
     def compute(self, state: Any, vector: Any, options: dict[str, Any]) -> Any:
-        op, precondition = state, options["preconditioner"].mv if "preconditioner" in options else lambda r: r
-        limit = self.rtol * norm(vector) + self.atol
-        z = precondition(vector)
-
-        def proceed(carry: Any) -> Any:
-            _, r, _, gamma, step, sound = carry
-            return (norm(r) > limit) & (gamma > 0) & (step < self.max_steps) & sound
-
-        def body(carry: Any) -> Any:
-            x, r, p, gamma, step, _ = carry
-            q = op.mv(p)
-            curvature = dot(p, q)
-            sound = curvature > 0  # otherwise A is not positive
-            alpha = jnp.where(sound, gamma / jnp.where(sound, curvature, 1), 0)
-            x, r = add(x, alpha, p), add(r, -alpha, q)
-            z = precondition(r)
-            new = dot(r, z)
-            return x, r, add(z, new / gamma, p), new, step + 1, sound
-
-        start = (zeros(op.in_structure()), vector, z, dot(vector, z), jnp.int32(0), jnp.bool_(True))
-        x, r, *_, steps, _ = jax.lax.while_loop(proceed, body, start)
-        return x, lx.RESULTS.successful, {"num_steps": steps, "converged": norm(r) <= limit}
+        precondition = options["preconditioner"].mv if "preconditioner" in options else lambda r: r
+        return _result(*cg(state.mv, vector, precondition, self.rtol, self.atol, self.max_steps))
 
 
 class CGLS(Iteration):
-    """Least squares for any operator; r = A^H (y - A x), the gradient. Starts at zero: the smallest of all solutions.
-
-    Conjugate gradients on the normal equations in the form of Hestenes and Stiefel (1952): A and A^H once each a step.
-    """
+    """Least squares for any operator; r = A^H (y - A x), the gradient. Starts at zero: the smallest of all solutions."""
 
     def compute(self, state: Any, vector: Any, options: dict[str, Any]) -> Any:
-        op, adjoint = state, lx.conj(state).transpose()
-        s = adjoint.mv(vector)
-        gamma = dot(s, s)
-        limit = self.rtol * jnp.sqrt(gamma) + self.atol
-        floor = 4 * jnp.finfo(gamma.dtype).eps
+        adjoint = lx.conj(state).transpose()
+        return _result(*cgls(state.mv, adjoint.mv, vector, self.rtol, self.atol, self.max_steps))
 
-        def reached(r: Any, gamma: Any, size: Any) -> Any:
-            """Also where the gradient is nothing but rounding, given the size of A."""
-            return jnp.sqrt(gamma) <= jnp.maximum(limit, floor * size * norm(r))
 
-        def proceed(carry: Any) -> Any:
-            _, r, _, gamma, size, step = carry
-            return ~reached(r, gamma, size) & jnp.isfinite(gamma) & (step < self.max_steps)
-
-        def body(carry: Any) -> Any:
-            x, r, p, gamma, size, step = carry
-            q = op.mv(p)
-            delta = dot(q, q)
-            alpha = jnp.where(delta > 0, gamma / jnp.where(delta > 0, delta, 1), 0)
-            x, r = add(x, alpha, p), add(r, -alpha, q)
-            s = adjoint.mv(r)
-            new = dot(s, s)
-            size = jnp.maximum(size, jnp.sqrt(delta) / norm(p))
-            return x, r, add(s, new / gamma, p), new, size, step + 1
-
-        start = (zeros(op.in_structure()), vector, s, gamma, jnp.zeros_like(gamma), jnp.int32(0))
-        x, r, _, gamma, size, steps = jax.lax.while_loop(proceed, body, start)
-        return x, lx.RESULTS.successful, {"num_steps": steps, "converged": reached(r, gamma, size)}
+def _result(x: Any, steps: Any, converged: Any) -> Any:
+    return x, lx.RESULTS.successful, {"num_steps": steps, "converged": converged}
 
 
 class Library(Iteration):

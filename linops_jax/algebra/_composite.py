@@ -22,6 +22,14 @@ class OfOne:
     def properties(self) -> Properties:
         return self.op.properties
 
+    @property
+    def _is_one_call(self) -> bool:
+        return self.op._is_one_call
+
+    @property
+    def _waits(self) -> bool:
+        return self.op._waits
+
 
 class LinearComposite(LinearOperator, composite=True):
     """Subclasses write ``apply`` and ``_reverse(y, like)``."""
