@@ -1,5 +1,6 @@
 """Operators around foreign code, as first-class JAX citizens, with proven adjoints."""
 
+from linops_jax import interop as interop
 from linops_jax import testing as testing
 from linops_jax._errors import last_error as last_error
 from linops_jax._fields import static as static
@@ -9,6 +10,7 @@ from linops_jax._nonlinear import NonlinearOperator as NonlinearOperator
 from linops_jax._properties import Properties as Properties
 from linops_jax._simplify import simplify as simplify
 from linops_jax._trampoline import export_checks as export_checks
+from linops_jax._views import tree as tree
 from linops_jax.algebra import Affine as Affine
 from linops_jax.algebra import Function as Function
 from linops_jax.algebra import along_axis as along_axis
@@ -23,6 +25,14 @@ from linops_jax.algebra import vstack as vstack
 from linops_jax.functional import get_linear_call as get_linear_call
 from linops_jax.functional import get_nonlinear_call as get_nonlinear_call
 from linops_jax.functional import load_kwargs as load_kwargs
+from linops_jax.measures import condition_number as condition_number
+from linops_jax.measures import diagonal as diagonal
+from linops_jax.measures import eigsh as eigsh
+from linops_jax.measures import norm as norm
+from linops_jax.measures import svds as svds
+from linops_jax.measures import todense as todense
+from linops_jax.measures import tosparse as tosparse
+from linops_jax.measures import trace as trace
 from linops_jax.ops import FFT as FFT
 from linops_jax.ops import Diagonal as Diagonal
 from linops_jax.ops import Identity as Identity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -100,9 +101,7 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         def __getattr__(self, name):
             """lineax's names for what we have, so that its solvers take operators as they are; no field name is lost."""
             if name in LINEAX_METHODS:
-                from linops_jax.interop import _lineax
-
-                return _lineax.method(self, name)
+                return importlib.import_module("linops_jax.interop._lineax").method(self, name)
             return object.__getattribute__(self, name)
 
     def jacobian(self, x: Any) -> LinearOperator:

@@ -9,7 +9,7 @@ from helpers import S, normal
 from operators import Antilinear, Dense, Sine
 
 import linops_jax as lo
-from linops_jax import _measures, _norm, _spectrum
+from linops_jax.measures import _dense, _norm, _spectrum
 
 DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
 
@@ -150,9 +150,9 @@ def test_formats_of_tosparse():
 
 def test_batches(monkeypatch):
     """A matrix that does not divide into batches, all of whose batches differ."""
-    monkeypatch.setattr(_measures, "_BATCH_BYTES", 16 * (7 + 11) * 3)
+    monkeypatch.setattr(_dense, "_BATCH_BYTES", 16 * (7 + 11) * 3)
     m = a(np.float64, 7, 11)
-    assert _measures._batch(_measures._vectors.VectorForm(lo.Matrix(m).with_domain(S((11,), np.float64)), False)) == 3
+    assert _dense._batch(_dense._vectors.VectorForm(lo.Matrix(m).with_domain(S((11,), np.float64)), False)) == 3
     near(lo.todense(lo.Matrix(m), S((11,), np.float64)), m)
     near(lo.tosparse(lo.Matrix(m), S((11,), np.float64)).toarray(), m)
     n = a(np.float64, 10, 10)

@@ -334,6 +334,32 @@ def test_inverse_by_a_solver(dtype):
     assert lo.dot_test(inverse, y).passed
 
 
+def test_inverse_in_shard_map():
+    m, ys = well_conditioned(np.float64), normal((2, 6), np.float64, 3)
+    inverse = TracedDense(m).with_domain(S((6,), np.float64)).inv
+    mesh = jax.sharding.Mesh(jax.devices()[:2], "i")
+    spec = jax.sharding.PartitionSpec("i")
+    solved = jax.shard_map(lambda y: inverse(y[0])[None], mesh=mesh, in_specs=spec, out_specs=spec)
+    close(jax.jit(solved)(ys), np.linalg.solve(m, ys.T).T, scale=1e4)
+
+
+def test_inverse_derivatives():
+    m, y = jnp.asarray(positive(np.complex128)), jnp.asarray(normal((6,), np.complex128, 2))
+    found = jax.grad(lambda m, y: energy(lo.declare(TracedDense(m), positive=True).with_domain(y).inv(y)), (0, 1))(m, y)
+    close(found, jax.grad(lambda m, y: energy(jnp.linalg.solve(m, y)), (0, 1))(m, y), scale=1e6)
+
+
+def test_inverse_refuses_rectangular_operators():
+    inverse = WIDE.inv
+    with pytest.raises(ValueError, match=r"has no inverse: it maps f64\[3\] to f64\[4\].*lo.solve\(A, y\)"):
+        inverse(np.ones(4))
+
+
+def test_inverse_of_a_singular_operator_warns():
+    with pytest.warns(ConvergenceWarning, match=r"\.inv stopped after"):
+        lo.declare(Dense(np.diag([1.0, 0.0])), positive=True).inv(np.ones(2))
+
+
 def test_inverse_keeps_properties():
     inverse = Positive(positive(np.float64)).inv
     assert inverse.properties == lo.Properties(positive=True)

@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
 from linops_jax import _specs
+from linops_jax._compat import with_same_varying_axes
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import ATOM, constructor
 from linops_jax._properties import Properties, common
@@ -57,7 +58,8 @@ class SolverInverse(LinearComposite):
 
 def _invert(op: LinearOperator, y: Any) -> Any:
     """Over real vectors, where every operator is a matrix as jax.lax.custom_linear_solve means it."""
-    op = _varying_like(op, y)
+    leaves, tree = jax.tree.flatten((_specs.as_arrays(op, repr(op)), y))
+    op, y = jax.tree.unflatten(tree, with_same_varying_axes(leaves))  # as custom_linear_solve needs them
     apply, adjoint, target = _on_vectors(op, y)
     tolerance = max(1e-10, 10 * float(jnp.finfo(target.dtype).eps)), 0, default_steps(op)
 
@@ -97,17 +99,6 @@ def _on_vectors(op: LinearOperator, y: Any) -> Any:
         return ravel_pytree(to_reals(op.H(from_reals(to_codomain(v.astype(zero.dtype)), codomain))))[0].astype(x.dtype)
 
     return apply, adjoint, ravel_pytree(to_reals(_specs.cast_like(y, codomain, f"{op!r}.inv")))[0]
-
-
-def _varying_like(op: Any, y: Any) -> Any:
-    """In shard_map, custom_linear_solve wants all of its operands to vary over the same axes."""
-    axes = frozenset().union(*(jax.typeof(leaf).vma for leaf in jax.tree.leaves(y)))
-
-    def vary(leaf: Any) -> Any:
-        missing = axes - jax.typeof(leaf).vma
-        return jax.lax.pcast(leaf, tuple(missing), to="varying") if missing else leaf
-
-    return jax.tree.map(vary, op) if axes else op
 
 
 def _zeros(spec: Any) -> Any:

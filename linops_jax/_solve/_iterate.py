@@ -47,7 +47,7 @@ def cg(apply: Apply, y: Any, precondition: Apply, rtol: Any, atol: Any, max_step
         new = dot(r, z)
         return x, r, add(z, new / gamma, p), new, step + 1, sound
 
-    start = (jax.tree.map(jnp.zeros_like, z), y, z, gamma, jnp.int32(0), gamma == gamma)
+    start = (jax.tree.map(jnp.zeros_like, z), y, z, gamma, _none(gamma), gamma == gamma)
     x, r, *_, steps, _ = jax.lax.while_loop(proceed, body, start)
     return x, steps, norm(r) <= limit
 
@@ -81,6 +81,11 @@ def cgls(apply: Apply, adjoint: Apply, y: Any, rtol: Any, atol: Any, max_steps: 
         size = jnp.maximum(size, jnp.sqrt(delta) / norm(p))
         return x, r, add(s, new / gamma, p), new, size, step + 1
 
-    start = (jax.tree.map(jnp.zeros_like, s), y, s, gamma, jnp.zeros_like(gamma), jnp.int32(0))
+    start = (jax.tree.map(jnp.zeros_like, s), y, s, gamma, jnp.zeros_like(gamma), _none(gamma))
     x, r, _, gamma, size, steps = jax.lax.while_loop(proceed, body, start)
     return x, steps, reached(r, gamma, size)
+
+
+def _none(like: Any) -> Any:
+    """No steps yet; in shard_map, a number of each device, as the result will be."""
+    return jnp.int32(0) * (like > 0)

@@ -21,6 +21,7 @@ from linops_jax.testing import _probes
 
 describe = _specs.describe
 describe_tree = _specs.describe_tree
+misfit = _specs.misfit
 mismatch = _specs.mismatch
 _USUAL = 10.0  # eps by which a result changes where nothing cancels
 _TANGENTS = frozenset({"dx", "dx1", "dx2", "dself"})

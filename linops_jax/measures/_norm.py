@@ -10,9 +10,9 @@ import jax
 import jax.core
 import jax.numpy as jnp
 
-from linops_jax import _vectors
 from linops_jax._linear import LinearOperator
-from linops_jax._measures import dense_form
+from linops_jax.measures import _vectors
+from linops_jax.measures._dense import dense_form
 
 _DENSE = 2**16  # entries of a matrix up to which it is computed, instead of products with it
 

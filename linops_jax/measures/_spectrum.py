@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _vectors
 from linops_jax._linear import LinearOperator
-from linops_jax._measures import dense_form
-from linops_jax._norm import is_small, norm
+from linops_jax.measures import _vectors
+from linops_jax.measures._dense import dense_form
+from linops_jax.measures._norm import is_small, norm
 
 _DENSE_CONDITION = 2**20  # the smallest singular value is worth more
 

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _specs, _vectors
+from linops_jax import _specs
 from linops_jax._linear import LinearOperator
+from linops_jax.measures import _vectors
 
 _BATCH_BYTES = 2**26  # what the inputs and outputs of one batch of probes may take
 
