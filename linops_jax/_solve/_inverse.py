@@ -57,28 +57,38 @@ class SolverInverse(LinearComposite):
 
 
 def _invert(op: LinearOperator, y: Any) -> Any:
+    x, (steps, converged) = _solved(op, y)
+    if not isinstance(converged, Tracer):
+        stats = Stats(steps, relative_residual(op, x, y), converged)
+        report(Solution(x, stats), f"{op!r}.inv", _tolerance(y), 0, False)
+    return x
+
+
+@jax.jit
+def _solved(op: LinearOperator, y: Any) -> Any:
     """Over real vectors, where every operator is a matrix as jax.lax.custom_linear_solve means it."""
     leaves, tree = jax.tree.flatten((_specs.as_arrays(op, repr(op)), y))
     op, y = jax.tree.unflatten(tree, with_same_varying_axes(leaves))  # as custom_linear_solve needs them
     apply, adjoint, target = _on_vectors(op, y)
-    tolerance = max(1e-10, 10 * float(jnp.finfo(target.dtype).eps)), 0, default_steps(op)
+    limits = _tolerance(target), 0, default_steps(op)
 
     def solve(_: Any, b: Any) -> Any:
         if op.properties.positive:
-            x, *stats = _iterate.cg(apply, b, lambda r: r, *tolerance)
+            x, *stats = _iterate.cg(apply, b, lambda r: r, *limits)
         else:
-            x, *stats = _iterate.cgls(apply, adjoint, b, *tolerance)
+            x, *stats = _iterate.cgls(apply, adjoint, b, *limits)
         return x, tuple(stats)
 
     def solve_transposed(_: Any, b: Any) -> Any:
-        x, *stats = _iterate.cgls(adjoint, apply, b, *tolerance)
+        x, *stats = _iterate.cgls(adjoint, apply, b, *limits)
         return x, tuple(stats)
 
-    x, (steps, converged) = jax.lax.custom_linear_solve(apply, target, solve, solve_transposed, has_aux=True)
-    x = from_reals(ravel_pytree(_zeros(op.domain))[1](x), op.domain)
-    if not isinstance(converged, Tracer):
-        report(Solution(x, Stats(steps, relative_residual(op, x, y), converged)), f"{op!r}.inv", tolerance[0], 0, False)
-    return x
+    x, stats = jax.lax.custom_linear_solve(apply, target, solve, solve_transposed, has_aux=True)
+    return from_reals(ravel_pytree(_zeros(op.domain))[1](x), op.domain), stats
+
+
+def _tolerance(y: Any) -> float:
+    return max(1e-10, *(10 * float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(y)))
 
 
 def _on_vectors(op: LinearOperator, y: Any) -> Any:
