@@ -248,6 +248,9 @@ REAL = lo.Diagonal(np.array([1, -1, 2], np.float32))
         (E.H @ (A.H @ W) @ (A @ E), "symmetric positive"),
         ((A @ E).gram, "symmetric positive"),
         (2 * A.gram + 0.1 * I, "symmetric positive"),
+        (2 * A.H @ A + 0.1 * I, "symmetric positive"),
+        (2 * A.H @ E @ A, ""),
+        (A.H @ (2 * A), ""),
         (A.gram - 0.1 * I, "symmetric"),
         (-2 * A.gram, "symmetric"),
         (1j * A.gram, ""),
@@ -523,7 +526,7 @@ A3, E3 = A.with_domain(F3), E.with_domain(F3)
         (
             lambda: lo.vstack([A, np.ones((2, 2))]),
             TypeError,
-            r"vstack: expected operators, found ndarray (?s:.*) at \[1\]\. Wrap a matrix in lo\.Matrix",
+            r"vstack: expected operators, found the array f64\[2,2\] at \[1\]\. Wrap a matrix in lo\.Matrix",
         ),
         (lambda: lo.block_diag({"a": 2.0}), TypeError, r"block_diag: expected operators, found float 2\.0 at \['a'\]"),
         (lambda: lo.vstack([A, None]), TypeError, r"found NoneType None at \[1\]"),
@@ -576,7 +579,7 @@ A3, E3 = A.with_domain(F3), E.with_domain(F3)
             r"along_axis: expected one or several different axes, found \(0, 0\)",
         ),
         (lambda: lo.along_axis(A, ()), ValueError, r"along_axis: expected one or several"),
-        (lambda: lo.along_axis(np.ones(3), 0), TypeError, r"along_axis: expected operators, found ndarray"),
+        (lambda: lo.along_axis(np.ones(3), 0), TypeError, r"along_axis: expected operators, found the array f64\[3\]"),
         (
             lambda: lo.along_axis(A, 2)(np.ones((3, 3))),
             ValueError,

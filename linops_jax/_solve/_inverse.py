@@ -22,9 +22,9 @@ from linops_jax.algebra._composite import LinearComposite
 
 
 class SolverInverse(LinearComposite):
-    """The inverse of an invertible operator. Every application is a solve, to a relative tolerance of 1e-10.
+    """The inverse of an invertible operator. Every application is a solve, to a relative tolerance of ten roundings.
 
-    In single precision, of ten roundings. Warns ``ConvergenceWarning``; raises ValueError for a rectangular operator.
+    Warns ``ConvergenceWarning``; raises ValueError for a rectangular operator.
     """
 
     op: LinearOperator
@@ -72,23 +72,22 @@ def _solved(op: LinearOperator, y: Any) -> Any:
     apply, adjoint, target = _on_vectors(op, y)
     limits = _tolerance(target), 0, default_steps(op)
 
-    def solve(_: Any, b: Any) -> Any:
+    def solve(_: Any, b: Any, matrix: Any = apply, transpose: Any = adjoint) -> Any:
         if op.properties.positive:
-            x, *stats = _iterate.cg(apply, b, lambda r: r, *limits)
+            x, *stats = _iterate.cg(matrix, b, lambda r: r, *limits)
         else:
-            x, *stats = _iterate.cgls(apply, adjoint, b, *limits)
+            x, *stats = _iterate.cgls(matrix, transpose, b, *limits)
         return x, tuple(stats)
 
     def solve_transposed(_: Any, b: Any) -> Any:
-        x, *stats = _iterate.cgls(adjoint, apply, b, *limits)
-        return x, tuple(stats)
+        return solve(_, b, adjoint, apply)
 
     x, stats = jax.lax.custom_linear_solve(apply, target, solve, solve_transposed, has_aux=True)
     return from_reals(ravel_pytree(_zeros(op.domain))[1](x), op.domain), stats
 
 
 def _tolerance(y: Any) -> float:
-    return max(1e-10, *(10 * float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(y)))
+    return max(10 * float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(y))
 
 
 def _on_vectors(op: LinearOperator, y: Any) -> Any:

@@ -15,6 +15,7 @@ from linops_jax._operator import ATOM, PRODUCT, Operator, constructor
 from linops_jax._properties import Properties, common
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
 from linops_jax.algebra._identity import Identity
+from linops_jax.algebra._scale import NonlinearScaled, Scaled, scale
 
 
 class _Composition:
@@ -141,7 +142,13 @@ def _signature(op: Any) -> Any:
 
 @constructor("compose")
 def compose(a: Operator, b: Operator) -> Operator:
-    """``a @ b``. Raises ValueError where both sides know their domains and these do not meet."""
+    """``a @ b``. Raises ValueError where both sides know their domains and these do not meet.
+
+    ``c * A.H @ A`` is ``(c * A.H) @ A`` to Python. It is kept as ``c * (A.H @ A)``, which computes the same in the same order
+    and shows that it is mirrored.
+    """
+    if isinstance(a, Scaled | NonlinearScaled):
+        return scale(a.scalar, compose(a.op, b))
     left, right = _factors(a), _factors(b)
     if b.codomain is not None:
         _check_meeting(a, b, left)

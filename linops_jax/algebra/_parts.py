@@ -33,8 +33,9 @@ def require_operators(ops: Any, where: str, *, allow_none: bool = False) -> None
     for path, op in entries:
         if not is_operator(op) and not (allow_none and op is None):
             at = f" at {jax.tree_util.keystr(path)}" if path else ""
+            found = f"the array {_specs.describe(op)}" if _specs.is_spec(op) else f"{type(op).__name__} {op!r:.80}"
             message = (
-                f"{where}: expected operators, found {type(op).__name__} {op!r:.80}{at}. Wrap a matrix in lo.Matrix, a "
+                f"{where}: expected operators, found {found}{at}. Wrap a matrix in lo.Matrix, a "
                 "factor in a * lo.Identity()."
             )
             raise TypeError(message)
