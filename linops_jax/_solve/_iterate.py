@@ -62,28 +62,32 @@ def cgls(apply: Apply, adjoint: Apply, y: Any, rtol: Any, atol: Any, max_steps: 
     limit = rtol * jnp.sqrt(gamma) + atol
     floor = 4 * jnp.finfo(gamma.dtype).eps
 
-    def reached(r: Any, gamma: Any, size: Any) -> Any:
+    def reached(gamma: Any, size: Any, rr: Any) -> Any:
         """Also where the gradient is nothing but rounding, given the size of A."""
-        return jnp.sqrt(gamma) <= jnp.maximum(limit, floor * size * norm(r))
+        return jnp.sqrt(gamma) <= jnp.maximum(limit, floor * size * jnp.sqrt(rr))
 
     def proceed(carry: Any) -> Any:
-        _, r, _, gamma, size, step = carry
-        return ~reached(r, gamma, size) & jnp.isfinite(gamma) & (step < max_steps)
+        *_, gamma, size, rr, _, step = carry
+        return ~reached(gamma, size, rr) & jnp.isfinite(gamma) & (step < max_steps)
 
     def body(carry: Any) -> Any:
-        x, r, p, gamma, size, step = carry
+        x, r, p, gamma, size, rr, pp, step = carry
         q = apply(p)
         delta = dot(q, q)
         alpha = jnp.where(delta > 0, gamma / jnp.where(delta > 0, delta, 1), 0)
         x, r = add(x, alpha, p), add(r, -alpha, q)
         s = adjoint(r)
         new = dot(s, s)
-        size = jnp.maximum(size, jnp.sqrt(delta) / norm(p))
-        return x, r, add(s, new / gamma, p), new, size, step + 1
+        beta = new / gamma
+        size = jnp.maximum(size, jnp.sqrt(delta / pp))
+        # |r|² and |p|² without another pass: q is orthogonal to the new r, p to the new s
+        rr, pp = jnp.maximum(rr - alpha * gamma, 0), new + beta**2 * pp
+        return x, r, add(s, beta, p), new, size, rr, pp, step + 1
 
-    start = (jax.tree.map(jnp.zeros_like, s), y, s, gamma, jnp.zeros_like(gamma), _none(gamma))
-    x, r, _, gamma, size, steps = jax.lax.while_loop(proceed, body, start)
-    return x, steps, reached(r, gamma, size)
+    x = jax.tree.map(jnp.zeros_like, s)
+    start = (x, y, s, gamma, jnp.zeros_like(gamma), dot(y, y), gamma, _none(gamma))
+    x, _, _, gamma, size, rr, _, steps = jax.lax.while_loop(proceed, body, start)
+    return x, steps, reached(gamma, size, rr)
 
 
 def _none(like: Any) -> Any:
