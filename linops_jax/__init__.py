@@ -38,6 +38,12 @@ from linops_jax.ops import Diagonal as Diagonal
 from linops_jax.ops import Identity as Identity
 from linops_jax.ops import Matrix as Matrix
 from linops_jax.ops import Zero as Zero
+from linops_jax.solvers import ConvergenceError as ConvergenceError
+from linops_jax.solvers import ConvergenceWarning as ConvergenceWarning
+from linops_jax.solvers import InexactAdjointWarning as InexactAdjointWarning
+from linops_jax.solvers import Solution as Solution
+from linops_jax.solvers import Stats as Stats
+from linops_jax.solvers import solve as solve
 from linops_jax.testing import check_operator as check_operator
 from linops_jax.testing import checking as checking
 from linops_jax.testing import dot_test as dot_test

@@ -10,7 +10,7 @@ from helpers import S, close, energy, like, normal
 from operators import Antilinear, Dense, DerivedMix, ForwardOnly, HalfSpectrum, Modulus, TracedDense
 
 import linops_jax as lo
-from linops_jax._solve import ConvergenceError, ConvergenceWarning, InexactAdjointWarning, solve
+from linops_jax.solvers import ConvergenceError, ConvergenceWarning, InexactAdjointWarning, solve
 
 DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
 pytestmark = pytest.mark.usefixtures("x64")
@@ -314,7 +314,7 @@ def test_bad_input(error, message, call):
 
 def test_missing_package(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "lineax", None)
-    monkeypatch.delitem(__import__("sys").modules, "linops_jax._solve._solvers", raising=False)
+    monkeypatch.delitem(__import__("sys").modules, "linops_jax.solvers._solvers", raising=False)
     with pytest.raises(ImportError, match=r'needs lineax, which is not installed: pip install "linops-jax\[interop\]"'):
         solve(EYE, Y)
 

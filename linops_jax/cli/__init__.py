@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from . import demo
+from .bench import bench
 from .check import check
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
 )
 app.add_typer(demo.app, name="demo")
 app.command()(check)
+app.command()(bench)
 
 
 def _print_version(asked: bool) -> None:

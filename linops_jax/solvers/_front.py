@@ -15,10 +15,10 @@ from linops_jax import _specs
 from linops_jax._linear import LinearOperator, UnknownShapeError
 from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._operator import Operator
-from linops_jax._solve import _progress, _real
-from linops_jax._solve._solution import InexactAdjointWarning, Solution, Stats, report
 from linops_jax.algebra import vstack
 from linops_jax.algebra._identity import Identity
+from linops_jax.solvers import _progress, _real
+from linops_jax.solvers._solution import InexactAdjointWarning, Solution, Stats, report
 
 LINEAR = ("cg", "cgls", "lsmr", "gmres", "bicgstab", "direct")
 ALIASES = {"normal_cg": "cgls"}
@@ -269,7 +269,7 @@ def is_traced(tree: Any) -> bool:
 
 def _load(module: str, package: str) -> Any:
     try:
-        return importlib.import_module(f"linops_jax._solve.{module}")
+        return importlib.import_module(f"linops_jax.solvers.{module}")
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("linops_jax"):
             raise

@@ -14,11 +14,11 @@ from linops_jax._compat import with_same_varying_axes
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import ATOM, constructor
 from linops_jax._properties import Properties, common
-from linops_jax._solve import _iterate
-from linops_jax._solve._front import as_inexact, default_steps, relative_residual
-from linops_jax._solve._real import from_reals, to_reals
-from linops_jax._solve._solution import Solution, Stats, report
 from linops_jax.algebra._composite import LinearComposite
+from linops_jax.solvers import _iterate
+from linops_jax.solvers._front import as_inexact, default_steps, relative_residual
+from linops_jax.solvers._real import from_reals, to_reals
+from linops_jax.solvers._solution import Solution, Stats, report
 
 
 class SolverInverse(LinearComposite):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 
-from linops_jax._solve._iterate import cg, cgls, norm
+from linops_jax.solvers._iterate import cg, cgls, norm
 
 RESTART = 30  # vectors that gmres keeps
 

@@ -12,9 +12,9 @@ import optimistix as optx
 from jax.custom_derivatives import SymbolicZero
 
 from linops_jax import _specs
-from linops_jax._solve import _front, _progress, _solvers
-from linops_jax._solve._real import from_reals, to_reals
-from linops_jax._solve._solution import Solution, Stats
+from linops_jax.solvers import _front, _progress, _solvers
+from linops_jax.solvers._real import from_reals, to_reals
+from linops_jax.solvers._solution import Solution, Stats
 
 SOLVERS = {
     "levenberg_marquardt": optx.LevenbergMarquardt,

@@ -1,0 +1,68 @@
+"""What was measured where: versions, cores, load, and how fast memory is."""
+
+import importlib.metadata
+import os
+import platform
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LIBRARIES = ("linops-jax", "jax", "jaxlib", "numpy", "scipy", "jaxbind", "pylops", "lineax", "scico", "ducc0")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`bandwidth`: bytes a second, read and written, in a copy of arrays larger than the caches by one thread."""
+
+    processor: str
+    cores: int
+    load: float
+    bandwidth: float
+    versions: dict[str, str]  # "" where it is not installed
+
+    def sentences(self) -> str:
+        known = ", ".join(f"{name} {version}" for name, version in self.versions.items() if version)
+        missing = [name for name, version in self.versions.items() if not version]
+        absent = f" Not installed: {', '.join(missing)}." if missing else ""
+        return (
+            f"{self.processor}, {self.cores} cores, load {self.load:.1f} at the start; memory is copied at "
+            f"{self.bandwidth / 1e9:.1f} GB/s, read and written. {known}.{absent}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def look() -> Machine:
+    versions = {"Python": platform.python_version()} | {name: _version(name) for name in LIBRARIES}
+    return Machine(_processor(), os.cpu_count() or 1, os.getloadavg()[0], _bandwidth(), versions)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _bandwidth() -> float:
+    source, target = np.ones((2, 16_000_000))
+    seconds = []
+    for _ in range(7):
+        start = time.perf_counter()
+        np.copyto(target, source)
+        seconds.append(time.perf_counter() - start)
+    return 2 * source.nbytes / statistics.median(seconds)

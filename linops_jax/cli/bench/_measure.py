@@ -1,0 +1,179 @@
+"""Contestants measured in turn: medians with quartiles, and ratios within the same round."""
+
+import gc
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+Run = Callable[[], Any]  # its work is done when it returns
+
+
+class Missing(ImportError):
+    """Something that a contestant needs and that is not here; the text says what."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long and how large a run of the benchmark is.
+
+    rounds: how often each contestant is measured; seconds: what one sample of a fast contestant takes at least
+    sizes: numbers of floats; batches: lengths of `vmap`; chain: numbers of operators in one program
+    pixels, steps: side of the picture and steps of the solvers; repeated: calls and operators for growth in memory
+    """
+
+    rounds: int
+    slow_rounds: int
+    seconds: float
+    sizes: tuple[int, ...]
+    batches: tuple[int, ...]
+    chain: tuple[int, ...]
+    pixels: int
+    steps: int
+    repeated: tuple[int, int]
+
+
+FULL = Effort(
+    15, 7, 0.03, (8, 1000, 100_000, 1_000_000, 10_000_000), (1, 10, 1000), (1, 10, 100), 512, 50, (100_000, 1000)
+)
+QUICK = Effort(5, 3, 0.005, (8, 1_000_000), (1, 1000), (1, 20), 128, 10, (20_000, 200))
+
+
+@dataclass(frozen=True)
+class Goal:
+    """`most` that the ratio to a contestant, the difference from it, or the own value may be."""
+
+    most: float
+    kind: Literal["ratio", "difference", "value"] = "ratio"
+    unit: str = ""
+
+    def __str__(self) -> str:
+        sign = "+ " if self.kind == "difference" else ""
+        return f"≤ {sign}{self.most:g}{self.unit and ' ' + self.unit}"
+
+    def met(self, ours: float, ratio: float, difference: float) -> bool:
+        return {"ratio": ratio, "difference": difference, "value": ours}[self.kind] <= self.most
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of contestants; the first is ours, and ratios are its value over that of each other.
+
+    contestants: what builds each run; an ImportError there means that it cannot take part
+    calls: how many calls a run stands for; values are divided by it
+    unit: "s" is timed, anything else is what the run returns
+    goals: by contestant; at: the place on an axis of the plot
+    """
+
+    name: str
+    contestants: Mapping[str, Callable[[], Run]]
+    calls: int = 1
+    unit: str = "s"
+    timed: bool = True
+    goals: Mapping[str, Goal] = field(default_factory=dict)
+    at: float | None = None
+    slow: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was found for one contestant; values are None where `note` says why."""
+
+    comparison: str
+    case: str
+    who: str
+    unit: str = "s"
+    median: float | None = None
+    quartiles: tuple[float, float] | None = None
+    ratio: float | None = None  # ours over this one
+    ratio_quartiles: tuple[float, float] | None = None
+    goal: str | None = None
+    met: bool | None = None
+    at: float | None = None
+    note: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.comparison} | {self.case} | {self.who}"
+
+
+def measure(comparison: str, case: Case, effort: Effort) -> list[Row]:
+    """One row for each contestant of the case, in their order."""
+    runs, notes = _build(case.contestants)
+    inner = {name: _inner(run, effort) if case.timed else 1 for name, run in runs.items()}
+    gc.collect()
+    samples: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(effort.slow_rounds if case.slow else effort.rounds):
+        for name, run in runs.items():
+            samples[name].append((_seconds(run, inner[name]) if case.timed else float(run())) / case.calls)
+    ours = next(iter(case.contestants))
+    return [_row(comparison, case, name, ours, samples, notes.get(name, "")) for name in case.contestants]
+
+
+def _build(contestants: Mapping[str, Callable[[], Run]]) -> tuple[dict[str, Run], dict[str, str]]:
+    runs, notes = {}, {}
+    for name, build in contestants.items():
+        try:
+            run = build()
+            run()  # compiles, and fills caches
+        except ModuleNotFoundError as error:
+            notes[name] = f"{error.name} is not installed"
+        except ImportError as error:
+            notes[name] = str(error)
+        else:
+            runs[name] = run
+    return runs, notes
+
+
+def _inner(run: Run, effort: Effort) -> int:
+    """How often a run is repeated for one sample."""
+    once = min(_seconds(run, 1) for _ in range(2))
+    return min(10_000, math.ceil(effort.seconds / max(once, 1e-7)))
+
+
+def _seconds(run: Run, times: int) -> float:
+    start = time.perf_counter()
+    for _ in range(times):
+        run()
+    return (time.perf_counter() - start) / times
+
+
+def _row(comparison: str, case: Case, name: str, ours: str, samples: dict[str, list[float]], note: str) -> Row:
+    goal = case.goals.get(name)
+    if note:
+        return Row(comparison, case.name, name, case.unit, goal=goal and str(goal), at=case.at, note=note)
+    low, median, high = _quartiles(samples[name])
+    ratio = ratio_quartiles = met = None
+    if ours in samples:
+        ratios = [_over(a, b) for a, b in zip(samples[ours], samples[name], strict=True)]
+        differences = [a - b for a, b in zip(samples[ours], samples[name], strict=True)]
+        low_ratio, middle, high_ratio = _quartiles(ratios)
+        if goal:
+            met = goal.met(_quartiles(samples[ours])[1], middle, _quartiles(differences)[1])
+        if name != ours:
+            ratio, ratio_quartiles = middle, (low_ratio, high_ratio)
+    return Row(
+        comparison,
+        case.name,
+        name,
+        case.unit,
+        median,
+        (low, high),
+        ratio,
+        ratio_quartiles,
+        goal and str(goal),
+        met,
+        case.at,
+    )
+
+
+def _over(a: float, b: float) -> float:
+    return a / b if b else math.nan
+
+
+def _quartiles(values: list[float]) -> tuple[float, float, float]:
+    low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return float(low), float(median), float(high)

@@ -1,0 +1,312 @@
+"""The operators of the solver loops, each by every library that can have it. Double precision."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import linops_jax as lo
+
+WIDTH = 9
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A x = y. Everything is made when it is called: it may need a package that is not here.
+
+    ours: operators by what they are; function: the same in JAX; pylops, scico: the operator of that library
+    y: the data; shape: of x
+    """
+
+    ours: dict[str, Callable[[], Any]]
+    y: Callable[[], np.ndarray]
+    shape: tuple[int, ...]
+    pylops: Callable[[], Any]
+    function: Callable[[], Any] | None = None
+    scico: Callable[[], Any] | None = None
+    why_not: dict[str, str] = field(default_factory=dict)  # a library -> why it does not take part
+
+
+def _noise(shape: tuple[int, ...], seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+# ---- Blur -----------------------------------------------------------------------------------------------------------
+
+
+def _convolve(spectrum: Any, padded: int) -> Callable[[Any], Any]:
+    """By FFTs in JAX, with zeros outside; `spectrum` is that of the padded kernel, centred on pixel 0."""
+    size = padded, padded
+    return lambda x: jnp.fft.irfft2(jnp.fft.rfft2(x, size) * spectrum, size)[: x.shape[0], : x.shape[1]]
+
+
+class Convolution(lo.LinearOperator):
+    """That function, with its adjoint by hand."""
+
+    spectrum: jax.Array
+    padded: int = lo.static()
+
+    @lo.traced
+    def apply(self, x):
+        return _convolve(self.spectrum, self.padded)(x)
+
+    @lo.traced
+    def adjoint(self, y):
+        return _convolve(jnp.conj(self.spectrum), self.padded)(y)
+
+    def infer_adjoint_shape(self, y):
+        return y
+
+
+class HostConvolution(lo.LinearOperator):
+    """The same by ducc0, on NumPy arrays."""
+
+    spectrum: jax.Array
+    padded: int = lo.static()
+    threads: int = lo.static(default=1)
+
+    def apply(self, x, *, out):
+        out[...] = self._filtered(x, self.spectrum)
+
+    def adjoint(self, y, *, out):
+        out[...] = self._filtered(y, np.conj(self.spectrum))
+
+    def infer_shape(self, x):
+        return x
+
+    def infer_adjoint_shape(self, y):
+        return y
+
+    def _filtered(self, x, spectrum):
+        from ducc0 import fft
+
+        both = {"axes": (0, 1), "nthreads": self.threads}
+        padded = np.zeros((self.padded, self.padded), x.dtype)
+        padded[: x.shape[0], : x.shape[1]] = x
+        transformed = fft.r2c(padded, **both)
+        transformed *= spectrum
+        back = fft.c2r(transformed, lastsize=self.padded, forward=False, inorm=2, **both)
+        return back[: x.shape[0], : x.shape[1]]
+
+
+def blur(pixels: int) -> Problem:
+    padded = _fast_length(pixels + WIDTH - 1)
+    kernel = _kernel()
+    spectrum = _spectrum(kernel, padded)
+
+    def theirs() -> Any:
+        import pylops
+
+        return pylops.signalprocessing.Convolve2D((pixels, pixels), kernel, offset=(WIDTH // 2, WIDTH // 2))
+
+    def of_scico() -> Any:
+        from scico.linop import CircularConvolve, Crop, Pad
+
+        inside = ((0, padded - pixels),) * 2
+        size = {"input_dtype": np.float64}
+        centre = {"h_center": (WIDTH // 2, WIDTH // 2)}
+        convolve = CircularConvolve(jnp.asarray(kernel), (padded, padded), **size, **centre)
+        return Crop(inside, (padded, padded), **size) @ convolve @ Pad((pixels, pixels), pad_width=inside, **size)
+
+    def y() -> np.ndarray:
+        truth = np.random.default_rng(0).random((pixels, pixels))
+        return np.asarray(Convolution(jnp.asarray(spectrum), padded)(jnp.asarray(truth))) + 0.01 * _noise(truth.shape)
+
+    threads = {"ducc0": 1, "ducc0, 2 threads": 2}
+    return Problem(
+        ours={
+            "FFTs in JAX": lambda: Convolution(jnp.asarray(spectrum), padded),
+            **{name: _needs("ducc0", HostConvolution, jnp.asarray(spectrum), padded, n) for name, n in threads.items()},
+        },
+        y=y,
+        shape=(pixels, pixels),
+        pylops=theirs,
+        function=lambda: _convolve(jnp.asarray(spectrum), padded),
+        scico=of_scico,
+    )
+
+
+def _needs(module: str, make: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+    def build() -> Any:
+        importlib.import_module(module)
+        return make(*arguments)
+
+    return build
+
+
+def _fast_length(size: int) -> int:
+    """The next product of powers of 2, 3 and 5."""
+    while True:
+        rest = size
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return size
+        size += 1
+
+
+def _kernel() -> np.ndarray:
+    axis = np.arange(WIDTH) - WIDTH // 2
+    kernel = np.exp(-(axis[:, None] ** 2) / 8 - axis**2 / 3) * (1 + 0.3 * _noise((WIDTH, WIDTH)))
+    return kernel / kernel.sum()
+
+
+def _spectrum(kernel: np.ndarray, padded: int) -> np.ndarray:
+    around = np.zeros((padded, padded))
+    around[:WIDTH, :WIDTH] = kernel
+    return np.fft.rfft2(np.roll(around, (-(WIDTH // 2), -(WIDTH // 2)), (0, 1)))
+
+
+# ---- Derivative -----------------------------------------------------------------------------------------------------
+
+
+def _difference(x: Any) -> Any:
+    return jnp.diff(x, axis=0, append=x[-1:])
+
+
+class Derivative(lo.LinearOperator):
+    """Differences down the columns in JAX, zero in the last row. JAX derives the adjoint."""
+
+    @lo.traced
+    def apply(self, x):
+        return _difference(x)
+
+    def infer_adjoint_shape(self, y):
+        return y
+
+
+class HostDerivative(lo.LinearOperator):
+    """The same in NumPy."""
+
+    def apply(self, x, *, out):
+        np.subtract(x[1:], x[:-1], out=out[:-1])
+        out[-1] = 0
+
+    def adjoint(self, y, *, out):
+        out[0] = 0
+        out[1:] = y[:-1]
+        out[:-1] -= y[:-1]
+
+    def infer_shape(self, x):
+        return x
+
+    def infer_adjoint_shape(self, y):
+        return y
+
+
+def derivative(pixels: int) -> Problem:
+    shape = pixels, pixels
+
+    def theirs() -> Any:
+        import pylops
+
+        return pylops.FirstDerivative(shape, axis=0, kind="forward")
+
+    def of_scico() -> Any:
+        from scico.linop import SingleAxisFiniteDifference
+
+        return SingleAxisFiniteDifference(shape, np.float64, axis=0, append=0)
+
+    return Problem(
+        ours={"in JAX": Derivative, "in NumPy": HostDerivative},
+        y=lambda: _noise(shape),
+        shape=shape,
+        pylops=theirs,
+        function=lambda: _difference,
+        scico=of_scico,
+    )
+
+
+# ---- Sparse matrix --------------------------------------------------------------------------------------------------
+
+
+def sparse(pixels: int) -> Problem:
+    rows, columns, per_row = 200 * pixels, 100 * pixels, 10
+
+    def matrix() -> Any:
+        from scipy.sparse import csr_array
+
+        rng = np.random.default_rng(0)
+        indices = rng.integers(columns, size=(rows, per_row)).ravel()
+        starts = np.arange(0, rows * per_row + 1, per_row)
+        made = csr_array((rng.standard_normal(rows * per_row), indices, starts), shape=(rows, columns))
+        made.sum_duplicates()
+        return made
+
+    def theirs() -> Any:
+        import pylops
+
+        return pylops.MatrixMult(matrix())
+
+    def function() -> Any:
+        from jax.experimental.sparse import BCSR
+
+        made = BCSR.from_scipy_sparse(matrix())
+        return lambda x: made @ x
+
+    return Problem(
+        ours={"SciPy's product": lambda: lo.interop.from_scipy(matrix())},
+        y=lambda: _noise((rows,)),
+        shape=(columns,),
+        pylops=theirs,
+        function=function,
+        why_not={"SCICO": "has no sparse matrices"},
+    )
+
+
+# ---- NUFFT ----------------------------------------------------------------------------------------------------------
+
+
+class NUFFT(lo.LinearOperator):
+    """y_j = Σ_k x_k exp(-i <coord_j, k>) by ducc0; `coord` has shape (samples, 2), in radians per pixel."""
+
+    coord: jax.Array
+    shape: tuple[int, int] = lo.static()
+
+    def apply(self, x, *, out):
+        from ducc0 import nufft
+
+        nufft.u2nu(grid=x, coord=self.coord, out=out, forward=True, epsilon=1e-10, nthreads=1)
+
+    def adjoint(self, y, *, out):
+        from ducc0 import nufft
+
+        nufft.nu2u(points=y, coord=self.coord, out=out, forward=False, epsilon=1e-10, nthreads=1)
+
+    def infer_shape(self, x):
+        return jax.ShapeDtypeStruct(self.coord.shape[:1], x.dtype)
+
+    def infer_adjoint_shape(self, y):
+        return jax.ShapeDtypeStruct(self.shape, y.dtype)
+
+
+def nufft(pixels: int) -> Problem:
+    shape = pixels // 4, pixels // 4
+    samples = shape[0] * shape[1] * 3 // 2
+    coord = np.random.default_rng(0).uniform(-np.pi, np.pi, (samples, 2))
+
+    def theirs() -> Any:
+        import pylops
+        from ducc0 import nufft
+
+        options = {"coord": coord, "epsilon": 1e-10, "nthreads": 1}
+        forward = lambda x: nufft.u2nu(grid=x.reshape(shape), forward=True, **options)  # noqa: E731
+        out = lambda: np.empty(shape, complex)  # noqa: E731
+        adjoint = lambda y: nufft.nu2u(points=y, out=out(), forward=False, **options).ravel()  # noqa: E731
+        return pylops.FunctionOperator(forward, adjoint, samples, shape[0] * shape[1], dtype=complex)
+
+    return Problem(
+        ours={"ducc0": _needs("ducc0", lambda: NUFFT(jnp.asarray(coord), shape))},
+        y=lambda: _noise((samples,)) + 1j * _noise((samples,), 2),
+        shape=shape,
+        pylops=theirs,
+        why_not=dict.fromkeys(("lineax", "SCICO"), "has no NUFFT and no foreign code"),
+    )
+
+
+PROBLEMS = {"blur": blur, "derivative": derivative, "sparse matrix": sparse, "NUFFT": nufft}

@@ -1,0 +1,62 @@
+"""Time per call of a NumPy function in a compiled loop, from 8 to 10 million floats."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import _negation
+from ._measure import Case, Effort, Goal, Run
+from ._negation import FUNCTIONS, OURS, Function
+
+TITLE = "Calls in a compiled loop"
+HANDLER = "FFI handler by hand"
+GOALS = {
+    8: {"JAXbind": Goal(0.4), "pure_callback": Goal(0.035)},
+    10_000_000: {HANDLER: Goal(1.05)},
+}
+
+
+def cases(effort: Effort) -> Iterator[Case]:
+    for size in effort.sizes:
+        calls = count(size)
+        contestants: dict[str, Callable[[], Run]] = {
+            name: partial(_looped, build, size, calls) for name, build in FUNCTIONS.items()
+        }
+        contestants["bare NumPy"] = partial(_numpy, size, calls)
+        yield Case(f"{size:,} floats", contestants, calls, goals=GOALS.get(size, {}), at=size)
+    size = effort.sizes[0]
+    contestants = {
+        f"{OURS}, native hook": partial(_looped, _negation.native, size, count(size)),
+        HANDLER: partial(_looped, _negation.handler, size, count(size)),
+    }
+    yield Case(f"native hook, {size:,} floats", contestants, count(size), goals={HANDLER: Goal(1.2)})
+
+
+def count(size: int) -> int:
+    """An even number of calls: many of small arrays, at least 10 of large ones."""
+    return 2 * max(5, min(250, 50_000_000 // size))
+
+
+def loop(function: Function, calls: int) -> Function:
+    """A compiled loop of dependent calls, two in each turn: between them XLA copies nothing."""
+    return jax.jit(lambda x: jax.lax.fori_loop(0, calls // 2, lambda _, v: function(function(v)), x))
+
+
+def _looped(build: Callable[[], Function], size: int, calls: int) -> Run:
+    run, x = loop(build(), calls), jnp.ones(size, jnp.float32)
+    np.testing.assert_array_equal(run(x), x)
+    return lambda: run(x).block_until_ready()
+
+
+def _numpy(size: int, calls: int) -> Run:
+    x, y = np.ones(size, np.float32), np.empty(size, np.float32)
+
+    def run() -> None:
+        for _ in range(calls // 2):
+            np.multiply(x, -1, out=y)
+            np.multiply(y, -1, out=x)
+
+    return run
