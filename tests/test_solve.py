@@ -450,3 +450,12 @@ def test_nonlinear_derivatives_are_implicit():
     found = jax.jit(jax.grad(lambda *p: energy(ours(*p)), (0, 1, 2)))(*parameters)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+@pytest.mark.parametrize("positive", [False, True])
+def test_the_harness_passes_an_inverse_by_a_solver(dtype, positive, x64):
+    a = normal((6, 6), dtype)
+    a = a @ a.conj().T + np.eye(6) if positive else a + 4 * np.eye(6)
+    lo.check_operator(lo.declare(lo.Matrix(a), positive=positive).inv, S((6,), dtype))

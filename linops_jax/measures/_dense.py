@@ -25,7 +25,7 @@ def todense(A: LinearOperator, spec: Any = None, *, real: bool = False) -> jax.A
 
     spec: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
     real: the real matrix between (re, im) pairs, which every operator has: two neighbouring rows or columns for a complex
-        number
+    number
 
     Raises TypeError for what is not a linear operator and for an unknown domain; ValueError for an operator of complex
     arrays that is linear over the reals only, unless ``real=True``.

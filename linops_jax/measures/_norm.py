@@ -18,13 +18,13 @@ _DENSE = 2**16  # entries of a matrix up to which it is computed, instead of pro
 
 
 def norm(A: LinearOperator, spec: Any = None, *, rtol: float = 1e-4, maxiter: int = 1000, seed: Any = 0) -> jax.Array:
-    """The largest singular value, max |A x| / |x|; a 0-d real array, never more than the true one but for rounding.
+    """The largest singular value, max ‖A x‖ / ‖x‖; a 0-d real array, never more than the true one but for rounding.
 
     From the matrix where that has up to 65536 entries; otherwise by JAX's LOBPCG on A^H A, never on A, until the residual
-    |A^H A v - s^2 v| is at most ``rtol`` s^2. The relative error is then at most about ``rtol`` / 2, and of the order of
+    ‖A^H A v - s^2 v‖ is at most ``rtol`` s^2. The relative error is then at most about ``rtol`` / 2, and of the order of
     its square where the largest singular value stands alone. In single precision ``rtol`` is 1.2e-5 at least. Each
     iteration takes 4 products with A and A^H. Works under ``jit``, ``vmap`` and ``grad``: the derivative is that of
-    |A v| at the singular vector v.
+    ‖A v‖ at the singular vector v.
 
     spec: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
     maxiter: after so many iterations it gives up, with a RuntimeWarning outside of ``jit``
@@ -70,7 +70,7 @@ def _largest(form: _vectors.VectorForm, rtol: Any, maxiter: int, start: jax.Arra
         product = jax.vmap(lambda v: fixed.reverse(fixed.forward(v) / scale) / scale, 1, 1)(vectors)
         return jnp.where(image == 0, vectors, product)  # no residual is small enough for the zero operator
 
-    tolerance = rtol / (20 * start.size)  # of 10 n (s^2 + |A^H A v|): see LOBPCG
+    tolerance = rtol / (20 * start.size)  # of 10 n (s^2 + ‖A^H A v‖): see LOBPCG
     _, vectors, count = lobpcg_standard(gram, start[:, None], maxiter, tolerance)
     v = jax.lax.stop_gradient(vectors[:, 0])
     return scale * jnp.linalg.norm(form.forward(v) / scale), count

@@ -41,7 +41,7 @@ def solve(
     progress: bool | None = None,
     throw: bool = False,
 ) -> Solution:
-    """The x that minimises |A x - y|² + damp² |R x|², as an object with ``value`` and ``stats``.
+    """The x that minimises ‖A x - y‖² + damp² ‖R x‖², as an object with ``value`` and ``stats``.
 
     A: operator. Linear: ``damp`` means what it does in SciPy's and PyLops' lsqr. Nonlinear: solved by optimistix, see below
     y: arrays in the structure of A's codomain; real or complex
@@ -49,8 +49,8 @@ def solve(
     damp, regularizer: damp >= 0, a number or a differentiable scalar array; R, the identity where only damp is given
     x0: where to start; gives the domain where A has none. Tolerances are relative to what it leaves: y - A x0
     preconditioner: a square operator M on the domain. For "cg" positive, and close to A^-1. All others solve for z in
-        A M z = y, x = M z: M is close to an inverse; for least squares, to one that makes the columns of A M orthonormal
-    rtol, atol: stop when |r| <= rtol |r_0| + atol, in Euclidean norms; both 0 ask for exactly ``max_steps`` steps
+    A M z = y, x = M z: M is close to an inverse; for least squares, to one that makes the columns of A M orthonormal
+    rtol, atol: stop when ‖r‖ <= rtol ‖r_0‖ + atol, in Euclidean norms; both 0 ask for exactly ``max_steps`` steps
     max_steps: by default ten times the size of the problem, at most 10 000
     progress: show the number of steps; by default where standard error is a terminal and the call is not compiled
     throw: an error instead of a warning where the solver did not converge; in compiled code, too
@@ -58,7 +58,7 @@ def solve(
     =========== =================================================================================================
     "cg"        A positive; r = y - A x
     "cgls"      any A, least squares; r = A^H (y - A x). Also called "normal_cg"
-    "lsmr"      any A, least squares, by lineax; stops when y - A x or A^H (y - A x) is small, relative to |A| too
+    "lsmr"      any A, least squares, by lineax; stops when y - A x or A^H (y - A x) is small, relative to ‖A‖ too
     "gmres"     A square, the adjoint is not needed; by lineax, restarted every 30 steps; r = y - A x
     "bicgstab"  the same with less memory
     "direct"    by the singular values of the dense matrix (a diagonal one: by division), for small problems

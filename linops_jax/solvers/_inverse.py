@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -21,8 +22,13 @@ from linops_jax.solvers._real import from_reals, to_reals
 from linops_jax.solvers._solution import Solution, Stats, report
 
 
+INEXACT = 1e-3  # ten roundings in the residual, for condition numbers up to 1e3 in single precision
+
+
 class SolverInverse(LinearComposite):
     """The inverse of an invertible operator. Every application is a solve, to a relative tolerance of ten roundings.
+
+    Its adjoint is declared inexact: the error of a solution grows with the condition number.
 
     Warns ``ConvergenceWarning``; raises ValueError for a rectangular operator.
     """
@@ -50,7 +56,8 @@ class SolverInverse(LinearComposite):
 
     @property
     def properties(self) -> Properties:
-        return common([self.op], "symmetric", "positive", "diagonal")
+        known = common([self.op], "symmetric", "positive", "diagonal")
+        return dataclasses.replace(known, adjoint_rtol=(known.adjoint_rtol or 0) + INEXACT)
 
     def _expression(self, show: Any) -> str:
         return f"{show(self.op, ATOM)}.inv"

@@ -30,7 +30,7 @@ class Stats:
     """How a solution was found: arrays, so that they pass through jit and vmap.
 
     steps:     int; iterations of the solver, 0 for a direct one
-    residual:  float; |A x - y| / |y|, without damping
+    residual:  float; ‖A x - y‖ / ‖y‖, without damping
     converged: bool; whether the solver reached its tolerance
     """
 
@@ -67,7 +67,7 @@ def report(solution: Solution, solver: str, rtol: Any, atol: Any, throw: bool) -
         return solution
     message = (
         f"lo.solve: {solver} stopped after {int(solution.stats.steps)} steps, before it reached rtol={float(rtol):g}, "
-        f"atol={float(atol):g}; the relative residual |A x - y| / |y| is {float(solution.stats.residual):.3g}. Allow more "
+        f"atol={float(atol):g}; the relative residual ‖A x - y‖ / ‖y‖ is {float(solution.stats.residual):.3g}. Allow more "
         "steps (max_steps=...) or a larger rtol, give a preconditioner, or damp."
     )
     if throw:
