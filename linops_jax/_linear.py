@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import jax
 
 from linops_jax import _hooks, _specs
-from linops_jax._operator import ATOM, Operator, _constructors, required
-from linops_jax._properties import Properties
+from linops_jax._operator import ATOM, Backwards, Operator, _constructors, required
 
 LINEAX_METHODS = ("mv", "as_matrix", "transpose", "in_structure", "out_structure", "in_size", "out_size")
 
@@ -129,7 +128,7 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         return self._infer("infer_adjoint_shape", "", y)
 
 
-class Adjoint(LinearOperator, composite=True):
+class Adjoint(Backwards, LinearOperator, composite=True):
     """A^H."""
 
     op: LinearOperator
@@ -155,26 +154,6 @@ class Adjoint(LinearOperator, composite=True):
     @property
     def H(self) -> LinearOperator:
         return self.op
-
-    @property
-    def domain(self) -> Any:
-        return self.op.codomain
-
-    @property
-    def codomain(self) -> Any:
-        return self.op.domain
-
-    @property
-    def properties(self) -> Properties:
-        return self.op.properties
-
-    @property
-    def _is_one_call(self) -> bool:
-        return self.op._is_one_call
-
-    @property
-    def _waits(self) -> bool:
-        return self.op._waits
 
     def _expression(self, show: Any) -> str:
         return f"{show(self.op, ATOM)}.H"

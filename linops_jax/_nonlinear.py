@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from linops_jax import _hooks, _specs
 from linops_jax._linear import LinearOperator
-from linops_jax._operator import ATOM, Operator, required
-from linops_jax._properties import Properties
+from linops_jax._operator import ATOM, OfOne, Operator, required
 
 
 class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
@@ -61,7 +60,7 @@ class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
         return Jacobian(self, _specs.as_arrays(x, f"{type(self)._label}.jacobian(x)"))
 
 
-class Jacobian(LinearOperator, composite=True):
+class Jacobian(OfOne, LinearOperator, composite=True):
     """J(x), the derivative of a nonlinear operator at a point."""
 
     op: NonlinearOperator
@@ -88,18 +87,6 @@ class Jacobian(LinearOperator, composite=True):
     @property
     def codomain(self) -> Any:
         return self.op._infer_shape(self.x)
-
-    @property
-    def properties(self) -> Properties:
-        return self.op.properties
-
-    @property
-    def _is_one_call(self) -> bool:
-        return self.op._is_one_call
-
-    @property
-    def _waits(self) -> bool:
-        return self.op._waits
 
     def _expression(self, show: Any) -> str:
         return f"{show(self.op, ATOM)}.jacobian({show.point(self.domain)})"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 import jax
+import jax.core
 import numpy as np
 
 from linops_jax import _errors, _fields, _hooks, _primitives, _printing, _specs
@@ -209,3 +210,37 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
     def _prints_itself(self) -> bool:
         return type(self).__repr__ is not Operator.__repr__
+
+
+class OfOne:
+    """Around one operator, ``op``: takes its domain, its properties, and how it is evaluated."""
+
+    op: Any
+
+    @property
+    def domain(self) -> Any:
+        return self.op.domain
+
+    @property
+    def properties(self) -> Properties:
+        return self.op.properties
+
+    @property
+    def _is_one_call(self) -> bool:
+        return self.op._is_one_call
+
+    @property
+    def _waits(self) -> bool:
+        return self.op._waits
+
+
+class Backwards(OfOne):
+    """Around one operator ``op``, from its codomain to its domain."""
+
+    @property
+    def domain(self) -> Any:
+        return self.op.codomain
+
+    @property
+    def codomain(self) -> Any:
+        return self.op.domain

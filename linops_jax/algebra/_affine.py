@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from linops_jax import _specs
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import SUM
+from linops_jax._properties import Properties, common
 from linops_jax.algebra._composite import NonlinearComposite, OfOne
 
 
@@ -35,6 +36,10 @@ class Affine(OfOne, NonlinearComposite):
         self.b = b
         if op.domain is not None:
             self._check(op.codomain)
+
+    @property
+    def properties(self) -> Properties:
+        return common([self.op])
 
     def apply(self, x: Any) -> Any:
         y = self.op(x)

@@ -6,29 +6,8 @@ from typing import Any
 
 from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
-from linops_jax._properties import Properties
-
-
-class OfOne:
-    """Around one operator, ``op``: takes its domain and its properties."""
-
-    op: Any
-
-    @property
-    def domain(self) -> Any:
-        return self.op.domain
-
-    @property
-    def properties(self) -> Properties:
-        return self.op.properties
-
-    @property
-    def _is_one_call(self) -> bool:
-        return self.op._is_one_call
-
-    @property
-    def _waits(self) -> bool:
-        return self.op._waits
+from linops_jax._operator import Backwards as Backwards
+from linops_jax._operator import OfOne as OfOne
 
 
 class LinearComposite(LinearOperator, composite=True):

@@ -6,11 +6,10 @@ from typing import Any
 
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import ATOM, constructor
-from linops_jax._properties import Properties, common
-from linops_jax.algebra._composite import LinearComposite
+from linops_jax.algebra._composite import Backwards, LinearComposite
 
 
-class Inverse(LinearComposite):
+class Inverse(Backwards, LinearComposite):
     """The inverse of an operator whose class says how to compute it."""
 
     op: LinearOperator
@@ -24,18 +23,6 @@ class Inverse(LinearComposite):
 
     def _inverse(self) -> LinearOperator:
         return self.op
-
-    @property
-    def domain(self) -> Any:
-        return self.op.codomain
-
-    @property
-    def codomain(self) -> Any:
-        return self.op.domain
-
-    @property
-    def properties(self) -> Properties:
-        return common([self.op], "symmetric", "positive", "unitary", "diagonal")
 
     def _expression(self, show: Any) -> str:
         return f"{show(self.op, ATOM)}.inv"

@@ -15,17 +15,16 @@ from linops_jax._compat import with_same_varying_axes
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import ATOM, constructor
 from linops_jax._properties import Properties, common
-from linops_jax.algebra._composite import LinearComposite
+from linops_jax.algebra._composite import Backwards, LinearComposite
 from linops_jax.solvers import _iterate
 from linops_jax.solvers._front import as_inexact, default_steps, relative_residual
 from linops_jax.solvers._real import from_reals, to_reals
 from linops_jax.solvers._solution import Solution, Stats, report
 
-
 INEXACT = 1e-3  # ten roundings in the residual, for condition numbers up to 1e3 in single precision
 
 
-class SolverInverse(LinearComposite):
+class SolverInverse(Backwards, LinearComposite):
     """The inverse of an invertible operator. Every application is a solve, to a relative tolerance of ten roundings.
 
     Its adjoint is declared inexact: the error of a solution grows with the condition number.
@@ -46,13 +45,7 @@ class SolverInverse(LinearComposite):
     def _inverse(self) -> LinearOperator:
         return self.op
 
-    @property
-    def domain(self) -> Any:
-        return self.op.codomain
-
-    @property
-    def codomain(self) -> Any:
-        return self.op.domain if self.op.domain is not None else super().codomain
+    _is_one_call = False  # type: ignore[assignment]  # a solve, which says afterwards how it went
 
     @property
     def properties(self) -> Properties:

@@ -228,7 +228,7 @@ def test_the_volatile_parts_enter_through_one_file_each(path):
         assert not uses("jax.interpreters")
         assert not uses("jax.extend")
     if name != "_trampoline.py":
-        assert not uses("jax.ffi")
+        assert name.startswith("cli/bench/") or not uses("jax.ffi")  # a hand-written handler is a peer there
         assert not uses("linops_jax._trampoline_ext")
 
 

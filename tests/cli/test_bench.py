@@ -1,0 +1,200 @@
+"""`linops-jax bench`: what it measures, writes and compares, on tiny sizes; the figures themselves prove nothing here."""
+
+import dataclasses
+import json
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from linops_jax.cli import app
+from linops_jax.cli.bench import COMPARISONS, _measure, _recorded, _report
+
+pytestmark = pytest.mark.slow
+
+TINY = dataclasses.replace(
+    _measure.QUICK,
+    rounds=2,
+    slow_rounds=2,
+    seconds=1e-4,
+    sizes=(8, 100),
+    batches=(1, 3),
+    chain=(1, 3),
+    pixels=16,
+    steps=3,
+    repeated=(100, 3),
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny(tmp_path, monkeypatch):
+    monkeypatch.setattr(_measure, "QUICK", TINY)
+    monkeypatch.setattr(_recorded, "FILE", tmp_path / "recorded.json")
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["bench", *map(str, arguments)])
+
+
+def rows_of(tmp_path, *arguments):
+    file = tmp_path / "figures.json"
+    result = run("--quick", "--json", file, *arguments)
+    assert result.exit_code == 0, result.output
+    found = json.loads(file.read_text())
+    return found["rows"], found["machine"], result.stdout
+
+
+def row(who, ratio, case="a case"):
+    return _measure.Row("calls", case, who, "s", 1.0, (1.0, 1.0), ratio, (ratio, ratio))
+
+
+# ---- a run --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_figures_of_calls(tmp_path):
+    rows, machine, shown = rows_of(tmp_path, "calls")
+    assert {"jax", "numpy", "jaxbind"} <= {name for name, version in machine["versions"].items() if version}
+    assert machine["cores"] >= 1
+    assert machine["bandwidth"] > 1e8
+    cases = {found["case"] for found in rows}
+    assert cases == {"8 floats", "100 floats", "native hook, 8 floats"}
+    assert [found["who"] for found in rows if found["case"] == "8 floats"] == [
+        "linops_jax",
+        "FFI handler by hand",
+        "JAXbind",
+        "pure_callback",
+        "buffer_callback",
+        "bare NumPy",
+    ]
+    for found in rows:
+        if not found["note"]:
+            low, high = found["quartiles"]
+            assert 0 < low <= found["median"] <= high < 1
+        assert (found["ratio"] is None) == (found["who"].startswith("linops_jax") or "native" in found["case"])
+    (goal,) = [found for found in rows if found["case"] == "8 floats" and found["who"] == "JAXbind"]
+    assert goal["goal"] == "≤ 0.4"
+    assert goal["met"] == (goal["ratio"] <= 0.4)
+    assert "pure_callback" in shown
+    assert "≤ 0.035" in shown
+
+
+@pytest.mark.parametrize("name", ["dispatch", "batches", "derivatives", "programs", "threads"])
+def test_every_contestant_of_a_comparison_has_a_figure(tmp_path, name):
+    rows, *_ = rows_of(tmp_path, name)
+    assert {found["comparison"] for found in rows} == {name}
+    assert not [found for found in rows if found["note"] or found["median"] is None]
+    assert not [found for found in rows if (found["ratio"] is None) == (not found["who"].startswith("linops_jax"))]
+
+
+def test_solvers_come_to_the_same_answers(tmp_path):
+    rows, *_ = rows_of(tmp_path, "solvers")
+    assert {found["who"] for found in rows} >= {"linops_jax", "PyLops", "lineax", "SciPy on PyLops"}
+    notes = {found["note"] for found in rows if found["note"] and found["who"] != "SCICO"}
+    assert notes == {"has no NUFFT and no foreign code"}
+
+
+def test_a_wrong_answer_is_no_contestant():
+    from linops_jax.cli.bench import solvers
+
+    answers = []
+    solvers._checked(lambda: lambda: [1.0, 2.0], answers)
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        solvers._checked(lambda: lambda: [1.0, 2.1], answers)
+
+
+def test_a_peer_that_is_not_installed_is_a_row_that_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jaxbind", None)
+    rows, _, shown = rows_of(tmp_path, "batches")
+    absent = [found for found in rows if found["who"] == "JAXbind"]
+    assert absent
+    assert {found["note"] for found in absent} == {"jaxbind is not installed"}
+    assert {found["ratio"] for found in absent} == {None}
+    assert "jaxbind is not installed" in shown
+    assert all(found["median"] for found in rows if found["who"] != "JAXbind")
+
+
+def test_the_list_names_every_comparison():
+    result = run("--list")
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.stdout.splitlines()] == list(COMPARISONS)
+
+
+# ---- pictures and pages -------------------------------------------------------------------------------------------------
+
+
+def test_a_plot_and_a_page(tmp_path):
+    page, picture = tmp_path / "page.md", tmp_path / "picture.png"
+    page.write_text(f"before\n{_report.BEGIN}\nold\n{_report.END}\nafter\n")
+    rows_of(tmp_path, "batches", "--markdown", page, "--plot", picture)
+    text = page.read_text()
+    assert text.startswith(f"before\n{_report.BEGIN}\n")
+    assert text.endswith(f"{_report.END}\nafter\n")
+    assert "old" not in text
+    assert "### Goals" not in text  # of 1000 elements only
+    assert "| 3 x 8 floats, one call | linops_jax |" in text
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(1.5, "s", "1.5 s"), (2.34567e-3, "s", "2.35 ms"), (4.2e-7, "s", "420 ns"), (1.0, "arrays", "1.00 arrays")],
+)
+def test_amounts(value, unit, text):
+    assert _report.amount(value, unit) == text
+
+
+# ---- the check against the record ---------------------------------------------------------------------------------------
+
+
+def test_a_ratio_twice_the_recorded_one_is_measured_again_and_fails():
+    _recorded.record([row("JAXbind", 0.3), row("pure_callback", 0.03)])
+    result = run("--check", "batches")
+    assert result.exit_code == 1
+    assert "0 ratios compared" in result.stdout
+    assert _recorded.too_large([row("JAXbind", 0.59), row("pure_callback", 0.05)]) == {}
+    assert _recorded.too_large([row("JAXbind", 0.61)]) == {"calls | a case | JAXbind": (0.61, 0.3)}
+
+
+def test_check_passes_beside_a_generous_record_and_fails_beside_a_mean_one():
+    assert run("--record", "batches").exit_code == 0
+    ratios = _recorded.recorded()
+    assert {key.split(" | ")[0] for key in ratios} == {"batches"}
+    _recorded.FILE.write_text(json.dumps(dict.fromkeys(ratios, 1e6)))
+    passed = run("--check", "batches")
+    assert passed.exit_code == 0, passed.output
+    assert f"{len(ratios)} ratios compared, 0 measured again, 0 failed" in passed.stdout
+    bad = "batches | 3 x 8 floats, one call | JAXbind"
+    _recorded.FILE.write_text(json.dumps({**dict.fromkeys(ratios, 1e6), bad: 1e-6}))
+    failed = run("--check", "batches")
+    assert failed.exit_code == 1
+    assert f"FAILED {bad}: the ratio is" in failed.stderr
+    assert "1 measured again, 1 failed" in failed.stdout
+
+
+def test_the_committed_record_is_of_known_comparisons(monkeypatch):
+    monkeypatch.undo()
+    ratios = _recorded.recorded()
+    assert {key.split(" | ")[0] for key in ratios} <= set(COMPARISONS)
+    assert ratios["calls | 8 floats | JAXbind"] > 0
+
+
+# ---- bad arguments ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["speed"], "speed: there is no such comparison, there are calls, dispatch, batches"),
+        (["--check", "--record"], "--check and --record: choose one"),
+        (["calls", "--quick", "--plot", "no/such/a.png"], "no/such/a.png: there is no folder no/such"),
+        (["calls", "--quick", "--plot", "a.txt"], "--plot a.txt: the name must end with one of"),
+        (["calls", "--quick", "--markdown", "none.md"], "--markdown none.md: there is no such page"),
+    ],
+)
+def test_bad_arguments(arguments, text):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert text in result.stderr
+    assert result.stderr.startswith("linops-jax: ")
+    assert result.stderr.count("\n") == 1
