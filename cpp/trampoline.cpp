@@ -4,7 +4,6 @@
 #include <nanobind/nanobind.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <memory>
@@ -15,12 +14,7 @@
 #include <utility>
 #include <vector>
 
-#if defined(__SSE2__)
-#include <xmmintrin.h>
-#else
-#include <cfenv>
-#endif
-
+#include "floats.h"
 #include "interrupt.h"
 #include "registry.h"
 #include "views.h"
@@ -32,19 +26,13 @@ namespace ffi = xla::ffi;
 namespace linops {
 
 Services services;
+std::atomic<int64_t> in_flight{0};
+std::atomic<bool> closing{false};
 
 namespace {
 
 constexpr int64_t kGuarded = 16;  // bytes from which an unwritten output is noticed
 constexpr size_t kCanary = 8;
-
-std::atomic<int64_t> in_flight{0};
-std::atomic<bool> closing{false};
-
-struct InFlight {
-  InFlight() { ++in_flight; }
-  ~InFlight() { --in_flight; }
-};
 
 // Owned by the executable.
 struct State {
@@ -58,28 +46,6 @@ struct State {
 };
 ffi::TypeId State::id = {};
 ffi::TypeInfo State::info = ffi::MakeTypeInfo<State>();
-
-// XLA computes with denormals flushed to zero; hooks are to compute as they do when NumPy calls them.
-class DefaultFloats {
- public:
-#if defined(__SSE2__)
-  DefaultFloats() : before_(_mm_getcsr()) { _mm_setcsr(before_ & ~kFlush); }
-  ~DefaultFloats() { _mm_setcsr((_mm_getcsr() & ~kFlush) | (before_ & kFlush)); }
-
- private:
-  static constexpr unsigned kFlush = 0x8040;  // flush to zero, denormals are zero
-  unsigned before_;
-#else
-  DefaultFloats() {
-    std::fegetenv(&before_);
-    std::fesetenv(FE_DFL_ENV);
-  }
-  ~DefaultFloats() { std::fesetenv(&before_); }
-
- private:
-  std::fenv_t before_;
-#endif
-};
 
 struct Reference {  // owns a Python reference
   PyObject* object;
@@ -521,6 +487,14 @@ XLA_FFI_DEFINE_HANDLER(kExecute, Execute,
                        ffi::Ffi::Bind().Ctx<ffi::State<State>>().Ctx<ffi::RunId>().RemainingArgs().RemainingRets());
 
 }  // namespace
+
+std::string report_exception(const std::string& name) { return report(name).message(); }
+
+TargetPtr resolve_key(const std::string& key) {
+  State state;
+  state.key = key;
+  return resolve(state) ? state.target : nullptr;
+}
 
 void close_trampoline(double seconds) {
   closing = true;
