@@ -14,7 +14,6 @@
 #include <string_view>
 #include <vector>
 
-#include "floats.h"
 #include "linops_jax/native.h"
 #include "registry.h"
 #include "trampoline.h"
@@ -91,13 +90,21 @@ class Plan {
       : target(target), inputs(inputs), outputs(outputs), buffers(inputs + outputs), layouts(inputs + outputs) {}
 
   // False for a buffer of too many axes. Without a mask it has all batch axes.
-  bool add(size_t index, const ffi::AnyBuffer& source, const char* mask, bool is_field) {
-    const auto dims = source.dimensions();
-    const size_t rank = dims.size();
+  bool add(size_t index, const XLA_FFI_Buffer& source, const char* mask, bool is_field) {
+    const auto rank = static_cast<size_t>(source.rank);
     if (rank > static_cast<size_t>(kMaxRank)) return false;
+    const int64_t* dims = source.dims;
     Layout& layout = layouts[index];
     linops_buffer& buffer = buffers[index];
-    const auto itemsize = static_cast<int64_t>(ffi::ByteWidth(source.element_type()));
+    const auto itemsize = static_cast<int64_t>(ffi::ByteWidth(static_cast<ffi::DataType>(source.dtype)));
+    buffer.data = source.data;
+    buffer.strides = layout.strides;
+    buffer.dtype = static_cast<int32_t>(source.dtype);
+    if (batch.axes == 0) {
+      buffer.shape = dims;
+      set_strides(buffer, layout, static_cast<int32_t>(rank), itemsize);
+      return true;
+    }
     int64_t full[kMaxRank];
     int64_t bytes = itemsize;
     for (size_t i = rank; i-- > 0;) {
@@ -116,18 +123,8 @@ class Plan {
       position += has ? 1 : 0;
     }
     for (; position < rank; ++position) layout.shape[shown++] = dims[position];
-    layout.bytes = itemsize;
-    buffer.size = 1;
-    for (int32_t i = shown; i-- > 0;) {
-      layout.strides[i] = layout.bytes;
-      layout.bytes *= layout.shape[i];
-      buffer.size *= layout.shape[i];
-    }
-    buffer.data = source.untyped_data();
     buffer.shape = layout.shape;
-    buffer.strides = layout.strides;
-    buffer.rank = shown;
-    buffer.dtype = static_cast<int32_t>(source.element_type());
+    set_strides(buffer, layout, shown, itemsize);
     return true;
   }
 
@@ -137,19 +134,30 @@ class Plan {
   Batch batch;
   Few<linops_buffer> buffers;  // inputs, then outputs, of the first evaluation
   Few<Layout> layouts;
+
+ private:
+  static void set_strides(linops_buffer& buffer, Layout& layout, int32_t rank, int64_t itemsize) {
+    buffer.rank = rank;
+    buffer.size = 1;
+    layout.bytes = itemsize;
+    for (int32_t i = rank; i-- > 0;) {
+      layout.strides[i] = layout.bytes;
+      layout.bytes *= buffer.shape[i];
+      buffer.size *= buffer.shape[i];
+    }
+  }
 };
 
-// Evaluations one after the other, on one thread.
+// Evaluations one after the other, on one thread, with buffers of its own.
 class Worker {
  public:
-  explicit Worker(const Plan& plan) : plan_(plan), buffers_(plan.inputs + plan.outputs) {
-    std::copy_n(plan.buffers.data(), plan.inputs + plan.outputs, buffers_.data());
+  Worker(const Plan& plan, linops_buffer* buffers) : plan_(plan), buffers_(buffers) {
     call_.struct_size = sizeof(linops_call);
     call_.version = LINOPS_VERSION;
     call_.n_inputs = static_cast<int32_t>(plan.inputs);
     call_.n_outputs = static_cast<int32_t>(plan.outputs);
-    call_.inputs = buffers_.data();
-    call_.outputs = buffers_.data() + plan.inputs;
+    call_.inputs = buffers;
+    call_.outputs = buffers + plan.inputs;
     call_.user_data = plan.target.user_data;
     call_.error = text_;
     call_.error_size = kErrorSize;
@@ -238,7 +246,7 @@ class Worker {
   }
 
   const Plan& plan_;
-  Few<linops_buffer> buffers_;
+  linops_buffer* buffers_;
   linops_call call_;
   char text_[kErrorSize];
 };
@@ -258,10 +266,7 @@ class Team {
       if (closed_) return;  // the plan is gone
       ++helping_;
     }
-    {
-      DefaultFloats floats;
-      work();
-    }
+    work();
     std::lock_guard<std::mutex> lock(mutex_);
     if (--helping_ == 0) idle_.notify_all();
   }
@@ -279,7 +284,9 @@ class Team {
     while (!failed_) {
       const int64_t first = next_.fetch_add(chunk_);
       if (first >= total_) return;
-      std::string error = Worker(*plan_).run(first, std::min(first + chunk_, total_));
+      Few<linops_buffer> buffers(plan_->inputs + plan_->outputs);
+      std::copy_n(plan_->buffers.data(), plan_->inputs + plan_->outputs, buffers.data());
+      std::string error = Worker(*plan_, buffers.data()).run(first, std::min(first + chunk_, total_));
       if (error.empty()) continue;
       failed_ = true;
       std::lock_guard<std::mutex> lock(mutex_);
@@ -299,16 +306,21 @@ class Team {
   std::string error_;
 };
 
-std::string run_in_parallel(const Plan& plan, ffi::ThreadPool& pool) {
-  const int64_t threads = pool.num_threads();
-  if (threads < 2) return Worker(plan).run(0, plan.batch.total);
-  auto team = std::make_shared<Team>(plan, threads);
-  const int64_t helpers = std::min(threads, team->chunks()) - 1;
-  for (int64_t i = 0; i < helpers; ++i) pool.Schedule([team] { team->help(); });
-  return team->finish();
+std::string run(const Plan& plan, const XLA_FFI_CallFrame& frame) {
+  if (plan.target.parallel && plan.batch.total > 1) {
+    ffi::DiagnosticEngine diagnostic;
+    auto pool = *ffi::CtxDecoding<ffi::ThreadPool>::Decode(frame.api, frame.ctx, diagnostic);
+    if (const int64_t threads = pool.num_threads(); threads > 1) {
+      auto team = std::make_shared<Team>(plan, threads);
+      const int64_t helpers = std::min(threads, team->chunks()) - 1;
+      for (int64_t i = 0; i < helpers; ++i) pool.Schedule([team] { team->help(); });
+      return team->finish();
+    }
+  }
+  return Worker(plan, plan.buffers.data()).run(0, plan.batch.total);
 }
 
-bool read_batch(const State& state, const Target& target, ffi::RemainingArgs& args, Batch& batch) {
+bool read_batch(const State& state, const Target& target, const XLA_FFI_Args& args, Batch& batch) {
   batch.axes = state.masks.empty() ? 0 : state.masks[0].size();
   if (batch.axes > static_cast<size_t>(kMaxBatch)) return false;
   batch.looped = target.batched ? 0 : batch.axes;
@@ -317,7 +329,7 @@ bool read_batch(const State& state, const Target& target, ffi::RemainingArgs& ar
       const std::string& mask = state.masks[i];
       if (mask[axis] != '1') continue;
       const auto position = std::count(mask.begin(), mask.begin() + static_cast<std::ptrdiff_t>(axis), '1');
-      batch.sizes[axis] = args.get<ffi::AnyBuffer>(i)->dimensions()[static_cast<size_t>(position)];
+      batch.sizes[axis] = static_cast<const XLA_FFI_Buffer*>(args.args[i])->dims[position];
       if (target.looped[i] == '1') batch.looped = std::max(batch.looped, axis + 1);
     }
   }
@@ -325,62 +337,84 @@ bool read_batch(const State& state, const Target& target, ffi::RemainingArgs& ar
   return true;
 }
 
-std::string evaluate(const State& state, const Target& target, ffi::ThreadPool& pool, ffi::RemainingArgs& args,
-                     ffi::RemainingRets& rets) {
-  Plan plan(target, args.size(), rets.size());
-  if (!read_batch(state, target, args, plan.batch)) {
+std::string evaluate(const State& state, const Target& target, const XLA_FFI_CallFrame& frame) {
+  const auto inputs = static_cast<size_t>(frame.args.size), outputs = static_cast<size_t>(frame.rets.size);
+  Plan plan(target, inputs, outputs);
+  if (!read_batch(state, target, frame.args, plan.batch)) {
     return "more than " + std::to_string(kMaxBatch) + " nested vmaps are not supported";
   }
   bool fits = true;
-  for (size_t i = 0; i < args.size(); ++i) {
+  for (size_t i = 0; i < inputs; ++i) {
     const char* mask = state.masks.empty() ? nullptr : state.masks[i].c_str();
-    fits = fits && plan.add(i, *args.get<ffi::AnyBuffer>(i), mask, target.looped[i] == '1');
+    fits = fits && plan.add(i, *static_cast<XLA_FFI_Buffer*>(frame.args.args[i]), mask, target.looped[i] == '1');
   }
-  for (size_t i = 0; i < rets.size(); ++i) {
-    fits = fits && plan.add(args.size() + i, **rets.get<ffi::AnyBuffer>(i), nullptr, false);
+  for (size_t i = 0; i < outputs; ++i) {
+    fits = fits && plan.add(inputs + i, *static_cast<XLA_FFI_Buffer*>(frame.rets.rets[i]), nullptr, false);
   }
   if (!fits) return "arrays of more than " + std::to_string(kMaxRank) + " axes, batch included, are not supported";
-  if (target.parallel && plan.batch.total > 1) return run_in_parallel(plan, pool);
-  return Worker(plan).run(0, plan.batch.total);
+  return run(plan, frame);
+}
+
+XLA_FFI_Error* make_error(const XLA_FFI_CallFrame& frame, XLA_FFI_Error_Code code, const std::string& text) {
+  XLA_FFI_Error_Create_Args args = {};
+  args.struct_size = XLA_FFI_Error_Create_Args_STRUCT_SIZE;
+  args.message = text.c_str();
+  args.errc = code;
+  return frame.api->XLA_FFI_Error_Create(&args);
 }
 
 // Errors take the detour through Python, where lo.last_error() and eager calls find them.
-ffi::Error raise(const std::string& name, const std::string& text) {
+std::string report_text(const std::string& name, const std::string& text) {
+  InFlight guard;  // counted before the flag is read: see close_trampoline
+  if (closing) return name + " failed: " + text;
   nb::gil_scoped_acquire gil;
   PyObject* message = PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace");
   if (message != nullptr) PyErr_SetObject(PyExc_RuntimeError, message);
   Py_XDECREF(message);
-  return ffi::Error(ffi::ErrorCode::kInternal, report_exception(name));
+  return report_exception(name);
 }
 
-ffi::Error resolve(State& state) {
+// For a program that came from elsewhere. Nothing, or the text of an error.
+std::string resolve(State& state) {
+  InFlight guard;
+  if (closing) return "the interpreter is shutting down";
   nb::gil_scoped_acquire gil;
   TargetPtr found = resolve_key(state.key);
-  if (found == nullptr) return ffi::Error(ffi::ErrorCode::kInternal, report_exception("linops_jax"));
+  if (found == nullptr) return report_exception("linops_jax");
   if (state.target == nullptr) {  // another thread may have been first; the GIL orders them
     state.owner = std::move(found);
     state.target = state.owner.get();
   }
-  return ffi::Error::Success();
+  return {};
 }
 
-ffi::Error Execute(State* state, ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets rets) {
-  InFlight guard;  // counted before the flag is read: see close_trampoline
-  if (closing) return ffi::Error(ffi::ErrorCode::kAborted, "the interpreter is shutting down");
+XLA_FFI_Error* get_state(const XLA_FFI_CallFrame& frame, State*& state) {
+  XLA_FFI_State_Get_Args args = {};
+  args.struct_size = XLA_FFI_State_Get_Args_STRUCT_SIZE;
+  args.ctx = frame.ctx;
+  args.stage = XLA_FFI_ExecutionStage_INSTANTIATE;
+  args.type_id = &State::id;
+  XLA_FFI_Error* error = frame.api->XLA_FFI_State_Get(&args);
+  state = static_cast<State*>(args.state);
+  return error;
+}
+
+// The call frame is read by hand: the decoders of ffi.h cost as much as all the rest. Only the ways into Python count
+// as calls in flight: to the interpreter's end a C function is no more than any other part of a program.
+XLA_FFI_Error* execute(const XLA_FFI_CallFrame& frame) {
+  State* state = nullptr;
+  if (XLA_FFI_Error* error = get_state(frame, state)) return error;
   try {
     if (state->target == nullptr) {
-      ffi::Error error = resolve(*state);
-      if (error.failure()) return error;
+      const std::string error = resolve(*state);
+      if (!error.empty()) return make_error(frame, XLA_FFI_Error_Code_INTERNAL, error);
     }
     const Target& target = *state->target;
-    std::string error;
-    {
-      DefaultFloats floats;
-      error = evaluate(*state, target, pool, args, rets);
-    }
-    return error.empty() ? ffi::Error::Success() : raise(target.name, error);
+    const std::string error = evaluate(*state, target, frame);
+    if (error.empty()) return nullptr;
+    return make_error(frame, XLA_FFI_Error_Code_INTERNAL, report_text(target.name, error));
   } catch (const std::exception& error) {
-    return ffi::Error(ffi::ErrorCode::kInternal, error.what());
+    return make_error(frame, XLA_FFI_Error_Code_INTERNAL, error.what());
   }
 }
 
@@ -403,9 +437,10 @@ ffi::ErrorOr<std::unique_ptr<State>> Instantiate(ffi::Dictionary attributes) {
 }
 
 XLA_FFI_DEFINE_HANDLER(kInstantiate, Instantiate, ffi::Ffi::BindInstantiate().Attrs());
+// Answers what XLA asks of every handler before the first call.
 XLA_FFI_DEFINE_HANDLER(
-    kExecute, Execute,
-    ffi::Ffi::Bind().Ctx<ffi::State<State>>().Ctx<ffi::ThreadPool>().RemainingArgs().RemainingRets());
+    kMetadata, [](ffi::RemainingArgs, ffi::RemainingRets) { return ffi::Error::Success(); },
+    ffi::Ffi::Bind().RemainingArgs().RemainingRets());
 
 }  // namespace
 }  // namespace linops
@@ -419,4 +454,8 @@ extern "C" XLA_FFI_Error* linops_native_instantiate(XLA_FFI_CallFrame* frame) {
   return error != nullptr ? error : linops::kInstantiate(frame);
 }
 
-extern "C" XLA_FFI_Error* linops_native_execute(XLA_FFI_CallFrame* frame) { return linops::kExecute(frame); }
+extern "C" XLA_FFI_Error* linops_native_execute(XLA_FFI_CallFrame* frame) {
+  const XLA_FFI_Extension_Base* extension = frame->extension_start;
+  if (extension != nullptr && extension->type == XLA_FFI_Extension_Metadata) return linops::kMetadata(frame);
+  return linops::execute(*frame);
+}

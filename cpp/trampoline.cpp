@@ -14,7 +14,12 @@
 #include <utility>
 #include <vector>
 
-#include "floats.h"
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#else
+#include <cfenv>
+#endif
+
 #include "interrupt.h"
 #include "registry.h"
 #include "views.h"
@@ -46,6 +51,28 @@ struct State {
 };
 ffi::TypeId State::id = {};
 ffi::TypeInfo State::info = ffi::MakeTypeInfo<State>();
+
+// XLA computes with denormals flushed to zero; hooks are to compute as they do when NumPy calls them.
+class DefaultFloats {
+ public:
+#if defined(__SSE2__)
+  DefaultFloats() : before_(_mm_getcsr()) { _mm_setcsr(before_ & ~kFlush); }
+  ~DefaultFloats() { _mm_setcsr((_mm_getcsr() & ~kFlush) | (before_ & kFlush)); }
+
+ private:
+  static constexpr unsigned kFlush = 0x8040;  // flush to zero, denormals are zero
+  unsigned before_;
+#else
+  DefaultFloats() {
+    std::fegetenv(&before_);
+    std::fesetenv(FE_DFL_ENV);
+  }
+  ~DefaultFloats() { std::fesetenv(&before_); }
+
+ private:
+  std::fenv_t before_;
+#endif
+};
 
 struct Reference {  // owns a Python reference
   PyObject* object;

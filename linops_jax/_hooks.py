@@ -200,10 +200,16 @@ def make_hook(cls: Any, name: str, value: Any) -> Hook:
     rule = cls._rules[name]
     if isinstance(value, PerPlatform):
         variants = {platform: make_hook(cls, name, variant) for platform, variant in value.variants.items()}
-        return Hook(cls, name, rule, PER_PLATFORM, value.traced or value, variants=variants)
+        function = value.traced or _no_function
+        return Hook(cls, name, rule, PER_PLATFORM, function, variants=variants)
     if isinstance(value, Native):
         return Hook(cls, name, rule, NATIVE, value, takes_out=True)
     return Hook(cls, name, rule, TRACED if is_traced(value) else HOST, value, takes_out=takes_out(value))
+
+
+def _no_function(*arguments: Any) -> Any:
+    message = "a hook per platform without traced code has no one function"
+    raise TypeError(message)
 
 
 def is_hook(value: Any) -> bool:

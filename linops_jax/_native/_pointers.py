@@ -34,9 +34,8 @@ def capsule_name(capsule: Any) -> str | None:
 
 
 def _capsule_call(function: str, restype: Any, capsule: Any, *arguments: Any) -> Any:
-    call = getattr(ctypes.pythonapi, function)
     prototype = ctypes.PYFUNCTYPE(restype, ctypes.py_object, *(ctypes.c_char_p for _ in arguments))
-    return prototype(ctypes.cast(call, ctypes.c_void_p).value)(capsule, *arguments)
+    return prototype((function, ctypes.pythonapi))(capsule, *arguments)
 
 
 def capsule_pointer(capsule: Any) -> int:

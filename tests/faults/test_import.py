@@ -165,8 +165,8 @@ def test_import_of_the_package_needs_no_optional_dependency(run_child):
 
 ORDER = [
     "_specs", "_fields", "_errors", "_compat", "_keys", "_native", "_hooks", "_trampoline_ext", "_trampoline",
-    "_primitives", "_meta", "_operator", "_linear", "_nonlinear", "_functions", "functional", "algebra", "ops", "testing", "__init__", "interop",
-    "cli", "__main__",
+    "_primitives", "_meta", "_operator", "_linear", "_nonlinear", "_functions", "functional", "algebra", "ops", "testing",
+    "__init__", "interop", "cli", "__main__",
 ]  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 

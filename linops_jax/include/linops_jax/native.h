@@ -8,6 +8,8 @@
  * thread and possibly on several at once. It reads call->inputs (the operator's array fields, then the arguments of the
  * hook), fills call->outputs and returns 0. To fail, it returns another number, best with a text: see linops_fail.
  *
+ * Floating point is as in the rest of an XLA program: denormal numbers are taken for zero.
+ *
  * Versions. Within one version structures only grow at the end of linops_call; linops_buffer never changes. A function
  * that uses a field added later than version 1.0 first checks call->struct_size. Anything else is a new version, and a
  * function that was compiled for it refuses to run in an older linops_jax with LINOPS_CHECK_VERSION(call).
