@@ -19,5 +19,4 @@ static ffi::Error Filter(double memory, bool backwards, Array x, ffi::Result<Arr
 }
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    CausalFilter, Filter,
-    ffi::Ffi::Bind().Attr<double>("memory").Attr<bool>("backwards").Arg<Array>().Ret<Array>());
+    CausalFilter, Filter, ffi::Ffi::Bind().Attr<double>("memory").Attr<bool>("backwards").Arg<Array>().Ret<Array>());
