@@ -29,26 +29,28 @@ def native(
     Its operands are the arrays in the hook's arguments in the order of ``jax.tree.leaves``: array fields first, then
     the inputs. Its results are the arrays that ``infer_shape`` promises. All are C-contiguous. Give one of:
 
-    function: a C function ``int f(linops_call *)`` of the interface in ``linops_jax/native.h`` (see ``get_include``): a
-        function of a ctypes library, a cffi function pointer, a PyCapsule (named ``"linops_jax.native.v1"``, or with the
-        signature as Cython names it), a ``scipy.LowLevelCallable``, a compiled ``numba.cfunc``, an address, or a name
-        in ``library``
-    ffi: an XLA FFI handler: the name of a target registered with ``jax.ffi.register_ffi_target``, a capsule of
-        ``jax.ffi.pycapsule``, a ctypes function, a dict of these by stage, or a name in ``library``. It is also taken as
-        ``function`` where it cannot be anything else: a capsule without a name, or a string without ``library``
-    numba: a Python function ``kernel(x, out)`` over arrays (array fields first), which Numba compiles for the dtypes and
-        ranks at hand; a ``numba.njit`` function is taken too. Needs the package numba
+    - ``function``: a C function ``int f(linops_call *)`` of the interface in ``linops_jax/native.h`` (see
+      ``get_include``): a function of a ctypes library, a cffi function pointer, a PyCapsule (named
+      ``"linops_jax.native.v1"``, or with the signature as Cython names it), a ``scipy.LowLevelCallable``, a compiled
+      ``numba.cfunc``, an address, or a name in ``library``.
+    - ``ffi``: an XLA FFI handler: the name of a target registered with ``jax.ffi.register_ffi_target``, a capsule of
+      ``jax.ffi.pycapsule``, a ctypes function, a dict of these by stage, or a name in ``library``. It may be given as
+      ``function`` where it cannot be anything else: a capsule without a name, or a string without ``library``.
+    - ``numba``: a Python function ``kernel(x, out)`` over arrays (array fields first), which Numba compiles for the
+      dtypes and ranks at hand, or a ``numba.njit`` function. Needs the package numba.
 
     Options:
 
-    library: a ``ctypes.CDLL``, or the path of a shared library, in which the function is looked up by name
-    user_data: (C) what the function finds in ``call->user_data``: bytes, a NumPy array, a ctypes structure or pointer, an
-        address; or a function of the operator that returns one of these from static fields (array fields are None there)
-    owner: any object to keep alive with the hook, for an address whose code or data belongs to it
-    dtypes: (C) the dtypes the function takes; others are a TypeError before the call. Default: all, the function checks
-    attributes: (FFI) the handler's attributes, a dict or a function of the operator that returns one. Default: the static
-        fields by name. Numbers, strings, NumPy arrays; a tuple of numbers becomes an array, a dtype its name
-    parallel: (C, Numba) ``vmap`` may evaluate elements of a batch on several threads at once, on XLA's own pool
+    - ``library``: a ``ctypes.CDLL``, or the path of a shared library, in which the function is looked up by name.
+    - ``user_data`` (C): what the function finds in ``call->user_data``: bytes, a NumPy array, a ctypes structure or
+      pointer, an address; or a function of the operator that returns one of these from static fields (array fields are
+      None there).
+    - ``owner``: any object to keep alive with the hook, for an address whose code or data belongs to it.
+    - ``dtypes`` (C): the dtypes the function takes; others are a TypeError before the call. Default: all, the function
+      checks.
+    - ``attributes`` (FFI): the handler's attributes, a dict or a function of the operator that returns one. Default: the
+      static fields by name. Numbers, strings, NumPy arrays; a tuple of numbers becomes an array, a dtype its name.
+    - ``parallel`` (C, Numba): ``vmap`` may evaluate elements of a batch on several threads at once, on XLA's own pool.
 
     Raises TypeError for a combination or value that cannot be right, AttributeError for a name not in ``library``,
     ImportError for ``numba`` without that package.
@@ -105,10 +107,9 @@ class PerPlatform:
 def per_platform(*, default: Any = None, **platforms: Any) -> PerPlatform:
     """One hook with several kinds: ``apply = lo.per_platform(cpu=lo.native(...), default=lo.traced(f))``.
 
-    platforms: ``cpu``, ``gpu``, ``cuda``, ``rocm`` or ``tpu`` with a native hook, a traced function, or (for the CPU) a
-        plain function as host hook. C functions, Numba kernels and handlers without a registered name are for the CPU,
-        but a handler given for a platform is registered there
-    default: for all other platforms. If it is a plain function or a C function, for the CPU only
+    - ``cpu``, ``gpu``, ``cuda``, ``rocm``, ``tpu``: a native hook, a traced function, or (``cpu``) a plain function as host
+      hook. C functions and Numba kernels run on the CPU only; a handler is registered for the platform it is given for.
+    - ``default``: for all other platforms. A plain function, C function or Numba kernel serves the CPU only.
 
     With a traced function among them, hooks that are left out are derived by JAX from that one, as with ``lo.traced``.
     The kinds must agree; the checks compare on the platform they run on.

@@ -300,7 +300,7 @@ def test_a_declared_dtype():
 
 
 def test_a_cpp_exception_is_an_error():
-    op = failing(library("handlers.cc").throws)
+    op = failing(library("handlers.cpp").throws)
     with pytest.raises(RuntimeError, match="it threw a C\\+\\+ exception: out of cheese"):
         op(X)
 

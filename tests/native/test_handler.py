@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 import linops_jax as lo
 
-L = library("handlers.cc")
+L = library("handlers.cpp")
 
 
 class Scale(lo.LinearOperator):

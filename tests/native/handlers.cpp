@@ -1,4 +1,4 @@
-// handlers.cc: hand-written XLA FFI handlers, and a C++ function of our interface.
+// handlers.cpp: hand-written XLA FFI handlers, and a C++ function of our interface.
 #include <linops_jax/native.h>
 
 #include <stdexcept>
