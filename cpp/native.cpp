@@ -455,7 +455,7 @@ extern "C" XLA_FFI_Error* linops_native_instantiate(XLA_FFI_CallFrame* frame) {
 }
 
 extern "C" XLA_FFI_Error* linops_native_execute(XLA_FFI_CallFrame* frame) {
-  const XLA_FFI_Extension_Base* extension = frame->extension_start;
+  const auto* extension = frame->extension_start;
   if (extension != nullptr && extension->type == XLA_FFI_Extension_Metadata) return linops::kMetadata(frame);
   return linops::execute(*frame);
 }

@@ -18,10 +18,10 @@ class Native:
     parallel: bool = False
     anywhere: bool = False
     what: ClassVar[str] = "a native hook"
-    _where: str = "the hook"
+    _where: str = ""
 
     def __set_name__(self, owner: Any, name: str) -> None:
-        self._where = f"{owner.__qualname__.rpartition('<locals>.')[2]}.{name}"
+        self._where = self._where or f"{owner.__qualname__.rpartition('<locals>.')[2]}.{name}"
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         message = (

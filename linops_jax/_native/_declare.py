@@ -95,6 +95,11 @@ class PerPlatform:
     def __init__(self, variants: Mapping[str, Any]):
         self.variants = variants
 
+    def __set_name__(self, owner: Any, name: str) -> None:
+        for variant in self.variants.values():
+            if isinstance(variant, Native):
+                variant.__set_name__(owner, name)
+
     @property
     def traced(self) -> Callable[..., Any] | None:
         """The JAX code among them."""

@@ -29,13 +29,13 @@ class NumbaKernel(Native):
     what = "a Numba kernel"
 
     def __init__(self, kernel: Any, parallel: bool):
-        numba = _import_numba()
         if getattr(kernel, "_linops_traced", False) or not callable(kernel):
             message = (
                 f"lo.native(numba=) takes a Python function kernel(x, out) over arrays; found {type(kernel).__name__} "
                 f"{kernel!r:.80}, which {'is traced' if callable(kernel) else 'cannot be called'}."
             )
             raise TypeError(message)
+        numba = _import_numba()
         self.kernel = kernel if numba.extending.is_jitted(kernel) else numba.njit(kernel)
         self.parallel = parallel
         self._functions: dict[Any, Any] = {}
@@ -59,7 +59,7 @@ class NumbaKernel(Native):
         types = numba.types
         try:
             return numba.cfunc(types.int32(types.CPointer(types.int64)))(_wrapper(self.kernel, inputs, outputs))
-        except numba.core.errors.NumbaError as error:
+        except (numba.core.errors.NumbaError, TypeError) as error:
             arrays = ", ".join(f"{dtype}[{', '.join(':' * rank)}]" for dtype, rank in (*inputs, *outputs))
             message = f"{label}: Numba cannot compile the kernel for ({arrays}): {error}"
             raise TypeError(message) from error

@@ -58,7 +58,28 @@ def function_pointer(value: Any, where: str) -> tuple[int, int]:
     if address is None:
         message = f"{where}: expected {_FUNCTION_TYPES}; found {type(value).__name__} {value!r:.80}.{_advice(value)}"
         raise TypeError(message)
+    _check_signature(value, where)
     return _not_null(address, where), 0
+
+
+def _check_signature(function: Any, where: str) -> None:
+    """ctypes, cffi and Numba may know what a function takes. Not to know is fine."""
+    if isinstance(function, ctypes._CFuncPtr):  # type: ignore[attr-defined]
+        takes, gives = function.argtypes, function.restype
+    elif (cffi := sys.modules.get("_cffi_backend")) is not None and isinstance(function, cffi.FFI.CData):
+        kind = cffi.FFI().typeof(function)
+        takes, gives = (kind.args, kind.result.cname) if kind.kind == "function" else (None, "int")
+    elif hasattr(function, "_sig"):  # numba.cfunc
+        takes, gives = function._sig.args, str(function._sig.return_type)
+    else:
+        return
+    wrong_result = gives not in (ctypes.c_int, ctypes.c_int32, "int", "int32_t", "int32")
+    if (takes is None or len(takes) == 1) and not wrong_result:
+        return
+    names = [getattr(t, "cname", None) or getattr(t, "__name__", str(t)) for t in takes or ()]
+    result = getattr(gives, "__name__", str(gives))
+    message = f"{where}: found {result} {function!r:.60}({', '.join(names)}); expected int (linops_call *)."
+    raise TypeError(message)
 
 
 def _check_capsule(capsule: Any, where: str) -> None:

@@ -39,11 +39,11 @@ def capsule(address, name, context=None):
     return made
 
 
-def cffi_function():
+def cffi_function(declaration="int scale_by_user_data(void *);"):
     cffi = pytest.importorskip("cffi")
     ffi = cffi.FFI()
-    ffi.cdef("int scale_by_user_data(void *);")
-    return ffi.dlopen(str(path("kernels.c"))).scale_by_user_data
+    ffi.cdef(declaration)
+    return getattr(ffi.dlopen(str(path("kernels.c"))), declaration.split()[1].partition("(")[0])
 
 
 def low_level_callable():
@@ -133,6 +133,21 @@ def test_functions_of_many_packages(function, options):
             lambda: lo.native(capsule(ADDRESS, b"linops_jax.native.v1", TWO_AT), user_data=TWO),
             TypeError,
             "comes with user data of its own",
+        ),
+        (
+            lambda: lo.native(ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_double)(lambda i, x: 0)),
+            TypeError,
+            r"found c_int .*\(c_int, c_double\); expected int \(linops_call \*\)",
+        ),
+        (
+            lambda: lo.native(ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_void_p)(lambda p: 0.0)),
+            TypeError,
+            r"found c_double .*\(c_void_p\); expected int",
+        ),
+        (
+            lambda: lo.native(cffi_function("double meet(double);")),
+            TypeError,
+            r"found double .*\(double\); expected int",
         ),
         (lambda: lo.native(C.meet, attributes={}), TypeError, "attributes= belongs to ffi, not to function"),
         (lambda: lo.native("name", parallel=True), TypeError, "parallel= belongs to function or numba, not to ffi"),

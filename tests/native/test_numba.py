@@ -116,6 +116,19 @@ def test_a_kernel_that_does_not_compile():
         single(nonsense)(jnp.ones(3))
 
 
+def test_a_kernel_with_the_wrong_arguments():
+    with pytest.raises(
+        TypeError, match=r"Single\.apply: Numba cannot compile the kernel for \(float32\[:\], float32\[:\]\)"
+    ):
+        single(lambda x: None)(jnp.ones(3))
+
+
+def test_a_cfunc_of_another_signature():
+    function = numba.cfunc("float64(float64)")(lambda x: x)
+    with pytest.raises(TypeError, match=r"found float64 .*\(float64\); expected int \(linops_call \*\)"):
+        lo.native(function)
+
+
 def test_a_dtype_that_numba_lacks():
     with pytest.raises(TypeError, match=r"Single\.apply is compiled by Numba, which has no arrays of bfloat16"):
         single(rows)(jnp.ones((3, 3), jnp.bfloat16))
