@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
+#include "native.h"
 #include "registry.h"
 #include "trampoline.h"
 #include "views.h"
@@ -44,6 +45,19 @@ NB_MODULE(_trampoline_ext, m) {
           nb::kw_only(), nb::arg("name"), nb::arg("call"), nb::arg("store"), nb::arg("direct"), nb::arg("takes_out"),
           nb::arg("batched"), nb::arg("looped"), nb::arg("ignored"));
   m.def(
+      "native_target",
+      [](std::string name, uintptr_t function, uintptr_t user_data, nb::object owner, bool batched, bool parallel,
+         std::string looped, std::string ignored) {
+        auto target = std::make_shared<Target>(std::move(name), owner.ptr(), Py_None, false, true, batched,
+                                               std::move(looped), std::move(ignored));
+        target->function = reinterpret_cast<linops_function>(function);
+        target->user_data = reinterpret_cast<void*>(user_data);
+        target->parallel = parallel;
+        return TargetHandle{std::move(target)};
+      },
+      nb::kw_only(), nb::arg("name"), nb::arg("function"), nb::arg("user_data"), nb::arg("owner"), nb::arg("batched"),
+      nb::arg("parallel"), nb::arg("looped"), nb::arg("ignored"));
+  m.def(
       "register_target",
       [](const std::string& key, const TargetHandle& handle) { return linops::register_target(key, handle.target); },
       nb::arg("key"), nb::arg("target"));
@@ -54,6 +68,12 @@ NB_MODULE(_trampoline_ext, m) {
     nb::dict bundle;
     bundle["instantiate"] = handler(linops_instantiate);
     bundle["execute"] = handler(linops_execute);
+    return bundle;
+  });
+  m.def("native_handlers", [] {
+    nb::dict bundle;
+    bundle["instantiate"] = handler(linops_native_instantiate);
+    bundle["execute"] = handler(linops_native_execute);
     return bundle;
   });
   m.def("close", &linops::close_trampoline, nb::arg("seconds"));

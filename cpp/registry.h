@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "linops_jax/native.h"
+
 namespace linops {
 
 // How one hook of one operator configuration is called. Executables own their target; the table of keys only knows it
@@ -22,6 +24,11 @@ struct Target {
   std::string looped;   // per operand: '1' for a field, whose batch axes are always looped over
   std::string ignored;  // per result: '1' where there is nothing to compute (no derivative of an integer)
   std::vector<std::string> keys;
+
+  // Of a native hook, which is called without Python; `call` only keeps alive what these need.
+  linops_function function = nullptr;
+  void* user_data = nullptr;
+  bool parallel = false;  // batches may be split over threads
 
   Target(std::string name, PyObject* call, PyObject* store, bool direct, bool takes_out, bool batched,
          std::string looped, std::string ignored);

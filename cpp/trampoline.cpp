@@ -4,7 +4,6 @@
 #include <nanobind/nanobind.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <memory>
@@ -32,19 +31,13 @@ namespace ffi = xla::ffi;
 namespace linops {
 
 Services services;
+std::atomic<int64_t> in_flight{0};
+std::atomic<bool> closing{false};
 
 namespace {
 
 constexpr int64_t kGuarded = 16;  // bytes from which an unwritten output is noticed
 constexpr size_t kCanary = 8;
-
-std::atomic<int64_t> in_flight{0};
-std::atomic<bool> closing{false};
-
-struct InFlight {
-  InFlight() { ++in_flight; }
-  ~InFlight() { --in_flight; }
-};
 
 // Owned by the executable.
 struct State {
@@ -521,6 +514,14 @@ XLA_FFI_DEFINE_HANDLER(kExecute, Execute,
                        ffi::Ffi::Bind().Ctx<ffi::State<State>>().Ctx<ffi::RunId>().RemainingArgs().RemainingRets());
 
 }  // namespace
+
+std::string report_exception(const std::string& name) { return report(name).message(); }
+
+TargetPtr resolve_key(const std::string& key) {
+  State state;
+  state.key = key;
+  return resolve(state) ? state.target : nullptr;
+}
 
 void close_trampoline(double seconds) {
   closing = true;

@@ -4,6 +4,11 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "registry.h"
 #include "xla/ffi/api/c_api.h"
 
 namespace linops {
@@ -18,6 +23,18 @@ struct Services {
   unsigned long main_thread = 0;
 };
 extern Services services;
+
+extern std::atomic<int64_t> in_flight;
+extern std::atomic<bool> closing;
+struct InFlight {
+  InFlight() { ++in_flight; }
+  ~InFlight() { --in_flight; }
+};
+
+// With the GIL held: the text in which XLA carries the current Python exception, which is kept for lo.last_error().
+std::string report_exception(const std::string& name);
+// With the GIL held: the target of a key from elsewhere; null with a Python exception.
+TargetPtr resolve_key(const std::string& key);
 
 void close_trampoline(double seconds);  // refuses further calls and waits for those in flight; GIL held
 

@@ -6,6 +6,9 @@ from linops_jax._errors import last_error as last_error
 from linops_jax._fields import static as static
 from linops_jax._hooks import traced as traced
 from linops_jax._linear import LinearOperator as LinearOperator
+from linops_jax._native import get_include as get_include
+from linops_jax._native import native as native
+from linops_jax._native import per_platform as per_platform
 from linops_jax._nonlinear import NonlinearOperator as NonlinearOperator
 from linops_jax._properties import Properties as Properties
 from linops_jax._simplify import simplify as simplify

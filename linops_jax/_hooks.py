@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from linops_jax import _compat
+from linops_jax._native import Native, PerPlatform
 
 T = "tangent"
 CT = "cotangent"
@@ -128,7 +129,7 @@ OPTIONAL = frozenset({"adjoint", "jacobian_apply", "jacobian_adjoint"})
 # The adjoint of a symmetric operator is the operator.
 OF_SYMMETRIC = {"adjoint": "apply", "inverse_adjoint": "inverse", "infer_adjoint_shape": "infer_shape"}
 
-HOST, TRACED, MISSING = "host", "traced", "missing"
+HOST, TRACED, NATIVE, PER_PLATFORM, MISSING = "host", "traced", "native", "per platform", "missing"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -138,10 +139,20 @@ class Hook:
     cls: type
     name: str
     rule: Rule
-    kind: str  # host, traced, or missing: then it can be transposed but not evaluated
+    kind: str  # host, traced, native, per platform; or missing: then it can be transposed but not evaluated
     function: Callable[..., Any]
     takes_out: bool = False
     derived: bool = False  # by JAX, from a traced apply
+    variants: Mapping[str, Hook] = dataclasses.field(default_factory=dict)  # by platform; "default" for the others
+
+    @property
+    def is_jax(self) -> bool:
+        """Whether ``function`` is JAX code, at least for one platform: JAX can derive what is missing."""
+        return self.kind == TRACED or any(variant.kind == TRACED for variant in self.variants.values())
+
+    def on(self, platform: str) -> Hook | None:
+        """The hook as it is on one platform."""
+        return self.variants.get(platform, self.variants.get("default")) if self.variants else self
 
     @property
     def label(self) -> str:
@@ -154,7 +165,8 @@ def traced(function: Callable[..., Any]) -> Callable[..., Any]:
     With a traced ``apply`` the other hooks may be left out: JAX derives them.
     """
     if not inspect.isfunction(function):
-        message = f"lo.traced marks a plain method, not {type(function).__name__}."
+        advice = " Give several kinds with lo.per_platform." if isinstance(function, Native) else ""
+        message = f"lo.traced marks a plain method, not {type(function).__name__}.{advice}"
         raise TypeError(message)
     function._linops_traced = True  # type: ignore[attr-defined]
     return function
@@ -183,8 +195,31 @@ def find(cls: type, name: str, default: Any) -> Any:
     return value
 
 
+def make_hook(cls: Any, name: str, value: Any) -> Hook:
+    """The hook of a value that has been checked."""
+    rule = cls._rules[name]
+    if isinstance(value, PerPlatform):
+        variants = {platform: make_hook(cls, name, variant) for platform, variant in value.variants.items()}
+        function = value.traced or _no_function
+        return Hook(cls, name, rule, PER_PLATFORM, function, variants=variants)
+    if isinstance(value, Native):
+        return Hook(cls, name, rule, NATIVE, value, takes_out=True)
+    return Hook(cls, name, rule, TRACED if is_traced(value) else HOST, value, takes_out=takes_out(value))
+
+
+def _no_function(*arguments: Any) -> Any:
+    message = "a hook per platform without traced code has no one function"
+    raise TypeError(message)
+
+
+def is_hook(value: Any) -> bool:
+    return inspect.isfunction(value) or isinstance(value, Native | PerPlatform)
+
+
 def is_traced(function: Any) -> bool:
-    return getattr(function, "_linops_traced", False)
+    return getattr(function, "_linops_traced", False) or (
+        isinstance(function, PerPlatform) and function.traced is not None
+    )
 
 
 def takes_out(function: Callable[..., Any]) -> bool:
@@ -201,6 +236,17 @@ def check_hook(cls: type, name: str, arguments: tuple[str, ...], value: Any) -> 
             return
         message = f"{where} = None is not possible: only {', '.join(sorted(OPTIONAL))} may be declared missing."
         raise TypeError(message)
+    if isinstance(value, PerPlatform | Native) and name in INFER:
+        message = (
+            f"{where} answers while JAX traces, so it must be a plain method `def {name}({expected})`, not native."
+        )
+        raise TypeError(message)
+    if isinstance(value, PerPlatform):
+        for variant in value.variants.values():
+            check_hook(cls, name, arguments, variant)
+        return
+    if isinstance(value, Native):
+        return
     if not inspect.isfunction(value):
         message = f"{where} must be a plain method `def {name}({expected})`, not {type(value).__name__}."
         raise TypeError(message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
@@ -59,7 +58,7 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if inspect.isfunction(hook := cls.__dict__.get("gram")):
+        if _hooks.is_hook(hook := cls.__dict__.get("gram")):
             cls.gram = _hooks.AlsoOperator(LinearOperator.gram.make, hook)
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, dataclass_transform
 
 from linops_jax import _fields, _hooks, _primitives
-from linops_jax._hooks import ADJOINT_PARAMETER_JVP, HOST, INFER, MISSING, TRACED, Hook, Rule
+from linops_jax._hooks import ADJOINT_PARAMETER_JVP, INFER, MISSING, TRACED, Hook, Rule
 from linops_jax._properties import NAMES, Properties
 
 
@@ -97,8 +97,9 @@ def collect_hooks(cls: Any) -> dict[str, Hook]:
         given |= {name: given[of] for name, of in _hooks.OF_SYMMETRIC.items() if of in given and name not in given}
         cls.__abstractmethods__ = cls.__abstractmethods__ - set(given)
 
-    hooks = {name: _hook(cls, name, value) for name, value in given.items() if value is not None and name not in INFER}
-    if hooks and "apply" in hooks and hooks["apply"].kind == TRACED:
+    written = {name: value for name, value in given.items() if value is not None and name not in INFER}
+    hooks = {name: _hooks.make_hook(cls, name, value) for name, value in written.items()}
+    if "apply" in hooks and hooks["apply"].is_jax:
         hooks |= {name: _derived(cls, name) for name in _derivable(cls) if name not in given}
         cls.__abstractmethods__ = cls.__abstractmethods__ - set(_derivable(cls)) - {"infer_shape"}
     for name in _reverse_only(hooks):
@@ -113,11 +114,6 @@ def _is_abstract(value: Any) -> bool:
     return getattr(value, "__isabstractmethod__", False)
 
 
-def _hook(cls: Any, name: str, function: Any) -> Hook:
-    kind = TRACED if _hooks.is_traced(function) else HOST
-    return Hook(cls, name, cls._rules[name], kind, function, takes_out=_hooks.takes_out(function))
-
-
 def _derived(cls: Any, name: str) -> Hook:
     return Hook(cls, name, cls._rules[name], TRACED, _primitives.DERIVED[name], derived=True)
 
@@ -126,7 +122,7 @@ def _derivable(cls: Any) -> list[str]:
     names = ["adjoint", "jacobian_apply", "jacobian_adjoint"]
     adjoint = inspect.getattr_static(cls, "adjoint", None)
     if adjoint is not None and not _is_abstract(adjoint) and not _hooks.is_traced(adjoint):
-        names += ["parameter_jvp", "parameter_vjp"]  # a host adjoint depends on the fields as well
+        names += ["parameter_jvp", "parameter_vjp"]  # an adjoint by hand depends on the fields as well
     return [name for name in names if name in cls._rules]
 
 

@@ -97,7 +97,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
     @property
     def _waits(self) -> bool:
         """Whether an eager call waits, so that the exception of a host hook is raised where the call stands."""
-        return type(self)._hooks["apply"].kind == _hooks.HOST
+        return type(self)._hooks["apply"].kind in (_hooks.HOST, _hooks.NATIVE)
 
     def _check_input(self, x: Any, domain: Any) -> None:
         if difference := _specs.misfit(x, domain):

@@ -19,7 +19,8 @@ import numpy as np
 from jax.interpreters import ad, batching, mlir, xla
 
 from linops_jax import _compat, _errors, _specs, _trampoline
-from linops_jax._hooks import ADJOINT_PARAMETER_JVP, CT, HOST, MISSING, TRACED, Hook, T
+from linops_jax._hooks import ADJOINT_PARAMETER_JVP, CT, HOST, MISSING, NATIVE, TRACED, Hook, T
+from linops_jax._native import Handler
 from linops_jax._trampoline import Binding
 
 Mask = tuple[bool, ...]
@@ -32,18 +33,22 @@ def make_primitive(hook: Hook) -> jax.extend.core.Primitive:
     primitive = jax.extend.core.Primitive(hook.label)
     primitive.multiple_results = True
     primitive.def_abstract_eval(_abstract_eval)
-    primitive.def_impl(functools.partial(_evaluate_eagerly, primitive, hook.kind == HOST))
+    primitive.def_impl(functools.partial(_evaluate_eagerly, primitive, hook.kind not in (TRACED, MISSING)))
     batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
     ad.primitive_jvps[primitive] = functools.partial(_jvp, hook)
     ad.primitive_transposes[primitive] = functools.partial(_transpose, hook)
-    if hook.kind == HOST:
-        mlir.register_lowering(primitive, functools.partial(_refuse_platform, hook))
-        mlir.register_lowering(primitive, _lower_host, platform="cpu")
-    elif hook.kind == TRACED:
-        mlir.register_lowering(primitive, mlir.lower_fun(_evaluate_traced, multiple_results=True))
-    else:
-        mlir.register_lowering(primitive, functools.partial(_refuse_missing, hook))
+    mlir.register_lowering(primitive, functools.partial(_refuse_platform, hook))
+    for platform, variant in (hook.variants or {_platform(hook): hook}).items():
+        rule = functools.partial(_LOWERINGS[variant.kind], variant)
+        mlir.register_lowering(primitive, rule, platform=None if platform == "default" else platform)
     return primitive
+
+
+def _platform(hook: Hook) -> str:
+    """Where a hook without variants can run."""
+    if hook.kind == NATIVE:
+        return "default" if hook.function.anywhere else "cpu"  # type: ignore[attr-defined]
+    return "cpu" if hook.kind == HOST else "default"
 
 
 def call(hook: Hook, arguments: Sequence[Any], out: Any) -> Any:
@@ -129,9 +134,9 @@ def _abstract_eval(*avals: Any, binding: Binding, batch: tuple[Mask, ...], out: 
     return [result(shape, dtype) for shape, dtype in out]
 
 
-def _evaluate_eagerly(primitive: Any, host: bool, *operands: Any, **params: Any) -> list[Any]:
-    """Eager calls of host hooks wait, so that the user's own exception is raised where the call stands."""
-    return run_compiled(functools.partial(xla.apply_primitive, primitive, **params), host, *operands)
+def _evaluate_eagerly(primitive: Any, waits: bool, *operands: Any, **params: Any) -> list[Any]:
+    """Eager calls of foreign code wait, so that the user's own exception is raised where the call stands."""
+    return run_compiled(functools.partial(xla.apply_primitive, primitive, **params), waits, *operands)
 
 
 def run_compiled(function: Callable[..., Any], wait: bool, *arguments: Any) -> Any:
@@ -197,16 +202,82 @@ def _cast(hook: Hook, value: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
     return value.astype(spec.dtype)
 
 
-def _lower_host(context: Any, *operands: Any, binding: Binding, batch: tuple[Mask, ...], out: Any) -> Any:
-    return _trampoline.lower_host(context, *operands, binding=binding, batch=batch)
+def _of_variant(hook: Hook, binding: Binding) -> Binding:
+    """A binding says how the hook is called on the platform at hand."""
+    if binding.hook is hook or not binding.hook.variants:
+        return binding
+    return _trampoline.bind(hook, binding.trees, binding.out_tree, binding.ignored)
+
+
+def _lower_host(hook: Hook, context: Any, *operands: Any, binding: Binding, batch: tuple[Mask, ...], out: Any) -> Any:
+    return _trampoline.lower_host(context, *operands, binding=_of_variant(hook, binding), batch=batch)
+
+
+def _lower_traced(hook: Hook, context: Any, *operands: Any, binding: Binding, **params: Any) -> Any:
+    rule = mlir.lower_fun(_evaluate_traced, multiple_results=True)
+    return rule(context, *operands, binding=_of_variant(hook, binding), **params)
+
+
+def _lower_native(
+    hook: Hook, context: Any, *operands: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...]
+) -> Any:
+    binding = _of_variant(hook, binding)
+    if not isinstance(hook.function, Handler):
+        return _trampoline.lower_native(context, *operands, binding=binding, batch=batch)
+    call = _trampoline.handler_call(context, binding)
+    evaluate = functools.partial(_evaluate_handler, call, binding=binding, batch=batch, out=out)
+    return mlir.lower_fun(evaluate, multiple_results=True)(context, *operands)
+
+
+def _evaluate_handler(
+    call: Callable[..., Any], *operands: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...]
+) -> list[Any]:
+    """A hand-written FFI handler as a JAX function of the primitive's operands. Only XLA can loop over its calls: it may
+    have stages and a state of its own."""
+    looped, fields = _trampoline.looped_axes(binding, batch), _trampoline.are_fields(binding)
+    sizes = _batch_sizes([jax.typeof(x) for x in operands], batch)[looped:]
+
+    def once(*leaves: Any) -> list[Any]:
+        shown = [
+            x if field else jnp.expand_dims(x, [axis for axis, has in enumerate(mask[looped:]) if not has])
+            for x, mask, field in zip(leaves, batch, fields, strict=True)
+        ]
+        results = call([jax.ShapeDtypeStruct((*sizes, *shape), dtype) for shape, dtype in out], *shown)
+        return [
+            jnp.zeros_like(result) if ignored else result
+            for result, ignored in zip(results, binding.ignored, strict=True)
+        ]
+
+    function = once
+    for axis in reversed(range(looped)):
+        function = _loop(function, [mask[axis] for mask in batch])
+    return function(*operands)
+
+
+def _loop(function: Callable[..., list[Any]], mapped: Sequence[bool]) -> Callable[..., list[Any]]:
+    def loop(*operands: Any) -> list[Any]:
+        def once(elements: list[Any]) -> list[Any]:
+            moving = iter(elements)
+            return function(*(next(moving) if has else x for x, has in zip(operands, mapped, strict=True)))
+
+        return jax.lax.map(once, [x for x, has in zip(operands, mapped, strict=True) if has])
+
+    return loop
 
 
 def _refuse_platform(hook: Hook, context: Any, *operands: Any, **params: Any) -> Any:
     platforms = ", ".join(context.module_context.platforms)
-    message = (
-        f"{params['binding'].label} is a host hook and runs on the CPU only, not on {platforms}. Run it under "
-        "jax.default_device(jax.devices('cpu')[0]), or write it with lo.traced."
-    )
+    label = params["binding"].label
+    if hook.variants:
+        message = (
+            f"{label} has no implementation for {platforms}, only for {', '.join(hook.variants)}. Add one to "
+            "lo.per_platform, or a traced default=, or run it under jax.default_device."
+        )
+    else:
+        message = (
+            f"{label} is a {hook.kind} hook and runs on the CPU only, not on {platforms}. Run it under "
+            "jax.default_device(jax.devices('cpu')[0]), write it with lo.traced, or give both with lo.per_platform."
+        )
     raise NotImplementedError(message)
 
 
@@ -216,6 +287,9 @@ def _refuse_missing(hook: Hook, context: Any, *operands: Any, **params: Any) -> 
     else:
         why = "forward mode and second derivatives need it (first derivatives in reverse mode do not)"
     raise _missing(params["binding"], hook.name, why)
+
+
+_LOWERINGS = {HOST: _lower_host, TRACED: _lower_traced, NATIVE: _lower_native, MISSING: _refuse_missing}
 
 
 def _batch(
@@ -286,7 +360,7 @@ def _jvp(
         elif name in hook.rule.derivative and _has(binding, hook.rule.derivative[name][0]):
             derivative, arguments = hook.rule.derivative[name]
             target = hook.cls._hooks[derivative]
-        elif hook.kind == TRACED:
+        elif hook.is_jax:
             inlined.append(name)
             continue
         else:

@@ -7,8 +7,9 @@ import gc
 import itertools
 import threading
 import types
+import uuid
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -19,11 +20,13 @@ import numpy as np
 from linops_jax import _compat, _errors, _keys, _specs
 from linops_jax import _trampoline_ext as _ext
 from linops_jax._fields import array_fields
-from linops_jax._hooks import Hook
+from linops_jax._hooks import HOST, NATIVE, Hook
 
 TARGET = "linops_jax_host"
 # The same handler under a name that export_checks() does not admit: programs that only this process can run.
 LIVE_TARGET = "linops_jax_host_of_a_live_object"
+NATIVE_TARGET = "linops_jax_native"
+LIVE_NATIVE_TARGET = "linops_jax_native_of_a_live_object"
 
 _SECONDS_AT_EXIT = 30.0
 
@@ -109,6 +112,8 @@ def arguments(trees: tuple[Any, ...], leaves: Any) -> list[Any]:
 
 def make_target(binding: Binding) -> Any:
     hook = binding.hook
+    if hook.kind == NATIVE:
+        return _make_native_target(binding)
     direct = binding.trees[0].num_leaves == 0 and not any(binding.ignored) and not hook.rule.functional
     direct = direct and all(map(_is_bare_array, (*binding.trees[1:], binding.out_tree)))
     if hook.rule.functional:
@@ -123,13 +128,53 @@ def make_target(binding: Binding) -> Any:
         store=_make_store(hook, binding.ignored),
         direct=direct,
         takes_out=hook.takes_out,
-        batched=binding.layout is not None or (hook.cls._traits.batched and hook.name != "parameter_vjp"),
-        looped="".join(
-            ("1" if name in ("self", "dself") else "0") * tree.num_leaves
-            for name, tree in zip(hook.rule.arguments, binding.trees, strict=True)
-        ),
-        ignored="".join("1" if flag else "0" for flag in binding.ignored),
+        batched=binding.layout is not None or _is_batched(hook),
+        looped=_flags(are_fields(binding)),
+        ignored=_flags(binding.ignored),
     )
+
+
+def _make_native_target(binding: Binding) -> Any:
+    hook = binding.hook
+    native: Any = hook.function
+    op = jax.tree.unflatten(binding.trees[0], [None] * binding.trees[0].num_leaves)
+    user_data, kept = native.user_data_of(op)
+    return _ext.native_target(
+        name=binding.label,
+        function=native.compiled(binding.label, binding.layout),
+        user_data=user_data,
+        owner=(native, kept, op),  # user data may point into live objects among the static fields
+        batched=_is_batched(hook),
+        parallel=native.parallel,
+        looped=_flags(are_fields(binding)),
+        ignored=_flags(binding.ignored),
+    )
+
+
+def _is_batched(hook: Hook) -> bool:
+    return hook.cls._traits.batched and hook.name != "parameter_vjp"
+
+
+def _flags(flags: Iterable[bool]) -> str:
+    return "".join("1" if flag else "0" for flag in flags)
+
+
+def are_fields(binding: Binding) -> list[bool]:
+    """Per operand: whether it is a field of an operator, whose batch axes are always looped over."""
+    return [
+        name in ("self", "dself")
+        for name, tree in zip(binding.hook.rule.arguments, binding.trees, strict=True)
+        for _ in range(tree.num_leaves)
+    ]
+
+
+def looped_axes(binding: Binding, batch: tuple[tuple[bool, ...], ...]) -> int:
+    """How many batch axes of native code are looped over: the first ones, so that what it gets is contiguous."""
+    axes = len(batch[0]) if batch else 0
+    if not _is_batched(binding.hook):
+        return axes
+    fields = [mask for mask, field in zip(batch, are_fields(binding), strict=True) if field]
+    return max((axis + 1 for axis in range(axes) if any(mask[axis] for mask in fields)), default=0)
 
 
 def _is_bare_array(tree: Any) -> bool:
@@ -285,8 +330,10 @@ def _resolve(key: str) -> Any:
         raise LookupError(message)
     cls = _keys.require_class(data["class"])
     hook = cls._hooks.get(data["hook"])
-    if hook is None or hook.kind != "host":
-        message = f"this program calls {data['class']}.{data['hook']}, which is not a host hook any more."
+    hook = None if hook is None else hook.on("cpu")
+    kind = data.get("kind", HOST)
+    if hook is None or hook.kind != kind:
+        message = f"this program calls {data['class']}.{data['hook']}, which is not a {kind} hook any more."
         raise LookupError(message)
     trees = tuple(jax.tree.structure(_keys.decode_tree(tree)) for tree in data["arguments"])
     out_tree = jax.tree.structure(_keys.decode_tree(data["result"]))
@@ -324,18 +371,44 @@ def _description(binding: Binding) -> dict[str, Any]:
         "result": _keys.encode_tree(binding.out_tree),
         "ignored": list(binding.ignored),
         **layout,
+        **({} if binding.hook.kind == HOST else {"kind": binding.hook.kind}),
     }
 
 
 def lower_host(context: Any, *operands: Any, binding: Binding, batch: tuple[tuple[bool, ...], ...]) -> Any:
     """Lowering of a host hook: one custom call. Shapes stay out of its attributes, shards have their own."""
+    _check_dtypes(context, binding)
+    if binding.hook.rule.functional:
+        layout = binding.functions.layout(binding, context.avals_in, context.avals_out, batch)
+        binding = bind(binding.hook, binding.trees, binding.out_tree, binding.ignored, layout)
+    return _lower_call(context, operands, binding, batch, TARGET, LIVE_TARGET)
+
+
+def lower_native(context: Any, *operands: Any, binding: Binding, batch: tuple[tuple[bool, ...], ...]) -> Any:
+    """Lowering of a native hook, but for hand-written FFI handlers: one custom call, as of a host hook."""
+    _check_dtypes(context, binding)
+    looped, axes = looped_axes(binding, batch), len(batch[0])
+    inputs = [
+        (np.dtype(aval.dtype).name, aval.ndim - sum(mask) + (0 if field else axes - looped))
+        for aval, mask, field in zip(context.avals_in, batch, are_fields(binding), strict=True)
+    ]
+    outputs = [(np.dtype(aval.dtype).name, aval.ndim - looped) for aval in context.avals_out]
+    native: Any = binding.hook.function
+    layout = native.layout(binding.label, inputs, outputs)
+    binding = bind(binding.hook, binding.trees, binding.out_tree, binding.ignored, layout)
+    return _lower_call(context, operands, binding, batch, NATIVE_TARGET, LIVE_NATIVE_TARGET)
+
+
+def _check_dtypes(context: Any, binding: Binding) -> None:
     for aval in (*context.avals_in, *context.avals_out):
         if np.dtype(aval.dtype) not in _SUPPORTED:
             message = f"{binding.label}: NumPy has no arrays of {aval.dtype}. Convert with astype before the call."
             raise TypeError(message)
-    if binding.hook.rule.functional:
-        layout = binding.functions.layout(binding, context.avals_in, context.avals_out, batch)
-        binding = bind(binding.hook, binding.trees, binding.out_tree, binding.ignored, layout)
+
+
+def _lower_call(
+    context: Any, operands: Any, binding: Binding, batch: tuple[tuple[bool, ...], ...], stable: str, live: str
+) -> Any:
     key, obstacle = _register(binding)
     if obstacle is not None and _compat.is_lowering_for_export(context):
         made_of = ("keywords", "functions") if binding.hook.rule.functional else ("static fields", "class")
@@ -345,26 +418,73 @@ def lower_host(context: Any, *operands: Any, binding: Binding, batch: tuple[tupl
         )
         raise TypeError(message)
     _compat.keep_alive(context, binding)
-    masks = ",".join("".join("1" if has else "0" for has in mask) for mask in batch) if batch and batch[0] else ""
-    target = TARGET if obstacle is None else LIVE_TARGET
+    masks = ",".join(map(_flags, batch)) if batch and batch[0] else ""
+    target = stable if obstacle is None else live
     return jax.ffi.ffi_lowering(target)(context, *operands, key=key, batch=masks)
 
 
+def handler_call(context: Any, binding: Binding) -> Callable[..., Any]:
+    """A hand-written FFI handler as ``call(specs of results, *operands)``."""
+    handler: Any = binding.hook.function
+    op = jax.tree.unflatten(binding.trees[0], [None] * binding.trees[0].num_leaves)
+    attributes = handler.attributes(binding.label, op)
+    if handler.target is None and _compat.is_lowering_for_export(context):
+        message = (
+            f"{binding.label} cannot be exported: another process could not find its FFI handler. Register it under a "
+            "name of your own with jax.ffi.register_ffi_target, and write lo.native(ffi=name)."
+        )
+        raise TypeError(message)
+    name = handler.target or _register_handler(binding.label, handler, context.module_context.platforms)
+    _handler_names.setdefault(name)
+
+    def call(results: Any, *operands: Any) -> Any:
+        return jax.ffi.ffi_call(name, results)(*operands, **attributes)
+
+    return call
+
+
+_handler_names: dict[str, None] = {}  # in use, in their order
+_registered: dict[Any, tuple[str, Any]] = {}  # XLA keeps handlers forever, and so do we
+
+
+def _register_handler(label: str, handler: Any, platforms: Iterable[str]) -> str:
+    """A name that no other process has, under which XLA knows the handler."""
+    name = ""
+    for platform in platforms:
+        where = (platform, *sorted(handler.stages.items()))
+        with _bindings_lock:
+            if where not in _registered:
+                jax.devices(platform)  # with a backend running, a handler that XLA refuses is an error here and now
+                capsules = {stage: jax.ffi.pycapsule(address) for stage, address in handler.stages.items()}
+                name = f"linops_jax_ffi_{uuid.uuid4().hex}"
+                try:
+                    jax.ffi.register_ffi_target(name, capsules, platform=platform)
+                except Exception as error:
+                    message = f"{label}: XLA refuses the FFI handler: {error}. Build it with jax.ffi.include_dir()."
+                    raise RuntimeError(message) from error
+                _registered[where] = name, handler
+            name = _registered[where][0]
+    return name
+
+
 def export_checks() -> list[Any]:
-    """What ``jax.export.export(..., disabled_checks=...)`` wants for programs that call host hooks.
+    """What ``jax.export.export(..., disabled_checks=...)`` wants for programs that call host and native hooks.
 
     JAX refuses custom calls that it cannot vouch for. Ours are found again by stable names, in any process that has
-    imported the operator's class.
+    imported the operator's class. FFI handlers that ``lo.native`` knows by name are in it from the first call on; the
+    other process must have registered them as well.
     """
     from jax import export
 
-    return [export.DisabledSafetyCheck.custom_call(TARGET)]
+    return [export.DisabledSafetyCheck.custom_call(name) for name in (TARGET, NATIVE_TARGET, *_handler_names)]
 
 
 # Registration is deferred until the CPU backend starts, so jax.distributed.initialize may still follow. At import, not
 # at first use: a process that only runs an exported program never lowers anything.
 for _name in (TARGET, LIVE_TARGET):
     jax.ffi.register_ffi_target(_name, _ext.handlers(), platform="cpu")
+for _name in (NATIVE_TARGET, LIVE_NATIVE_TARGET):
+    jax.ffi.register_ffi_target(_name, _ext.native_handlers(), platform="cpu")
 _ext.configure(
     dtypes={code: np.dtype(dtype) for code, dtype in _DTYPES.items()},
     resolve=_resolve,

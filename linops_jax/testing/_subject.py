@@ -350,7 +350,7 @@ def _has_hessian(op: Any) -> bool:
     hooks = type(op)._hooks
     if {"hessian_apply", "hessian_adjoint"} <= set(hooks):
         return not any(hooks[name].kind == _hooks.MISSING for name in ("hessian_apply", "hessian_adjoint"))
-    return all(name in hooks and hooks[name].kind == _hooks.TRACED for name in ("jacobian_apply", "jacobian_adjoint"))
+    return all(name in hooks and hooks[name].is_jax for name in ("jacobian_apply", "jacobian_adjoint"))
 
 
 def _is_index(leaf: Any) -> bool:

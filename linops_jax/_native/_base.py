@@ -1,0 +1,45 @@
+"""What all native hooks have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+Signature = Sequence[tuple[str, int]]  # dtype and rank of each array
+
+
+class Native:
+    """A hook in native code, as ``lo.native`` returns it. It has no Python body: apply the operator to call it.
+
+    parallel: whether elements of a batch may be evaluated on several threads at once
+    anywhere: whether it is for all platforms, not for the CPU alone
+    """
+
+    parallel: bool = False
+    anywhere: bool = False
+    what: ClassVar[str] = "a native hook"
+    _where: str = ""
+
+    def __set_name__(self, owner: Any, name: str) -> None:
+        self._where = self._where or f"{owner.__qualname__.rpartition('<locals>.')[2]}.{name}"
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        message = (
+            f"{self._where} is native and has no Python body that could be called. Apply the operator: A(x), A.H(y)."
+        )
+        raise TypeError(message)
+
+    def layout(self, label: str, inputs: Signature, outputs: Signature) -> Any:
+        """Checks all operands and results; answers with what its compiled form depends on, in plain values.
+
+        Raises TypeError for what it does not take.
+        """
+        return None
+
+    def compiled(self, label: str, layout: Any) -> int:
+        """The address of a C function of our interface."""
+        raise NotImplementedError
+
+    def user_data_of(self, op: Any) -> tuple[int, Any]:
+        """The address of the user data for an operator's static fields, and what keeps it alive."""
+        return 0, None

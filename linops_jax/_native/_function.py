@@ -1,0 +1,50 @@
+"""A C function of the interface in include/linops_jax/native.h."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from linops_jax._native import _pointers
+from linops_jax._native._base import Native, Signature
+
+
+class CFunction(Native):
+    """Holds on to what it was made from: with the hook, the function lives as long as any program that calls it."""
+
+    what = "a C function"
+
+    def __init__(self, function: Any, user_data: Any, owner: Any, dtypes: Sequence[Any] | None, parallel: bool):
+        where = "lo.native"
+        self.address, own_data = _pointers.function_pointer(function, where)
+        if own_data and user_data is not None:
+            message = (
+                f"{where}: {function!r:.80} comes with user data of its own; user_data= would replace it. Drop one."
+            )
+            raise TypeError(message)
+        self.parallel = parallel
+        self._kept = (function, owner)
+        self._user_data = user_data if user_data is not None else (own_data or None)
+        if not inspect.isfunction(user_data):
+            _pointers.data_pointer(self._user_data, where)  # raises now rather than in the first call
+        self._dtypes = None if dtypes is None else tuple(np.dtype(dtype).name for dtype in dtypes)
+
+    def layout(self, label: str, inputs: Signature, outputs: Signature) -> Any:
+        for dtype, _ in (*inputs, *outputs):
+            if self._dtypes is not None and dtype not in self._dtypes:
+                message = (
+                    f"{label} is native and takes {', '.join(self._dtypes)}; found an array of {dtype}. Convert with "
+                    "astype before the call, or fix infer_shape if it is the result."
+                )
+                raise TypeError(message)
+        return None
+
+    def compiled(self, label: str, layout: Any) -> int:
+        return self.address
+
+    def user_data_of(self, op: Any) -> tuple[int, Any]:
+        data = self._user_data(op) if inspect.isfunction(self._user_data) else self._user_data
+        return _pointers.data_pointer(data, f"{self._where}, user_data"), data

@@ -1,0 +1,124 @@
+"""``lo.native(numba=kernel)``: a function over arrays, compiled into a C function of our interface."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from linops_jax._native._base import Native, Signature
+
+# linops_call and linops_buffer as arrays of 64-bit words: which word holds what.
+_INPUTS, _OUTPUTS, _ERROR = 2, 3, 5
+_BUFFER, _DATA, _SHAPE = 5, 0, 1
+_FAILED = (
+    b"the kernel raised an exception. Numba's compiled code cannot say which one: call the kernel as Python, with NumPy "
+    b"arrays, to see it.\0"
+)
+_TYPES = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32",
+                    "float64", "complex64", "complex128"})  # fmt: skip
+
+
+class NumbaKernel(Native):
+    """Compiled once for each combination of dtypes and ranks; Numba's code lives as long as the hook."""
+
+    what = "a Numba kernel"
+
+    def __init__(self, kernel: Any, parallel: bool):
+        if getattr(kernel, "_linops_traced", False) or not callable(kernel):
+            message = (
+                f"lo.native(numba=) takes a Python function kernel(x, out) over arrays; found {type(kernel).__name__} "
+                f"{kernel!r:.80}, which {'is traced' if callable(kernel) else 'cannot be called'}."
+            )
+            raise TypeError(message)
+        numba = _import_numba()
+        self.kernel = kernel if numba.extending.is_jitted(kernel) else numba.njit(kernel)
+        self.parallel = parallel
+        self._functions: dict[Any, Any] = {}
+        self._lock = threading.Lock()
+
+    def layout(self, label: str, inputs: Signature, outputs: Signature) -> Any:
+        for dtype, _ in (*inputs, *outputs):
+            if dtype not in _TYPES:
+                message = f"{label} is compiled by Numba, which has no arrays of {dtype}. Convert with astype before the call."
+                raise TypeError(message)
+        return tuple(inputs), tuple(outputs)
+
+    def compiled(self, label: str, layout: Any) -> int:
+        with self._lock:
+            if layout not in self._functions:
+                self._functions[layout] = self._compile(label, *layout)
+            return self._functions[layout].address
+
+    def _compile(self, label: str, inputs: Signature, outputs: Signature) -> Any:
+        numba = _import_numba()
+        types = numba.types
+        try:
+            return numba.cfunc(types.int32(types.CPointer(types.int64)))(_wrapper(self.kernel, inputs, outputs))
+        except (numba.core.errors.NumbaError, TypeError) as error:
+            arrays = ", ".join(f"{dtype}[{', '.join(':' * rank)}]" for dtype, rank in (*inputs, *outputs))
+            message = f"{label}: Numba cannot compile the kernel for ({arrays}): {error}"
+            raise TypeError(message) from error
+
+
+def _import_numba() -> Any:
+    try:
+        return importlib.import_module("numba")
+    except ImportError as error:
+        message = "lo.native(numba=...) needs the package numba: run `pip install numba`."
+        raise ImportError(message) from error
+
+
+def _wrapper(kernel: Any, inputs: Signature, outputs: Signature) -> Callable[..., Any]:
+    """The kernel behind ``int f(linops_call *)``. Ranks are part of an array's type, so the source is written for them."""
+    lines = ["def wrapper(call):"]
+    names = []
+    for word, signature in ((_INPUTS, inputs), (_OUTPUTS, outputs)):
+        lines.append(f"    buffers = carray(pointer(call[{word}]), ({_BUFFER * len(signature)},), int64)")
+        for i, (dtype, rank) in enumerate(signature):
+            name = f"array{len(names)}"
+            names.append(name)
+            lines.append(f"    shape = carray(pointer(buffers[{_BUFFER * i + _SHAPE}]), ({max(rank, 1)},), int64)")
+            sizes = "".join(f"shape[{axis}], " for axis in range(rank))
+            lines.append(f"    {name} = carray(pointer(buffers[{_BUFFER * i + _DATA}]), ({sizes}), {dtype}_)")
+    lines += [
+        "    try:",
+        f"        kernel({', '.join(names)})",
+        "    except Exception:",
+        f"        text = carray(pointer(call[{_ERROR}]), ({len(_FAILED)},), uint8_)",
+        f"        for i in range({len(_FAILED)}):",
+        "            text[i] = failed[i]",
+        "        return 1",
+        "    return 0",
+    ]
+    numba = _import_numba()
+    namespace = {
+        "carray": numba.carray,
+        "pointer": _pointer_intrinsic(),
+        "int64": np.dtype(np.int64),
+        "kernel": kernel,
+        "failed": np.frombuffer(_FAILED, np.uint8),
+        **{f"{name}_": np.dtype(name) for name in _TYPES},
+    }
+    exec("\n".join(lines), namespace)
+    return namespace["wrapper"]
+
+
+@functools.cache
+def _pointer_intrinsic() -> Any:
+    """An integer as a pointer, for compiled code."""
+    extending = importlib.import_module("numba.extending")
+    types = importlib.import_module("numba").types
+    voidptr = importlib.import_module("numba.core.cgutils").voidptr_t
+
+    def pointer(context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            return builder.inttoptr(values[0], voidptr)
+
+        return types.voidptr(types.int64), generate
+
+    return extending.intrinsic(pointer)

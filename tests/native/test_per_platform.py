@@ -1,0 +1,70 @@
+"""One hook with several kinds."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from building import library
+from helpers import close
+from jax import export
+
+import linops_jax as lo
+
+C = library("kernels.c")
+X = jnp.arange(5, dtype=jnp.float32)
+FOUR = np.array([4.0])
+
+
+@lo.traced
+def times_four(self, x):
+    return 4 * x
+
+
+class WithTraced(lo.LinearOperator):
+    """The adjoint and the shape are derived from the traced one."""
+
+    apply = lo.per_platform(cpu=lo.native(C.scale_by_user_data, user_data=FOUR), default=times_four)
+
+
+class WithHost(lo.LinearOperator):
+    apply = lo.per_platform(default=lambda self, x: 4 * x, cuda=times_four)
+    adjoint = lo.per_platform(cpu=lo.native(C.scale_by_user_data, user_data=FOUR))
+
+    def infer_shape(self, x):
+        return x
+
+    infer_adjoint_shape = infer_shape
+
+
+@pytest.mark.parametrize("cls", [WithTraced, WithHost])
+def test_it_is_one_operator(cls):
+    op = cls()
+    lo.check_operator(op, X)
+    close(jax.jit(jax.vmap(op))(jnp.stack([X, X])), 4 * jnp.stack([X, X]))
+    close(jax.grad(lambda x: op(x).sum())(X), jnp.full(5, 4.0))
+
+
+def text(op, platform):
+    return jax.jit(op).trace(X).lower(lowering_platforms=(platform,)).as_text()
+
+
+def test_each_platform_has_its_own():
+    assert "linops_jax_native" in text(WithTraced(), "cpu")
+    assert "custom_call" not in text(WithTraced(), "cuda")
+    assert "custom_call" not in text(WithTraced(), "tpu")
+    assert "linops_jax_host" in text(WithHost(), "cpu")
+    assert "custom_call" not in text(WithHost(), "cuda")
+
+
+def test_a_platform_without_implementation():
+    with pytest.raises(
+        NotImplementedError, match=r"WithHost\.adjoint has no implementation for cuda, only for cpu\. Add one"
+    ):
+        text(WithHost().H, "cuda")
+    with pytest.raises(NotImplementedError, match=r"WithHost\.apply has no implementation for tpu, only for cuda, cpu"):
+        text(WithHost(), "tpu")
+
+
+def test_export_for_several_platforms():
+    exported = export.export(jax.jit(WithTraced()), platforms=("cpu", "cuda"), disabled_checks=lo.export_checks())(X)
+    close(export.deserialize(exported.serialize()).call(X), 4 * X)
