@@ -1,6 +1,7 @@
 """`linops-jax bench`: what calls, derivatives, batches and solvers cost, beside every peer that is installed."""
 
 import importlib
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,17 +78,18 @@ class _Run:
 
         self.console.print(self.machine.sentences())
         for name in self.names:
+            started = time.monotonic()
             rows = self.rows_of(name)
-            _report.table(self.console, _title(name), rows)
+            _report.table(self.console, f"{_title(name)}: {time.monotonic() - started:.0f} s", rows)
             self.rows += rows
 
     def rows_of(self, name: str) -> "list[Row]":
         import jax
 
-        from . import _measure
+        from . import _machine, _measure
 
         rows: list[Row] = []
-        with jax.enable_x64(True), self.console.status(name) as status:
+        with jax.enable_x64(True), _machine.one_blas_thread(), self.console.status(name) as status:
             for case in _module(name).cases(self.effort):
                 status.update(f"{name}: {case.name}")
                 rows += _measure.measure(name, case, self.effort)

@@ -5,6 +5,7 @@ import os
 import platform
 import statistics
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class Machine:
     load: float
     bandwidth: float
     versions: dict[str, str]  # "" where it is not installed
+    blas_limited: bool
 
     def sentences(self) -> str:
         known = ", ".join(f"{name} {version}" for name, version in self.versions.items() if version)
@@ -30,7 +32,8 @@ class Machine:
         absent = f" Not installed: {', '.join(missing)}." if missing else ""
         return (
             f"{self.processor}, {self.cores} cores, load {self.load:.1f} at the start; memory is copied at "
-            f"{self.bandwidth / 1e9:.1f} GB/s, read and written. {known}.{absent}"
+            f"{self.bandwidth / 1e9:.1f} GB/s, read and written. "
+            f"NumPy's BLAS has {'one thread' if self.blas_limited else 'its own number of threads'}. {known}.{absent}"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -39,7 +42,18 @@ class Machine:
 
 def look() -> Machine:
     versions = {"Python": platform.python_version()} | {name: _version(name) for name in LIBRARIES}
-    return Machine(_processor(), os.cpu_count() or 1, os.getloadavg()[0], _bandwidth(), versions)
+    return Machine(
+        _processor(), os.cpu_count() or 1, os.getloadavg()[0], _bandwidth(), versions, bool(_version("threadpoolctl"))
+    )
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Threads of OpenBLAS wait for each other by spinning: on busy cores, PyLops' loops then take 100 times as long."""
+    if not _version("threadpoolctl"):
+        return nullcontext()
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, user_api="blas")
 
 
 def _version(name: str) -> str:

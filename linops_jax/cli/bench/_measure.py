@@ -22,7 +22,9 @@ class Effort:
 
     rounds: how often each contestant is measured; seconds: what one sample of a fast contestant takes at least
     sizes: numbers of floats; batches: lengths of `vmap`; chain: numbers of operators in one program
-    pixels, steps: side of the picture and steps of the solvers; repeated: calls and operators for growth in memory
+    pixels, steps, variants: side of the picture, steps of the solvers, how many ways to write our operator
+    repeated: calls and operators for growth in memory
+    modules: what is imported, ours first
     """
 
     rounds: int
@@ -33,13 +35,37 @@ class Effort:
     chain: tuple[int, ...]
     pixels: int
     steps: int
+    variants: int
     repeated: tuple[int, int]
+    modules: tuple[str, ...]
 
 
 FULL = Effort(
-    15, 7, 0.03, (8, 1000, 100_000, 1_000_000, 10_000_000), (1, 10, 1000), (1, 10, 100), 512, 50, (100_000, 1000)
+    rounds=15,
+    slow_rounds=5,
+    seconds=0.03,
+    sizes=(8, 1000, 100_000, 1_000_000, 10_000_000),
+    batches=(1, 10, 1000),
+    chain=(1, 10, 100),
+    pixels=512,
+    steps=50,
+    variants=3,
+    repeated=(100_000, 1000),
+    modules=("linops_jax", "jax", "jaxbind", "lineax", "pylops"),
 )
-QUICK = Effort(5, 3, 0.005, (8, 1_000_000), (1, 1000), (1, 20), 128, 10, (20_000, 200))
+QUICK = Effort(
+    rounds=5,
+    slow_rounds=3,
+    seconds=0.005,
+    sizes=(8, 1_000_000),
+    batches=(1000,),
+    chain=(20,),
+    pixels=128,
+    steps=10,
+    variants=1,
+    repeated=(20_000, 200),
+    modules=("linops_jax", "jax"),
+)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ WIDTH = 9
 class Problem:
     """A x = y. Everything is made when it is called: it may need a package that is not here.
 
-    ours: operators by what they are; function: the same in JAX; pylops, scico: the operator of that library
+    ours: operators by what they are; pylops, scico: the operator of that library
+    function: the same in JAX, as parameters and a function of them and x
     y: the data; shape: of x
     """
 
@@ -107,10 +108,11 @@ def blur(pixels: int) -> Problem:
         from scico.linop import CircularConvolve, Crop, Pad
 
         inside = ((0, padded - pixels),) * 2
-        size = {"input_dtype": np.float64}
-        centre = {"h_center": (WIDTH // 2, WIDTH // 2)}
-        convolve = CircularConvolve(jnp.asarray(kernel), (padded, padded), **size, **centre)
-        return Crop(inside, (padded, padded), **size) @ convolve @ Pad((pixels, pixels), pad_width=inside, **size)
+        padding: Any = {"pad_width": inside, "input_dtype": np.float64}
+        centre: Any = (WIDTH // 2, WIDTH // 2)
+        large = padded, padded
+        convolve = CircularConvolve(jnp.asarray(kernel), large, input_dtype=np.float64, h_center=centre)
+        return Crop(inside, large, input_dtype=np.float64) @ convolve @ Pad((pixels, pixels), **padding)
 
     def y() -> np.ndarray:
         truth = np.random.default_rng(0).random((pixels, pixels))
@@ -125,7 +127,7 @@ def blur(pixels: int) -> Problem:
         y=y,
         shape=(pixels, pixels),
         pylops=theirs,
-        function=lambda: _convolve(jnp.asarray(spectrum), padded),
+        function=lambda: (jnp.asarray(spectrum), lambda spectrum, x: _convolve(spectrum, padded)(x)),
         scico=of_scico,
     )
 
@@ -217,7 +219,7 @@ def derivative(pixels: int) -> Problem:
         y=lambda: _noise(shape),
         shape=shape,
         pylops=theirs,
-        function=lambda: _difference,
+        function=lambda: ((), lambda _, x: _difference(x)),
         scico=of_scico,
     )
 
@@ -246,8 +248,7 @@ def sparse(pixels: int) -> Problem:
     def function() -> Any:
         from jax.experimental.sparse import BCSR
 
-        made = BCSR.from_scipy_sparse(matrix())
-        return lambda x: made @ x
+        return BCSR.from_scipy_sparse(matrix()), lambda made, x: made @ x
 
     return Problem(
         ours={"SciPy's product": lambda: lo.interop.from_scipy(matrix())},

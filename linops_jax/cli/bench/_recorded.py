@@ -7,7 +7,7 @@ from ._measure import Row
 
 FILE = Path(__file__).with_name("recorded.json")
 ALLOWED = 2.0  # machines differ and neighbours make noise; a call that lost its fast path is further off
-LEAST = 0.02  # seconds of noise do not make a large ratio of such a small one
+LEAST = 0.02  # smaller ratios are taken for this one: half of almost nothing is noise
 
 
 def recorded() -> dict[str, float]:

@@ -76,7 +76,9 @@ def _cells(rows: list[Row]) -> Iterator[tuple[Row, tuple[str, ...]]]:
             continue
         ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
         spread = _spread(row.ratio_quartiles)
-        between = " to ".join(amount(value, row.unit) for value in row.quartiles or ())
+        shown = [amount(value, row.unit) for value in row.quartiles or ()]
+        same = len({text.partition(" ")[2] for text in shown}) == 1
+        between = " to ".join([shown[0].partition(" ")[0], shown[1]] if same else shown)
         yield (
             row,
             (case, row.who, amount(row.median, row.unit), between, ratio, spread, row.goal or "", _verdict(row)),

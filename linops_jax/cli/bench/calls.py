@@ -36,8 +36,8 @@ def cases(effort: Effort) -> Iterator[Case]:
 
 
 def count(size: int) -> int:
-    """An even number of calls: many of small arrays, at least 10 of large ones."""
-    return 2 * max(5, min(250, 50_000_000 // size))
+    """An even number of calls: many of small arrays, at least 20 of large ones."""
+    return 2 * max(10, min(250, 50_000_000 // size))
 
 
 def loop(function: Function, calls: int) -> Function:

@@ -98,7 +98,7 @@ def cases(effort: Effort) -> Iterator[Case]:
         yield Case(f"gradient of sum f² / 2, {size:,} floats each", gradients, calls)
     interface = {f"{OURS}, get_nonlinear_call": lambda: functional(lo), "JAXbind": by_jaxbind}
     both = {name: partial(_gradient, build, SIZES[0], calls) for name, build in interface.items()}
-    yield Case(f"the same by functions, {SIZES[0]} floats each", both, calls)
+    yield Case(f"the same gradient by functions, {SIZES[0]} floats each", both, calls)
     for size in SIZES:
         second = {name: partial(_hessian, FUNCTIONS[name], size, calls) for name in (OURS, "plain JAX")}
         yield Case(f"Hessian times vector, {size:,} floats each", second, calls)

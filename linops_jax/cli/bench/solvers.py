@@ -17,13 +17,15 @@ from ._problems import PROBLEMS, Problem
 
 TITLE = "Solvers"
 PYLOPS_GOAL = {"PyLops": Goal(0.3)}  # of CGLS on the blur
+BY_LSMR = "blur", "sparse matrix"
+BY_FISTA = "FFTs in JAX", "ducc0"  # of the blur
 SOFT = 0.01  # weight of the absolute values in FISTA
 
 
 def cases(effort: Effort) -> Iterator[Case]:
     for name, make in PROBLEMS.items():
         problem = make(effort.pixels)
-        for variant, build in problem.ours.items():
+        for variant, build in list(problem.ours.items())[: effort.variants]:
             contestants = {
                 OURS: partial(_ours, "cgls", build, problem, effort.steps),
                 "PyLops": partial(_pylops, problem, effort.steps),
@@ -32,7 +34,7 @@ def cases(effort: Effort) -> Iterator[Case]:
             }
             goals = PYLOPS_GOAL if name == "blur" and effort.pixels == 512 else {}
             yield _case("CGLS", name, variant, problem, contestants, goals, effort)
-    for name in ("blur", "sparse matrix"):
+    for name in BY_LSMR:
         problem = PROBLEMS[name](effort.pixels)
         variant, build = next(iter(problem.ours.items()))
         contestants = {
@@ -41,8 +43,8 @@ def cases(effort: Effort) -> Iterator[Case]:
             "lineax": partial(_lineax, "lsmr", problem, effort.steps),
         }
         yield _case("LSMR", name, variant, problem, contestants, {}, effort)
-    problem = PROBLEMS["blur"](effort.pixels)
-    for variant in ("FFTs in JAX", "ducc0"):
+    for variant in BY_FISTA[: effort.variants]:
+        problem = PROBLEMS["blur"](effort.pixels)
         contestants = {
             OURS: partial(_fista, problem.ours[variant], problem, effort.steps),
             "PyLops": partial(_pylops_fista, problem, effort.steps),
@@ -60,7 +62,7 @@ def _case(
     effort: Effort,
 ) -> Case:
     size = " x ".join(map(str, problem.shape))
-    title = f"{effort.steps} steps of {solver}, {name} of {size}, {variant}"
+    title = f"{effort.steps} {solver} steps, {name} {size}, {variant}"
     answers: list[np.ndarray] = []
     checked = {who: partial(_checked, build, answers) for who, build in contestants.items()}
     return Case(title, checked, goals=goals, slow=True)
@@ -93,26 +95,30 @@ def _pylops(problem: Problem, steps: int) -> Run:
 
 
 def _scipy_lsmr(problem: Problem, steps: int) -> Run:
-    from scipy.sparse.linalg import LinearOperator, lsmr
+    from scipy.sparse.linalg import aslinearoperator, lsmr
 
     op, y = problem.pylops(), problem.y().ravel()
-    wrapped = LinearOperator(op.shape, op.matvec, op.rmatvec, dtype=y.dtype)
+    wrapped = aslinearoperator(op)
     return lambda: lsmr(wrapped, y, atol=0, btol=0, conlim=0, maxiter=steps)[0]
 
 
 def _lineax(solver: str, problem: Problem, steps: int) -> Run:
     import lineax as lx
 
-    function = _present("lineax", problem, problem.function)()
+    parameters, function = _present("lineax", problem, problem.function)()
     y = jnp.asarray(problem.y())
     spec = jax.ShapeDtypeStruct(problem.shape, y.dtype)
-    method = {
+    method: Any = {
         "cgls": lambda: lx.Normal(lx.CG(rtol=0, atol=0, stabilise_every=None, max_steps=steps)),
         "lsmr": lambda: lx.LSMR(rtol=0, atol=0, conlim=np.inf, max_steps=steps),
     }[solver]()
-    op = lx.FunctionLinearOperator(function, spec)
-    solve = jax.jit(lambda y: lx.linear_solve(op, y, method, throw=False).value)
-    return lambda: solve(y).block_until_ready()
+
+    @jax.jit
+    def solve(parameters: Any, y: jax.Array) -> jax.Array:
+        op = lx.FunctionLinearOperator(partial(function, parameters), spec)
+        return lx.linear_solve(op, y, method, throw=False).value
+
+    return lambda: solve(parameters, y).block_until_ready()
 
 
 def _scico(problem: Problem, steps: int) -> Run:
@@ -120,7 +126,7 @@ def _scico(problem: Problem, steps: int) -> Run:
     with warnings.catch_warnings(action="ignore"):  # on import, about names that newer JAX does not have
         from scico.solver import cg
 
-        op = make()
+        op: Any = make()
     target = op.adj(jnp.asarray(problem.y()))
     return lambda: cg(op.gram_op, target, tol=0.0, maxiter=steps)[0].block_until_ready()
 

@@ -12,20 +12,13 @@ from functools import partial
 from ._measure import Case, Effort, Goal, Missing, Run
 
 TITLE = "Start-up"
-MODULES = {
-    "import linops_jax": "linops_jax",
-    "import jax": "jax",
-    "import jaxbind": "jaxbind",
-    "import lineax": "lineax",
-    "import pylops": "pylops",
-}
 
 
 def cases(effort: Effort) -> Iterator[Case]:
-    folder = tempfile.TemporaryDirectory(prefix="linops-jax-bench")
-    contestants = {name: partial(_importing, module, folder.name) for name, module in MODULES.items()}
-    yield Case("a new process", contestants, timed=False, goals={"import jax": Goal(0.1, "difference", "s")}, slow=True)
-    folder.cleanup()
+    with tempfile.TemporaryDirectory(prefix="linops-jax-bench") as folder:
+        contestants = {f"import {module}": partial(_importing, module, folder) for module in effort.modules}
+        goals = {"import jax": Goal(0.1, "difference", "s")}
+        yield Case("a new process", contestants, timed=False, goals=goals, slow=True)
 
 
 def _importing(module: str, folder: str) -> Run:
