@@ -26,6 +26,7 @@ TARGET = "linops_jax_host"
 # The same handler under a name that export_checks() does not admit: programs that only this process can run.
 LIVE_TARGET = "linops_jax_host_of_a_live_object"
 NATIVE_TARGET = "linops_jax_native"
+SHARDED = "_of_a_batch"  # the same handlers under names of which XLA knows that each device may call them with its part
 LIVE_NATIVE_TARGET = "linops_jax_native_of_a_live_object"
 
 _SECONDS_AT_EXIT = 30.0
@@ -375,16 +376,20 @@ def _description(binding: Binding) -> dict[str, Any]:
     }
 
 
-def lower_host(context: Any, *operands: Any, binding: Binding, batch: tuple[tuple[bool, ...], ...]) -> Any:
+def lower_host(
+    context: Any, *operands: Any, binding: Binding, batch: tuple[tuple[bool, ...], ...], sharded: Any = None
+) -> Any:
     """Lowering of a host hook: one custom call. Shapes stay out of its attributes, shards have their own."""
     _check_dtypes(context, binding)
     if binding.hook.rule.functional:
         layout = binding.functions.layout(binding, context.avals_in, context.avals_out, batch)
         binding = bind(binding.hook, binding.trees, binding.out_tree, binding.ignored, layout)
-    return _lower_call(context, operands, binding, batch, TARGET, LIVE_TARGET)
+    return _lower_call(context, operands, binding, batch, sharded, TARGET, LIVE_TARGET)
 
 
-def lower_native(context: Any, *operands: Any, binding: Binding, batch: tuple[tuple[bool, ...], ...]) -> Any:
+def lower_native(
+    context: Any, *operands: Any, binding: Binding, batch: tuple[tuple[bool, ...], ...], sharded: Any = None
+) -> Any:
     """Lowering of a native hook, but for hand-written FFI handlers: one custom call, as of a host hook."""
     _check_dtypes(context, binding)
     looped, axes = looped_axes(binding, batch), len(batch[0])
@@ -396,7 +401,7 @@ def lower_native(context: Any, *operands: Any, binding: Binding, batch: tuple[tu
     native: Any = binding.hook.function
     layout = native.layout(binding.label, inputs, outputs)
     binding = bind(binding.hook, binding.trees, binding.out_tree, binding.ignored, layout)
-    return _lower_call(context, operands, binding, batch, NATIVE_TARGET, LIVE_NATIVE_TARGET)
+    return _lower_call(context, operands, binding, batch, sharded, NATIVE_TARGET, LIVE_NATIVE_TARGET)
 
 
 def _check_dtypes(context: Any, binding: Binding) -> None:
@@ -407,7 +412,13 @@ def _check_dtypes(context: Any, binding: Binding) -> None:
 
 
 def _lower_call(
-    context: Any, operands: Any, binding: Binding, batch: tuple[tuple[bool, ...], ...], stable: str, live: str
+    context: Any,
+    operands: Any,
+    binding: Binding,
+    batch: tuple[tuple[bool, ...], ...],
+    sharded: Any,
+    stable: str,
+    live: str,
 ) -> Any:
     key, obstacle = _register(binding)
     if obstacle is not None and _compat.is_lowering_for_export(context):
@@ -420,6 +431,9 @@ def _lower_call(
     _compat.keep_alive(context, binding)
     masks = ",".join(map(_flags, batch)) if batch and batch[0] else ""
     target = stable if obstacle is None else live
+    if sharded is not None:
+        lowering = jax.ffi.ffi_lowering(target + SHARDED, extra_attributes=sharded)
+        return lowering(context, *operands, key=key, batch=masks)
     return jax.ffi.ffi_lowering(target)(context, *operands, key=key, batch=masks)
 
 
@@ -481,10 +495,14 @@ def export_checks() -> list[Any]:
 
 # Registration is deferred until the CPU backend starts, so jax.distributed.initialize may still follow. At import, not
 # at first use: a process that only runs an exported program never lowers anything.
-for _name in (TARGET, LIVE_TARGET):
-    jax.ffi.register_ffi_target(_name, _ext.handlers(), platform="cpu")
-for _name in (NATIVE_TARGET, LIVE_NATIVE_TARGET):
-    jax.ffi.register_ffi_target(_name, _ext.native_handlers(), platform="cpu")
+for _names, _handlers in (
+    ((TARGET, LIVE_TARGET), _ext.handlers()),
+    ((NATIVE_TARGET, LIVE_NATIVE_TARGET), _ext.native_handlers()),
+):
+    for _name in _names:
+        jax.ffi.register_ffi_target(_name, _handlers, platform="cpu")
+        jax.ffi.register_ffi_target(_name + SHARDED, _handlers, platform="cpu")
+        jax.ffi.register_ffi_target_as_batch_partitionable(_name + SHARDED)
 _ext.configure(
     dtypes={code: np.dtype(dtype) for code, dtype in _DTYPES.items()},
     resolve=_resolve,

@@ -11,6 +11,8 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from operators import CASES, Dense, DenseWithParameters, M
 
+import linops_jax as lo
+
 NAMES = [
     *("dense complex", "conjugates", "parameters", "batched", "traced, host adjoint", "composite", "derived"),
     *(
@@ -237,3 +239,74 @@ def test_on_another_device():
     y = Dense(M)(x)
     assert y.devices() == {jax.devices()[2]}
     close(jax.device_get(y), jax.device_get(jnp.asarray(M, x.dtype) @ x))
+
+
+# ---- a sharded batch under plain jit ----------------------------------------------------------------------------------
+
+
+class RunningSum(lo.LinearOperator, batched=True):
+    """Without array fields; notes the shapes it is called with."""
+
+    shapes: list = lo.static()
+
+    def apply(self, x):
+        self.shapes.append(x.shape)
+        return np.cumsum(x, -1, dtype=x.dtype)
+
+    def adjoint(self, y):
+        self.shapes.append(y.shape)
+        return np.flip(np.cumsum(np.flip(y, -1), -1, dtype=y.dtype), -1)
+
+    def infer_shape(self, x):
+        return x
+
+    def infer_adjoint_shape(self, y):
+        return y
+
+
+class LoopedSum(RunningSum, batched=False):
+    pass
+
+
+class Shapes(list):
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize("cls", [RunningSum, LoopedSum])
+@pytest.mark.parametrize("mesh", [AUTO, EXPLICIT, GRID], ids=["auto", "explicit", "two axes"])
+def test_each_device_computes_its_part_of_a_batch(cls, mesh):
+    shapes = Shapes()
+    op, x = cls(shapes), normal((8, 4, 5), np.float32)
+    spec = P(*mesh.axis_names) if mesh is GRID else P("i")
+    xs = jax.device_put(x, NamedSharding(mesh, spec))
+    value = jax.jit(jax.vmap(jax.vmap(op)))
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(jax.vmap(jax.vmap(op))(x) ** 2)))
+    expected = np.cumsum(x, -1)
+    with jax.set_mesh(mesh):
+        ys, gs = value(xs), gradient(xs)
+        texts = [f.lower(xs).compile().as_text() for f in (value, gradient)]
+    close(ys, jnp.asarray(expected))
+    close(gs, jnp.asarray(2 * np.flip(np.cumsum(np.flip(expected, -1), -1), -1)))
+    assert not any("all-gather" in text for text in texts)
+    assert ys.sharding.is_equivalent_to(xs.sharding, 3)
+    assert gs.sharding.is_equivalent_to(xs.sharding, 3)
+    local = (4, 2, 5) if mesh is GRID else (2, 4, 5)
+    assert set(shapes) == ({local} if cls is RunningSum else {(5,)})
+
+
+def test_fields_of_a_batch():
+    """Mapped fields are shared out with the batch; one field for all is not in every array, so the batch is gathered."""
+    w, x = normal((8, 3), np.float32), normal((8, 3), np.float32, 1)
+    ws, xs = (jax.device_put(a, NamedSharding(AUTO, P("i"))) for a in (w, x))
+    each = jax.jit(jax.vmap(lambda w, x: Dense(w[:, None] * jnp.ones((1, 3)))(x)))
+    close(each(ws, xs), jnp.asarray(w * x.sum(-1, keepdims=True)))
+    assert "all-gather" not in each.lower(ws, xs).compile().as_text()
+    one = jax.jit(jax.vmap(Dense(M.real.astype(np.float32))))
+    close(one(xs), jnp.asarray(x @ M.real.astype(np.float32).T))
+
+
+def test_a_sharded_batch_of_empty_arrays_and_of_numbers():
+    op = RunningSum(Shapes())
+    for shape in ((8, 0), (8, 1)):
+        xs = jax.device_put(normal(shape, np.float32), NamedSharding(AUTO, P("i")))
+        close(jax.jit(jax.vmap(op))(xs), jnp.asarray(np.cumsum(np.asarray(xs), -1)))
