@@ -220,7 +220,8 @@ class Plan {
 // Evaluations one after the other, on one thread, with buffers of its own.
 class Worker {
  public:
-  Worker(const Plan& plan, linops_buffer* buffers) : plan_(plan), buffers_(buffers) {
+  Worker(const Plan& plan, linops_buffer* buffers, HandlerCall* handler = nullptr)
+      : plan_(plan), buffers_(buffers), handler_(handler) {
     call_.struct_size = sizeof(linops_call);
     call_.version = LINOPS_VERSION;
     call_.n_inputs = static_cast<int32_t>(plan.inputs);
@@ -230,9 +231,6 @@ class Worker {
     call_.user_data = plan.target.user_data;
     call_.error = text_;
     call_.error_size = kErrorSize;
-    if (plan.target.is_handler) {
-      handler_ = std::make_unique<HandlerCall>(plan.frame, reinterpret_cast<void*>(plan.target.function));
-    }
   }
 
   // Evaluations first to last - 1 of the batch. The text of an error, or nothing.
@@ -323,10 +321,16 @@ class Worker {
 
   const Plan& plan_;
   linops_buffer* buffers_;
-  std::unique_ptr<HandlerCall> handler_;
+  HandlerCall* handler_;  // in place of a C function
   linops_call call_;
   char text_[kErrorSize];
 };
+
+std::string run_on_this_thread(const Plan& plan, linops_buffer* buffers, int64_t first, int64_t last) {
+  if (!plan.target.is_handler) return Worker(plan, buffers).run(first, last);
+  HandlerCall handler(plan.frame, reinterpret_cast<void*>(plan.target.function));
+  return Worker(plan, buffers, &handler).run(first, last);
+}
 
 // A batch shared by threads of XLA's pool. The caller works as well and waits for nobody who has not started: with all
 // threads of the pool waiting like that, no one would be left to work.
@@ -363,7 +367,7 @@ class Team {
       if (first >= total_) return;
       Few<linops_buffer> buffers(plan_->inputs + plan_->outputs);
       std::copy_n(plan_->buffers.data(), plan_->inputs + plan_->outputs, buffers.data());
-      std::string error = Worker(*plan_, buffers.data()).run(first, std::min(first + chunk_, total_));
+      std::string error = run_on_this_thread(*plan_, buffers.data(), first, std::min(first + chunk_, total_));
       if (error.empty()) continue;
       failed_ = true;
       std::lock_guard<std::mutex> lock(mutex_);
@@ -394,7 +398,7 @@ std::string run(const Plan& plan) {
       return team->finish();
     }
   }
-  return Worker(plan, plan.buffers.data()).run(0, plan.batch.total);
+  return run_on_this_thread(plan, plan.buffers.data(), 0, plan.batch.total);
 }
 
 bool read_batch(const State& state, const Target& target, const XLA_FFI_Args& args, Batch& batch) {

@@ -80,7 +80,7 @@ def test_the_handlers_own_error():
 
 
 def test_the_handlers_own_error_in_a_batch():
-    with pytest.raises(RuntimeError, match="^these are not the attributes of a blur") as caught:
+    with pytest.raises(RuntimeError, match=r"^these are not the attributes of a blur") as caught:
         jax.vmap(Scale(D, n=4))(jnp.stack([X, X]))
     assert "Scale.apply failed" in caught.value.__notes__
 
