@@ -110,7 +110,7 @@ class HandlerCall {
   }
 
   // Nothing, or the text of an error.
-  std::string run(const linops_buffer* shown) {
+  [[gnu::noinline]] std::string run(const linops_buffer* shown) {  // C functions are not to pay for it
     for (size_t i = 0; i < operands(frame_); ++i) {
       buffers_[i] = {XLA_FFI_Buffer_STRUCT_SIZE,
                      nullptr,
@@ -312,11 +312,15 @@ class Worker {
       if (std::memcmp(data, &canary, kCanary) != 0 && std::memcmp(data + bytes - kCanary, &canary, kCanary) != 0) {
         continue;
       }
-      return plan_.target.name + " did not write all of output" +
-             (plan_.outputs == 1 ? "" : " number " + std::to_string(i)) + " of shape " + shape_of(call_.outputs[i]) +
-             ", which infer_shape promised. Fill it, or return an error.";
+      return unwritten(i);
     }
     return {};
+  }
+
+  [[gnu::noinline]] std::string unwritten(size_t output) const {
+    return plan_.target.name + " did not write all of output" +
+           (plan_.outputs == 1 ? "" : " number " + std::to_string(output)) + " of shape " +
+           shape_of(call_.outputs[output]) + ", which infer_shape promised. Fill it, or return an error.";
   }
 
   const Plan& plan_;
@@ -326,10 +330,14 @@ class Worker {
   char text_[kErrorSize];
 };
 
-std::string run_on_this_thread(const Plan& plan, linops_buffer* buffers, int64_t first, int64_t last) {
-  if (!plan.target.is_handler) return Worker(plan, buffers).run(first, last);
+[[gnu::noinline]] std::string run_handler(const Plan& plan, linops_buffer* buffers, int64_t first, int64_t last) {
   HandlerCall handler(plan.frame, reinterpret_cast<void*>(plan.target.function));
   return Worker(plan, buffers, &handler).run(first, last);
+}
+
+std::string run_on_this_thread(const Plan& plan, linops_buffer* buffers, int64_t first, int64_t last) {
+  if (plan.target.is_handler) return run_handler(plan, buffers, first, last);
+  return Worker(plan, buffers).run(first, last);
 }
 
 // A batch shared by threads of XLA's pool. The caller works as well and waits for nobody who has not started: with all
@@ -387,17 +395,19 @@ class Team {
   std::string error_;
 };
 
+[[gnu::noinline]] std::string run_in_parallel(const Plan& plan) {
+  ffi::DiagnosticEngine diagnostic;
+  auto pool = *ffi::CtxDecoding<ffi::ThreadPool>::Decode(plan.frame.api, plan.frame.ctx, diagnostic);
+  const int64_t threads = pool.num_threads();
+  if (threads < 2) return run_on_this_thread(plan, plan.buffers.data(), 0, plan.batch.total);
+  auto team = std::make_shared<Team>(plan, threads);
+  const int64_t helpers = std::min(threads, team->chunks()) - 1;
+  for (int64_t i = 0; i < helpers; ++i) pool.Schedule([team] { team->help(); });
+  return team->finish();
+}
+
 std::string run(const Plan& plan) {
-  if (plan.target.parallel && plan.batch.total > 1) {
-    ffi::DiagnosticEngine diagnostic;
-    auto pool = *ffi::CtxDecoding<ffi::ThreadPool>::Decode(plan.frame.api, plan.frame.ctx, diagnostic);
-    if (const int64_t threads = pool.num_threads(); threads > 1) {
-      auto team = std::make_shared<Team>(plan, threads);
-      const int64_t helpers = std::min(threads, team->chunks()) - 1;
-      for (int64_t i = 0; i < helpers; ++i) pool.Schedule([team] { team->help(); });
-      return team->finish();
-    }
-  }
+  if (plan.target.parallel && plan.batch.total > 1) return run_in_parallel(plan);
   return run_on_this_thread(plan, plan.buffers.data(), 0, plan.batch.total);
 }
 
