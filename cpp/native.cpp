@@ -100,6 +100,7 @@ class HandlerCall {
       names_.push_back(attrs.names[i]);
       values_.push_back(attrs.attrs[i]);
     }
+    frame_.struct_size = XLA_FFI_CallFrame_STRUCT_SIZE;  // of the copy, whatever XLA's own has grown to
     frame_.attrs.size = static_cast<int64_t>(types_.size());
     frame_.attrs.types = types_.data();
     frame_.attrs.names = names_.data();
@@ -124,11 +125,8 @@ class HandlerCall {
     if (error == nullptr) {
       return frame_.future == nullptr ? "" : "an asynchronous FFI handler cannot be called for each element of a batch";
     }
-    XLA_FFI_Error_GetMessage_Args message = {XLA_FFI_Error_GetMessage_Args_STRUCT_SIZE, nullptr, error, nullptr};
-    frame_.api->XLA_FFI_Error_GetMessage(&message);
-    std::string text = message.message;
-    XLA_FFI_Error_Destroy_Args destroy = {XLA_FFI_Error_Destroy_Args_STRUCT_SIZE, nullptr, error};
-    frame_.api->XLA_FFI_Error_Destroy(&destroy);
+    std::string text = ffi::internal::GetErrorMessage(frame_.api, error);
+    ffi::internal::DestroyError(frame_.api, error);
     return text.empty() ? "it failed without an error text" : text;
   }
 
