@@ -46,17 +46,18 @@ NB_MODULE(_trampoline_ext, m) {
           nb::arg("batched"), nb::arg("looped"), nb::arg("ignored"));
   m.def(
       "native_target",
-      [](std::string name, uintptr_t function, uintptr_t user_data, nb::object owner, bool batched, bool parallel,
-         std::string looped, std::string ignored) {
+      [](std::string name, uintptr_t function, uintptr_t user_data, nb::object owner, bool is_handler, bool batched,
+         bool parallel, std::string looped, std::string ignored) {
         auto target = std::make_shared<Target>(std::move(name), owner.ptr(), Py_None, false, true, batched,
                                                std::move(looped), std::move(ignored));
         target->function = reinterpret_cast<linops_function>(function);
         target->user_data = reinterpret_cast<void*>(user_data);
+        target->is_handler = is_handler;
         target->parallel = parallel;
         return TargetHandle{std::move(target)};
       },
-      nb::kw_only(), nb::arg("name"), nb::arg("function"), nb::arg("user_data"), nb::arg("owner"), nb::arg("batched"),
-      nb::arg("parallel"), nb::arg("looped"), nb::arg("ignored"));
+      nb::kw_only(), nb::arg("name"), nb::arg("function"), nb::arg("user_data"), nb::arg("owner"),
+      nb::arg("is_handler"), nb::arg("batched"), nb::arg("parallel"), nb::arg("looped"), nb::arg("ignored"));
   m.def(
       "register_target",
       [](const std::string& key, const TargetHandle& handle) { return linops::register_target(key, handle.target); },

@@ -83,11 +83,77 @@ std::string shape_of(const linops_buffer& buffer) {
   return text + (buffer.rank == 1 ? ",)" : ")");
 }
 
+// A call of an XLA FFI handler for one element of a batch: XLA's own call, with other buffers and without our
+// attributes.
+class HandlerCall {
+ public:
+  HandlerCall(const XLA_FFI_CallFrame& frame, void* handler)
+      : frame_(frame),
+        handler_(reinterpret_cast<XLA_FFI_Handler*>(handler)),
+        buffers_(operands(frame)),
+        pointers_(operands(frame)) {
+    const XLA_FFI_Attrs& attrs = frame.attrs;
+    for (int64_t i = 0; i < attrs.size; ++i) {
+      const std::string_view name(attrs.names[i]->ptr, attrs.names[i]->len);
+      if (name == "key" || name == "batch") continue;
+      types_.push_back(attrs.types[i]);
+      names_.push_back(attrs.names[i]);
+      values_.push_back(attrs.attrs[i]);
+    }
+    frame_.struct_size = XLA_FFI_CallFrame_STRUCT_SIZE;  // of the copy, whatever XLA's own has grown to
+    frame_.attrs.size = static_cast<int64_t>(types_.size());
+    frame_.attrs.types = types_.data();
+    frame_.attrs.names = names_.data();
+    frame_.attrs.attrs = values_.data();
+    for (size_t i = 0; i < operands(frame); ++i) pointers_[i] = &buffers_[i];
+    frame_.args.args = pointers_.data();
+    frame_.rets.rets = pointers_.data() + frame.args.size;
+  }
+
+  // Nothing, or the text of an error.
+  [[gnu::noinline]] std::string run(const linops_buffer* shown) {  // C functions are not to pay for it
+    for (size_t i = 0; i < operands(frame_); ++i) {
+      buffers_[i] = {XLA_FFI_Buffer_STRUCT_SIZE,
+                     nullptr,
+                     static_cast<XLA_FFI_DataType>(shown[i].dtype),
+                     shown[i].data,
+                     shown[i].rank,
+                     const_cast<int64_t*>(shown[i].shape)};
+    }
+    frame_.future = nullptr;
+    XLA_FFI_Error* error = handler_(&frame_);
+    if (error == nullptr) {
+      return frame_.future == nullptr ? "" : "an asynchronous FFI handler cannot be called for each element of a batch";
+    }
+    std::string text = ffi::internal::GetErrorMessage(frame_.api, error);
+    ffi::internal::DestroyError(frame_.api, error);
+    return text.empty() ? "it failed without an error text" : text;
+  }
+
+ private:
+  static size_t operands(const XLA_FFI_CallFrame& frame) {
+    return static_cast<size_t>(frame.args.size + frame.rets.size);
+  }
+
+  XLA_FFI_CallFrame frame_;
+  XLA_FFI_Handler* handler_;
+  Few<XLA_FFI_Buffer> buffers_;  // arguments, then results
+  Few<void*> pointers_;
+  std::vector<XLA_FFI_AttrType> types_;
+  std::vector<XLA_FFI_ByteSpan*> names_;
+  std::vector<void*> values_;
+};
+
 // Everything about one execution that does not change from one evaluation to the next.
 class Plan {
  public:
-  Plan(const Target& target, size_t inputs, size_t outputs)
-      : target(target), inputs(inputs), outputs(outputs), buffers(inputs + outputs), layouts(inputs + outputs) {}
+  Plan(const Target& target, const XLA_FFI_CallFrame& frame)
+      : target(target),
+        frame(frame),
+        inputs(static_cast<size_t>(frame.args.size)),
+        outputs(static_cast<size_t>(frame.rets.size)),
+        buffers(inputs + outputs),
+        layouts(inputs + outputs) {}
 
   // False for a buffer of too many axes. Without a mask it has all batch axes.
   bool add(size_t index, const XLA_FFI_Buffer& source, const char* mask, bool is_field) {
@@ -129,6 +195,7 @@ class Plan {
   }
 
   const Target& target;
+  const XLA_FFI_CallFrame& frame;
   const size_t inputs;
   const size_t outputs;
   Batch batch;
@@ -151,7 +218,8 @@ class Plan {
 // Evaluations one after the other, on one thread, with buffers of its own.
 class Worker {
  public:
-  Worker(const Plan& plan, linops_buffer* buffers) : plan_(plan), buffers_(buffers) {
+  Worker(const Plan& plan, linops_buffer* buffers, HandlerCall* handler = nullptr)
+      : plan_(plan), buffers_(buffers), handler_(handler) {
     call_.struct_size = sizeof(linops_call);
     call_.version = LINOPS_VERSION;
     call_.n_inputs = static_cast<int32_t>(plan.inputs);
@@ -203,6 +271,10 @@ class Worker {
     text_[0] = '\0';
     int code = 0;
     try {
+      if (handler_ != nullptr) {
+        std::string error = handler_->run(buffers_);
+        return error.empty() ? check_outputs() : error;
+      }
       code = plan_.target.function(&call_);
     } catch (const std::exception& error) {
       return std::string("it threw a C++ exception: ") + error.what();
@@ -238,18 +310,33 @@ class Worker {
       if (std::memcmp(data, &canary, kCanary) != 0 && std::memcmp(data + bytes - kCanary, &canary, kCanary) != 0) {
         continue;
       }
-      return plan_.target.name + " did not write all of output" +
-             (plan_.outputs == 1 ? "" : " number " + std::to_string(i)) + " of shape " + shape_of(call_.outputs[i]) +
-             ", which infer_shape promised. Fill it, or return an error.";
+      return unwritten(i);
     }
     return {};
   }
 
+  [[gnu::noinline]] std::string unwritten(size_t output) const {
+    return plan_.target.name + " did not write all of output" +
+           (plan_.outputs == 1 ? "" : " number " + std::to_string(output)) + " of shape " +
+           shape_of(call_.outputs[output]) + ", which infer_shape promised. Fill it, or return an error.";
+  }
+
   const Plan& plan_;
   linops_buffer* buffers_;
+  HandlerCall* handler_;  // in place of a C function
   linops_call call_;
   char text_[kErrorSize];
 };
+
+[[gnu::noinline]] std::string run_handler(const Plan& plan, linops_buffer* buffers, int64_t first, int64_t last) {
+  HandlerCall handler(plan.frame, reinterpret_cast<void*>(plan.target.function));
+  return Worker(plan, buffers, &handler).run(first, last);
+}
+
+std::string run_on_this_thread(const Plan& plan, linops_buffer* buffers, int64_t first, int64_t last) {
+  if (plan.target.is_handler) return run_handler(plan, buffers, first, last);
+  return Worker(plan, buffers).run(first, last);
+}
 
 // A batch shared by threads of XLA's pool. The caller works as well and waits for nobody who has not started: with all
 // threads of the pool waiting like that, no one would be left to work.
@@ -286,7 +373,7 @@ class Team {
       if (first >= total_) return;
       Few<linops_buffer> buffers(plan_->inputs + plan_->outputs);
       std::copy_n(plan_->buffers.data(), plan_->inputs + plan_->outputs, buffers.data());
-      std::string error = Worker(*plan_, buffers.data()).run(first, std::min(first + chunk_, total_));
+      std::string error = run_on_this_thread(*plan_, buffers.data(), first, std::min(first + chunk_, total_));
       if (error.empty()) continue;
       failed_ = true;
       std::lock_guard<std::mutex> lock(mutex_);
@@ -306,18 +393,20 @@ class Team {
   std::string error_;
 };
 
-std::string run(const Plan& plan, const XLA_FFI_CallFrame& frame) {
-  if (plan.target.parallel && plan.batch.total > 1) {
-    ffi::DiagnosticEngine diagnostic;
-    auto pool = *ffi::CtxDecoding<ffi::ThreadPool>::Decode(frame.api, frame.ctx, diagnostic);
-    if (const int64_t threads = pool.num_threads(); threads > 1) {
-      auto team = std::make_shared<Team>(plan, threads);
-      const int64_t helpers = std::min(threads, team->chunks()) - 1;
-      for (int64_t i = 0; i < helpers; ++i) pool.Schedule([team] { team->help(); });
-      return team->finish();
-    }
-  }
-  return Worker(plan, plan.buffers.data()).run(0, plan.batch.total);
+[[gnu::noinline]] std::string run_in_parallel(const Plan& plan) {
+  ffi::DiagnosticEngine diagnostic;
+  auto pool = *ffi::CtxDecoding<ffi::ThreadPool>::Decode(plan.frame.api, plan.frame.ctx, diagnostic);
+  const int64_t threads = pool.num_threads();
+  if (threads < 2) return run_on_this_thread(plan, plan.buffers.data(), 0, plan.batch.total);
+  auto team = std::make_shared<Team>(plan, threads);
+  const int64_t helpers = std::min(threads, team->chunks()) - 1;
+  for (int64_t i = 0; i < helpers; ++i) pool.Schedule([team] { team->help(); });
+  return team->finish();
+}
+
+std::string run(const Plan& plan) {
+  if (plan.target.parallel && plan.batch.total > 1) return run_in_parallel(plan);
+  return run_on_this_thread(plan, plan.buffers.data(), 0, plan.batch.total);
 }
 
 bool read_batch(const State& state, const Target& target, const XLA_FFI_Args& args, Batch& batch) {
@@ -338,21 +427,20 @@ bool read_batch(const State& state, const Target& target, const XLA_FFI_Args& ar
 }
 
 std::string evaluate(const State& state, const Target& target, const XLA_FFI_CallFrame& frame) {
-  const auto inputs = static_cast<size_t>(frame.args.size), outputs = static_cast<size_t>(frame.rets.size);
-  Plan plan(target, inputs, outputs);
+  Plan plan(target, frame);
   if (!read_batch(state, target, frame.args, plan.batch)) {
     return "more than " + std::to_string(kMaxBatch) + " nested vmaps are not supported";
   }
   bool fits = true;
-  for (size_t i = 0; i < inputs; ++i) {
+  for (size_t i = 0; i < plan.inputs; ++i) {
     const char* mask = state.masks.empty() ? nullptr : state.masks[i].c_str();
     fits = fits && plan.add(i, *static_cast<XLA_FFI_Buffer*>(frame.args.args[i]), mask, target.looped[i] == '1');
   }
-  for (size_t i = 0; i < outputs; ++i) {
-    fits = fits && plan.add(inputs + i, *static_cast<XLA_FFI_Buffer*>(frame.rets.rets[i]), nullptr, false);
+  for (size_t i = 0; i < plan.outputs; ++i) {
+    fits = fits && plan.add(plan.inputs + i, *static_cast<XLA_FFI_Buffer*>(frame.rets.rets[i]), nullptr, false);
   }
   if (!fits) return "arrays of more than " + std::to_string(kMaxRank) + " axes, batch included, are not supported";
-  return run(plan, frame);
+  return run(plan);
 }
 
 XLA_FFI_Error* make_error(const XLA_FFI_CallFrame& frame, XLA_FFI_Error_Code code, const std::string& text) {

@@ -28,7 +28,8 @@ struct Target {
   // Of a native hook, which is called without Python; `call` only keeps alive what these need.
   linops_function function = nullptr;
   void* user_data = nullptr;
-  bool parallel = false;  // batches may be split over threads
+  bool is_handler = false;  // `function` is an XLA FFI handler, which is called for each element of a batch
+  bool parallel = false;    // batches may be split over threads
 
   Target(std::string name, PyObject* call, PyObject* store, bool direct, bool takes_out, bool batched,
          std::string looped, std::string ignored);

@@ -268,9 +268,12 @@ def _lower_native(
 ) -> Any:
     binding = _of_variant(hook, binding)
     if not isinstance(hook.function, Handler):
-        attributes = _batch_sharding(context, batch)
-        return _trampoline.lower_native(context, *operands, binding=binding, batch=batch, sharded=attributes)
-    call = _trampoline.handler_call(context, binding)
+        sharded = _batch_sharding(context, batch)
+        return _trampoline.lower_native(context, *operands, binding=binding, batch=batch, sharded=sharded)
+    attributes = _trampoline.handler_attributes(context, binding)
+    if _trampoline.can_loop(context, binding, batch, attributes):
+        return _trampoline.lower_handler_loop(context, *operands, binding=binding, batch=batch, attributes=attributes)
+    call = _trampoline.handler_call(context, binding, attributes)
     evaluate = functools.partial(_evaluate_handler, call, binding=binding, batch=batch, out=out)
     return mlir.lower_fun(evaluate, multiple_results=True)(context, *operands)
 
@@ -278,8 +281,8 @@ def _lower_native(
 def _evaluate_handler(
     call: Callable[..., Any], *operands: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...]
 ) -> list[Any]:
-    """A hand-written FFI handler as a JAX function of the primitive's operands. Only XLA can loop over its calls: it may
-    have stages and a state of its own."""
+    """A hand-written FFI handler as a JAX function of the primitive's operands, with XLA's own loop over a batch: one
+    with stages, a state or a name only is for XLA alone to call."""
     looped, fields = _trampoline.looped_axes(binding, batch), _trampoline.are_fields(binding)
     sizes = _batch_sizes([jax.typeof(x) for x in operands], batch)[looped:]
 

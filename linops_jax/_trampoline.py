@@ -9,7 +9,7 @@ import threading
 import types
 import uuid
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ from linops_jax import _compat, _errors, _keys, _specs
 from linops_jax import _trampoline_ext as _ext
 from linops_jax._fields import array_fields
 from linops_jax._hooks import HOST, NATIVE, Hook
+from linops_jax._native import Handler
 
 TARGET = "linops_jax_host"
 # The same handler under a name that export_checks() does not admit: programs that only this process can run.
@@ -144,6 +145,7 @@ def _make_native_target(binding: Binding) -> Any:
         name=binding.label,
         function=native.compiled(binding.label, binding.layout),
         user_data=user_data,
+        is_handler=isinstance(native, Handler),
         owner=(native, kept, op),  # user data may point into live objects among the static fields
         batched=_is_batched(hook),
         parallel=native.parallel,
@@ -419,6 +421,7 @@ def _lower_call(
     sharded: Any,
     stable: str,
     live: str,
+    attributes: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> Any:
     key, obstacle = _register(binding)
     if obstacle is not None and _compat.is_lowering_for_export(context):
@@ -432,13 +435,13 @@ def _lower_call(
     masks = ",".join(map(_flags, batch)) if batch and batch[0] else ""
     target = stable if obstacle is None else live
     if sharded is not None:
-        lowering = jax.ffi.ffi_lowering(target + SHARDED, extra_attributes=sharded)
-        return lowering(context, *operands, key=key, batch=masks)
-    return jax.ffi.ffi_lowering(target)(context, *operands, key=key, batch=masks)
+        target += SHARDED
+    lowering = jax.ffi.ffi_lowering(target, extra_attributes=sharded)
+    return lowering(context, *operands, key=key, batch=masks, **attributes)
 
 
-def handler_call(context: Any, binding: Binding) -> Callable[..., Any]:
-    """A hand-written FFI handler as ``call(specs of results, *operands)``."""
+def handler_attributes(context: Any, binding: Binding) -> dict[str, Any]:
+    """The attributes of a hand-written FFI handler. Raises TypeError where its program could not leave the process."""
     handler: Any = binding.hook.function
     op = jax.tree.unflatten(binding.trees[0], [None] * binding.trees[0].num_leaves)
     attributes = handler.attributes(binding.label, op)
@@ -448,6 +451,31 @@ def handler_call(context: Any, binding: Binding) -> Callable[..., Any]:
             "name of your own with jax.ffi.register_ffi_target, and write lo.native(ffi=name)."
         )
         raise TypeError(message)
+    return attributes
+
+
+def can_loop(
+    context: Any, binding: Binding, batch: tuple[tuple[bool, ...], ...], attributes: Mapping[str, Any]
+) -> bool:
+    """Whether we call an FFI handler ourselves, for each element of a batch."""
+    handler: Any = binding.hook.function
+    on_cpu = tuple(context.module_context.platforms) == ("cpu",)
+    return on_cpu and handler.is_function and looped_axes(binding, batch) > 0 and not {"key", "batch"} & set(attributes)
+
+
+def lower_handler_loop(
+    context: Any,
+    *operands: Any,
+    binding: Binding,
+    batch: tuple[tuple[bool, ...], ...],
+    attributes: Mapping[str, Any],
+) -> Any:
+    return _lower_call(context, operands, binding, batch, None, NATIVE_TARGET, LIVE_NATIVE_TARGET, attributes)
+
+
+def handler_call(context: Any, binding: Binding, attributes: Mapping[str, Any]) -> Callable[..., Any]:
+    """A hand-written FFI handler as ``call(specs of results, *operands)``, for XLA to call."""
+    handler: Any = binding.hook.function
     name = handler.target or _register_handler(binding.label, handler, context.module_context.platforms)
     _handler_names.setdefault(name)
 

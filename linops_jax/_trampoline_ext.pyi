@@ -21,6 +21,7 @@ def native_target(
     function: int,
     user_data: int,
     owner: object,
+    is_handler: bool,
     batched: bool,
     parallel: bool,
     looped: str,

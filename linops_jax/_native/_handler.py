@@ -30,6 +30,14 @@ class Handler(Native):
                 stage: _pointers.handler_pointer(value, "lo.native(ffi=)") for stage, value in stages.items()
             }
 
+    @property
+    def is_function(self) -> bool:
+        """Whether it is a bare function, which we can call ourselves, without stages or state of its own."""
+        return set(self.stages) == {"execute"}
+
+    def compiled(self, label: str, layout: Any) -> int:
+        return self.stages["execute"]
+
     def attributes(self, label: str, op: Any) -> dict[str, Any]:
         """The attributes of the call. By default the static fields by name, as ``attribute`` converts them."""
         if self._attributes is None:

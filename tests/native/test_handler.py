@@ -79,6 +79,29 @@ def test_the_handlers_own_error():
         Scale(D, n=4)(X)
 
 
+def test_the_handlers_own_error_in_a_batch():
+    with pytest.raises(RuntimeError, match=r"^these are not the attributes of a blur") as caught:
+        jax.vmap(Scale(D, n=4))(jnp.stack([X, X]))
+    assert "Scale.apply failed" in caught.value.__notes__
+
+
+class Named(lo.LinearOperator):
+    """Registered by name, so that only XLA can loop."""
+
+    apply = adjoint = lo.native(ffi="doubled_by_name", attributes={})
+
+    def infer_shape(self, x):
+        return x
+
+
+def test_a_batch_of_a_named_handler():
+    jax.ffi.register_ffi_target("doubled_by_name", jax.ffi.pycapsule(L.DoubleHandler), platform="cpu")
+    x = jnp.asarray(normal((4, 3, 5), np.float32))
+    close(jax.jit(jax.vmap(jax.vmap(Named(), 1, 1)))(x), 2 * x)
+    assert "while" in jax.jit(jax.vmap(Named())).lower(x).as_text()
+    assert "while" not in jax.jit(jax.vmap(Scale(D))).lower(x[0]).as_text()
+
+
 def doubling(handler, **options):
     class Double(lo.LinearOperator):
         mode: object = lo.static(default=None)
