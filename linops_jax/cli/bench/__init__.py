@@ -113,12 +113,13 @@ class _Outputs:
             _plot.require_format(plot)
 
     def write(self, run: _Run) -> None:
-        from . import _report
+        from . import _machine, _report
 
         if self._json:
             self._json.write_text(_report.as_json(run.machine, run.rows))
         if self._markdown:
-            _report.write_between_marks(self._markdown, _report.markdown(run.machine, run.rows, run.titles))
+            text = _report.markdown(run.machine, _machine.load(), run.rows, run.titles)
+            _report.write_between_marks(self._markdown, text)
         if self._plot:
             from . import _plot
 

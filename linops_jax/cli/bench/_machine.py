@@ -26,12 +26,14 @@ class Machine:
     versions: dict[str, str]  # "" where it is not installed
     blas_limited: bool
 
-    def sentences(self) -> str:
+    def sentences(self, later: float | None = None) -> str:
+        """One paragraph; `later` is the load at the end."""
         known = ", ".join(f"{name} {version}" for name, version in self.versions.items() if version)
         missing = [name for name, version in self.versions.items() if not version]
         absent = f" Not installed: {', '.join(missing)}." if missing else ""
+        end = f" and {later:.1f} at the end" if later is not None else ""
         return (
-            f"{self.processor}, {self.cores} cores, load {self.load:.1f} at the start; memory is copied at "
+            f"{self.processor}, {self.cores} cores, load {self.load:.1f} at the start{end}; memory is copied at "
             f"{self.bandwidth / 1e9:.1f} GB/s, read and written. "
             f"NumPy's BLAS has {'one thread' if self.blas_limited else 'its own number of threads'}. {known}.{absent}"
         )
@@ -40,11 +42,14 @@ class Machine:
         return asdict(self)
 
 
+def load() -> float:
+    """Processes that run or want to, over the last minute."""
+    return os.getloadavg()[0]
+
+
 def look() -> Machine:
     versions = {"Python": platform.python_version()} | {name: _version(name) for name in LIBRARIES}
-    return Machine(
-        _processor(), os.cpu_count() or 1, os.getloadavg()[0], _bandwidth(), versions, bool(_version("threadpoolctl"))
-    )
+    return Machine(_processor(), os.cpu_count() or 1, load(), _bandwidth(), versions, bool(_version("threadpoolctl")))
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:

@@ -32,9 +32,9 @@ def table(console: Console, title: str, rows: list[Row]) -> None:
     console.print(made)
 
 
-def markdown(machine: Machine, rows: list[Row], titles: dict[str, str]) -> str:
+def markdown(machine: Machine, load: float, rows: list[Row], titles: dict[str, str]) -> str:
     """The goals first, then every comparison as a table."""
-    parts = [machine.sentences(), _goals(rows, titles)]
+    parts = [machine.sentences(load), _goals(rows, titles)]
     for name, group in groupby(rows, lambda row: row.comparison):
         lines = [HEADER, ("---", "---", *["---:"] * (len(HEADER) - 2))]
         for _, case in groupby(group, lambda row: row.case):
