@@ -1,7 +1,9 @@
 """Operators around foreign code, as first-class JAX citizens, with proven adjoints."""
 
-from linops_jax import interop as interop
-from linops_jax import testing as testing
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
 from linops_jax._errors import last_error as last_error
 from linops_jax._fields import static as static
 from linops_jax._hooks import traced as traced
@@ -28,26 +30,55 @@ from linops_jax.algebra import vstack as vstack
 from linops_jax.functional import get_linear_call as get_linear_call
 from linops_jax.functional import get_nonlinear_call as get_nonlinear_call
 from linops_jax.functional import load_kwargs as load_kwargs
-from linops_jax.measures import condition_number as condition_number
-from linops_jax.measures import diagonal as diagonal
-from linops_jax.measures import eigsh as eigsh
-from linops_jax.measures import norm as norm
-from linops_jax.measures import svds as svds
-from linops_jax.measures import todense as todense
-from linops_jax.measures import tosparse as tosparse
-from linops_jax.measures import trace as trace
 from linops_jax.ops import FFT as FFT
 from linops_jax.ops import Diagonal as Diagonal
 from linops_jax.ops import Identity as Identity
 from linops_jax.ops import Matrix as Matrix
 from linops_jax.ops import Zero as Zero
-from linops_jax.solvers import ConvergenceError as ConvergenceError
-from linops_jax.solvers import ConvergenceWarning as ConvergenceWarning
-from linops_jax.solvers import InexactAdjointWarning as InexactAdjointWarning
-from linops_jax.solvers import Solution as Solution
-from linops_jax.solvers import Stats as Stats
-from linops_jax.solvers import solve as solve
-from linops_jax.testing import check_operator as check_operator
-from linops_jax.testing import checking as checking
-from linops_jax.testing import dot_test as dot_test
-from linops_jax.testing import operator_checks as operator_checks
+
+if TYPE_CHECKING:
+    from linops_jax import interop as interop
+    from linops_jax import testing as testing
+    from linops_jax.measures import condition_number as condition_number
+    from linops_jax.measures import diagonal as diagonal
+    from linops_jax.measures import eigsh as eigsh
+    from linops_jax.measures import norm as norm
+    from linops_jax.measures import svds as svds
+    from linops_jax.measures import todense as todense
+    from linops_jax.measures import tosparse as tosparse
+    from linops_jax.measures import trace as trace
+    from linops_jax.solvers import ConvergenceError as ConvergenceError
+    from linops_jax.solvers import ConvergenceWarning as ConvergenceWarning
+    from linops_jax.solvers import InexactAdjointWarning as InexactAdjointWarning
+    from linops_jax.solvers import Solution as Solution
+    from linops_jax.solvers import Stats as Stats
+    from linops_jax.solvers import solve as solve
+    from linops_jax.testing import check_operator as check_operator
+    from linops_jax.testing import checking as checking
+    from linops_jax.testing import dot_test as dot_test
+    from linops_jax.testing import operator_checks as operator_checks
+
+# Loaded when asked for: most programs that call operators need none of it.
+_LAZY = {
+    "measures": ("condition_number", "diagonal", "eigsh", "norm", "svds", "todense", "tosparse", "trace"),
+    "solvers": ("ConvergenceError", "ConvergenceWarning", "InexactAdjointWarning", "Solution", "Stats", "solve"),
+    "testing": ("check_operator", "checking", "dot_test", "operator_checks"),
+    "interop": (),
+}
+_HOME = {name: module for module, names in _LAZY.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY and name not in _HOME:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    module = importlib.import_module(f"{__name__}.{_HOME.get(name, name)}")
+    return module if name in _LAZY else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY, *_HOME])
+
+
+if os.environ.get("LINOPS_JAX_CHECK"):
+    importlib.import_module("linops_jax.testing")  # watches all calls from here on

@@ -68,7 +68,11 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         By the hook ``inverse`` where there is one, by the adjoint where A is unitary, part by part where A is made of
         such operators; otherwise by an iterative solver, see ``lo.solve``: then it is inexact.
         """
-        return self._inverse() or _constructors["solver_inverse"](self)
+        inverse = self._inverse()
+        if inverse is None:
+            importlib.import_module("linops_jax.solvers")  # it declares what this name builds
+            inverse = _constructors["solver_inverse"](self)
+        return inverse
 
     def _inverse(self) -> LinearOperator | None:
         """The inverse, where no solver is needed."""

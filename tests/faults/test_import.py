@@ -157,6 +157,16 @@ def test_import_of_the_package_needs_no_optional_dependency(run_child):
         sys.modules.pop("refused", None)
         import linops_jax
         assert "refused" not in sys.modules, sys.modules["refused"]
+        for name in ("testing", "solvers", "measures", "interop"):
+            assert f"linops_jax.{name}" not in sys.modules, name
+        assert linops_jax.testing.dot_test is linops_jax.dot_test
+        assert "solve" in dir(linops_jax)
+        try:
+            linops_jax.slove
+        except AttributeError as error:
+            assert "has no attribute 'slove'" in str(error)
+        else:
+            raise SystemExit("no error")
         """
     )
 
