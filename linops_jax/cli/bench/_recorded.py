@@ -15,10 +15,12 @@ def recorded() -> dict[str, float]:
 
 
 def record(rows: list[Row]) -> None:
-    """Keeps the ratios to contestants, the larger one where there was a ratio before."""
+    """Keeps the upper quartile of ratios, the larger one where there was one before. Forgets cases that are gone."""
     old = recorded() if FILE.exists() else {}
-    new = {row.key: max(_digits(row.ratio), old.get(row.key, 0)) for row in rows if row.ratio is not None}
-    FILE.write_text(json.dumps({**old, **new}, indent=1, ensure_ascii=False) + "\n")
+    measured = {row.comparison for row in rows}
+    others = {key: value for key, value in old.items() if key.split(" | ")[0] not in measured}
+    new = {row.key: max(_digits(row.ratio_quartiles[1]), old.get(row.key, 0)) for row in rows if row.ratio_quartiles}
+    FILE.write_text(json.dumps({**others, **new}, indent=1, ensure_ascii=False) + "\n")
 
 
 def _digits(ratio: float) -> float:
@@ -26,9 +28,10 @@ def _digits(ratio: float) -> float:
 
 
 def compared(rows: list[Row]) -> dict[str, tuple[float, float]]:
-    """Key -> (measured, recorded), of all that is known on both sides."""
+    """Key -> (lower quartile, recorded upper one), of all that is known on both sides: noise shall not fail a check."""
     known = recorded()
-    return {row.key: (row.ratio, known[row.key]) for row in rows if row.ratio is not None and row.key in known}
+    found = {row.key: row.ratio_quartiles[0] for row in rows if row.ratio_quartiles}
+    return {key: (ratio, known[key]) for key, ratio in found.items() if key in known}
 
 
 def too_large(rows: list[Row]) -> dict[str, tuple[float, float]]:
