@@ -196,7 +196,7 @@ def test_no_name_is_lost_to_fields():
     assert not hasattr(Turn(), "tridiagonal")
 
 
-def test_lineax_is_not_imported():
+def test_lineax_is_not_imported(tmp_path):
     code = """
 import sys
 import jax.numpy as jnp
@@ -205,7 +205,7 @@ op = lo.Diagonal(jnp.ones(2)).with_domain(jnp.ones(2))
 assert op.as_matrix().shape == (2, 2)
 assert not {"lineax", "equinox"} & set(sys.modules)
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)  # not from the checkout
 
 
 # ---- one problem, eight solvers of four libraries -------------------------------------------------------------------

@@ -432,13 +432,13 @@ def test_matrices_beyond_32_bits():
 # ---- the package ----------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_imported_before_it_is_asked_for():
+def test_nothing_is_imported_before_it_is_asked_for(tmp_path):
     code = """
 import sys, linops_jax, linops_jax.interop
 assert not {"pylops", "nifty", "scipy.sparse.linalg._isolve"} & set(sys.modules), sorted(sys.modules)
 assert "to_scipy" in dir(linops_jax.interop)
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)  # not from the checkout
 
 
 @pytest.mark.parametrize(
