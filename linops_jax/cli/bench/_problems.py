@@ -105,7 +105,7 @@ def blur(pixels: int) -> Problem:
         return pylops.signalprocessing.Convolve2D((pixels, pixels), kernel, offset=(WIDTH // 2, WIDTH // 2))
 
     def of_scico() -> Any:
-        from scico.linop import CircularConvolve, Crop, Pad
+        from scico.linop import CircularConvolve, Crop, Pad  # pyright: ignore[reportMissingImports]
 
         inside = ((0, padded - pixels),) * 2
         padding: Any = {"pad_width": inside, "input_dtype": np.float64}
@@ -210,7 +210,7 @@ def derivative(pixels: int) -> Problem:
         return pylops.FirstDerivative(shape, axis=0, kind="forward")
 
     def of_scico() -> Any:
-        from scico.linop import SingleAxisFiniteDifference
+        from scico.linop import SingleAxisFiniteDifference  # pyright: ignore[reportMissingImports]
 
         return SingleAxisFiniteDifference(shape, np.float64, axis=0, append=0)
 

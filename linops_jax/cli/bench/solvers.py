@@ -124,7 +124,7 @@ def _lineax(solver: str, problem: Problem, steps: int) -> Run:
 def _scico(problem: Problem, steps: int) -> Run:
     make = _present("SCICO", problem, problem.scico)
     with warnings.catch_warnings(action="ignore"):  # on import, about names that newer JAX does not have
-        from scico.solver import cg
+        from scico.solver import cg  # pyright: ignore[reportMissingImports]
 
         op: Any = make()
     target = op.adj(jnp.asarray(problem.y()))
