@@ -1,0 +1,120 @@
+"""Time of a jitted Hessian-vector product of a NumPy function, beside JAX's own of the same function, in one process.
+
+    python benchmarks/hessian.py
+
+The function is that of the JAXbind paper, f(x1, x2) = x1 x2^2, with Hessian hooks. Prints microseconds per call
+(medians over repeats, peers in turn) and the ratio, for the sum of f (one host call: D2f) and for half its sum of
+squares (four: f, J, J^H, D2f).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import linops_jax as lo
+
+
+class Paper(lo.NonlinearOperator):
+    """f(x1, x2) = x1 x2^2 of real arrays."""
+
+    def apply(self, x, *, out):
+        x1, x2 = x
+        np.multiply(x1, x2, out=out)
+        np.multiply(out, x2, out=out)
+
+    def jacobian_apply(self, x, dx, *, out):
+        (x1, x2), (dx1, dx2) = x, dx
+        np.multiply(x2, dx1, out=out)
+        out += 2 * x1 * dx2
+        np.multiply(out, x2, out=out)
+
+    def jacobian_adjoint(self, x, dy, *, out):
+        x1, x2 = x
+        scaled = x2 * dy
+        np.multiply(x2, scaled, out=out[0])
+        np.multiply(2 * x1, scaled, out=out[1])
+
+    def hessian_apply(self, x, dx1, dx2, *, out):
+        (x1, x2), (d1, d2), (e1, e2) = x, dx1, dx2
+        np.multiply(2 * x2, d1 * e2 + e1 * d2, out=out)
+        out += 2 * x1 * d2 * e2
+
+    def hessian_adjoint(self, x, dx, dy, *, out):
+        (x1, x2), (d1, d2), (first, second) = x, dx, out
+        twice = 2 * dy
+        np.multiply(x2, d2, out=first)
+        np.multiply(x2, d1, out=second)
+        second += x1 * d2
+        first *= twice
+        second *= twice
+
+    def infer_shape(self, x):
+        return x[0]
+
+
+def of_jax(x: Any) -> jax.Array:
+    return x[0] * x[1] ** 2
+
+
+LOSSES: dict[str, Callable[[Any], Callable[[Any], jax.Array]]] = {
+    "sum(f)": lambda f: lambda x: jnp.sum(f(x)),
+    "sum(f^2) / 2": lambda f: lambda x: 0.5 * jnp.sum(f(x) ** 2),
+}
+
+
+def hessian_product(loss: Callable[[Any], jax.Array]) -> Callable[[Any, Any], Any]:
+    """(x, v) -> H(x) v, forward over reverse."""
+    return jax.jit(lambda x, v: jax.jvp(jax.grad(loss), (x,), (v,))[1])
+
+
+def measure(loss: str, size: int, calls: int, repeats: int) -> dict[str, float]:
+    rng = np.random.default_rng(0)
+    x, v = (tuple(jnp.asarray(rng.standard_normal(size), jnp.float32) for _ in range(2)) for _ in range(2))
+    products = {"linops_jax": hessian_product(LOSSES[loss](Paper())), "jax": hessian_product(LOSSES[loss](of_jax))}
+    found, expected = (product(x, v) for product in products.values())
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * float(jnp.max(abs(b))))
+    times: dict[str, list[float]] = {name: [] for name in products}
+    for _ in range(repeats):
+        for name, product in products.items():
+            start = time.perf_counter()
+            for _ in range(calls):
+                result = product(x, v)
+            jax.block_until_ready(result)
+            times[name].append((time.perf_counter() - start) / calls * 1e6)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=21)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    results = {}
+    for loss in LOSSES:
+        for size, calls in ((8, 1000), (10_000, 300), (1_000_000, 5)):
+            found = measure(loss, size, calls, options.repeats)
+            results[f"{loss}, {size:,} floats each"] = {
+                "us_per_call": found,
+                "ratio": found["linops_jax"] / found["jax"],
+            }
+    if options.json:
+        print(json.dumps(results))
+        return
+    print(f"jax {jax.__version__}, numpy {np.__version__}, jitted H(x) v, float32, medians of {options.repeats}")
+    for name, result in results.items():
+        times = ", ".join(f"{who} {value:,.1f}" for who, value in result["us_per_call"].items())
+        print(f"{name:>35}: us per call: {times}; ratio {result['ratio']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
