@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from linops_jax import _hooks, _specs
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import ATOM, OfOne, Operator, required
+from linops_jax._printing import exact
 
 
 class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
@@ -67,14 +68,14 @@ class Jacobian(OfOne, LinearOperator, composite=True):
     x: Any
 
     def apply(self, x: Any) -> Any:
-        dx = _like(x, self.x, f"{self!r}")
+        dx = _like(x, self.x, exact(self))
         return self.op._evaluate("jacobian_apply", (self.x, dx), self.codomain)
 
     def adjoint(self, y: Any) -> Any:
         return self._reverse(y, self.domain)
 
     def _reverse(self, y: Any, like: Any) -> Any:
-        dy = _like(y, self.codomain, f"{self!r}.H")
+        dy = _like(y, self.codomain, f"{exact(self)}.H")
         return self.op._evaluate("jacobian_adjoint", (self.x, dy), _specs.specs(self.x))
 
     def infer_shape(self, x: Any) -> Any:

@@ -17,7 +17,6 @@ from linops_jax._printing import PRODUCT as PRODUCT
 from linops_jax._printing import SUM as SUM
 from linops_jax._properties import Properties
 
-parenthesize = _printing.exact
 _F = TypeVar("_F", bound=Callable[..., Any])
 _constructors: dict[str, Callable[..., Any]] = {}
 watchers: list[Callable[[Any, str, tuple[Any, ...], Any], None]] = []  # hear of every evaluation of a hook, before it
@@ -193,10 +192,10 @@ class Operator(metaclass=OperatorMeta, rules={}):
         _fields.refuse_change(self, name)
 
     def __repr__(self) -> str:
-        return self._expression(_printing.exact)
+        return _printing.with_shapes(self, _printing.exact)
 
     def __str__(self) -> str:
-        return _printing.with_shapes(self)
+        return _printing.with_shapes(self, _printing.short)
 
     def _repr_html_(self) -> str:
         return _constructors["html"](self)

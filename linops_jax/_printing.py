@@ -1,4 +1,4 @@
-"""How operators print: ``repr`` is exact and can be read back, ``str`` is short mathematics with shapes.
+"""How operators print: nested mathematics with shapes, exact in ``repr`` and short in ``str``.
 
 The protocol for combinators is one method, ``_expression(self, show)``, and the class attribute ``_precedence`` (SUM, PRODUCT
 or ATOM: how tightly the text holds together). ``show(part, at_least)`` is the text of a part, in parentheses where it binds
@@ -38,7 +38,7 @@ class Exact:
         return f"({text})" if op._precedence < at_least else text
 
     def atom(self, op: Any) -> str:
-        fields = ", ".join(f"{f.name}={value(getattr(op, f.name, '?'))}" for f in dataclasses.fields(type(op)))
+        fields = ", ".join(f"{f.name}={value(getattr(op, f.name, '?'), self)}" for f in dataclasses.fields(type(op)))
         return f"{type(op)._label}({fields})"
 
     def scalar(self, factor: Any) -> str:
@@ -87,16 +87,22 @@ def _number(factor: Any) -> Any:
         return None
 
 
-def with_shapes(op: Any) -> str:
-    """``A.H @ A + 0.1 I : f32[4] -> f32[4]``; without the shapes where the domain is not fixed."""
-    domain, text = op.domain, short(op)
-    if domain is None:
-        return text
+def with_shapes(op: Any, show: Exact) -> str:
+    """``A.H @ A + 0.1 I : f32[4] -> f32[4]``; without the shapes where the domain is not fixed.
+
+    The shapes may have to be computed. What only names an operator, before it is known whether a message is needed, is
+    ``exact(op)``; so is what goes on after the name, as in ``f"{exact(A)}.H"``.
+    """
+    domain = _known(op, "domain")
+    text = show(op)
+    return text if domain is None else f"{text} : {shapes(domain, _known(op, 'codomain'))}"
+
+
+def _known(op: Any, side: str) -> Any:
     try:
-        codomain = op.codomain
+        return getattr(op, side)
     except Exception:  # an operator that is wrong must still print
-        codomain = None
-    return f"{text} : {shapes(domain, codomain)}"
+        return None
 
 
 def shapes(domain: Any, codomain: Any) -> str:

@@ -103,8 +103,8 @@ CASES = [
 @pytest.mark.parametrize(("op", "text"), CASES, ids=[f"{op} is {text}" for op, text in CASES])
 def test_rules(op, text):
     simple = lo.simplify(op)
-    assert repr(simple) == text
-    assert repr(lo.simplify(simple)) == text
+    assert repr(simple).split(" : ")[0] == text
+    assert repr(lo.simplify(simple)) == repr(simple)
     assert isinstance(simple, lo.LinearOperator) == isinstance(op, lo.LinearOperator)
     assert op.domain in (None, simple.domain)
     x = like(SPEC, 1)

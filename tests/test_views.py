@@ -136,10 +136,11 @@ def test_scalars_without_a_value_print_as_a():
     assert repr(batch).startswith("a * Matrix")
 
 
-def test_repr_has_fields_and_no_shapes():
+def test_repr_has_fields_and_shapes():
     op = (0.1 * A).with_domain(SPEC)
-    assert repr(op) == "0.1 * Matrix(matrix=f32[4,3], axes=(-1,))"
-    assert f"{op}" == str(op)
+    assert repr(op) == "0.1 * Matrix(matrix=f32[4,3], axes=(-1,)) : f32[3] -> f32[4]"
+    assert f"{op}" == str(op) == "0.1 Matrix : f32[3] -> f32[4]"
+    assert repr(Blur(op, "n")) == "Blur(parts=0.1 * Matrix(matrix=f32[4,3], axes=(-1,)), name='n')"
     big = np.ones(2000, np.float32)
     assert repr(Blur(Pair(big, [NAMED]), "n")) == "Blur(parts=Pair(x=f32[2000], y=[N]), name='n')"
     assert repr(Blur({"a": ArraysOnly(jnp.asarray(big))}, "n")) == "Blur(parts={'a': ArraysOnly(...)}, name='n')"

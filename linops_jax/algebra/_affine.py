@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from linops_jax import _specs
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import SUM
+from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
 from linops_jax.algebra._composite import NonlinearComposite, OfOne
 
@@ -48,7 +49,7 @@ class Affine(OfOne, NonlinearComposite):
 
     def _check(self, y: Any) -> None:
         if difference := _specs.mismatch(_specs.specs(self.b), y):
-            message = f"Affine: b does not have the shape of what {self.op!r} returns: {difference}."
+            message = f"Affine: b does not have the shape of what {exact(self.op)} returns: {difference}."
             raise ValueError(message)
 
     def jacobian(self, x: Any) -> LinearOperator:

@@ -14,6 +14,7 @@ from linops_jax import _specs
 from linops_jax._fields import static
 from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
+from linops_jax._printing import exact
 from linops_jax._properties import Properties
 from linops_jax.algebra import _parts
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
@@ -33,7 +34,9 @@ class _AlongAxis:
         """The axes of x, counted from the start."""
         if not _specs.is_spec(x) or not all(-x.ndim <= axis < x.ndim for axis in self.axes):
             found = _specs.describe_tree(x)
-            message = f"{self!r} cannot be applied: found {found}, expected one array that has the axes {self.axes}."
+            message = (
+                f"{exact(self)} cannot be applied: found {found}, expected one array that has the axes {self.axes}."
+            )
             raise ValueError(message)
         return tuple(axis % x.ndim for axis in self.axes)
 
@@ -115,7 +118,7 @@ def _placed(at: Axes, ndim: int, op: Any) -> Axes:
     first = min(at)
     if sorted(at) != list(range(first, first + len(at))):
         message = (
-            f"{op!r}: {len(at)} axes become {ndim}, which can take the place of consecutive axes only; found {at}."
+            f"{exact(op)}: {len(at)} axes become {ndim}, which can take the place of consecutive axes only; found {at}."
         )
         raise ValueError(message)
     return tuple(range(first, first + ndim))

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from linops_jax._linear import LinearOperator
+from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
 from linops_jax.algebra import _parts
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
@@ -23,7 +24,7 @@ class _Block:
 
     def apply(self, x: Any) -> Any:
         rows, outer, inner = self._rows()
-        xs = _parts.split(x, inner, repr(self))
+        xs = _parts.split(x, inner, exact(self))
         return jax.tree.unflatten(outer, [_sum(row, [op and op(x) for op, x in _zip(row, xs)]) for row in rows])
 
     @property
@@ -46,7 +47,7 @@ class Block(_Block, LinearComposite):
 
     def _reverse(self, y: Any, like: Any) -> Any:
         rows, outer, inner = self._rows()
-        ys = _parts.split(y, outer, f"{self!r}.H")
+        ys = _parts.split(y, outer, f"{exact(self)}.H")
         columns = [
             _sum(column, [op and op._reverse(y, op.domain if spec is None else spec) for op, y in _zip(column, ys)])
             for column, spec in _zip(_zip(*rows), _parts.specs_of_parts(like, inner))
@@ -61,7 +62,7 @@ class NonlinearBlock(_Block, NonlinearComposite):
 
     def jacobian(self, x: Any) -> LinearOperator:
         rows, outer, inner = self._rows()
-        xs = _parts.split(x, inner, f"{self!r}.jacobian")
+        xs = _parts.split(x, inner, f"{exact(self)}.jacobian")
         rows = [[op and op.jacobian(x) for op, x in _zip(row, xs)] for row in rows]
         return Block(jax.tree.unflatten(outer, [jax.tree.unflatten(inner, row) for row in rows]))
 

@@ -12,6 +12,7 @@ from linops_jax import _specs
 from linops_jax._fields import static
 from linops_jax._linear import Adjoint, LinearOperator, UnknownShapeError
 from linops_jax._operator import ATOM, PRODUCT, Operator, constructor
+from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
 from linops_jax.algebra._identity import Identity
@@ -184,14 +185,14 @@ def _check_meeting(a: Any, b: Any, left: tuple[Any, ...]) -> None:
             try:
                 spec = left[i]._infer_shape(spec)
             except Exception as error:
-                error.add_note(f"while composing {a!r} @ {b!r}")
+                error.add_note(f"while composing {exact(a)} @ {exact(b)}")
                 raise
     else:
         return
     if difference := _specs.misfit(spec, left[i].domain):
         where = f", factor {i + 1} of {len(left)}" if len(left) > 1 else ""
         message = (
-            f"cannot compose {a!r} @ {b!r}: the right one's result does not fit the domain of {left[i]!r}{where}: "
+            f"cannot compose {exact(a)} @ {exact(b)}: the right one's result does not fit the domain of {exact(left[i])}{where}: "
             f"{difference}."
         )
         raise ValueError(message)
@@ -201,14 +202,16 @@ def _check_meeting(a: Any, b: Any, left: tuple[Any, ...]) -> None:
 def power(op: Operator, exponent: int) -> Operator:
     """``op ** n``: the operator applied n times; for n < 0 its inverse, where that needs no solver."""
     if op.domain is not None and (difference := _specs.misfit(op.codomain, op.domain)):
-        message = f"{op!r} ** {exponent}: only an operator from a space to itself has powers. Its result: {difference}."
+        message = (
+            f"{exact(op)} ** {exponent}: only an operator from a space to itself has powers. Its result: {difference}."
+        )
         raise ValueError(message)
     if exponent < 0:
         inverse = op._inverse() if isinstance(op, LinearOperator) else None
         if inverse is None:
             message = (
-                f"{op!r} ** {exponent}: negative powers need an exact inverse, which {type(op)._label} does not have. Define "
-                f"{type(op)._label}.inverse, or use A.inv or lo.solve, which iterate."
+                f"{exact(op)} ** {exponent}: negative powers need an exact inverse, which {type(op)._label} does not have. "
+                f"Define {type(op)._label}.inverse, or use A.inv or lo.solve, which iterate."
             )
             raise ValueError(message)
         return power(inverse, -exponent)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from linops_jax import _specs
 from linops_jax._linear import LinearOperator, UnknownShapeError
 from linops_jax._operator import Operator
+from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
 from linops_jax.algebra import _parts
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
@@ -21,7 +22,7 @@ class _Freeze:
     values: dict[Any, Any]
 
     def apply(self, x: Any) -> Any:
-        return self.op(_fill(x, self.values, repr(self)))
+        return self.op(_fill(x, self.values, exact(self)))
 
     @property
     def domain(self) -> Any:
@@ -43,7 +44,7 @@ class Frozen(_Freeze, NonlinearComposite):
     values: dict[Any, Any]
 
     def jacobian(self, x: Any) -> LinearOperator:
-        point = _fill(_specs.as_arrays(x, repr(self)), self.values, repr(self))
+        point = _fill(_specs.as_arrays(x, exact(self)), self.values, exact(self))
         return compose(self.op.jacobian(point), Insert(self.values)).with_domain(_specs.specs(x))  # type: ignore
 
 
@@ -58,7 +59,9 @@ class LinearFrozen(_Freeze, LinearComposite):
 
     def _reverse(self, y: Any, like: Any) -> Any:
         if like is None:
-            message = f"{self!r}.H(y) needs to know the shape of its result: fix the domain with with_domain(spec)."
+            message = (
+                f"{exact(self)}.H(y) needs to know the shape of its result: fix the domain with with_domain(spec)."
+            )
             raise UnknownShapeError(message)
         return self._derivative(like)._reverse(y, like)
 
@@ -73,7 +76,7 @@ class Insert(LinearComposite):
     values: dict[Any, Any]
 
     def apply(self, x: Any) -> Any:
-        return _fill(x, jax.tree.map(jnp.zeros_like, self.values), repr(self))
+        return _fill(x, jax.tree.map(jnp.zeros_like, self.values), exact(self))
 
     def _reverse(self, y: Any, like: Any) -> Any:
         return _rest(y, self.values)
@@ -135,11 +138,13 @@ def freeze(op: Any, values: dict[Any, Any], *, linear: bool = False) -> Any:
     if op.domain is not None:
         slots = range(len(op.domain)) if type(op.domain) is tuple else op.domain if isinstance(op.domain, dict) else ()
         if absent := [slot for slot in values if slot not in slots]:
-            message = f"freeze: {op!r} has no input {absent[0]!r}: its domain is {_specs.describe_tree(op.domain)}."
+            message = (
+                f"freeze: {exact(op)} has no input {absent[0]!r}: its domain is {_specs.describe_tree(op.domain)}."
+            )
             raise ValueError(message)
     if linear and isinstance(op, LinearOperator):
         message = (
-            f"freeze: {op!r} is linear in all of its inputs together, so with some of them fixed it is affine: drop "
+            f"freeze: {exact(op)} is linear in all of its inputs together, so with some of them fixed it is affine: drop "
             "linear=True."
         )
         raise ValueError(message)

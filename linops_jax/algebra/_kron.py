@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from linops_jax import _specs
 from linops_jax._linear import LinearOperator
+from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
 from linops_jax.algebra._along_axis import AlongAxis
 from linops_jax.algebra._composite import LinearComposite
@@ -33,7 +34,7 @@ class Kronecker(LinearComposite):
     def _product(self, x: Any, rank_a: int | None, rank_b: int | None) -> Any:
         """As a product, where as many axes belong to the factors."""
         if not _specs.is_spec(x):
-            message = f"{self!r} cannot be applied: found {_specs.describe_tree(x)}, expected one array."
+            message = f"{exact(self)} cannot be applied: found {_specs.describe_tree(x)}, expected one array."
             raise TypeError(message)
         if rank_a is None and rank_b is None:
             rank_a = rank_b = 1
@@ -41,7 +42,7 @@ class Kronecker(LinearComposite):
         last = x.ndim - first if rank_b is None else rank_b
         if first < 1 or last < 1 or first + last != x.ndim:
             message = (
-                f"{self!r} cannot be applied: {_specs.describe(x)} does not have {first} axes for the first factor and "
+                f"{exact(self)} cannot be applied: {_specs.describe(x)} does not have {first} axes for the first factor and "
                 f"{last} for the second. Fix the domain of one of them with with_domain(spec); without, each takes one axis."
             )
             raise ValueError(message)
@@ -95,5 +96,5 @@ def _require_array_operator(op: Any, where: str) -> None:
         raise TypeError(message)
     for spec in (op.domain, op.codomain):
         if spec is not None and not _specs.is_spec(spec):
-            message = f"{where}: {op!r} maps {_specs.describe_tree(spec)}; expected one array."
+            message = f"{where}: {exact(op)} maps {_specs.describe_tree(spec)}; expected one array."
             raise TypeError(message)

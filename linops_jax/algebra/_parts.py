@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from linops_jax import _specs
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import Operator
+from linops_jax._printing import exact
 
 
 def is_operator(value: Any) -> bool:
@@ -69,7 +70,7 @@ def common_domain(ops: Sequence[Any], where: str) -> Any:
     for op in known[1:]:
         first = known[0]
         if difference := _specs.misfit(op.domain, first.domain) or _specs.misfit(first.domain, op.domain):
-            message = f"{where} {first!r} and {op!r}: their domains differ: {difference}."
+            message = f"{where} {exact(first)} and {exact(op)}: their domains differ: {difference}."
             raise ValueError(message)
     return known[0].domain if known else None
 
@@ -78,6 +79,6 @@ def add_up(ops: Sequence[Any], values: list[Any], where: str) -> Any:
     """The sum of what operators return. Raises ValueError where shapes differ: nothing broadcasts."""
     for op, value in zip(ops[1:], values[1:], strict=True):
         if difference := _specs.mismatch(value, values[0]):
-            message = f"{where} {ops[0]!r} and {op!r}: their results differ: {difference}."
+            message = f"{where} {exact(ops[0])} and {exact(op)}: their results differ: {difference}."
             raise ValueError(message)
     return functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), values)

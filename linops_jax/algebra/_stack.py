@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from linops_jax._linear import LinearOperator
+from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
 from linops_jax.algebra import _parts
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
@@ -50,7 +51,7 @@ class VStack(_VStack, LinearComposite):
 
     def _reverse(self, y: Any, like: Any) -> Any:
         ops, structure = self._flat()
-        ys = _parts.split(y, structure, f"{self!r}.H")
+        ys = _parts.split(y, structure, f"{exact(self)}.H")
         return _parts.add_up(ops, [op._reverse(y, like) for op, y in zip(ops, ys, strict=True)], "cannot add A.H(y) of")
 
 
@@ -68,7 +69,7 @@ class _HStack(_Stack):
 
     def apply(self, x: Any) -> Any:
         ops, structure = self._flat()
-        xs = _parts.split(x, structure, repr(self))
+        xs = _parts.split(x, structure, exact(self))
         return _parts.add_up(ops, [op(x) for op, x in zip(ops, xs, strict=True)], "cannot add the results of")
 
     @property
@@ -94,7 +95,7 @@ class NonlinearHStack(_HStack, NonlinearComposite):
     ops: Any
 
     def jacobian(self, x: Any) -> LinearOperator:
-        return HStack(self._jacobians(_parts.split(x, self._flat()[1], f"{self!r}.jacobian")))
+        return HStack(self._jacobians(_parts.split(x, self._flat()[1], f"{exact(self)}.jacobian")))
 
 
 class _BlockDiagonal(_Stack):
@@ -102,7 +103,7 @@ class _BlockDiagonal(_Stack):
 
     def apply(self, x: Any) -> Any:
         ops, structure = self._flat()
-        xs = _parts.split(x, structure, repr(self))
+        xs = _parts.split(x, structure, exact(self))
         return jax.tree.unflatten(structure, [op(x) for op, x in zip(ops, xs, strict=True)])
 
     @property
@@ -122,7 +123,7 @@ class BlockDiagonal(_BlockDiagonal, LinearComposite):
 
     def _reverse(self, y: Any, like: Any) -> Any:
         ops, structure = self._flat()
-        ys = _parts.split(y, structure, f"{self!r}.H")
+        ys = _parts.split(y, structure, f"{exact(self)}.H")
         likes = _split_or_domains(ops, structure, like)
         return jax.tree.unflatten(structure, [op._reverse(*both) for op, *both in zip(ops, ys, likes, strict=True)])
 
@@ -138,7 +139,7 @@ class NonlinearBlockDiagonal(_BlockDiagonal, NonlinearComposite):
     ops: Any
 
     def jacobian(self, x: Any) -> LinearOperator:
-        return BlockDiagonal(self._jacobians(_parts.split(x, self._flat()[1], f"{self!r}.jacobian")))
+        return BlockDiagonal(self._jacobians(_parts.split(x, self._flat()[1], f"{exact(self)}.jacobian")))
 
 
 def _split_or_domains(ops: list[Any], structure: Any, like: Any) -> list[Any]:

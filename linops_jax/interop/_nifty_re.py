@@ -10,6 +10,7 @@ import jax
 import nifty.re as jft
 
 import linops_jax as lo
+from linops_jax._printing import exact
 from linops_jax.interop import _arguments
 
 
@@ -59,4 +60,4 @@ class OperatorModel(jft.Model):
         return jft.Initializer(jax.tree.map(lambda leaf: partial(jft.random_like, primals=leaf), self.domain))
 
     def __repr__(self) -> str:
-        return f"OperatorModel({self.op!r})"
+        return f"OperatorModel({exact(self.op)})"

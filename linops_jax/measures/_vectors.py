@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from linops_jax import _specs
 from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
+from linops_jax._printing import exact
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["op"], meta_fields=["pairs"])
@@ -158,7 +159,7 @@ def require_matrix(op: LinearOperator, where: str, advice: str) -> None:
     """Raises ValueError for an operator of complex arrays that is linear over the reals only."""
     if has_complex(op.domain) and (op.properties.real_linear or not has_complex(op.codomain)):
         message = (
-            f"{where}: {op!r} maps {_specs.describe_tree(op.domain)} to {_specs.describe_tree(op.codomain)} and is linear "
+            f"{where}: {exact(op)} maps {_specs.describe_tree(op.domain)} to {_specs.describe_tree(op.codomain)} and is linear "
             f"over the reals only, so no complex matrix does the same. {advice}"
         )
         raise ValueError(message)

@@ -15,6 +15,7 @@ from linops_jax import _specs
 from linops_jax._linear import LinearOperator, UnknownShapeError
 from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._operator import Operator
+from linops_jax._printing import exact
 from linops_jax.algebra import vstack
 from linops_jax.algebra._identity import Identity
 from linops_jax.solvers import _progress, _real
@@ -131,7 +132,7 @@ def fit(A: Any, y: Any, x0: Any) -> tuple[Any, Any]:
         A = A.with_domain(_domain(A, y, x0))
     codomain = A.codomain
     if difference := _specs.mismatch(y, codomain):
-        message = f"lo.solve: y does not fit the codomain of {A!r}: {difference}."
+        message = f"lo.solve: y does not fit the codomain of {exact(A)}: {difference}."
         raise ValueError(message)
     for side, specs in (("domain", A.domain), ("codomain", codomain)):
         if not all(_specs.is_inexact(leaf.dtype) for leaf in jax.tree.leaves(specs)):
@@ -145,7 +146,7 @@ def fit(A: Any, y: Any, x0: Any) -> tuple[Any, Any]:
         for a, b in zip(jax.tree.leaves(y), jax.tree.leaves(codomain), strict=True)
     ):
         message = (
-            f"lo.solve: y is {_specs.describe_tree(_specs.specs(y))}, but the codomain of {A!r} is real: "
+            f"lo.solve: y is {_specs.describe_tree(_specs.specs(y))}, but the codomain of {exact(A)} is real: "
             f"{_specs.describe_tree(codomain)}. Pass y.real, or fix a complex domain with with_domain(spec)."
         )
         raise ValueError(message)
@@ -163,7 +164,7 @@ def _domain(A: Any, y: Any, x0: Any) -> Any:
         return A._infer_adjoint_shape(y)
     except UnknownShapeError as error:
         message = (
-            f"lo.solve: nobody knows the domain of {A!r}. Fix it with A.with_domain(spec), pass x0, or define "
+            f"lo.solve: nobody knows the domain of {exact(A)}. Fix it with A.with_domain(spec), pass x0, or define "
             "infer_adjoint_shape."
         )
         raise TypeError(message) from error
@@ -189,7 +190,7 @@ def _choose(solvers: Any, A: Any, solver: Any, damp: Any, regularizer: Any, rtol
         raise ValueError(message)
     if name not in LEAST_SQUARES and (difference := _specs.mismatch(A.codomain, A.domain)):
         message = (
-            f"lo.solve: {name!r} needs an operator from a space to itself; the codomain of {A!r} is not its domain: "
+            f"lo.solve: {name!r} needs an operator from a space to itself; the codomain of {exact(A)} is not its domain: "
             f"{difference}. Use one of {', '.join(map(repr, LEAST_SQUARES))}."
         )
         raise ValueError(message)

@@ -14,6 +14,7 @@ from linops_jax import _specs
 from linops_jax._compat import with_same_varying_axes
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import ATOM, constructor
+from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
 from linops_jax.algebra._composite import Backwards, LinearComposite
 from linops_jax.solvers import _iterate
@@ -35,7 +36,7 @@ class SolverInverse(Backwards, LinearComposite):
     op: LinearOperator
 
     def apply(self, y: Any) -> Any:
-        y = as_inexact(_specs.as_arrays(y, repr(self)))
+        y = as_inexact(_specs.as_arrays(y, exact(self)))
         domain = self.op._infer_adjoint_shape(y) if self.op.domain is None else self.op.domain
         return _invert(self.op.with_domain(domain), y)
 
@@ -60,14 +61,14 @@ def _invert(op: LinearOperator, y: Any) -> Any:
     x, (steps, converged) = _solved(op, y)
     if not isinstance(converged, Tracer):
         stats = Stats(steps, relative_residual(op, x, y), converged)
-        report(Solution(x, stats), f"{op!r}.inv", _tolerance(y), 0, False)
+        report(Solution(x, stats), f"{exact(op)}.inv", _tolerance(y), 0, False)
     return x
 
 
 @jax.jit
 def _solved(op: LinearOperator, y: Any) -> Any:
     """Over real vectors, where every operator is a matrix as jax.lax.custom_linear_solve means it."""
-    leaves, tree = jax.tree.flatten((_specs.as_arrays(op, repr(op)), y))
+    leaves, tree = jax.tree.flatten((_specs.as_arrays(op, exact(op)), y))
     op, y = jax.tree.unflatten(tree, with_same_varying_axes(leaves))  # as custom_linear_solve needs them
     apply, adjoint, target = _on_vectors(op, y)
     limits = _tolerance(target), 0, default_steps(op)
@@ -96,7 +97,7 @@ def _on_vectors(op: LinearOperator, y: Any) -> Any:
     (x, to_domain), (zero, to_codomain) = (ravel_pytree(_zeros(side)) for side in (domain, codomain))
     if x.shape != zero.shape:
         message = (
-            f"{op!r} has no inverse: it maps {_specs.describe_tree(domain)} to {_specs.describe_tree(codomain)}. "
+            f"{exact(op)} has no inverse: it maps {_specs.describe_tree(domain)} to {_specs.describe_tree(codomain)}. "
             "lo.solve(A, y) gives the least-squares solution."
         )
         raise ValueError(message)
@@ -107,7 +108,7 @@ def _on_vectors(op: LinearOperator, y: Any) -> Any:
     def adjoint(v: Any) -> Any:
         return ravel_pytree(to_reals(op.H(from_reals(to_codomain(v.astype(zero.dtype)), codomain))))[0].astype(x.dtype)
 
-    return apply, adjoint, ravel_pytree(to_reals(_specs.cast_like(y, codomain, f"{op!r}.inv")))[0]
+    return apply, adjoint, ravel_pytree(to_reals(_specs.cast_like(y, codomain, f"{exact(op)}.inv")))[0]
 
 
 def _zeros(spec: Any) -> Any:

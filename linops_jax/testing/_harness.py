@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from linops_jax._printing import exact
 from linops_jax.testing import _probes
 from linops_jax.testing._show import Printable, table
 from linops_jax.testing._subject import Subject, describe_tree
@@ -126,7 +127,7 @@ class Checkup:
         for name in self.checks:
             progress(self.outcome(name))
         return Report(
-            repr(self.subject.op), describe_tree(self.subject.spec), tuple(self.outcome(name) for name in self.checks)
+            exact(self.subject.op), describe_tree(self.subject.spec), tuple(self.outcome(name) for name in self.checks)
         )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from linops_jax import _errors, _fields, _hooks, _specs, _trampoline
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import Operator as Operator
+from linops_jax._printing import exact
 from linops_jax.testing import _probes
 
 describe = _specs.describe
@@ -59,7 +60,7 @@ class Subject:
             raise TypeError(message)
         if x is None and op.domain is None:
             message = (
-                f"{where}({op!r}) needs to know the input: pass specs or example arrays, or fix the domain with "
+                f"{where}({exact(op)}) needs to know the input: pass specs or example arrays, or fix the domain with "
                 "with_domain(spec)."
             )
             raise TypeError(message)
@@ -70,7 +71,7 @@ class Subject:
         self._given = given
 
     def __repr__(self) -> str:
-        return f"{self.op!r} on {describe_tree(self.spec)}"
+        return f"{exact(self.op)} on {describe_tree(self.spec)}"
 
     # ---- what the operator says of itself ---------------------------------------------------------------------------
 

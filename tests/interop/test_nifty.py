@@ -14,6 +14,8 @@ from operators import Dense as HostDense
 import linops_jax as lo
 from linops_jax.interop import to_nifty, to_nifty_re
 
+pytestmark = pytest.mark.filterwarnings("ignore:bool is used as a file descriptor")  # NIFTy's, on Python 3.13
+
 LINEAR = [name for name, case in CASES.items() if case.linear and case.reverse]
 MATRIX, DATA, NOISE = normal((6, 4), seed=1), normal((6,), seed=2), 0.3
 
