@@ -1,5 +1,6 @@
 """Strict settings for every test: several CPU devices, no implicit broadcasting between ranks, 32 bits."""
 
+import gc
 import pathlib
 import sys
 
@@ -11,6 +12,12 @@ sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).p
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_enable_x64", False)
+
+
+def pytest_collection_finish():
+    """Thousands of collected tests are no garbage: without them in its sight a collection takes a tenth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -453,9 +453,8 @@ def test_nonlinear_derivatives_are_implicit():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
-@pytest.mark.parametrize("positive", [False, True])
-def test_the_harness_passes_an_inverse_by_a_solver(dtype, positive, x64):
+@pytest.mark.parametrize(("positive", "dtype"), [(False, np.complex128), (True, np.float64)])
+def test_the_harness_passes_an_inverse_by_a_solver(positive, dtype, x64):
     a = normal((6, 6), dtype)
     a = a @ a.conj().T + np.eye(6) if positive else a + 4 * np.eye(6)
     lo.check_operator(lo.declare(lo.Matrix(a), positive=positive).inv, S((6,), dtype))
