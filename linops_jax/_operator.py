@@ -48,19 +48,6 @@ def _compiled(op: Any, x: Any) -> Any:
     return op._checked(x)
 
 
-def _is_concrete(tree: Any) -> bool:
-    """Whether all leaves are numbers and arrays with values, which JAX takes as they are."""
-    return all(map(_is_concrete_leaf, jax.tree.leaves(tree)))
-
-
-def _is_concrete_leaf(leaf: Any) -> bool:
-    if isinstance(leaf, jax.Array):
-        return not isinstance(leaf, jax.core.Tracer)
-    return isinstance(leaf, bool | int | float | complex) or (
-        isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc"
-    )
-
-
 class Operator(metaclass=OperatorMeta, rules={}):
     """A map between pytrees of arrays. Subclass LinearOperator or NonlinearOperator.
 
@@ -78,7 +65,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
         Raises whatever a host hook raised, with the hook named in a note; TypeError for what is not an array.
         """
-        if self._is_one_call and not watchers and _is_concrete(x) and _is_concrete(self):
+        if self._is_one_call and not watchers and all(map(_specs.is_concrete, jax.tree.leaves((self, x)))):
             return _primitives.run_compiled(_compiled, self._waits, self, x)
         return self._checked(x)
 

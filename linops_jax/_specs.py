@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -24,6 +25,15 @@ def as_arrays(tree: Any, where: str) -> Any:
             raise TypeError(message) from error
 
     return jax.tree.map(convert, tree)
+
+
+def is_concrete(leaf: Any) -> bool:
+    """Whether it is a number or an array with values, which JAX takes as it is."""
+    if isinstance(leaf, jax.Array):
+        return not isinstance(leaf, jax.core.Tracer)
+    return isinstance(leaf, bool | int | float | complex) or (
+        isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc"
+    )
 
 
 def is_spec(leaf: Any) -> bool:

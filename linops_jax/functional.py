@@ -31,7 +31,9 @@ class Call:
 
     def __init__(self, functions: Any, made_by: Callable[..., Call]):
         self._functions = functions
-        self._plan = functools.lru_cache(maxsize=256)(functools.partial(_plan, functions))
+        plan = functools.lru_cache(maxsize=256)(functools.partial(_plan, functions))
+        self._evaluate = functools.partial(_evaluate, functions.name, plan)
+        self._compiled = jax.jit(self._evaluate, static_argnums=0)
         self._made_by = made_by
         self.__name__ = functions.name.rpartition(".")[2]
         self.__doc__ = functions.functions[0].function.__doc__
@@ -42,15 +44,10 @@ class Call:
         Raises TypeError for arguments that are not arrays, or too few of them, and for keywords that are not hashable;
         in eager code, whatever the function raised.
         """
-        values = [x if isinstance(x, jax.Array) else _as_array(self._functions.name, i, x) for i, x in enumerate(args)]
         keywords = self._functions.static_keywords(kwargs) if kwargs else _NONE
-        return self._evaluate(keywords, values)
-
-    def _evaluate(self, keywords: Statics, values: Sequence[Any]) -> list[jax.Array]:
-        specs = tuple((value.shape, value.dtype) for value in values)
-        plan = self._plan(keywords, specs, jax.config.jax_enable_x64)  # type: ignore[attr-defined]
-        operands = values if plan.order is None else [values[i] for i in plan.order]
-        return _primitives.evaluate(plan.binding, operands, plan.out)
+        if all(map(_specs.is_concrete, args)):
+            return _primitives.run_compiled(self._compiled, True, keywords, *args)
+        return self._evaluate(keywords, *args)
 
     def as_operator(self, *fixed: Any, **kwargs: Any) -> LinearOperator | NonlinearOperator:
         """The same function as an operator, with its fixed arguments and keywords: for checks and for the algebra.
@@ -77,6 +74,14 @@ def _remade(made_by: Callable[[], Call], name: str, doc: str | None) -> Call:
     call = made_by()
     call.__name__, call.__doc__ = name, doc
     return call
+
+
+def _evaluate(name: str, plan: Callable[..., _Plan], keywords: Statics, *args: Any) -> list[jax.Array]:
+    values = [x if isinstance(x, jax.Array) else _as_array(name, i, x) for i, x in enumerate(args)]
+    specs = tuple((value.shape, value.dtype) for value in values)
+    found = plan(keywords, specs, jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+    operands = values if found.order is None else [values[i] for i in found.order]
+    return _primitives.evaluate(found.binding, operands, found.out)
 
 
 def _as_array(name: str, position: int, value: Any) -> Any:
@@ -139,7 +144,7 @@ class _AsOperator:
         free = iter(x if isinstance(x, tuple) else (x,))
         places = dict(zip(self.call._functions.fixed, self.fixed, strict=True))
         count = len(places) + (len(x) if isinstance(x, tuple) else 1)
-        results = self.call._evaluate(self.keywords, [places[i] if i in places else next(free) for i in range(count)])
+        results = self.call._evaluate(self.keywords, *(places[i] if i in places else next(free) for i in range(count)))
         return results[0] if len(results) == 1 else tuple(results)
 
     def __repr__(self) -> str:
