@@ -37,7 +37,7 @@ struct State {
   static ffi::TypeId id;
   static ffi::TypeInfo info;
   std::string key;
-  std::vector<std::string> masks;  // per operand, per batch axis (outermost first): '1' where it has that axis
+  std::vector<std::string> masks;  // what each operand has of each batch axis, see registry.h
   TargetPtr owner;
   std::atomic<const Target*> target{nullptr};  // set at instantiation, or at a first execution
 };
@@ -180,13 +180,13 @@ class Plan {
     size_t position = 0;
     int32_t shown = 0;
     for (size_t axis = 0; axis < batch.axes; ++axis) {
-      const bool has = mask == nullptr || mask[axis] == '1';
+      const bool has = mask == nullptr || mask[axis] == kHas;
       if (axis < batch.looped) {
         layout.steps[axis] = has ? full[position] : 0;
       } else if (!is_field) {
         layout.shape[shown++] = has ? dims[position] : 1;
       }
-      position += has ? 1 : 0;
+      position += has || mask[axis] == kCopied ? 1 : 0;
     }
     for (; position < rank; ++position) layout.shape[shown++] = dims[position];
     buffer.shape = layout.shape;
@@ -289,10 +289,19 @@ class Worker {
 
   bool ignored(size_t output) const { return plan_.target.ignored[output] == '1'; }
 
+  // Where a function works in place, nothing may be written before it has read.
+  bool holds_an_input(size_t output) const {
+    for (size_t i = 0; i < plan_.inputs; ++i) {
+      if (call_.inputs[i].data == call_.outputs[output].data) return true;
+    }
+    return false;
+  }
+
   void prepare_outputs() {
     for (size_t i = 0; i < plan_.outputs; ++i) {
       auto* data = static_cast<char*>(call_.outputs[i].data);
       const int64_t bytes = plan_.layouts[plan_.inputs + i].bytes;
+      if (holds_an_input(i)) continue;
       if (ignored(i)) {
         std::memset(data, 0, static_cast<size_t>(bytes));
       } else if (bytes >= kGuarded) {
@@ -306,7 +315,7 @@ class Worker {
     for (size_t i = 0; i < plan_.outputs; ++i) {
       const auto* data = static_cast<const char*>(call_.outputs[i].data);
       const int64_t bytes = plan_.layouts[plan_.inputs + i].bytes;
-      if (bytes < kGuarded || ignored(i)) continue;
+      if (bytes < kGuarded || ignored(i) || holds_an_input(i)) continue;
       if (std::memcmp(data, &canary, kCanary) != 0 && std::memcmp(data + bytes - kCanary, &canary, kCanary) != 0) {
         continue;
       }
@@ -416,9 +425,8 @@ bool read_batch(const State& state, const Target& target, const XLA_FFI_Args& ar
   for (size_t axis = 0; axis < batch.axes; ++axis) {
     for (size_t i = 0; i < state.masks.size(); ++i) {
       const std::string& mask = state.masks[i];
-      if (mask[axis] != '1') continue;
-      const auto position = std::count(mask.begin(), mask.begin() + static_cast<std::ptrdiff_t>(axis), '1');
-      batch.sizes[axis] = static_cast<const XLA_FFI_Buffer*>(args.args[i])->dims[position];
+      if (mask[axis] != kHas) continue;
+      batch.sizes[axis] = static_cast<const XLA_FFI_Buffer*>(args.args[i])->dims[position_of(mask, axis)];
       if (target.looped[i] == '1') batch.looped = std::max(batch.looped, axis + 1);
     }
   }
@@ -513,12 +521,7 @@ ffi::ErrorOr<std::unique_ptr<State>> Instantiate(ffi::Dictionary attributes) {
   if (batch.has_error()) return ffi::Unexpected(batch.error());
   auto state = std::make_unique<State>();
   state->key = std::string(*key);
-  std::string_view rest = *batch;
-  while (!rest.empty()) {
-    const size_t comma = rest.find(',');
-    state->masks.emplace_back(rest.substr(0, comma));
-    rest = comma == std::string_view::npos ? std::string_view() : rest.substr(comma + 1);
-  }
+  state->masks = split_masks(*batch);
   state->owner = find_target(state->key);
   state->target = state->owner.get();
   return state;

@@ -89,4 +89,18 @@ size_t count_targets() {
   return table.size();
 }
 
+std::vector<std::string> split_masks(std::string_view masks) {
+  std::vector<std::string> result;
+  while (!masks.empty()) {
+    const size_t comma = masks.find(',');
+    result.emplace_back(masks.substr(0, comma));
+    masks = comma == std::string_view::npos ? std::string_view() : masks.substr(comma + 1);
+  }
+  return result;
+}
+
+size_t position_of(const std::string& mask, size_t axis) {
+  return axis - static_cast<size_t>(std::count(mask.begin(), mask.begin() + static_cast<std::ptrdiff_t>(axis), kLacks));
+}
+
 }  // namespace linops

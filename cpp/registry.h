@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "linops_jax/native.h"
@@ -48,5 +49,11 @@ bool register_target(const std::string& key,
                      const TargetPtr& target);  // false: the key is another target's, still alive
 TargetPtr find_target(const std::string& key);  // null when this process does not know the key
 size_t count_targets();
+
+// The batch axes of a call, outermost first: for each operand a mask of what it has of each of them. Copies, of which
+// only the first counts, are for XLA: see _sharding.py.
+constexpr char kHas = '1', kLacks = '0', kCopied = 'c';
+std::vector<std::string> split_masks(std::string_view masks);
+size_t position_of(const std::string& mask, size_t axis);  // of a batch axis among the operand's own
 
 }  // namespace linops

@@ -44,7 +44,7 @@ struct State {
   static ffi::TypeId id;
   static ffi::TypeInfo info;
   std::string key;
-  std::vector<std::string> masks;  // per operand, per batch axis (outermost first): '1' where it has that axis
+  std::vector<std::string> masks;  // what each operand has of each batch axis, see registry.h
   TargetPtr target;                // set at instantiation, or at the first execution of a program from elsewhere
   int64_t run = -1;                // the run whose interrupts are counted from `interrupts`; GIL held
   int64_t interrupts = 0;
@@ -127,14 +127,14 @@ bool plan(Operand& operand, const Dims& dims, const ffi::AnyBuffer& buffer, cons
   };
   size_t position = 0;
   for (size_t axis = 0; axis < batch.axes; ++axis) {
-    const bool has = mask == nullptr || mask[axis] == '1';
+    const bool has = mask == nullptr || mask[axis] == kHas;
     if (batch.looped[axis]) {
       operand.steps[axis] = has ? strides[position] : 0;
     } else {
       operand.steps[axis] = 0;
       if (!is_field) add(has ? dims[position] : 1, has ? strides[position] : 0);
     }
-    position += has ? 1 : 0;
+    position += has || mask[axis] == kCopied ? 1 : 0;
   }
   for (; position < rank; ++position) add(dims[position], strides[position]);
   w.contiguous = true;
@@ -289,9 +289,18 @@ class Evaluation {
 
   bool ignored(size_t output) const { return target_.ignored[output] == '1'; }
 
+  // Where a hook works in place, nothing may be written before it has read.
+  bool holds_an_input(const Operand& output) const {
+    for (size_t i = 0; i < inputs_; ++i) {
+      if (operands_[i].window.base == output.window.base) return true;
+    }
+    return false;
+  }
+
   void guard_outputs() {
     for (size_t i = inputs_; i < inputs_ + outputs_; ++i) {
       const Operand& o = operands_[i];
+      if (holds_an_input(o)) continue;
       if (!ignored(i - inputs_)) {
         canaries_[i - inputs_].place(o.window, data(o));
       } else if (o.window.contiguous) {
@@ -413,10 +422,8 @@ bool read_batch(const State& state, ffi::RemainingArgs& args, Batch& batch) {
     batch.looped[axis] = !target.batched;
     for (size_t i = 0; i < state.masks.size(); ++i) {
       const std::string& mask = state.masks[i];
-      if (mask[axis] != '1') continue;
-      const size_t position =
-          static_cast<size_t>(std::count(mask.begin(), mask.begin() + static_cast<std::ptrdiff_t>(axis), '1'));
-      batch.sizes[axis] = args.get<ffi::AnyBuffer>(i)->dimensions()[position];
+      if (mask[axis] != kHas) continue;
+      batch.sizes[axis] = args.get<ffi::AnyBuffer>(i)->dimensions()[position_of(mask, axis)];
       if (target.looped[i] == '1') batch.looped[axis] = true;
     }
   }
@@ -499,12 +506,7 @@ ffi::ErrorOr<std::unique_ptr<State>> Instantiate(ffi::Dictionary attributes) {
   if (batch.has_error()) return ffi::Unexpected(batch.error());
   auto state = std::make_unique<State>();
   state->key = std::string(*key);
-  std::string_view rest = *batch;
-  while (!rest.empty()) {
-    const size_t comma = rest.find(',');
-    state->masks.emplace_back(rest.substr(0, comma));
-    rest = comma == std::string_view::npos ? std::string_view() : rest.substr(comma + 1);
-  }
+  state->masks = split_masks(*batch);
   state->target = find_target(state->key);
   return state;
 }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from linops_jax._errors import last_error as last_error
 from linops_jax._fields import static as static
+from linops_jax._hooks import in_place as in_place
 from linops_jax._hooks import traced as traced
 from linops_jax._linear import LinearOperator as LinearOperator
 from linops_jax._native import get_include as get_include

@@ -61,6 +61,11 @@ def is_lowering_for_export(context: Any) -> bool:
     return bool(getattr(parameters, "for_export", False))
 
 
+def number_of_devices(context: Any) -> int:
+    """How many devices the program of a lowering rule's context is for; 1 inside of shard_map, where one sees its own."""
+    return getattr(context.module_context.axis_context, "num_devices", 1)
+
+
 def keep_alive(context: Any, value: Any) -> None:
     """Ties ``value`` to a lowered module until it is compiled; from then on the executable owns what it needs.
 

@@ -6,6 +6,7 @@ arguments (the transposed map is another hook) and differentiable in others (the
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import types
@@ -142,6 +143,7 @@ class Hook:
     kind: str  # host, traced, native, per platform; or missing: then it can be transposed but not evaluated
     function: Callable[..., Any]
     takes_out: bool = False
+    in_place: bool = False  # its last argument and its result may be the same memory
     derived: bool = False  # by JAX, from a traced apply
     variants: Mapping[str, Hook] = dataclasses.field(default_factory=dict)  # by platform; "default" for the others
 
@@ -170,6 +172,30 @@ def traced(function: Callable[..., Any]) -> Callable[..., Any]:
         raise TypeError(message)
     function._linops_traced = True  # type: ignore[attr-defined]
     return function
+
+
+def in_place(hook: Any) -> Any:
+    """Declares that a hook may find its input and ``out`` in the same memory: ``@lo.in_place`` over a method that takes
+    ``out``, or ``lo.in_place(lo.native(...))``.
+
+    They are then the same where every leaf of the result has shape and dtype of the leaf of the input in its place: a
+    compiled loop, or a program whose argument is donated, needs no second array. XLA copies an input first that somebody
+    still needs, so that an eager call costs a copy more. The hook must not read an element of its input after it wrote
+    there: ``np.multiply(x, 2, out=out)`` is right, ``out[1:] = x[:-1]`` after ``out[0] = 0`` is not. The input is the last
+    argument: ``x`` of apply, ``y`` of adjoint, ``dx`` of jacobian_apply, ``dy`` of jacobian_adjoint.
+
+    Raises TypeError for what does not take ``out``.
+    """
+    if not isinstance(hook, Native) and not (inspect.isfunction(hook) and takes_out(hook)):
+        what = "traced code" if is_traced(hook) else getattr(hook, "__qualname__", type(hook).__name__)
+        message = (
+            f"lo.in_place marks a hook that fills out, `def apply(self, x, *, out)`, or lo.native(...), not {what}. "
+            "Of traced code XLA decides itself."
+        )
+        raise TypeError(message)
+    hook = copy.copy(hook) if isinstance(hook, Native) else hook  # which may serve another hook as well
+    hook._linops_in_place = True
+    return hook
 
 
 class AlsoOperator:
@@ -203,8 +229,9 @@ def make_hook(cls: Any, name: str, value: Any) -> Hook:
         function = value.traced or _no_function
         return Hook(cls, name, rule, PER_PLATFORM, function, variants=variants)
     if isinstance(value, Native):
-        return Hook(cls, name, rule, NATIVE, value, takes_out=True)
-    return Hook(cls, name, rule, TRACED if is_traced(value) else HOST, value, takes_out=takes_out(value))
+        return Hook(cls, name, rule, NATIVE, value, takes_out=True, in_place=is_in_place(value))
+    kind = TRACED if is_traced(value) else HOST
+    return Hook(cls, name, rule, kind, value, takes_out=takes_out(value), in_place=is_in_place(value))
 
 
 def _no_function(*arguments: Any) -> Any:
@@ -220,6 +247,10 @@ def is_traced(function: Any) -> bool:
     return getattr(function, "_linops_traced", False) or (
         isinstance(function, PerPlatform) and function.traced is not None
     )
+
+
+def is_in_place(value: Any) -> bool:
+    return getattr(value, "_linops_in_place", False)
 
 
 def takes_out(function: Callable[..., Any]) -> bool:

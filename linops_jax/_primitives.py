@@ -8,8 +8,7 @@ of them. ``out`` holds shape and dtype of the results of one evaluation. Differe
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -211,51 +210,7 @@ def _of_variant(hook: Hook, binding: Binding) -> Binding:
 
 
 def _lower_host(hook: Hook, context: Any, *operands: Any, binding: Binding, batch: tuple[Mask, ...], out: Any) -> Any:
-    attributes = None if hook.rule.functional else _batch_sharding(context, batch)
-    return _trampoline.lower_host(
-        context, *operands, binding=_of_variant(hook, binding), batch=batch, sharded=attributes
-    )
-
-
-def _batch_sharding(context: Any, batch: tuple[Mask, ...]) -> dict[str, Any] | None:
-    """Attributes by which XLA lets each device compute its own part of a sharded batch, without gathering it first.
-
-    None where it could not: every array must have all batch axes, in front, and one of them further axes; sizes must be
-    known. Programs for export leave it out, the dialect of the rule is not among what is kept stable.
-    """
-    axes = len(batch[0])
-    avals = (*context.avals_in, *context.avals_out)
-    everywhere = axes > 0 and all(map(all, batch)) and any(aval.ndim > axes for aval in context.avals_in)
-    known = all(isinstance(size, int) and size > 0 for aval in avals for size in aval.shape)
-    if not (everywhere and known) or _compat.is_lowering_for_export(context):
-        return None
-    names = _factor_names()
-    shared = list(itertools.islice(names, axes))
-    sizes = dict(zip(shared, avals[0].shape, strict=False))
-
-    def factors(aval: Any) -> str:
-        own = list(itertools.islice(names, aval.ndim - axes))
-        sizes.update(zip(own, aval.shape[axes:], strict=True))
-        return f"[{', '.join(shared + own)}]"
-
-    inputs, outputs = ", ".join(map(factors, context.avals_in)), ", ".join(map(factors, context.avals_out))
-    whole = ", ".join(name for name in sizes if name not in shared)
-    need_replication = f" need_replication={{{whole}}}" if whole else ""
-    rule = (
-        f"#sdy.op_sharding_rule<({inputs})->({outputs}) {{{', '.join(f'{name}={size}' for name, size in sizes.items())}}}"
-        f"{need_replication}, custom>"
-    )
-    return {
-        "mhlo.frontend_attributes": mlir.ir_attribute({"num_batch_dims": str(axes)}),
-        "sdy.sharding_rule": mlir.ir.Attribute.parse(rule, context=context.module_context.context),
-    }
-
-
-def _factor_names() -> Iterator[str]:
-    """The names that Shardy gives to dimensions, in its order."""
-    yield from "ijklmnopqrstuvwxyz"
-    for number in itertools.count(1):
-        yield f"z_{number}"
+    return _trampoline.lower_host(context, *operands, binding=_of_variant(hook, binding), batch=batch)
 
 
 def _lower_traced(hook: Hook, context: Any, *operands: Any, binding: Binding, **params: Any) -> Any:
@@ -268,12 +223,13 @@ def _lower_native(
 ) -> Any:
     binding = _of_variant(hook, binding)
     if not isinstance(hook.function, Handler):
-        sharded = _batch_sharding(context, batch)
-        return _trampoline.lower_native(context, *operands, binding=binding, batch=batch, sharded=sharded)
+        return _trampoline.lower_native(context, *operands, binding=binding, batch=batch)
     attributes = _trampoline.handler_attributes(context, binding)
     if _trampoline.can_loop(context, binding, batch, attributes):
         return _trampoline.lower_handler_loop(context, *operands, binding=binding, batch=batch, attributes=attributes)
     call = _trampoline.handler_call(context, binding, attributes)
+    if not any(map(any, batch)):
+        call = functools.partial(call, same=_trampoline.aliases(context, binding))
     evaluate = functools.partial(_evaluate_handler, call, binding=binding, batch=batch, out=out)
     return mlir.lower_fun(evaluate, multiple_results=True)(context, *operands)
 

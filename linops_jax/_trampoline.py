@@ -17,7 +17,7 @@ import jax.ffi
 import ml_dtypes
 import numpy as np
 
-from linops_jax import _compat, _errors, _keys, _specs
+from linops_jax import _compat, _errors, _keys, _sharding, _specs
 from linops_jax import _trampoline_ext as _ext
 from linops_jax._fields import array_fields
 from linops_jax._hooks import HOST, NATIVE, Hook
@@ -156,6 +156,17 @@ def _make_native_target(binding: Binding) -> Any:
 
 def _is_batched(hook: Hook) -> bool:
     return hook.cls._traits.batched and hook.name != "parameter_vjp"
+
+
+def aliases(context: Any, binding: Binding) -> dict[int, int]:
+    """Which operands and results of a hook in place are to be the same memory: all of its input or nothing."""
+    inputs, outputs = binding.trees[-1].num_leaves, len(context.avals_out)
+    first = len(context.avals_in) - inputs
+    pairs = list(zip(context.avals_in[first:], context.avals_out, strict=False))
+    same = all((a.shape, a.dtype) == (b.shape, b.dtype) for a, b in pairs)
+    if not (binding.hook.in_place and inputs == outputs and same) or any(binding.ignored):
+        return {}
+    return {first + i: i for i in range(outputs)}
 
 
 def _flags(flags: Iterable[bool]) -> str:
@@ -378,20 +389,16 @@ def _description(binding: Binding) -> dict[str, Any]:
     }
 
 
-def lower_host(
-    context: Any, *operands: Any, binding: Binding, batch: tuple[tuple[bool, ...], ...], sharded: Any = None
-) -> Any:
+def lower_host(context: Any, *operands: Any, binding: Binding, batch: tuple[tuple[bool, ...], ...]) -> Any:
     """Lowering of a host hook: one custom call. Shapes stay out of its attributes, shards have their own."""
     _check_dtypes(context, binding)
     if binding.hook.rule.functional:
         layout = binding.functions.layout(binding, context.avals_in, context.avals_out, batch)
         binding = bind(binding.hook, binding.trees, binding.out_tree, binding.ignored, layout)
-    return _lower_call(context, operands, binding, batch, sharded, TARGET, LIVE_TARGET)
+    return _lower_call(context, operands, binding, batch, TARGET, LIVE_TARGET)
 
 
-def lower_native(
-    context: Any, *operands: Any, binding: Binding, batch: tuple[tuple[bool, ...], ...], sharded: Any = None
-) -> Any:
+def lower_native(context: Any, *operands: Any, binding: Binding, batch: tuple[tuple[bool, ...], ...]) -> Any:
     """Lowering of a native hook, but for hand-written FFI handlers: one custom call, as of a host hook."""
     _check_dtypes(context, binding)
     looped, axes = looped_axes(binding, batch), len(batch[0])
@@ -403,7 +410,7 @@ def lower_native(
     native: Any = binding.hook.function
     layout = native.layout(binding.label, inputs, outputs)
     binding = bind(binding.hook, binding.trees, binding.out_tree, binding.ignored, layout)
-    return _lower_call(context, operands, binding, batch, sharded, NATIVE_TARGET, LIVE_NATIVE_TARGET)
+    return _lower_call(context, operands, binding, batch, NATIVE_TARGET, LIVE_NATIVE_TARGET)
 
 
 def _check_dtypes(context: Any, binding: Binding) -> None:
@@ -418,10 +425,9 @@ def _lower_call(
     operands: Any,
     binding: Binding,
     batch: tuple[tuple[bool, ...], ...],
-    sharded: Any,
     stable: str,
     live: str,
-    attributes: Mapping[str, Any] = types.MappingProxyType({}),
+    attributes: Mapping[str, Any] | None = None,
 ) -> Any:
     key, obstacle = _register(binding)
     if obstacle is not None and _compat.is_lowering_for_export(context):
@@ -432,12 +438,15 @@ def _lower_call(
         )
         raise TypeError(message)
     _compat.keep_alive(context, binding)
-    masks = ",".join(map(_flags, batch)) if batch and batch[0] else ""
     target = stable if obstacle is None else live
-    if sharded is not None:
-        target += SHARDED
-    lowering = jax.ffi.ffi_lowering(target, extra_attributes=sharded)
-    return lowering(context, *operands, key=key, batch=masks, **attributes)
+    masks, for_xla, same = _sharding.masks_of(batch), None, aliases(context, binding)
+    if not binding.hook.rule.functional and attributes is None:  # other handlers keep the attributes they are given
+        shared = _sharding.share_out(context, operands, batch)
+        if shared is not None:
+            context, operands, masks, for_xla = shared
+            target += SHARDED
+    lowering = jax.ffi.ffi_lowering(target, operand_output_aliases=same, extra_attributes=for_xla)
+    return lowering(context, *operands, key=key, batch=",".join(masks) if any(masks) else "", **(attributes or {}))
 
 
 def handler_attributes(context: Any, binding: Binding) -> dict[str, Any]:
@@ -470,7 +479,7 @@ def lower_handler_loop(
     batch: tuple[tuple[bool, ...], ...],
     attributes: Mapping[str, Any],
 ) -> Any:
-    return _lower_call(context, operands, binding, batch, None, NATIVE_TARGET, LIVE_NATIVE_TARGET, attributes)
+    return _lower_call(context, operands, binding, batch, NATIVE_TARGET, LIVE_NATIVE_TARGET, attributes)
 
 
 def handler_call(context: Any, binding: Binding, attributes: Mapping[str, Any]) -> Callable[..., Any]:
@@ -479,8 +488,8 @@ def handler_call(context: Any, binding: Binding, attributes: Mapping[str, Any]) 
     name = handler.target or _register_handler(binding.label, handler, context.module_context.platforms)
     _handler_names.setdefault(name)
 
-    def call(results: Any, *operands: Any) -> Any:
-        return jax.ffi.ffi_call(name, results)(*operands, **attributes)
+    def call(results: Any, *operands: Any, same: Any = None) -> Any:
+        return jax.ffi.ffi_call(name, results, input_output_aliases=same)(*operands, **attributes)
 
     return call
 

@@ -30,6 +30,7 @@ NAMES = [
 AUTO = jax.make_mesh((4,), ("i",), axis_types=(AxisType.Auto,))
 EXPLICIT = jax.make_mesh((4,), ("i",), axis_types=(AxisType.Explicit,))
 GRID = jax.make_mesh((2, 2), ("i", "j"), axis_types=(AxisType.Auto,) * 2)
+HALF = jax.make_mesh((2, 2), ("i", "k"), axis_types=(AxisType.Auto,) * 2)
 
 
 def batch(case):
@@ -294,15 +295,64 @@ def test_each_device_computes_its_part_of_a_batch(cls, mesh):
     assert set(shapes) == ({local} if cls is RunningSum else {(5,)})
 
 
+class Weighted(RunningSum):
+    """A field for all of the batch."""
+
+    w: jax.Array
+
+    def apply(self, x):
+        return super().apply(self.w * x)
+
+    def adjoint(self, y):
+        return self.w * super().adjoint(y)
+
+    def parameter_vjp(self, x, dy):
+        return {"w": x * RunningSum.adjoint(self, dy)}
+
+
+class LoopedWeighted(Weighted, batched=False):
+    pass
+
+
 def test_fields_of_a_batch():
-    """Mapped fields are shared out with the batch; one field for all is not in every array, so the batch is gathered."""
+    """Mapped fields are shared out with the batch."""
     w, x = normal((8, 3), np.float32), normal((8, 3), np.float32, 1)
     ws, xs = (jax.device_put(a, NamedSharding(AUTO, P("i"))) for a in (w, x))
     each = jax.jit(jax.vmap(lambda w, x: Dense(w[:, None] * jnp.ones((1, 3)))(x)))
     close(each(ws, xs), jnp.asarray(w * x.sum(-1, keepdims=True)))
     assert "all-gather" not in each.lower(ws, xs).compile().as_text()
-    one = jax.jit(jax.vmap(Dense(M.real.astype(np.float32))))
-    close(one(xs), jnp.asarray(x @ M.real.astype(np.float32).T))
+
+
+@pytest.mark.parametrize("cls", [Weighted, LoopedWeighted])
+@pytest.mark.parametrize("mesh", [AUTO, EXPLICIT, GRID, HALF], ids=["auto", "explicit", "two axes", "one of two axes"])
+def test_a_field_for_all_of_a_batch(cls, mesh):
+    """It is not gathered, nor is the batch, and each device gets the field once."""
+    shapes = Shapes()
+    w, x = normal((5,), np.float32, 2), normal((8, 4, 5), np.float32)
+    spec = P("i", "j") if mesh is GRID else P("i")
+    xs, ws = jax.device_put(x, NamedSharding(mesh, spec)), jax.device_put(w, NamedSharding(mesh, P()))
+    value = jax.jit(lambda w, x: jax.vmap(jax.vmap(cls(shapes, w)))(x))
+    gradient = jax.jit(jax.grad(lambda w, x: jnp.sum(value(w, x) ** 2), argnums=(0, 1)))
+    expected = np.cumsum(w * x, -1)
+    pulled = 2 * np.flip(np.cumsum(np.flip(expected, -1), -1), -1)
+    with jax.set_mesh(mesh):
+        ys, (gw, gx) = value(ws, xs), gradient(ws, xs)
+        texts = [f.lower(ws, xs).compile().as_text() for f in (value, gradient)]
+    close(ys, jnp.asarray(expected))
+    close(gw, jnp.asarray(np.sum(x * pulled, (0, 1))))
+    close(gx, jnp.asarray(w * pulled))
+    assert not any("all-gather" in text for text in texts)
+    assert ys.sharding.is_equivalent_to(xs.sharding, 3)
+    local = {AUTO: (2, 4, 5), EXPLICIT: (2, 4, 5), GRID: (4, 2, 5), HALF: (4, 4, 5)}[mesh]
+    assert set(shapes) == ({local, (5,)} if cls is Weighted else {(5,)})
+
+
+def test_a_field_that_is_mapped_by_one_of_two_vmaps():
+    """XLA cannot share that out; the result is right."""
+    w, x = normal((4, 5), np.float32, 2), normal((8, 4, 5), np.float32)
+    xs = jax.device_put(x, NamedSharding(AUTO, P("i")))
+    run = jax.jit(jax.vmap(jax.vmap(lambda w, x: Weighted(Shapes(), w)(x)), in_axes=(None, 0)))
+    close(run(jnp.asarray(w), xs), jnp.asarray(np.cumsum(w * x, -1)))
 
 
 def test_a_sharded_batch_of_empty_arrays_and_of_numbers():

@@ -143,6 +143,22 @@ def test_all_checks_pass():
     assert lo.dot_test(RunningSum(D), X).passed
 
 
+@pytest.mark.parametrize("parallel", [False, True])
+def test_a_sharded_batch_is_not_gathered(parallel):
+    """Nor is the field for all of it."""
+    mesh = jax.make_mesh((4,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+    x = jnp.asarray(normal((8, 3, 5), np.float32))
+    xs = jax.device_put(x, jax.sharding.NamedSharding(mesh, P("i")))
+    op = (ParallelSum if parallel else RunningSum)(D)
+    for function, expected in (
+        (op, lambda x: twin(D, x)),
+        (jax.grad(lambda x: energy(op(x))), jax.grad(lambda x: energy(twin(D, x)))),
+    ):
+        run = jax.jit(jax.vmap(jax.vmap(function)))
+        assert "all-gather" not in run.lower(xs).compile().as_text()
+        close(run(xs), jax.vmap(jax.vmap(expected))(x))
+
+
 def test_shard_map_and_ahead_of_time():
     mesh = jax.make_mesh((4,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
     x = jnp.asarray(normal((4, 5), np.float32))

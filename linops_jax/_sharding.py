@@ -1,0 +1,98 @@
+"""How each device comes to compute its own part of a sharded batch under plain ``jit``, without gathering it first.
+
+XLA shares out a call among devices where it knows the target as batch-partitionable: of every operand it then takes the
+leading axes for axes of one and the same batch. An operand without them, such as an array field, is given as one copy
+for each device; of what a device gets, the first copy is used.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax.interpreters import mlir
+
+from linops_jax import _compat
+
+HAS, LACKS, COPIED = "1", "0", "c"  # what an operand has of a batch axis: the axis, nothing, copies of itself
+
+
+class SharedBatch(NamedTuple):
+    """A call whose batch can be shared out: new operands, what they have of each axis, attributes for XLA."""
+
+    context: Any
+    operands: Sequence[Any]
+    masks: list[str]
+    attributes: dict[str, Any]
+
+
+def masks_of(batch: Sequence[Sequence[bool]]) -> list[str]:
+    return ["".join(HAS if has else LACKS for has in mask) for mask in batch]
+
+
+def share_out(context: Any, operands: Sequence[Any], batch: Sequence[Sequence[bool]]) -> SharedBatch | None:
+    """None where XLA could not: an array must have all batch axes or none, one of them further axes, and sizes be known.
+
+    Programs for export are left as they are: the dialect of the rule is not among what is kept stable.
+    """
+    axes = len(batch[0]) if batch else 0
+    avals = (*context.avals_in, *context.avals_out)
+    whole = [all(mask) for mask in batch]
+    regular = all(has or not any(mask) for has, mask in zip(whole, batch, strict=True))
+    further = any(has and aval.ndim > axes for has, aval in zip(whole, context.avals_in, strict=True))
+    known = all(isinstance(size, int) and size > 0 for aval in avals for size in aval.shape)
+    if not (axes and regular and further and known) or _compat.is_lowering_for_export(context):
+        return None
+    masks = masks_of(batch)
+    if not all(whole):
+        devices = _compat.number_of_devices(context)
+        if devices == 1:
+            return None
+        sizes = (devices,) * axes
+        copied = [x if has else _copies(context, x, aval, sizes)
+                  for x, aval, has in zip(operands, context.avals_in, whole, strict=True)]  # fmt: skip
+        avals_in = [aval if has else aval.update(shape=(*sizes, *aval.shape))
+                    for aval, has in zip(context.avals_in, whole, strict=True)]  # fmt: skip
+        context, operands = context.replace(avals_in=avals_in), copied
+        masks = [mask if has else COPIED * axes for mask, has in zip(masks, whole, strict=True)]
+    return SharedBatch(context, operands, masks, _attributes(context, axes, whole))
+
+
+def _copies(context: Any, operand: Any, aval: Any, sizes: tuple[int, ...]) -> Any:
+    shape = (*sizes, *aval.shape)
+    context = context.replace(primitive=None, avals_in=[aval], avals_out=[aval.update(shape=shape)])
+    (result,) = mlir.lower_fun(lambda x: jnp.broadcast_to(x, shape), multiple_results=False)(context, operand)
+    return result
+
+
+def _attributes(context: Any, axes: int, whole: Sequence[bool]) -> dict[str, Any]:
+    names = _factor_names()
+    shared = list(itertools.islice(names, axes))
+    batch = next(aval for aval, has in zip(context.avals_in, whole, strict=True) if has)
+    sizes = dict(zip(shared, batch.shape, strict=False))
+
+    def factors(aval: Any) -> str:
+        own = list(itertools.islice(names, aval.ndim - axes))
+        sizes.update(zip(own, aval.shape[axes:], strict=True))
+        return f"[{', '.join(shared + own)}]"
+
+    inputs, outputs = ", ".join(map(factors, context.avals_in)), ", ".join(map(factors, context.avals_out))
+    replicated = ", ".join(name for name in sizes if name not in shared)
+    need_replication = f" need_replication={{{replicated}}}" if replicated else ""
+    rule = (
+        f"#sdy.op_sharding_rule<({inputs})->({outputs}) {{{', '.join(f'{name}={size}' for name, size in sizes.items())}}}"
+        f"{need_replication}, custom>"
+    )
+    return {
+        "mhlo.frontend_attributes": mlir.ir_attribute({"num_batch_dims": str(axes)}),
+        "sdy.sharding_rule": mlir.ir.Attribute.parse(rule, context=context.module_context.context),
+    }
+
+
+def _factor_names() -> Iterator[str]:
+    """The names that Shardy gives to dimensions, in its order."""
+    yield from "ijklmnopqrstuvwxyz"
+    for number in itertools.count(1):
+        yield f"z_{number}"
