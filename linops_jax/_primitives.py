@@ -1,4 +1,4 @@
-"""The one file that imports JAX's interpreters: one primitive per hook, and the same five rules for all of them.
+"""One of two files that import JAX's interpreters: one primitive per hook, and the same five rules for all of them.
 
 Operands of a primitive are the leaves of the hook's arguments, ``self`` first. Under ``vmap`` an operand gains leading
 axes for just those batch axes that it has; ``batch`` says which (per operand, outermost axis first), results have all

@@ -124,9 +124,9 @@ class _Run:
         return [""] if op.domain is not None or not self._dtypes else self._dtypes
 
     def _row(self, label: str, op: Any, x: Any, dtype: str) -> _Row:
-        from linops_jax import _printing, testing
+        from linops_jax import testing
 
-        row = _Row(f"{label}[{dtype}]" if dtype else label, _printing.exact(op))
+        row = _Row(f"{label}[{dtype}]" if dtype else label, repr(op))
         try:
             x = testing.with_dtype(op, x, dtype) if dtype else x
             row.checkup = testing.Checkup(op, x, seed=self._seed, where=f"{label}: examples()")

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import linops_jax as lo
-from linops_jax._printing import exact
 
 
 def operator(op: Any, spec: Any, where: str, *, depth: int = 3) -> Any:
@@ -54,7 +53,7 @@ def linear(op: Any, spec: Any, where: str) -> lo.LinearOperator:
         for leaf in jax.tree.leaves(side):
             if not jnp.issubdtype(leaf.dtype, jnp.inexact):
                 message = (
-                    f"{where}: the {name} of {exact(op)} has {leaf.dtype} arrays of shape {leaf.shape}; only real and complex "
+                    f"{where}: the {name} of {op!r} has {leaf.dtype} arrays of shape {leaf.shape}; only real and complex "
                     "floating point numbers have adjoints and solvers. Give it a domain in floating point."
                 )
                 raise TypeError(message)

@@ -10,7 +10,6 @@ import jax
 import nifty.re as jft
 
 import linops_jax as lo
-from linops_jax._printing import exact
 from linops_jax.interop import _arguments
 
 
@@ -60,4 +59,4 @@ class OperatorModel(jft.Model):
         return jft.Initializer(jax.tree.map(lambda leaf: partial(jft.random_like, primals=leaf), self.domain))
 
     def __repr__(self) -> str:
-        return f"OperatorModel({exact(self.op)})"
+        return f"OperatorModel({self.op!r})"

@@ -148,7 +148,7 @@ def require_inexact(op: Any, spec: Any, where: str) -> LinearOperator:
         for leaf in jax.tree.leaves(side):
             if not _specs.is_inexact(leaf.dtype):
                 message = (
-                    f"{where}: the {name} of {op!r} has integers, {_specs.describe_tree(side)}. Give the operator a domain in "
+                    f"{where}: the {name} of {exact(op)} has integers, {_specs.describe_tree(side)}. Give the operator a domain in "
                     "floating point numbers."
                 )
                 raise TypeError(message)

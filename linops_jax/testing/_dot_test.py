@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from linops_jax._printing import exact
 from linops_jax.testing import _probes
 from linops_jax.testing._diagnosis import diagnose
 from linops_jax.testing._show import Printable, table, verdict
@@ -98,7 +97,9 @@ def dot_test(op: Any, x: Any = None, *, probes: int = 5, seed: int = 0, rtol: fl
     Raises TypeError for a nonlinear operator (test ``F.jacobian(x)``) and where the input is not known.
     """
     if hasattr(op, "jacobian_apply"):
-        message = f"dot_test({exact(op)}): only linear operators have an adjoint. Test the derivative: dot_test(F.jacobian(x))."
+        message = (
+            f"dot_test({op!r}): only linear operators have an adjoint. Test the derivative: dot_test(F.jacobian(x))."
+        )
         raise TypeError(message)
     with unwatched():
         return run(Subject(op, x, seed=seed, where="dot_test"), probes=probes, rtol=rtol)
@@ -116,7 +117,7 @@ def run(subject: Subject, *, probes: int = 5, rtol: float | None = None) -> DotT
         tolerance, reason = more, "rounding inside the operator, where numbers cancel"
     worst = pairs[int(np.argmax([np.nan_to_num(probe.error, nan=np.inf) for probe in found]))]
     return DotTest(
-        exact(subject.op), found, tolerance, reason, subject.seed, lambda: diagnose(subject, worst, tolerance)
+        repr(subject.op), found, tolerance, reason, subject.seed, lambda: diagnose(subject, worst, tolerance)
     )
 
 

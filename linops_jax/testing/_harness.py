@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 
-from linops_jax._printing import exact
 from linops_jax.testing import _probes
 from linops_jax.testing._show import Printable, table
 from linops_jax.testing._subject import Subject, describe_tree
@@ -127,7 +126,7 @@ class Checkup:
         for name in self.checks:
             progress(self.outcome(name))
         return Report(
-            exact(self.subject.op), describe_tree(self.subject.spec), tuple(self.outcome(name) for name in self.checks)
+            repr(self.subject.op), describe_tree(self.subject.spec), tuple(self.outcome(name) for name in self.checks)
         )
 
 

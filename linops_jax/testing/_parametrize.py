@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from linops_jax._printing import exact
 from linops_jax.testing import _probes
 from linops_jax.testing._discover import Found, _with_examples
 from linops_jax.testing._harness import BLOCKED, FAILED, Checkup
@@ -101,7 +100,7 @@ class _Bound:
         if outcome.status == BLOCKED:
             pytest.skip(outcome.message)
         if outcome.status == FAILED:
-            message = f"{exact(checkup.subject.op)}: {outcome.message}"
+            message = f"{checkup.subject.op!r}: {outcome.message}"
             raise AssertionError(message) from outcome.error
 
     def __repr__(self) -> str:

@@ -12,7 +12,18 @@ from .._errors import one_line_errors, require
 if TYPE_CHECKING:
     from ._measure import Effort, Row
 
-COMPARISONS = ("calls", "dispatch", "batches", "derivatives", "programs", "memory", "startup", "solvers", "threads")
+COMPARISONS = (
+    "calls",
+    "dispatch",
+    "batches",
+    "derivatives",
+    "programs",
+    "memory",
+    "startup",
+    "solvers",
+    "threads",
+    "devices",
+)
 _PLAIN_WIDTH = 150  # where there is no terminal
 
 
@@ -66,6 +77,7 @@ class _Run:
         self.console = Console(highlight=False)
         if not self.console.is_terminal:
             self.console = Console(highlight=False, width=_PLAIN_WIDTH)
+        _machine.start_devices()
         self.machine = _machine.look()
         self.rows: list[Row] = []
 

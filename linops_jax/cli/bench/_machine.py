@@ -5,13 +5,14 @@ import os
 import platform
 import statistics
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+DEVICES = 2
 LIBRARIES = ("linops-jax", "jax", "jaxlib", "numpy", "scipy", "jaxbind", "pylops", "lineax", "scico", "ducc0")
 
 
@@ -45,6 +46,14 @@ class Machine:
 def load() -> float:
     """Processes that run or want to, over the last minute."""
     return os.getloadavg()[0]
+
+
+def start_devices() -> None:
+    """CPU devices among which a batch can be shared, unless JAX is running already."""
+    import jax
+
+    with suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", DEVICES)
 
 
 def look() -> Machine:
