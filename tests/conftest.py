@@ -1,8 +1,11 @@
 """Strict settings for every test: several CPU devices, no implicit broadcasting between ranks, 32 bits."""
 
 import gc
+import os
 import pathlib
+import shutil
 import sys
+import tempfile
 
 import jax
 import numpy as np
@@ -12,6 +15,19 @@ sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).p
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_enable_x64", False)
+
+
+CACHE = "LINOPS_JAX_TESTS_COMPILED"
+
+
+def pytest_configure(config):
+    """Half of what tests compile, other tests compile as well: they share it, in a folder of this run."""
+    if CACHE not in os.environ:
+        os.environ[CACHE] = folder = tempfile.mkdtemp(prefix="linops-jax-tests-")  # pytest-xdist's workers inherit it
+        config.add_cleanup(lambda: (os.environ.pop(CACHE), shutil.rmtree(folder, ignore_errors=True)))
+    jax.config.update("jax_compilation_cache_dir", os.environ[CACHE])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_collection_finish():

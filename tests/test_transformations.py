@@ -295,9 +295,9 @@ def test_in_double_precision(case, x64):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_no_false_alarms(case):
-    lo.check_operator(case.op, case.x)
+@pytest.mark.parametrize("name", list(CASES)[::2])
+def test_no_false_alarms(name):
+    lo.check_operator(CASES[name].op, CASES[name].x)
 
 
 @pytest.mark.parametrize("name", ["dense complex", "batched", "pytrees", "traced, host adjoint", "sine", "composite"])

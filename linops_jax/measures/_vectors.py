@@ -148,8 +148,8 @@ def require_inexact(op: Any, spec: Any, where: str) -> LinearOperator:
         for leaf in jax.tree.leaves(side):
             if not _specs.is_inexact(leaf.dtype):
                 message = (
-                    f"{where}: the {name} of {exact(op)} has integers, {_specs.describe_tree(side)}. Give the operator a domain in "
-                    "floating point numbers."
+                    f"{where}: the {name} of {exact(op)} has integers, {_specs.describe_tree(side)}. Give the operator a domain "
+                    "in floating point numbers."
                 )
                 raise TypeError(message)
     return op

@@ -184,7 +184,9 @@ class WritesHalf(Dense):
 @wrong("written", r"AddsToOut\.adjoint leaves 6 of 6 elements of out unwritten, or reads them")
 class AddsToOut(Dense):
     def adjoint(self, y, *, out):
-        out[...] = np.clip(out, -1, 1) + self.matrix.T @ y  # clipped: a huge number would not change, and look unwritten
+        out[...] = (
+            np.clip(out, -1, 1) + self.matrix.T @ y
+        )  # clipped: a huge number would not change, and look unwritten
 
 
 @wrong("repeatable", r"A\(x\), called twice: they differ by")

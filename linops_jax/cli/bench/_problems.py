@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.fft
 
 import linops_jax as lo
 
@@ -63,18 +64,21 @@ class Convolution(lo.LinearOperator):
         return y
 
 
+_work: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}  # by size
+
+
 class HostConvolution(lo.LinearOperator):
-    """The same by ducc0, on NumPy arrays."""
+    """The same by ducc0, on NumPy arrays. Work arrays are kept: the pages of new ones cost more than the transforms."""
 
     spectrum: jax.Array
     padded: int = lo.static()
     threads: int = lo.static(default=1)
 
     def apply(self, x, *, out):
-        out[...] = self._filtered(x, self.spectrum)
+        self._filter(x, out, forward=True)
 
     def adjoint(self, y, *, out):
-        out[...] = self._filtered(y, np.conj(self.spectrum))
+        self._filter(y, out, forward=False)
 
     def infer_shape(self, x):
         return x
@@ -82,20 +86,27 @@ class HostConvolution(lo.LinearOperator):
     def infer_adjoint_shape(self, y):
         return y
 
-    def _filtered(self, x, spectrum):
+    def _filter(self, x, out, forward):
+        """With the transforms exchanged, their spectrum is the conjugate one."""
         from ducc0 import fft
 
+        kept = _work.setdefault(self.padded, [])
+        try:
+            real, spectral = kept.pop()  # hooks may run on several threads; each takes arrays of its own
+        except IndexError:
+            real, spectral = np.empty((self.padded, self.padded)), np.empty_like(self.spectrum)
         both = {"axes": (0, 1), "nthreads": self.threads}
-        padded = np.zeros((self.padded, self.padded), x.dtype)
-        padded[: x.shape[0], : x.shape[1]] = x
-        transformed = fft.r2c(padded, **both)
-        transformed *= spectrum
-        back = fft.c2r(transformed, lastsize=self.padded, forward=False, inorm=2, **both)
-        return back[: x.shape[0], : x.shape[1]]
+        rows, columns = x.shape
+        real[:rows, :columns], real[rows:], real[:, columns:] = x, 0, 0
+        fft.r2c(real, out=spectral, forward=forward, **both)
+        spectral *= self.spectrum
+        fft.c2r(spectral, out=real, lastsize=self.padded, forward=not forward, inorm=2, **both)
+        out[...] = real[:rows, :columns]
+        kept.append((real, spectral))
 
 
 def blur(pixels: int) -> Problem:
-    padded = _fast_length(pixels + WIDTH - 1)
+    padded = scipy.fft.next_fast_len(pixels + WIDTH - 1)
     kernel = _kernel()
     spectrum = _spectrum(kernel, padded)
 
@@ -138,18 +149,6 @@ def _needs(module: str, make: Callable[..., Any], *arguments: Any) -> Callable[[
         return make(*arguments)
 
     return build
-
-
-def _fast_length(size: int) -> int:
-    """The next product of powers of 2, 3 and 5."""
-    while True:
-        rest = size
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return size
-        size += 1
 
 
 def _kernel() -> np.ndarray:
