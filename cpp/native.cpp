@@ -14,6 +14,8 @@
 #include <string_view>
 #include <vector>
 
+#include "few.h"
+#include "frame.h"
 #include "linops_jax/native.h"
 #include "registry.h"
 #include "trampoline.h"
@@ -26,7 +28,6 @@ namespace ffi = xla::ffi;
 namespace linops {
 namespace {
 
-constexpr size_t kFew = 8;          // operands for which nothing is allocated
 constexpr size_t kErrorSize = 512;  // bytes for a function's error text
 constexpr int64_t kGuarded = 16;    // bytes from which an unwritten output is noticed
 constexpr size_t kCanary = 8;
@@ -43,21 +44,6 @@ struct State {
 };
 ffi::TypeId State::id = {};
 ffi::TypeInfo State::info = ffi::MakeTypeInfo<State>();
-
-template <typename T>
-class Few {
- public:
-  explicit Few(size_t count) : heap_(count > kFew ? new T[count] : nullptr), data_(heap_ ? heap_.get() : inline_) {}
-  Few(const Few&) = delete;
-  Few& operator=(const Few&) = delete;
-  T& operator[](size_t i) const { return data_[i]; }
-  T* data() const { return data_; }
-
- private:
-  T inline_[kFew];
-  std::unique_ptr<T[]> heap_;
-  T* data_;
-};
 
 // Random bytes: a function that leaves them at either end of an output did not write it.
 const uint64_t canary = (static_cast<uint64_t>(std::random_device{}()) << 32) | std::random_device{}();
@@ -162,7 +148,7 @@ class Plan {
     const int64_t* dims = source.dims;
     Layout& layout = layouts[index];
     linops_buffer& buffer = buffers[index];
-    const auto itemsize = static_cast<int64_t>(ffi::ByteWidth(static_cast<ffi::DataType>(source.dtype)));
+    const int64_t itemsize = linops::itemsize(source);
     buffer.data = source.data;
     buffer.strides = layout.strides;
     buffer.dtype = static_cast<int32_t>(source.dtype);
@@ -418,7 +404,7 @@ std::string run(const Plan& plan) {
   return run_on_this_thread(plan, plan.buffers.data(), 0, plan.batch.total);
 }
 
-bool read_batch(const State& state, const Target& target, const XLA_FFI_Args& args, Batch& batch) {
+bool read_batch(const State& state, const Target& target, const XLA_FFI_CallFrame& frame, Batch& batch) {
   batch.axes = state.masks.empty() ? 0 : state.masks[0].size();
   if (batch.axes > static_cast<size_t>(kMaxBatch)) return false;
   batch.looped = target.batched ? 0 : batch.axes;
@@ -426,7 +412,7 @@ bool read_batch(const State& state, const Target& target, const XLA_FFI_Args& ar
     for (size_t i = 0; i < state.masks.size(); ++i) {
       const std::string& mask = state.masks[i];
       if (mask[axis] != kHas) continue;
-      batch.sizes[axis] = static_cast<const XLA_FFI_Buffer*>(args.args[i])->dims[position_of(mask, axis)];
+      batch.sizes[axis] = argument(frame, i).dims[position_of(mask, axis)];
       if (target.looped[i] == '1') batch.looped = std::max(batch.looped, axis + 1);
     }
   }
@@ -436,27 +422,19 @@ bool read_batch(const State& state, const Target& target, const XLA_FFI_Args& ar
 
 std::string evaluate(const State& state, const Target& target, const XLA_FFI_CallFrame& frame) {
   Plan plan(target, frame);
-  if (!read_batch(state, target, frame.args, plan.batch)) {
+  if (!read_batch(state, target, frame, plan.batch)) {
     return "more than " + std::to_string(kMaxBatch) + " nested vmaps are not supported";
   }
   bool fits = true;
   for (size_t i = 0; i < plan.inputs; ++i) {
     const char* mask = state.masks.empty() ? nullptr : state.masks[i].c_str();
-    fits = fits && plan.add(i, *static_cast<XLA_FFI_Buffer*>(frame.args.args[i]), mask, target.looped[i] == '1');
+    fits = fits && plan.add(i, argument(frame, i), mask, target.looped[i] == '1');
   }
   for (size_t i = 0; i < plan.outputs; ++i) {
-    fits = fits && plan.add(plan.inputs + i, *static_cast<XLA_FFI_Buffer*>(frame.rets.rets[i]), nullptr, false);
+    fits = fits && plan.add(plan.inputs + i, result(frame, i), nullptr, false);
   }
   if (!fits) return "arrays of more than " + std::to_string(kMaxRank) + " axes, batch included, are not supported";
   return run(plan);
-}
-
-XLA_FFI_Error* make_error(const XLA_FFI_CallFrame& frame, XLA_FFI_Error_Code code, const std::string& text) {
-  XLA_FFI_Error_Create_Args args = {};
-  args.struct_size = XLA_FFI_Error_Create_Args_STRUCT_SIZE;
-  args.message = text.c_str();
-  args.errc = code;
-  return frame.api->XLA_FFI_Error_Create(&args);
 }
 
 // Errors take the detour through Python, where lo.last_error() and eager calls find them.
@@ -484,19 +462,8 @@ std::string resolve(State& state) {
   return {};
 }
 
-XLA_FFI_Error* get_state(const XLA_FFI_CallFrame& frame, State*& state) {
-  XLA_FFI_State_Get_Args args = {};
-  args.struct_size = XLA_FFI_State_Get_Args_STRUCT_SIZE;
-  args.ctx = frame.ctx;
-  args.stage = XLA_FFI_ExecutionStage_INSTANTIATE;
-  args.type_id = &State::id;
-  XLA_FFI_Error* error = frame.api->XLA_FFI_State_Get(&args);
-  state = static_cast<State*>(args.state);
-  return error;
-}
-
-// The call frame is read by hand: the decoders of ffi.h cost as much as all the rest. Only the ways into Python count
-// as calls in flight: to the interpreter's end a C function is no more than any other part of a program.
+// Only the ways into Python count as calls in flight: to the interpreter's end a C function is no more than any other
+// part of a program.
 XLA_FFI_Error* execute(const XLA_FFI_CallFrame& frame) {
   State* state = nullptr;
   if (XLA_FFI_Error* error = get_state(frame, state)) return error;
@@ -546,7 +513,5 @@ extern "C" XLA_FFI_Error* linops_native_instantiate(XLA_FFI_CallFrame* frame) {
 }
 
 extern "C" XLA_FFI_Error* linops_native_execute(XLA_FFI_CallFrame* frame) {
-  const auto* extension = frame->extension_start;
-  if (extension != nullptr && extension->type == XLA_FFI_Extension_Metadata) return linops::kMetadata(frame);
-  return linops::execute(*frame);
+  return linops::asks_for_metadata(*frame) ? linops::kMetadata(frame) : linops::execute(*frame);
 }
