@@ -229,7 +229,7 @@ def _lower_native(
         return _trampoline.lower_handler_loop(context, *operands, binding=binding, batch=batch, attributes=attributes)
     call = _trampoline.handler_call(context, binding, attributes)
     if not any(map(any, batch)):
-        call = functools.partial(call, same=_trampoline.aliases(context, binding))
+        call = functools.partial(call, same=_trampoline.aliases(context, binding, batch))
     evaluate = functools.partial(_evaluate_handler, call, binding=binding, batch=batch, out=out)
     return mlir.lower_fun(evaluate, multiple_results=True)(context, *operands)
 

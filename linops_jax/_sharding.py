@@ -8,6 +8,7 @@ for each device; of what a device gets, the first copy is used.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -35,6 +36,8 @@ def masks_of(batch: Sequence[Sequence[bool]]) -> list[str]:
 def share_out(context: Any, operands: Sequence[Any], batch: Sequence[Sequence[bool]]) -> SharedBatch | None:
     """None where XLA could not: an array must have all batch axes or none, one of them further axes, and sizes be known.
 
+    None, too, where the copies would take more memory than the batch: on a batch that is not sharded, all would be made.
+
     Programs for export are left as they are: the dialect of the rule is not among what is kept stable.
     """
     axes = len(batch[0]) if batch else 0
@@ -47,10 +50,9 @@ def share_out(context: Any, operands: Sequence[Any], batch: Sequence[Sequence[bo
         return None
     masks = masks_of(batch)
     if not all(whole):
-        devices = _compat.number_of_devices(context)
-        if devices == 1:
+        sizes = (_compat.number_of_devices(context),) * axes
+        if math.prod(sizes) == 1 or math.prod(sizes) * _bytes(avals, whole, False) > _bytes(avals, whole, True):
             return None
-        sizes = (devices,) * axes
         copied = [x if has else _copies(context, x, aval, sizes)
                   for x, aval, has in zip(operands, context.avals_in, whole, strict=True)]  # fmt: skip
         avals_in = [aval if has else aval.update(shape=(*sizes, *aval.shape))
@@ -58,6 +60,12 @@ def share_out(context: Any, operands: Sequence[Any], batch: Sequence[Sequence[bo
         context, operands = context.replace(avals_in=avals_in), copied
         masks = [mask if has else COPIED * axes for mask, has in zip(masks, whole, strict=True)]
     return SharedBatch(context, operands, masks, _attributes(context, axes, whole))
+
+
+def _bytes(avals: Sequence[Any], whole: Sequence[bool], wanted: bool) -> int:
+    """Of the operands that have the batch axes, or of those that have not; results have them."""
+    chosen = [*whole, *[True] * (len(avals) - len(whole))]
+    return sum(aval.size * aval.dtype.itemsize for aval, has in zip(avals, chosen, strict=True) if has is wanted)
 
 
 def _copies(context: Any, operand: Any, aval: Any, sizes: tuple[int, ...]) -> Any:

@@ -158,12 +158,15 @@ def _is_batched(hook: Hook) -> bool:
     return hook.cls._traits.batched and hook.name != "parameter_vjp"
 
 
-def aliases(context: Any, binding: Binding) -> dict[int, int]:
-    """Which operands and results of a hook in place are to be the same memory: all of its input or nothing."""
+def aliases(context: Any, binding: Binding, batch: tuple[tuple[bool, ...], ...]) -> dict[int, int]:
+    """Which operands and results of a hook in place are to be the same memory: all of its input or nothing.
+
+    An input without a batch axis is read for each element of the batch: it must outlive the first result.
+    """
     inputs, outputs = binding.trees[-1].num_leaves, len(context.avals_out)
     first = len(context.avals_in) - inputs
     pairs = list(zip(context.avals_in[first:], context.avals_out, strict=False))
-    same = all((a.shape, a.dtype) == (b.shape, b.dtype) for a, b in pairs)
+    same = all((a.shape, a.dtype) == (b.shape, b.dtype) for a, b in pairs) and all(map(all, batch[first:]))
     if not (binding.hook.in_place and inputs == outputs and same) or any(binding.ignored):
         return {}
     return {first + i: i for i in range(outputs)}
@@ -439,7 +442,7 @@ def _lower_call(
         raise TypeError(message)
     _compat.keep_alive(context, binding)
     target = stable if obstacle is None else live
-    masks, for_xla, same = _sharding.masks_of(batch), None, aliases(context, binding)
+    masks, for_xla, same = _sharding.masks_of(batch), None, aliases(context, binding, batch)
     if not binding.hook.rule.functional and attributes is None:  # other handlers keep the attributes they are given
         shared = _sharding.share_out(context, operands, batch)
         if shared is not None:

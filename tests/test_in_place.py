@@ -113,6 +113,25 @@ def test_batches_and_derivatives(cls):
     lo.check_operator(op, X)
 
 
+def test_an_input_for_all_of_a_batch_is_not_overwritten_by_its_first_element():
+    """Even where input and result look alike: 3 weights for one input of shape (3, 5)."""
+
+    class Weighted(lo.LinearOperator):
+        w: jax.Array
+
+        @lo.in_place
+        def apply(self, x, *, out):
+            out[...] = self.w @ x
+
+        adjoint = None
+
+        def infer_shape(self, x):
+            return jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+
+    ws, x = jnp.asarray(normal((3, 3), np.float32)), jnp.asarray(normal((3, 5), np.float32, 1))
+    close(jax.jit(jax.vmap(lambda w: Weighted(w)(x)))(ws), ws @ x)
+
+
 class Pair(lo.NonlinearOperator):
     """(u, v) -> (u^2, sin v), or v^2 of another dtype."""
 

@@ -347,6 +347,15 @@ def test_a_field_for_all_of_a_batch(cls, mesh):
     assert set(shapes) == ({local, (5,)} if cls is Weighted else {(5,)})
 
 
+def test_a_field_that_is_larger_than_the_batch():
+    """Copies of it would cost more than the batch: XLA gathers."""
+    xs = jax.device_put(normal((4, 3), np.float32), NamedSharding(AUTO, P("i")))
+    matrix = jnp.asarray(normal((6, 3), np.float32, 1))
+    run = jax.jit(jax.vmap(Dense(matrix)))
+    close(run(xs), np.asarray(xs) @ matrix.T)
+    assert "all-gather" in run.lower(xs).compile().as_text()
+
+
 def test_a_field_that_is_mapped_by_one_of_two_vmaps():
     """XLA cannot share that out; the result is right."""
     w, x = normal((4, 5), np.float32, 2), normal((8, 4, 5), np.float32)

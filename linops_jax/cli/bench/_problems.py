@@ -106,7 +106,7 @@ class HostConvolution(lo.LinearOperator):
 
 
 def blur(pixels: int) -> Problem:
-    padded = scipy.fft.next_fast_len(pixels + WIDTH - 1)
+    padded: Any = scipy.fft.next_fast_len(pixels + WIDTH - 1)
     kernel = _kernel()
     spectrum = _spectrum(kernel, padded)
 

@@ -66,7 +66,8 @@ def _by_jaxbind(window: jax.Array) -> Callable[[Any], Any]:
     from jaxbind import get_linear_call
 
     def transform(out, args, kwargs_dump):
-        _transform(*args, out[0])
+        window, x = args
+        _transform(window, x, out[0])
 
     def abstract(window, x):
         return ((x.shape, x.dtype),)
