@@ -28,7 +28,8 @@ def _importing(module: str, folder: str) -> Run:
         raise Missing(msg)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment["PYTHONPYCACHEPREFIX"] = folder
-    command = [sys.executable, "-W", "ignore", "-c", f"import jax, {module}"]
+    # -P: what is installed, not what lies here
+    command = [sys.executable, "-P", "-W", "ignore", "-c", f"import jax, {module}"]
 
     def run() -> float:
         start = time.perf_counter()
