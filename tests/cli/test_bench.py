@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from linops_jax.cli import app
-from linops_jax.cli.bench import COMPARISONS, _machine, _measure, _recorded, _report, derivatives, solvers
+from linops_jax.cli.bench import COMPARISONS, _machine, _measure, _recorded, _report, derivatives, solvers, startup
 
 pytestmark = pytest.mark.slow
 
@@ -204,3 +204,10 @@ def test_bad_arguments(arguments, text):
     assert text in result.stderr
     assert result.stderr.startswith("linops-jax: ")
     assert result.stderr.count("\n") == 1
+
+
+def test_start_up_is_that_of_what_is_installed(tmp_path, monkeypatch):
+    (tmp_path / "linops_jax").mkdir()
+    (tmp_path / "linops_jax" / "__init__.py").write_text("raise ImportError")
+    monkeypatch.chdir(tmp_path)
+    assert startup._importing("linops_jax", str(tmp_path / "byte code"))() > 0
