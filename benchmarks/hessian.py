@@ -20,50 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import linops_jax as lo
-
-
-class Paper(lo.NonlinearOperator):
-    """f(x1, x2) = x1 x2^2 of real arrays."""
-
-    def apply(self, x, *, out):
-        x1, x2 = x
-        np.multiply(x1, x2, out=out)
-        np.multiply(out, x2, out=out)
-
-    def jacobian_apply(self, x, dx, *, out):
-        (x1, x2), (dx1, dx2) = x, dx
-        np.multiply(x2, dx1, out=out)
-        out += 2 * x1 * dx2
-        np.multiply(out, x2, out=out)
-
-    def jacobian_adjoint(self, x, dy, *, out):
-        x1, x2 = x
-        scaled = x2 * dy
-        np.multiply(x2, scaled, out=out[0])
-        np.multiply(2 * x1, scaled, out=out[1])
-
-    def hessian_apply(self, x, dx1, dx2, *, out):
-        (x1, x2), (d1, d2), (e1, e2) = x, dx1, dx2
-        np.multiply(2 * x2, d1 * e2 + e1 * d2, out=out)
-        out += 2 * x1 * d2 * e2
-
-    def hessian_adjoint(self, x, dx, dy, *, out):
-        (x1, x2), (d1, d2), (first, second) = x, dx, out
-        twice = 2 * dy
-        np.multiply(x2, d2, out=first)
-        np.multiply(x2, d1, out=second)
-        second += x1 * d2
-        first *= twice
-        second *= twice
-
-    def infer_shape(self, x):
-        return x[0]
-
-
-def of_jax(x: Any) -> jax.Array:
-    return x[0] * x[1] ** 2
-
+from linops_jax.cli.bench.derivatives import Paper, of_jax
 
 LOSSES: dict[str, Callable[[Any], Callable[[Any], jax.Array]]] = {
     "sum(f)": lambda f: lambda x: jnp.sum(f(x)),

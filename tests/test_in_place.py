@@ -132,6 +132,32 @@ def test_an_input_for_all_of_a_batch_is_not_overwritten_by_its_first_element():
     close(jax.jit(jax.vmap(lambda w: Weighted(w)(x)))(ws), ws @ x)
 
 
+class Square(lo.NonlinearOperator):
+    """x², with a derivative that reads x when the result is written already."""
+
+    def apply(self, x):
+        return x**2
+
+    @lo.in_place
+    def jacobian_apply(self, x, dx, *, out):
+        np.multiply(dx, 2, out=out)
+        out *= x
+
+    @lo.in_place
+    def jacobian_adjoint(self, x, dy, *, out):
+        self.jacobian_apply(x, dy, out=out)
+
+    def infer_shape(self, x):
+        return x
+
+
+def test_one_array_as_two_arguments():
+    """Only the last one may be overwritten."""
+    for function in (lambda x: jax.jvp(Square(), (x,), (x,))[1], lambda x: jax.vjp(Square(), x)[1](x)[0]):
+        close(jax.jit(function)(X), 2 * X**2)
+        close(jax.jit(function, donate_argnums=0)(X + 0), 2 * X**2)
+
+
 class Pair(lo.NonlinearOperator):
     """(u, v) -> (u^2, sin v), or v^2 of another dtype."""
 
