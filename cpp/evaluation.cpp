@@ -44,14 +44,16 @@ bool Canary::alive() const {
   return first_ != nullptr && (std::memcmp(first_, &value_, kSize) == 0 || std::memcmp(last_, &value_, kSize) == 0);
 }
 
-Evaluation::Evaluation(const Target& target, const XLA_FFI_CallFrame& frame)
+Evaluation::Evaluation(const Target& target, IdleViews& idle, const XLA_FFI_CallFrame& frame)
     : target_(target),
+      idle_(idle),
       frame_(frame),
       inputs_(static_cast<size_t>(frame.args.size)),
       outputs_(static_cast<size_t>(frame.rets.size)),
+      shown_(target.takes_out ? inputs_ + outputs_ : inputs_),
       operands_(inputs_ + outputs_),
       canaries_(outputs_),
-      arguments_(inputs_ + outputs_ + 1) {}
+      arguments_(shown_ + 1) {}
 
 // ---- buffers --------------------------------------------------------------------------------------------------------
 
@@ -167,19 +169,12 @@ bool Evaluation::advance(int64_t* index) {
 // ---- the call -------------------------------------------------------------------------------------------------------
 
 bool Evaluation::call() {
-  drop_views();
-  PyObject** arguments = arguments_.data() + 1;
-  const size_t shown = target_.takes_out ? inputs_ + outputs_ : inputs_;
-  for (; views_ < shown; ++views_) {
-    PyObject* view = make_view(operands_[views_].window, data_of(operands_[views_]), views_ >= inputs_);
-    if (view == nullptr) return false;
-    arguments[views_] = view;
-  }
+  if (!show_views()) return false;
   if (target_.takes_out) guard_outputs();
   static PyObject* const names = Py_BuildValue("(s)", "out");
   const bool keyword = target_.direct && target_.takes_out;
-  Reference result(PyObject_Vectorcall(target_.call, arguments,
-                                       (keyword ? inputs_ : shown) | PY_VECTORCALL_ARGUMENTS_OFFSET,
+  Reference result(PyObject_Vectorcall(target_.call, arguments_.data() + 1,
+                                       (keyword ? inputs_ : shown_) | PY_VECTORCALL_ARGUMENTS_OFFSET,
                                        keyword ? names : nullptr));
   if (result.object == nullptr) return false;
   if (!(target_.takes_out ? check_outputs(result.object) : store_results(result.object))) return false;
@@ -191,7 +186,38 @@ bool Evaluation::call() {
                  target_.name.c_str());
     return false;
   }
+  give_back_views();
   return true;
+}
+
+bool Evaluation::show_views() {
+  for (; views_ < shown_; ++views_) {
+    const Operand& o = operands_[views_];
+    PyObject* view = idle_.take(views_);
+    if (view != nullptr) {
+      aim(view, data_of(o));
+    } else {
+      view = make_view(o.window, data_of(o), views_ >= inputs_);
+      if (view == nullptr) return false;
+    }
+    arguments_[views_ + 1] = view;
+  }
+  return true;
+}
+
+void Evaluation::give_back_views() {
+  while (views_ > 0) {
+    PyObject* view = arguments_[views_--];
+    if (is_as_made(view, operands_[views_].window, views_ >= inputs_)) {
+      idle_.give(views_, view);
+    } else {
+      Py_DECREF(view);
+    }
+  }
+}
+
+void Evaluation::drop_views() {
+  while (views_ > 0) Py_DECREF(arguments_[views_--]);
 }
 
 // Where a hook works in place, nothing may be written before it has read.
@@ -215,7 +241,7 @@ void Evaluation::guard_outputs() {
 }
 
 bool Evaluation::check_outputs(PyObject* result) const {
-  const bool written = result == Py_None || (target_.direct && result == arguments_[views_]);
+  const bool written = result == Py_None || (target_.direct && result == arguments_[shown_]);
   if (!written) {
     PyErr_Format(PyExc_TypeError,
                  "%s takes out=, so it must fill it and return None or out itself, but it returned %.100s. Write into "
@@ -281,10 +307,6 @@ void Evaluation::detach_kept() {
     Reference none(PyList_New(0));
     detach(arguments_[i], derived.object != nullptr ? derived.object : none.object);
   }
-}
-
-void Evaluation::drop_views() {
-  while (views_ > 0) Py_DECREF(arguments_[views_--]);
 }
 
 }  // namespace linops

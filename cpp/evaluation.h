@@ -40,7 +40,7 @@ class Canary {
 // The GIL is held throughout. What returns false has set a Python exception.
 class Evaluation {
  public:
-  Evaluation(const Target& target, const XLA_FFI_CallFrame& frame);
+  Evaluation(const Target& target, IdleViews& idle, const XLA_FFI_CallFrame& frame);
   ~Evaluation() { drop_views(); }
   Evaluation(const Evaluation&) = delete;
   Evaluation& operator=(const Evaluation&) = delete;
@@ -57,6 +57,9 @@ class Evaluation {
   bool add(size_t index, const XLA_FFI_Buffer& buffer, const char* mask, bool is_field);
   bool advance(int64_t* index);
   bool call();
+  bool show_views();
+  void give_back_views();
+  void drop_views();
   void guard_outputs();
   bool check_outputs(PyObject* result) const;
   bool store_results(PyObject* result);
@@ -64,12 +67,13 @@ class Evaluation {
   bool ignored(size_t output) const { return target_.ignored[output] == '1'; }
   bool any_kept() const;
   bool still_kept() const;
-  void drop_views();
 
   const Target& target_;
+  IdleViews& idle_;
   const XLA_FFI_CallFrame& frame_;
   const size_t inputs_;
   const size_t outputs_;
+  const size_t shown_;  // so many of inputs and outputs does the hook see
   Batch batch_;
   Few<Operand> operands_;  // inputs, then outputs
   Few<Canary> canaries_;

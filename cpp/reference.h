@@ -1,4 +1,4 @@
-// reference.h: a Python reference that is given back.
+// reference.h: Python references that are given back, with the GIL and without.
 #pragma once
 
 #define PY_SSIZE_T_CLEAN
@@ -18,5 +18,9 @@ struct Reference {  // owns a Python reference
   }
   ~Reference() { Py_XDECREF(object); }
 };
+
+// Gives back a reference on any thread. XLA destroys executables where taking the GIL could deadlock: without it, the
+// reference waits for Python's main thread.
+void drop(PyObject* object);
 
 }  // namespace linops

@@ -1,43 +1,19 @@
-// registry.cpp: the table of keys, and references that are dropped on threads without the GIL.
+// registry.cpp: the table of keys.
 #include "registry.h"
 
 #include <algorithm>
 #include <mutex>
 #include <unordered_map>
 
+#include "reference.h"
+
 namespace linops {
 namespace {
 
-// Both are leaked on purpose: executables may be destroyed after static destructors have run.
+// Leaked on purpose: executables may be destroyed after static destructors have run.
 std::mutex& table_mutex = *new std::mutex;
 std::unordered_map<std::string, std::weak_ptr<Target>>& table =
     *new std::unordered_map<std::string, std::weak_ptr<Target>>;
-std::mutex& dropped_mutex = *new std::mutex;
-std::vector<PyObject*>& dropped = *new std::vector<PyObject*>;
-
-int drop_pending(void*) {
-  std::vector<PyObject*> objects;
-  {
-    std::lock_guard<std::mutex> lock(dropped_mutex);
-    objects.swap(dropped);
-  }
-  for (PyObject* object : objects) Py_XDECREF(object);
-  return 0;
-}
-
-// XLA destroys executables on any thread; taking the GIL there could deadlock.
-void drop(PyObject* object) {
-  if (!Py_IsInitialized()) return;
-  if (PyGILState_Check()) {
-    Py_XDECREF(object);
-    return;
-  }
-  {
-    std::lock_guard<std::mutex> lock(dropped_mutex);
-    dropped.push_back(object);
-  }
-  Py_AddPendingCall(drop_pending, nullptr);  // when its queue is full, the next drop empties ours as well
-}
 
 }  // namespace
 

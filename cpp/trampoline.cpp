@@ -38,6 +38,7 @@ struct State {
   TargetPtr target;                // set at instantiation, or at the first execution of a program from elsewhere
   int64_t run = -1;                // the run whose interrupts are counted from `interrupts`; GIL held
   int64_t interrupts = 0;
+  IdleViews views;  // GIL held
 };
 ffi::TypeId State::id = {};
 ffi::TypeInfo State::info = ffi::MakeTypeInfo<State>();
@@ -114,7 +115,7 @@ std::string execute_with_gil(State& state, const XLA_FFI_CallFrame& frame) {
   }
   Reference before(PyObject_CallOneArg(services.swap_no_execution, Py_True));
   if (before.object == nullptr) return report(state.target->name);
-  Evaluation evaluation(*state.target, frame);
+  Evaluation evaluation(*state.target, state.views, frame);
   const auto watch = [](void* s) { return interrupted(*static_cast<State*>(s)); };
   bool done = evaluation.plan(state.masks);
   done = done && (on_main ? evaluation.run(nullptr, nullptr) : evaluation.run(watch, &state));

@@ -5,6 +5,9 @@
 #include <numpy/arrayobject.h>
 
 #include <cstring>
+#include <utility>
+
+#include "reference.h"
 
 namespace linops {
 namespace {
@@ -40,6 +43,36 @@ PyObject* make_view(const Window& window, char* data, bool writable) {
                               window.contiguous ? nullptr : reinterpret_cast<const npy_intp*>(window.strides),
                               data != nullptr ? data : empty, writable ? NPY_ARRAY_CARRAY : NPY_ARRAY_CARRAY_RO,
                               nullptr);
+}
+
+bool is_as_made(PyObject* view, const Window& window, bool writable) {
+  auto* array = reinterpret_cast<PyArrayObject_fields*>(view);
+  constexpr int kAccess = NPY_ARRAY_WRITEABLE | NPY_ARRAY_ALIGNED | NPY_ARRAY_OWNDATA | NPY_ARRAY_WRITEBACKIFCOPY;
+  const auto axes = sizeof(npy_intp) * static_cast<size_t>(window.rank);
+  return Py_REFCNT(view) == 1 && array->weakreflist == nullptr && array->base == nullptr &&
+         array->descr == dtypes[window.dtype] && array->nd == window.rank &&
+         (array->flags & kAccess) == (NPY_ARRAY_ALIGNED | (writable ? NPY_ARRAY_WRITEABLE : 0)) &&
+         std::memcmp(array->dimensions, window.dims, axes) == 0 &&
+         std::memcmp(array->strides, window.strides, axes) == 0;
+}
+
+void aim(PyObject* view, char* data) {
+  reinterpret_cast<PyArrayObject_fields*>(view)->data = data != nullptr ? data : empty;
+}
+
+IdleViews::~IdleViews() {
+  for (PyObject* view : views_) {
+    if (view != nullptr) drop(view);
+  }
+}
+
+PyObject* IdleViews::take(size_t operand) {
+  return operand < views_.size() ? std::exchange(views_[operand], nullptr) : nullptr;
+}
+
+void IdleViews::give(size_t operand, PyObject* view) {
+  if (operand >= views_.size()) views_.resize(operand + 1);
+  Py_XDECREF(std::exchange(views_[operand], view));  // another thread may have been faster
 }
 
 bool has_type_and_shape(PyObject* value, const Window& window) {

@@ -5,6 +5,7 @@
 #include <Python.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace linops {
 
@@ -26,6 +27,23 @@ struct Window {
 bool import_numpy();                                                   // false: Python error set
 bool set_dtype(int code, PyObject* dtype);                             // XLA element type -> numpy dtype
 PyObject* make_view(const Window& window, char* data, bool writable);  // new reference, or null with an error set
+
+// Whether a view could serve again: the hook left it as it was made, and nobody refers to it, not even weakly.
+bool is_as_made(PyObject* view, const Window& window, bool writable);
+void aim(PyObject* view, char* data);  // at other memory of the same layout
+
+// Views that serve again, by operand: making them takes a tenth of a small call. A call in an executable has the same
+// types and shapes whenever it runs. GIL held, but for the destructor.
+class IdleViews {
+ public:
+  ~IdleViews();
+  PyObject* take(size_t operand);             // new reference; null where there is none
+  void give(size_t operand, PyObject* view);  // steals the reference
+
+ private:
+  std::vector<PyObject*> views_;
+};
+
 bool has_type_and_shape(PyObject* value, const Window& window);
 bool copy_array(PyObject* array, const Window& window, char* data);  // of the same type and shape
 
