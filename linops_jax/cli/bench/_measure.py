@@ -49,7 +49,7 @@ FULL = Effort(
     chain=(1, 10, 100),
     pixels=512,
     steps=50,
-    variants=3,
+    variants=4,
     repeated=(100_000, 1000),
     modules=("linops_jax", "jax", "jaxbind", "lineax", "pylops"),
 )

@@ -96,9 +96,28 @@ def native() -> Function:
     return NativeNegation()
 
 
+def same_loop() -> Function:
+    """The loop of that handler, called from a hook in Python."""
+    loop = _library().linops_jax_bench_loop
+    loop.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+
+    class LoopNegation(Negation):
+        def apply(self, x, *, out):
+            loop(x.ctypes.data, out.ctypes.data, x.size)
+
+    return LoopNegation()
+
+
 @functools.cache
 def _registered() -> str:
-    """Compiles the handler written by hand, and gives it a name."""
+    """The name of the handler written by hand."""
+    symbol = _library().linops_jax_bench_negate
+    jax.ffi.register_ffi_target("linops_jax_bench_negate", jax.ffi.pycapsule(symbol), platform="cpu")
+    return "linops_jax_bench_negate"
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
     compiler = shutil.which(os.environ.get("CXX", "c++"))
     if compiler is None:
         msg = "no C++ compiler was found (CXX)"
@@ -111,9 +130,7 @@ def _registered() -> str:
         if done.returncode:
             msg = f"{compiler} failed: {done.stderr.strip().splitlines()[-1:]}"
             raise Missing(msg)
-        symbol = ctypes.CDLL(str(library)).linops_jax_bench_negate
-    jax.ffi.register_ffi_target("linops_jax_bench_negate", jax.ffi.pycapsule(symbol), platform="cpu")
-    return "linops_jax_bench_negate"
+        return ctypes.CDLL(str(library))
 
 
 def by_xla() -> Function:

@@ -17,6 +17,7 @@ GOALS = {
     8: {"JAXbind": Goal(0.4), "pure_callback": Goal(0.035)},
     10_000_000: {HANDLER: Goal(1.05)},
 }
+GOALS_OF_LOOP = {10_000_000: {HANDLER: Goal(1.05)}}
 
 
 def cases(effort: Effort) -> Iterator[Case]:
@@ -27,6 +28,12 @@ def cases(effort: Effort) -> Iterator[Case]:
         }
         contestants["bare NumPy"] = partial(_numpy, size, calls)
         yield Case(f"{size:,} floats", contestants, calls, goals=GOALS.get(size, {}), at=size)
+    large = effort.sizes[-1]
+    contestants = {
+        f"{OURS}, the loop of the handler": partial(_looped, _negation.same_loop, large, count(large)),
+        HANDLER: partial(_looped, _negation.handler, large, count(large)),
+    }
+    yield Case(f"the same loop, {large:,} floats", contestants, count(large), goals=GOALS_OF_LOOP.get(large, {}))
     size = effort.sizes[0]
     contestants = {
         f"{OURS}, native hook": partial(_looped, _negation.native, size, count(size)),
