@@ -16,6 +16,7 @@ import jax
 _PACKAGE = str(pathlib.Path(__file__).parent)
 _MARK = re.compile(r"\[linops_jax error (\d+)\]")
 _MOST_KEPT = 256
+OF_XLA = (jax.errors.JaxRuntimeError, ValueError)  # what XLA's errors are raised as, the second for later calls
 
 _lock = threading.Lock()
 _numbers = itertools.count(1)
@@ -57,26 +58,23 @@ def report(name: str, error: BaseException) -> str:
     return message.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def call_eagerly(function: Callable[[], Any]) -> Any:
-    """``function()``; where XLA raises text, the hook's own exception is raised."""
+def begin_eager_call() -> None:
+    """From here to ``end_eager_call`` the exceptions of hooks are kept for ``original``."""
     global _eager_calls
     with _lock:
         _eager_calls += 1
-    try:
-        return function()
-    except (jax.errors.JaxRuntimeError, ValueError) as error:
-        cause = _original(error)
-        if cause is None:
-            raise
-    finally:
-        with _lock:
-            _eager_calls -= 1
-            if not _eager_calls:
-                _exceptions.clear()  # their tracebacks hold the variables of their callers
-    raise cause
 
 
-def _original(error: BaseException) -> BaseException | None:
+def end_eager_call() -> None:
+    global _eager_calls
+    with _lock:
+        _eager_calls -= 1
+        if not _eager_calls:
+            _exceptions.clear()  # their tracebacks hold the variables of their callers
+
+
+def original(error: BaseException) -> BaseException | None:
+    """The hook's own exception for one that XLA raised in its place; None where it is another one."""
     marks = _MARK.findall(str(error))  # the last one is ours, the user's text may quote another
     with _lock:
         return _exceptions.pop(int(marks[-1]), None) if marks else None

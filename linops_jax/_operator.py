@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -65,7 +66,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
         Raises whatever a host hook raised, with the hook named in a note; TypeError for what is not an array.
         """
-        if self._is_one_call and not watchers and all(map(_specs.is_concrete, jax.tree.leaves((self, x)))):
+        if self._can_run_compiled and not watchers and (_specs.is_concrete(x) or _specs.are_concrete(x)):
             return _primitives.run_compiled(_compiled, self._waits, self, x)
         return self._checked(x)
 
@@ -74,6 +75,10 @@ class Operator(metaclass=OperatorMeta, rules={}):
         if self.domain is not None:
             self._check_input(x, self.domain)
         return self._forward(x)
+
+    @functools.cached_property
+    def _can_run_compiled(self) -> bool:
+        return self._is_one_call and _specs.are_concrete(self)
 
     @property
     def _is_one_call(self) -> bool:

@@ -144,14 +144,21 @@ def run_compiled(function: Callable[..., Any], wait: bool, *arguments: Any) -> A
     if not wait:
         return function(*arguments)
 
-    def run() -> Any:
+    _errors.begin_eager_call()
+    try:
         result = function(*arguments)
-        for leaf in jax.tree.leaves(result):
-            if not isinstance(leaf, jax.core.Tracer):  # a call on constants while something else is traced
+        for leaf in (result,) if hasattr(result, "block_until_ready") else jax.tree.leaves(result):
+            if hasattr(leaf, "block_until_ready"):  # not a tracer: a call on constants while something else is traced
                 leaf.block_until_ready()
+    except _errors.OF_XLA as error:
+        original = _errors.original(error)
+        if original is None:
+            raise
+    else:
         return result
-
-    return _errors.call_eagerly(run)
+    finally:
+        _errors.end_eager_call()
+    raise original
 
 
 def _evaluate_traced(*operands: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...]) -> list[Any]:

@@ -36,6 +36,10 @@ def is_concrete(leaf: Any) -> bool:
     )
 
 
+def are_concrete(tree: Any) -> bool:
+    return all(map(is_concrete, jax.tree.leaves(tree)))
+
+
 def is_spec(leaf: Any) -> bool:
     return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
 
