@@ -3,8 +3,10 @@
 
 #include <chrono>
 #include <cstring>
+#include <string>
 #include <thread>
 
+#include "canary.h"
 #include "frame.h"
 #include "reference.h"
 #include "trampoline.h"
@@ -12,158 +14,55 @@
 namespace linops {
 namespace {
 
-constexpr int64_t kGuarded = 16;  // bytes from which an unwritten output is noticed
-
-char* data_of(const Operand& operand) { return operand.window.base + operand.offset; }
-
-std::string shape_of(const Window& window) {
+std::string shape_of(const Layout& layout) {
   std::string text = "(";
-  for (int i = 0; i < window.rank; ++i) text += (i > 0 ? ", " : "") + std::to_string(window.dims[i]);
-  return text + (window.rank == 1 ? ",)" : ")");
+  for (int i = 0; i < layout.rank; ++i) text += (i > 0 ? ", " : "") + std::to_string(layout.dims[i]);
+  return text + (layout.rank == 1 ? ",)" : ")");
 }
 
 }  // namespace
 
-void Canary::place(const Window& window, char* data) {
-  first_ = nullptr;
-  const int64_t bytes = window.elements * window.itemsize;
-  if (!window.contiguous || bytes < kGuarded) return;
+void Canary::place(const Layout& layout, char* data) {
+  bytes_ = layout.bytes;
+  data_ = layout.contiguous && bytes_ >= kGuarded ? data : nullptr;
+  if (data_ == nullptr) return;
   static uint64_t state =
       0x9E3779B97F4A7C15ull ^ static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
   state ^= state << 13;
   state ^= state >> 7;
   state ^= state << 17;
   value_ = state;
-  first_ = data;
-  last_ = data + bytes - kSize;
-  std::memcpy(first_, &value_, kSize);
-  std::memcpy(last_, &value_, kSize);
+  place_canary(data_, bytes_, value_);
 }
 
-bool Canary::alive() const {
-  return first_ != nullptr && (std::memcmp(first_, &value_, kSize) == 0 || std::memcmp(last_, &value_, kSize) == 0);
-}
+bool Canary::alive() const { return data_ != nullptr && is_canary_alive(data_, bytes_, value_); }
 
-Evaluation::Evaluation(const Target& target, IdleViews& idle, const XLA_FFI_CallFrame& frame)
+Evaluation::Evaluation(const Target& target, const Plan& plan, IdleViews& idle, const XLA_FFI_CallFrame& frame)
     : target_(target),
+      plan_(plan),
       idle_(idle),
       frame_(frame),
       inputs_(static_cast<size_t>(frame.args.size)),
       outputs_(static_cast<size_t>(frame.rets.size)),
       shown_(target.takes_out ? inputs_ + outputs_ : inputs_),
-      operands_(inputs_ + outputs_),
+      data_(inputs_ + outputs_),
       canaries_(outputs_),
-      arguments_(shown_ + 1) {}
-
-// ---- buffers --------------------------------------------------------------------------------------------------------
-
-bool Evaluation::plan(const std::vector<std::string>& masks) {
-  if (!read_batch(masks)) return false;
-  for (size_t i = 0; i < inputs_; ++i) {
-    const char* mask = masks.empty() ? nullptr : masks[i].c_str();
-    if (!add(i, argument(frame_, i), mask, target_.looped[i] == '1')) return false;
-  }
-  for (size_t i = 0; i < outputs_; ++i) {
-    if (!add(inputs_ + i, result(frame_, i), nullptr, false)) return false;
-  }
-  return true;
+      arguments_(shown_ + 1) {
+  for (size_t i = 0; i < inputs_; ++i) data_[i] = static_cast<char*>(argument(frame, i).data);
+  for (size_t i = 0; i < outputs_; ++i) data_[inputs_ + i] = static_cast<char*>(result(frame, i).data);
 }
-
-bool Evaluation::read_batch(const std::vector<std::string>& masks) {
-  batch_.axes = masks.empty() ? 0 : masks[0].size();
-  if (batch_.axes > static_cast<size_t>(kMaxBatch)) {
-    PyErr_Format(PyExc_ValueError, "more than %d nested vmaps are not supported", kMaxBatch);
-    return false;
-  }
-  for (size_t axis = 0; axis < batch_.axes; ++axis) {
-    batch_.sizes[axis] = 1;
-    batch_.looped[axis] = !target_.batched;
-    for (size_t i = 0; i < masks.size(); ++i) {
-      if (masks[i][axis] != kHas) continue;
-      batch_.sizes[axis] = argument(frame_, i).dims[position_of(masks[i], axis)];
-      if (target_.looped[i] == '1') batch_.looped[axis] = true;
-    }
-  }
-  return true;
-}
-
-// Without a mask it has all batch axes.
-bool Evaluation::add(size_t index, const XLA_FFI_Buffer& buffer, const char* mask, bool is_field) {
-  const int64_t* dims = buffer.dims;
-  const auto rank = static_cast<size_t>(buffer.rank);
-  if (rank > static_cast<size_t>(kMaxRank)) {
-    PyErr_Format(PyExc_ValueError, "arrays of rank %zu are not supported (at most %d, batch axes included)", rank,
-                 kMaxRank);
-    return false;
-  }
-  Operand& operand = operands_[index];
-  Window& w = operand.window;
-  w.base = static_cast<char*>(buffer.data);
-  w.dtype = static_cast<int>(buffer.dtype);
-  w.itemsize = itemsize(buffer);
-  int64_t strides[kMaxRank];
-  int64_t bytes = w.itemsize;
-  for (size_t i = rank; i-- > 0;) {
-    strides[i] = bytes;
-    bytes *= dims[i];
-  }
-  operand.offset = 0;
-  w.rank = 0;
-  w.elements = 1;
-  auto show = [&](int64_t size, int64_t stride) {
-    w.dims[w.rank] = size;
-    w.strides[w.rank++] = stride;
-    w.elements *= size;
-  };
-  size_t position = 0;
-  for (size_t axis = 0; axis < batch_.axes; ++axis) {
-    const bool has = mask == nullptr || mask[axis] == kHas;
-    if (batch_.looped[axis]) {
-      operand.steps[axis] = has ? strides[position] : 0;
-    } else {
-      operand.steps[axis] = 0;
-      if (!is_field) show(has ? dims[position] : 1, has ? strides[position] : 0);
-    }
-    position += has || mask[axis] == kCopied ? 1 : 0;
-  }
-  for (; position < rank; ++position) show(dims[position], strides[position]);
-  w.contiguous = true;
-  int64_t expected = w.itemsize;
-  for (int i = w.rank; i-- > 0;) {
-    if (w.dims[i] != 1 && w.strides[i] != expected) w.contiguous = false;
-    expected *= w.dims[i];
-  }
-  return true;
-}
-
-// ---- the loop -------------------------------------------------------------------------------------------------------
 
 bool Evaluation::run(bool (*interrupted)(void*), void* context) {
-  for (size_t axis = 0; axis < batch_.axes; ++axis) {
-    if (batch_.looped[axis] && batch_.sizes[axis] == 0) return true;
-  }
-  int64_t index[kMaxBatch] = {};
+  if (plan_.evaluations == 0) return true;
+  Plan::Position position(plan_);
   while (true) {
     if (!call()) return false;
-    if (!advance(index)) return true;
+    if (!position.next([this](size_t i, int64_t bytes) { data_[i] += bytes; })) return true;
     if (interrupted != nullptr && interrupted(context)) {
       PyErr_SetNone(PyExc_KeyboardInterrupt);
       return false;
     }
   }
-}
-
-// To the next element of the batch; false after the last one.
-bool Evaluation::advance(int64_t* index) {
-  for (size_t axis = batch_.axes; axis-- > 0;) {
-    if (!batch_.looped[axis]) continue;
-    const bool inside = ++index[axis] < batch_.sizes[axis];
-    const int64_t steps = inside ? 1 : 1 - index[axis];
-    for (size_t i = 0; i < inputs_ + outputs_; ++i) operands_[i].offset += steps * operands_[i].steps[axis];
-    if (inside) return true;
-    index[axis] = 0;
-  }
-  return false;
 }
 
 // ---- the call -------------------------------------------------------------------------------------------------------
@@ -192,12 +91,11 @@ bool Evaluation::call() {
 
 bool Evaluation::show_views() {
   for (; views_ < shown_; ++views_) {
-    const Operand& o = operands_[views_];
     PyObject* view = idle_.take(views_);
     if (view != nullptr) {
-      aim(view, data_of(o));
+      aim(view, data_[views_]);
     } else {
-      view = make_view(o.window, data_of(o), views_ >= inputs_);
+      view = make_view(plan_.layouts[views_], data_[views_], views_ >= inputs_);
       if (view == nullptr) return false;
     }
     arguments_[views_ + 1] = view;
@@ -208,7 +106,7 @@ bool Evaluation::show_views() {
 void Evaluation::give_back_views() {
   while (views_ > 0) {
     PyObject* view = arguments_[views_--];
-    if (is_as_made(view, operands_[views_].window, views_ >= inputs_)) {
+    if (is_as_made(view, plan_.layouts[views_], views_ >= inputs_)) {
       idle_.give(views_, view);
     } else {
       Py_DECREF(view);
@@ -221,21 +119,20 @@ void Evaluation::drop_views() {
 }
 
 // Where a hook works in place, nothing may be written before it has read.
-bool Evaluation::holds_an_input(const Operand& output) const {
+bool Evaluation::holds_an_input(size_t output) const {
   for (size_t i = 0; i < inputs_; ++i) {
-    if (operands_[i].window.base == output.window.base) return true;
+    if (argument(frame_, i).data == result(frame_, output).data) return true;
   }
   return false;
 }
 
 void Evaluation::guard_outputs() {
   for (size_t i = 0; i < outputs_; ++i) {
-    const Operand& o = operands_[inputs_ + i];
-    if (holds_an_input(o)) continue;
+    if (holds_an_input(i)) continue;
     if (!ignored(i)) {
-      canaries_[i].place(o.window, data_of(o));
-    } else if (o.window.contiguous) {
-      std::memset(data_of(o), 0, static_cast<size_t>(o.window.elements * o.window.itemsize));
+      canaries_[i].place(layout_of(i), data_of(i));
+    } else if (layout_of(i).contiguous) {
+      std::memset(data_of(i), 0, static_cast<size_t>(layout_of(i).bytes));
     }
   }
 }
@@ -255,7 +152,7 @@ bool Evaluation::check_outputs(PyObject* result) const {
                  "%s did not write all of out%s of shape %s, which infer_shape promised. Fill it in place "
                  "(out[...] = ..., not out = ...).",
                  target_.name.c_str(), outputs_ == 1 ? "" : (" number " + std::to_string(i)).c_str(),
-                 shape_of(operands_[inputs_ + i].window).c_str());
+                 shape_of(layout_of(i)).c_str());
     return false;
   }
   return true;
@@ -264,12 +161,11 @@ bool Evaluation::check_outputs(PyObject* result) const {
 bool Evaluation::store_results(PyObject* result) {
   for (size_t i = 0; i < outputs_; ++i) {
     PyObject* value = target_.direct ? result : PyTuple_GET_ITEM(result, static_cast<Py_ssize_t>(i));
-    const Operand& o = operands_[inputs_ + i];
-    if (has_type_and_shape(value, o.window)) {
-      if (!copy_array(value, o.window, data_of(o))) return false;
+    if (has_type_and_shape(value, layout_of(i))) {
+      if (!copy_array(value, layout_of(i), data_of(i))) return false;
       continue;
     }
-    Reference view(make_view(o.window, data_of(o), true));
+    Reference view(make_view(layout_of(i), data_of(i), true));
     if (view.object == nullptr) return false;
     Reference done(PyObject_CallFunction(target_.store, "nOO", static_cast<Py_ssize_t>(i), value, view.object));
     if (done.object == nullptr) return false;

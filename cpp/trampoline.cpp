@@ -14,6 +14,7 @@
 #include "floats.h"
 #include "frame.h"
 #include "interrupt.h"
+#include "plan.h"
 #include "reference.h"
 #include "registry.h"
 #include "xla/ffi/api/ffi.h"
@@ -34,9 +35,10 @@ struct State {
   static ffi::TypeId id;
   static ffi::TypeInfo info;
   std::string key;
-  std::vector<std::string> masks;  // what each operand has of each batch axis, see registry.h
-  TargetPtr target;                // set at instantiation, or at the first execution of a program from elsewhere
-  int64_t run = -1;                // the run whose interrupts are counted from `interrupts`; GIL held
+  std::vector<std::string> masks;    // what each operand has of each batch axis, see registry.h
+  TargetPtr target;                  // set at instantiation, or at the first execution of a program from elsewhere
+  std::unique_ptr<const Plan> plan;  // set at the first execution; GIL held
+  int64_t run = -1;                  // the run whose interrupts are counted from `interrupts`; GIL held
   int64_t interrupts = 0;
   IdleViews views;  // GIL held
 };
@@ -102,9 +104,18 @@ bool resolve(State& state) {
   return true;
 }
 
+bool prepare(State& state, const XLA_FFI_CallFrame& frame) {
+  if (state.plan != nullptr) return true;
+  std::string error;
+  state.plan = Plan::make(*state.target, frame, state.masks, error);
+  if (state.plan == nullptr) PyErr_SetString(PyExc_ValueError, error.c_str());
+  return state.plan != nullptr;
+}
+
 // Everything that needs the GIL. JAX inside a hook would wait for the program that waits for the hook: it is refused.
 std::string execute_with_gil(State& state, const XLA_FFI_CallFrame& frame) {
   if (!resolve(state)) return report("linops_jax");
+  if (!prepare(state, frame)) return report(state.target->name);
   const bool on_main = PyThread_get_thread_ident() == services.main_thread;
   if (!on_main) {
     begin_run(state, run_of(frame));
@@ -115,10 +126,9 @@ std::string execute_with_gil(State& state, const XLA_FFI_CallFrame& frame) {
   }
   Reference before(PyObject_CallOneArg(services.swap_no_execution, Py_True));
   if (before.object == nullptr) return report(state.target->name);
-  Evaluation evaluation(*state.target, state.views, frame);
+  Evaluation evaluation(*state.target, *state.plan, state.views, frame);
   const auto watch = [](void* s) { return interrupted(*static_cast<State*>(s)); };
-  bool done = evaluation.plan(state.masks);
-  done = done && (on_main ? evaluation.run(nullptr, nullptr) : evaluation.run(watch, &state));
+  bool done = on_main ? evaluation.run(nullptr, nullptr) : evaluation.run(watch, &state);
   Reference failure(done ? nullptr : take_exception());
   Reference after(PyObject_CallOneArg(services.swap_no_execution, before.object));
   if (after.object == nullptr) PyErr_Clear();

@@ -33,27 +33,27 @@ bool set_dtype(int code, PyObject* dtype) {
   return true;
 }
 
-PyObject* make_view(const Window& window, char* data, bool writable) {
-  PyArray_Descr* dtype = window.dtype >= 0 && window.dtype < kDtypes ? dtypes[window.dtype] : nullptr;
+PyObject* make_view(const Layout& layout, char* data, bool writable) {
+  PyArray_Descr* dtype = layout.dtype >= 0 && layout.dtype < kDtypes ? dtypes[layout.dtype] : nullptr;
   if (dtype == nullptr) {
-    return PyErr_Format(PyExc_TypeError, "NumPy has no dtype for XLA's element type %d", window.dtype);
+    return PyErr_Format(PyExc_TypeError, "NumPy has no dtype for XLA's element type %d", layout.dtype);
   }
   Py_INCREF(dtype);
-  return PyArray_NewFromDescr(&PyArray_Type, dtype, window.rank, reinterpret_cast<const npy_intp*>(window.dims),
-                              window.contiguous ? nullptr : reinterpret_cast<const npy_intp*>(window.strides),
+  return PyArray_NewFromDescr(&PyArray_Type, dtype, layout.rank, reinterpret_cast<const npy_intp*>(layout.dims),
+                              layout.contiguous ? nullptr : reinterpret_cast<const npy_intp*>(layout.strides),
                               data != nullptr ? data : empty, writable ? NPY_ARRAY_CARRAY : NPY_ARRAY_CARRAY_RO,
                               nullptr);
 }
 
-bool is_as_made(PyObject* view, const Window& window, bool writable) {
+bool is_as_made(PyObject* view, const Layout& layout, bool writable) {
   auto* array = reinterpret_cast<PyArrayObject_fields*>(view);
   constexpr int kAccess = NPY_ARRAY_WRITEABLE | NPY_ARRAY_ALIGNED | NPY_ARRAY_OWNDATA | NPY_ARRAY_WRITEBACKIFCOPY;
-  const auto axes = sizeof(npy_intp) * static_cast<size_t>(window.rank);
+  const auto axes = sizeof(npy_intp) * static_cast<size_t>(layout.rank);
   return Py_REFCNT(view) == 1 && array->weakreflist == nullptr && array->base == nullptr &&
-         array->descr == dtypes[window.dtype] && array->nd == window.rank &&
+         array->descr == dtypes[layout.dtype] && array->nd == layout.rank &&
          (array->flags & kAccess) == (NPY_ARRAY_ALIGNED | (writable ? NPY_ARRAY_WRITEABLE : 0)) &&
-         std::memcmp(array->dimensions, window.dims, axes) == 0 &&
-         std::memcmp(array->strides, window.strides, axes) == 0;
+         std::memcmp(array->dimensions, layout.dims, axes) == 0 &&
+         std::memcmp(array->strides, layout.strides, axes) == 0;
 }
 
 void aim(PyObject* view, char* data) {
@@ -75,20 +75,20 @@ void IdleViews::give(size_t operand, PyObject* view) {
   Py_XDECREF(std::exchange(views_[operand], view));  // another thread may have been faster
 }
 
-bool has_type_and_shape(PyObject* value, const Window& window) {
+bool has_type_and_shape(PyObject* value, const Layout& layout) {
   if (!PyArray_Check(value)) return false;
   auto* array = reinterpret_cast<PyArrayObject*>(value);
-  if (PyArray_NDIM(array) != window.rank) return false;
-  if (PyArray_DESCR(array) != dtypes[window.dtype] && !PyArray_EquivTypes(PyArray_DESCR(array), dtypes[window.dtype])) {
+  if (PyArray_NDIM(array) != layout.rank) return false;
+  if (PyArray_DESCR(array) != dtypes[layout.dtype] && !PyArray_EquivTypes(PyArray_DESCR(array), dtypes[layout.dtype])) {
     return false;
   }
-  return std::memcmp(PyArray_DIMS(array), window.dims, sizeof(npy_intp) * static_cast<size_t>(window.rank)) == 0;
+  return std::memcmp(PyArray_DIMS(array), layout.dims, sizeof(npy_intp) * static_cast<size_t>(layout.rank)) == 0;
 }
 
-bool copy_array(PyObject* value, const Window& window, char* data) {
+bool copy_array(PyObject* value, const Layout& layout, char* data) {
   auto* array = reinterpret_cast<PyArrayObject*>(value);
-  if (window.contiguous && PyArray_IS_C_CONTIGUOUS(array) && PyArray_ISNOTSWAPPED(array)) {
-    const int64_t bytes = window.elements * window.itemsize;
+  if (layout.contiguous && PyArray_IS_C_CONTIGUOUS(array) && PyArray_ISNOTSWAPPED(array)) {
+    const int64_t bytes = layout.bytes;
     if (bytes == 0) return true;
     const void* source = PyArray_DATA(array);
     if (bytes < kLargeCopy) {
@@ -99,7 +99,7 @@ bool copy_array(PyObject* value, const Window& window, char* data) {
     }
     return true;
   }
-  PyObject* view = make_view(window, data, true);
+  PyObject* view = make_view(layout, data, true);
   if (view == nullptr) return false;
   const int status = PyArray_CopyInto(reinterpret_cast<PyArrayObject*>(view), array);
   Py_DECREF(view);

@@ -4,32 +4,18 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include <cstdint>
 #include <vector>
+
+#include "plan.h"
 
 namespace linops {
 
-constexpr int kMaxRank = 32;  // of a buffer, batch axes included
-constexpr int kMaxBatch = 16;
-
-// One buffer as the hook sees it: where each step of the batch loop starts, and the array there.
-struct Window {
-  char* base;
-  int dtype;  // XLA's element type
-  int rank;
-  bool contiguous;
-  int64_t itemsize;
-  int64_t elements;
-  int64_t dims[kMaxRank + kMaxBatch];     // batch axes that a buffer lacks may come as axes of size 1
-  int64_t strides[kMaxRank + kMaxBatch];  // bytes
-};
-
 bool import_numpy();                                                   // false: Python error set
 bool set_dtype(int code, PyObject* dtype);                             // XLA element type -> numpy dtype
-PyObject* make_view(const Window& window, char* data, bool writable);  // new reference, or null with an error set
+PyObject* make_view(const Layout& layout, char* data, bool writable);  // new reference, or null with an error set
 
 // Whether a view could serve again: the hook left it as it was made, and nobody refers to it, not even weakly.
-bool is_as_made(PyObject* view, const Window& window, bool writable);
+bool is_as_made(PyObject* view, const Layout& layout, bool writable);
 void aim(PyObject* view, char* data);  // at other memory of the same layout
 
 // Views that serve again, by operand: making them takes a tenth of a small call. A call in an executable has the same
@@ -44,8 +30,8 @@ class IdleViews {
   std::vector<PyObject*> views_;
 };
 
-bool has_type_and_shape(PyObject* value, const Window& window);
-bool copy_array(PyObject* array, const Window& window, char* data);  // of the same type and shape
+bool has_type_and_shape(PyObject* value, const Layout& layout);
+bool copy_array(PyObject* array, const Layout& layout, char* data);  // of the same type and shape
 
 // Points a view that outlived its call, and a list of arrays that see its memory, at a copy of its own.
 void detach(PyObject* view, PyObject* derived);

@@ -1,0 +1,216 @@
+// worker.cpp: the loop over batch axes, the call of a C function or an FFI handler, and its outputs.
+#include "worker.h"
+
+#include <cstring>
+#include <exception>
+#include <random>
+#include <string_view>
+#include <vector>
+
+#include "canary.h"
+#include "few.h"
+#include "frame.h"
+#include "linops_jax/native.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+namespace linops {
+namespace {
+
+constexpr size_t kErrorSize = 512;  // bytes for a function's error text
+
+const uint64_t canary = (static_cast<uint64_t>(std::random_device{}()) << 32) | std::random_device{}();
+
+std::string shape_of(const linops_buffer& buffer) {
+  std::string text = "(";
+  for (int i = 0; i < buffer.rank; ++i) text += (i > 0 ? ", " : "") + std::to_string(buffer.shape[i]);
+  return text + (buffer.rank == 1 ? ",)" : ")");
+}
+
+// A call of an XLA FFI handler for one element of a batch: XLA's own call, with other buffers and without our
+// attributes.
+class HandlerCall {
+ public:
+  HandlerCall(const XLA_FFI_CallFrame& frame, void* handler)
+      : frame_(frame),
+        handler_(reinterpret_cast<XLA_FFI_Handler*>(handler)),
+        buffers_(operands(frame)),
+        pointers_(operands(frame)) {
+    const XLA_FFI_Attrs& attrs = frame.attrs;
+    for (int64_t i = 0; i < attrs.size; ++i) {
+      const std::string_view name(attrs.names[i]->ptr, attrs.names[i]->len);
+      if (name == "key" || name == "batch") continue;
+      types_.push_back(attrs.types[i]);
+      names_.push_back(attrs.names[i]);
+      values_.push_back(attrs.attrs[i]);
+    }
+    frame_.struct_size = XLA_FFI_CallFrame_STRUCT_SIZE;  // of the copy, whatever XLA's own has grown to
+    frame_.attrs.size = static_cast<int64_t>(types_.size());
+    frame_.attrs.types = types_.data();
+    frame_.attrs.names = names_.data();
+    frame_.attrs.attrs = values_.data();
+    for (size_t i = 0; i < operands(frame); ++i) pointers_[i] = &buffers_[i];
+    frame_.args.args = pointers_.data();
+    frame_.rets.rets = pointers_.data() + frame.args.size;
+  }
+
+  // Nothing, or the text of an error.
+  [[gnu::noinline]] std::string run(const linops_buffer* shown) {  // C functions are not to pay for it
+    for (size_t i = 0; i < operands(frame_); ++i) {
+      buffers_[i] = {XLA_FFI_Buffer_STRUCT_SIZE,
+                     nullptr,
+                     static_cast<XLA_FFI_DataType>(shown[i].dtype),
+                     shown[i].data,
+                     shown[i].rank,
+                     const_cast<int64_t*>(shown[i].shape)};
+    }
+    frame_.future = nullptr;
+    XLA_FFI_Error* error = handler_(&frame_);
+    if (error == nullptr) {
+      return frame_.future == nullptr ? "" : "an asynchronous FFI handler cannot be called for each element of a batch";
+    }
+    std::string text = ffi::internal::GetErrorMessage(frame_.api, error);
+    ffi::internal::DestroyError(frame_.api, error);
+    return text.empty() ? "it failed without an error text" : text;
+  }
+
+ private:
+  static size_t operands(const XLA_FFI_CallFrame& frame) {
+    return static_cast<size_t>(frame.args.size + frame.rets.size);
+  }
+
+  XLA_FFI_CallFrame frame_;
+  XLA_FFI_Handler* handler_;
+  Few<XLA_FFI_Buffer> buffers_;  // arguments, then results
+  Few<void*> pointers_;
+  std::vector<XLA_FFI_AttrType> types_;
+  std::vector<XLA_FFI_ByteSpan*> names_;
+  std::vector<void*> values_;
+};
+
+class Worker {
+ public:
+  explicit Worker(const Execution& execution, HandlerCall* handler = nullptr)
+      : target_(execution.target),
+        plan_(execution.plan),
+        inputs_(static_cast<size_t>(execution.frame.args.size)),
+        outputs_(static_cast<size_t>(execution.frame.rets.size)),
+        buffers_(inputs_ + outputs_),
+        handler_(handler) {
+    for (size_t i = 0; i < inputs_; ++i) show(i, argument(execution.frame, i));
+    for (size_t i = 0; i < outputs_; ++i) show(inputs_ + i, result(execution.frame, i));
+    call_.struct_size = sizeof(linops_call);
+    call_.version = LINOPS_VERSION;
+    call_.n_inputs = static_cast<int32_t>(inputs_);
+    call_.n_outputs = static_cast<int32_t>(outputs_);
+    call_.inputs = buffers_.data();
+    call_.outputs = buffers_.data() + inputs_;
+    call_.user_data = target_.user_data;
+    call_.error = text_;
+    call_.error_size = kErrorSize;
+  }
+
+  std::string run(int64_t first, int64_t last) {
+    const auto move = [this](size_t i, int64_t bytes) {
+      buffers_[i].data = static_cast<char*>(buffers_[i].data) + bytes;
+    };
+    Plan::Position position(plan_);
+    position.go_to(first, move);
+    for (int64_t i = first; i < last; ++i) {
+      if (i > first) position.next(move);
+      std::string error = evaluate();
+      if (!error.empty()) return error;
+    }
+    return {};
+  }
+
+ private:
+  void show(size_t operand, const XLA_FFI_Buffer& buffer) {
+    const Layout& layout = plan_.layouts[operand];
+    buffers_[operand] = {buffer.data, layout.dims, layout.strides, layout.elements, layout.rank, layout.dtype};
+  }
+
+  std::string evaluate() {
+    prepare_outputs();
+    text_[0] = '\0';
+    int code = 0;
+    try {
+      if (handler_ != nullptr) {
+        std::string error = handler_->run(buffers_.data());
+        return error.empty() ? check_outputs() : error;
+      }
+      code = target_.function(&call_);
+    } catch (const std::exception& error) {
+      return std::string("it threw a C++ exception: ") + error.what();
+    } catch (...) {
+      return "it threw a C++ exception";
+    }
+    if (code == 0) return check_outputs();
+    text_[kErrorSize - 1] = '\0';
+    if (text_[0] != '\0') return text_;
+    return "it returned " + std::to_string(code) + " without an error text (see linops_fail in linops_jax/native.h)";
+  }
+
+  bool ignored(size_t output) const { return target_.ignored[output] == '1'; }
+
+  // Where a function works in place, nothing may be written before it has read.
+  bool holds_an_input(size_t output) const {
+    for (size_t i = 0; i < inputs_; ++i) {
+      if (call_.inputs[i].data == call_.outputs[output].data) return true;
+    }
+    return false;
+  }
+
+  void prepare_outputs() {
+    for (size_t i = 0; i < outputs_; ++i) {
+      auto* data = static_cast<char*>(call_.outputs[i].data);
+      const int64_t bytes = plan_.layouts[inputs_ + i].bytes;
+      if (holds_an_input(i)) continue;
+      if (ignored(i)) {
+        std::memset(data, 0, static_cast<size_t>(bytes));
+      } else if (bytes >= kGuarded) {
+        place_canary(data, bytes, canary);
+      }
+    }
+  }
+
+  std::string check_outputs() const {
+    for (size_t i = 0; i < outputs_; ++i) {
+      const auto* data = static_cast<const char*>(call_.outputs[i].data);
+      const int64_t bytes = plan_.layouts[inputs_ + i].bytes;
+      if (bytes < kGuarded || ignored(i) || holds_an_input(i)) continue;
+      if (is_canary_alive(data, bytes, canary)) return unwritten(i);
+    }
+    return {};
+  }
+
+  [[gnu::noinline]] std::string unwritten(size_t output) const {
+    return target_.name + " did not write all of output" + (outputs_ == 1 ? "" : " number " + std::to_string(output)) +
+           " of shape " + shape_of(call_.outputs[output]) +
+           ", which infer_shape promised. Fill it, or return an error.";
+  }
+
+  const Target& target_;
+  const Plan& plan_;
+  const size_t inputs_;
+  const size_t outputs_;
+  Few<linops_buffer> buffers_;  // inputs, then outputs
+  HandlerCall* handler_;        // in place of a C function
+  linops_call call_;
+  char text_[kErrorSize];
+};
+
+[[gnu::noinline]] std::string run_handler(const Execution& execution, int64_t first, int64_t last) {
+  HandlerCall handler(execution.frame, reinterpret_cast<void*>(execution.target.function));
+  return Worker(execution, &handler).run(first, last);
+}
+
+}  // namespace
+
+std::string run_on_this_thread(const Execution& execution, int64_t first, int64_t last) {
+  if (execution.target.is_handler) return run_handler(execution, first, last);
+  return Worker(execution).run(first, last);
+}
+
+}  // namespace linops
