@@ -5,6 +5,7 @@
 #include <exception>
 #include <random>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "canary.h"
@@ -97,6 +98,7 @@ class Worker {
         inputs_(static_cast<size_t>(execution.frame.args.size)),
         outputs_(static_cast<size_t>(execution.frame.rets.size)),
         buffers_(inputs_ + outputs_),
+        guarded_(outputs_),
         handler_(handler) {
     for (size_t i = 0; i < inputs_; ++i) show(i, argument(execution.frame, i));
     for (size_t i = 0; i < outputs_; ++i) show(inputs_ + i, result(execution.frame, i));
@@ -119,10 +121,9 @@ class Worker {
     position.go_to(first, move);
     for (int64_t i = first; i < last; ++i) {
       if (i > first) position.next(move);
-      std::string error = evaluate();
-      if (!error.empty()) return error;
+      if (!evaluate()) break;
     }
-    return {};
+    return std::move(error_);
   }
 
  private:
@@ -131,28 +132,27 @@ class Worker {
     buffers_[operand] = {buffer.data, layout.dims, layout.strides, layout.elements, layout.rank, layout.dtype};
   }
 
-  std::string evaluate() {
-    prepare_outputs();
+  // False with error_ set. All ways to fail are apart, so that a call that succeeds does not pay for them.
+  bool evaluate() {
+    guard_outputs();
     text_[0] = '\0';
-    int code = 0;
     try {
       if (handler_ != nullptr) {
-        std::string error = handler_->run(buffers_.data());
-        return error.empty() ? check_outputs() : error;
+        error_ = handler_->run(buffers_.data());
+        if (!error_.empty()) return false;
+      } else if (const int code = target_.function(&call_); code != 0) {
+        return fail(code);
       }
-      code = target_.function(&call_);
     } catch (const std::exception& error) {
-      return std::string("it threw a C++ exception: ") + error.what();
+      return fail(error.what());
     } catch (...) {
-      return "it threw a C++ exception";
+      return fail(nullptr);
     }
-    if (code == 0) return check_outputs();
-    text_[kErrorSize - 1] = '\0';
-    if (text_[0] != '\0') return text_;
-    return "it returned " + std::to_string(code) + " without an error text (see linops_fail in linops_jax/native.h)";
+    for (size_t i = 0; i < outputs_; ++i) {
+      if (guarded_[i] != nullptr && is_canary_alive(guarded_[i], bytes_of(i), canary)) return fail_unwritten(i);
+    }
+    return true;
   }
-
-  bool ignored(size_t output) const { return target_.ignored[output] == '1'; }
 
   // Where a function works in place, nothing may be written before it has read.
   bool holds_an_input(size_t output) const {
@@ -162,33 +162,43 @@ class Worker {
     return false;
   }
 
-  void prepare_outputs() {
+  int64_t bytes_of(size_t output) const { return plan_.layouts[inputs_ + output].bytes; }
+
+  void guard_outputs() {
     for (size_t i = 0; i < outputs_; ++i) {
       auto* data = static_cast<char*>(call_.outputs[i].data);
-      const int64_t bytes = plan_.layouts[inputs_ + i].bytes;
+      const bool ignored = target_.ignored[i] == '1';
+      guarded_[i] = nullptr;
       if (holds_an_input(i)) continue;
-      if (ignored(i)) {
-        std::memset(data, 0, static_cast<size_t>(bytes));
-      } else if (bytes >= kGuarded) {
-        place_canary(data, bytes, canary);
+      if (ignored) {
+        std::memset(data, 0, static_cast<size_t>(bytes_of(i)));
+      } else if (bytes_of(i) >= kGuarded) {
+        place_canary(data, bytes_of(i), canary);
+        guarded_[i] = data;
       }
     }
   }
 
-  std::string check_outputs() const {
-    for (size_t i = 0; i < outputs_; ++i) {
-      const auto* data = static_cast<const char*>(call_.outputs[i].data);
-      const int64_t bytes = plan_.layouts[inputs_ + i].bytes;
-      if (bytes < kGuarded || ignored(i) || holds_an_input(i)) continue;
-      if (is_canary_alive(data, bytes, canary)) return unwritten(i);
+  [[gnu::noinline]] bool fail(int code) {
+    text_[kErrorSize - 1] = '\0';
+    error_ = text_;
+    if (error_.empty()) {
+      error_ =
+          "it returned " + std::to_string(code) + " without an error text (see linops_fail in linops_jax/native.h)";
     }
-    return {};
+    return false;
   }
 
-  [[gnu::noinline]] std::string unwritten(size_t output) const {
-    return target_.name + " did not write all of output" + (outputs_ == 1 ? "" : " number " + std::to_string(output)) +
-           " of shape " + shape_of(call_.outputs[output]) +
-           ", which infer_shape promised. Fill it, or return an error.";
+  [[gnu::noinline]] bool fail(const char* exception) {
+    error_ = std::string("it threw a C++ exception") + (exception != nullptr ? std::string(": ") + exception : "");
+    return false;
+  }
+
+  [[gnu::noinline]] bool fail_unwritten(size_t output) {
+    error_ = target_.name + " did not write all of output" +
+             (outputs_ == 1 ? "" : " number " + std::to_string(output)) + " of shape " +
+             shape_of(call_.outputs[output]) + ", which infer_shape promised. Fill it, or return an error.";
+    return false;
   }
 
   const Target& target_;
@@ -196,8 +206,10 @@ class Worker {
   const size_t inputs_;
   const size_t outputs_;
   Few<linops_buffer> buffers_;  // inputs, then outputs
+  Few<char*> guarded_;          // outputs with canaries, or null
   HandlerCall* handler_;        // in place of a C function
   linops_call call_;
+  std::string error_;
   char text_[kErrorSize];
 };
 

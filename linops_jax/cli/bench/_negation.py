@@ -86,14 +86,20 @@ def handler() -> Function:
 
 def native() -> Function:
     """The same handler as the hook of an operator."""
-    if not hasattr(lo, "native"):
-        msg = "this version has no lo.native"
-        raise Missing(msg)
 
-    class NativeNegation(Negation):
+    class HandlerNegation(Negation):
         apply = lo.native(ffi=_registered())  # pyright: ignore[reportAttributeAccessIssue]
 
-    return NativeNegation()
+    return HandlerNegation()
+
+
+def c_function() -> Function:
+    """Its loop as a C function."""
+
+    class FunctionNegation(Negation):
+        apply = lo.native(_library().linops_jax_bench_function)  # pyright: ignore[reportAttributeAccessIssue]
+
+    return FunctionNegation()
 
 
 def same_loop() -> Function:
@@ -124,7 +130,7 @@ def _library() -> ctypes.CDLL:
         raise Missing(msg)
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, "negate.so")
-        flags = ["-O3", "-std=c++17", "-shared", "-fPIC", "-w", "-I", jax.ffi.include_dir()]
+        flags = ["-O3", "-std=c++17", "-shared", "-fPIC", "-w", "-I", jax.ffi.include_dir(), "-I", lo.get_include()]
         source = Path(__file__).with_name("negate.cc")
         done = subprocess.run([compiler, *flags, str(source), "-o", str(library)], capture_output=True, text=True)
         if done.returncode:

@@ -34,12 +34,13 @@ def cases(effort: Effort) -> Iterator[Case]:
         HANDLER: partial(_looped, _negation.handler, large, count(large)),
     }
     yield Case(f"the same loop, {large:,} floats", contestants, count(large), goals=GOALS_OF_LOOP.get(large, {}))
-    size = effort.sizes[0]
-    contestants = {
-        f"{OURS}, native hook": partial(_looped, _negation.native, size, count(size)),
-        HANDLER: partial(_looped, _negation.handler, size, count(size)),
-    }
-    yield Case(f"native hook, {size:,} floats", contestants, count(size), goals={HANDLER: Goal(1.2)})
+    small = effort.sizes[0]
+    for kind, build in {"native hook": _negation.native, "C function": _negation.c_function}.items():
+        contestants = {
+            f"{OURS}, {kind}": partial(_looped, build, small, count(small)),
+            HANDLER: partial(_looped, _negation.handler, small, count(small)),
+        }
+        yield Case(f"{kind}, {small:,} floats", contestants, count(small), goals={HANDLER: Goal(1.2)})
 
 
 def count(size: int) -> int:
