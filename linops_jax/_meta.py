@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, dataclass_transform
 
-from linops_jax import _fields, _hooks, _primitives
+from linops_jax import _absent, _derived, _fields, _hooks, _primitives
 from linops_jax._hooks import ADJOINT_PARAMETER_JVP, INFER, MISSING, TRACED, Hook, Rule
 from linops_jax._properties import NAMES, Properties
 
@@ -100,10 +100,10 @@ def collect_hooks(cls: Any) -> dict[str, Hook]:
     written = {name: value for name, value in given.items() if value is not None and name not in INFER}
     hooks = {name: _hooks.make_hook(cls, name, value) for name, value in written.items()}
     if "apply" in hooks and hooks["apply"].is_jax:
-        hooks |= {name: _derived(cls, name) for name in _derivable(cls) if name not in given}
+        hooks |= {name: _derive(cls, name) for name in _derivable(cls) if name not in given}
         cls.__abstractmethods__ = cls.__abstractmethods__ - set(_derivable(cls)) - {"infer_shape"}
     for name in _reverse_only(hooks):
-        hooks[name] = Hook(cls, name, cls._rules[name], MISSING, _primitives.missing(name))
+        hooks[name] = Hook(cls, name, cls._rules[name], MISSING, _absent.stand_in(name))
     return hooks
 
 
@@ -114,8 +114,8 @@ def _is_abstract(value: Any) -> bool:
     return getattr(value, "__isabstractmethod__", False)
 
 
-def _derived(cls: Any, name: str) -> Hook:
-    return Hook(cls, name, cls._rules[name], TRACED, _primitives.DERIVED[name], derived=True)
+def _derive(cls: Any, name: str) -> Hook:
+    return Hook(cls, name, cls._rules[name], TRACED, _derived.DERIVED[name], derived=True)
 
 
 def _derivable(cls: Any) -> list[str]:

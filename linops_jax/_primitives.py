@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import ad, batching, mlir, xla
 
-from linops_jax import _compat, _errors, _specs, _trampoline
+from linops_jax import _absent, _compat, _errors, _specs, _trampoline
 from linops_jax._hooks import ADJOINT_PARAMETER_JVP, CT, HOST, MISSING, NATIVE, TRACED, Hook, T
 from linops_jax._native import Handler
 from linops_jax._trampoline import Binding
@@ -298,7 +298,7 @@ def _refuse_missing(hook: Hook, context: Any, *operands: Any, **params: Any) -> 
         why = "forward mode over forward mode needs it"
     else:
         why = "forward mode and second derivatives need it (first derivatives in reverse mode do not)"
-    raise _missing(params["binding"], hook.name, why)
+    raise _absent.missing(params["binding"], hook.name, why)
 
 
 _LOWERINGS = {HOST: _lower_host, TRACED: _lower_traced, NATIVE: _lower_native, MISSING: _refuse_missing}
@@ -369,14 +369,14 @@ def _jvp(
             continue
         if name in hook.rule.transposed:
             target, arguments = hook, tuple(T if argument == name else argument for argument in hook.rule.arguments)
-        elif name in hook.rule.derivative and _has(binding, hook.rule.derivative[name][0]):
+        elif name in hook.rule.derivative and _absent.has(binding, hook.rule.derivative[name][0]):
             derivative, arguments = hook.rule.derivative[name]
             target = hook.cls._hooks[derivative]
         elif hook.is_jax:
             inlined.append(name)
             continue
         else:
-            raise _no_derivative(binding, name, moving[name])
+            raise _absent.no_derivative(binding, name, [not _is_zero(t) for t in moving[name]])
         tangent = [
             jnp.zeros(jnp.shape(primal), jax.typeof(primal).dtype) if _is_zero(t) else t
             for primal, t in zip(groups.values[name], moving[name], strict=True)
@@ -438,10 +438,10 @@ def _transpose(
         raise NotImplementedError(message)
     (name,) = linear
     target, arguments = hook.rule.transposed[name]
-    if not _has(binding, target):
-        raise _missing(binding, target, "reverse-mode differentiation needs it")
+    if not _absent.has(binding, target):
+        raise _absent.missing(binding, target, "reverse-mode differentiation needs it")
     adjoint = hook.cls._hooks[target]
-    conj = _unchanged if hook.rule.functional else jnp.conj
+    conj = (lambda x: x) if hook.rule.functional else jnp.conj
     avals = [x.aval if ad.is_undefined_primal(x) else jax.typeof(x) for x in operands]
     sizes = _batch_sizes(avals, batch)
     cotangent = [
@@ -480,148 +480,3 @@ def _placed_like(aval: Any, cotangent: Any) -> Any:
     if sharding.mesh.empty or jax.typeof(cotangent).sharding == sharding:
         return cotangent
     return jax.sharding.reshard(cotangent, sharding)
-
-
-# ---- what is not there --------------------------------------------------------------------------------------------
-
-
-_HESSIAN = ("hessian_apply", "hessian_adjoint")
-
-
-def _can_evaluate(cls: Any, name: str) -> bool:
-    return name in cls._hooks and cls._hooks[name].kind != MISSING
-
-
-def _has(binding: Binding, name: str) -> bool:
-    hook = binding.hook
-    return binding.functions.has(name) if hook.rule.functional else name in hook.cls._hooks
-
-
-def _unchanged(value: Any) -> Any:
-    return value
-
-
-def _missing(binding: Binding, name: str, why: str) -> NotImplementedError:
-    if binding.hook.rule.functional:
-        return binding.functions.missing(name)
-    cls = binding.hook.cls
-    where = cls._label
-    if name == ADJOINT_PARAMETER_JVP:
-        message = (
-            f"{where}.adjoint has no forward-mode derivative with respect to the fields of {where}: parameter_jvp and "
-            "parameter_vjp give its reverse mode only."
-        )
-    elif name in _HESSIAN and not any(_can_evaluate(cls, hook) for hook in _HESSIAN):
-        message = (
-            f"Second derivatives of {where} are not available: it defines its Jacobian, but not how that changes with x. "
-            f"Define {where}.hessian_apply and {where}.hessian_adjoint."
-        )
-    elif name == "jacobian_apply" and name not in cls._hooks:
-        message = (
-            f"{where} has no derivative in its input: jacobian_apply and jacobian_adjoint are None. Define "
-            f"{where}.jacobian_apply for forward mode, {where}.jacobian_adjoint for reverse mode."
-        )
-    else:
-        message = f"{where} has no {name}: {why}. Define {where}.{name}."
-    return NotImplementedError(message)
-
-
-def _no_derivative(binding: Binding, argument: str, tangents: Sequence[Any]) -> NotImplementedError:
-    hook = binding.hook
-    where = hook.cls._label
-    derivative = hook.rule.derivative.get(argument)
-    if hook.rule.functional and derivative is None:
-        return binding.functions.not_differentiable(argument, [not _is_zero(t) for t in tangents])
-    if argument != "self":
-        if derivative is not None:
-            return _missing(binding, derivative[0], "it is the derivative asked for")
-        message = f"Derivatives of {hook.label} with respect to {argument} have no hook. Write {where} with lo.traced."
-        return NotImplementedError(message)
-    paths = jax.tree_util.tree_leaves_with_path(jax.tree.unflatten(binding.trees[0], range(len(tangents))))
-    fields = ", ".join(where + jax.tree_util.keystr(path) for path, index in paths if not _is_zero(tangents[index]))
-    if derivative is not None:
-        what = f"{where} only has a derivative with respect to its input. Define {where}.parameter_jvp and {where}.parameter_vjp"
-    else:
-        what = f"how {hook.label} depends on fields has no hook. Write {where} with lo.traced"
-    message = f"{fields} is being differentiated, but {what}, or wrap the field in jax.lax.stop_gradient."
-    return NotImplementedError(message)
-
-
-# ---- hooks that JAX derives from a traced apply -------------------------------------------------------------------
-
-
-def _conj(tree: Any) -> Any:
-    return jax.tree.map(jnp.conj, tree)
-
-
-def _tangents(tree: Any, primal: Any) -> Any:
-    return jax.tree.map(
-        lambda t, x: t if _specs.is_inexact(x.dtype) else np.zeros(jnp.shape(x), jax.dtypes.float0), tree, primal
-    )
-
-
-def _apply_of(op: Any) -> Callable[[Any], Any]:
-    return functools.partial(type(op)._hooks["apply"].function, op)
-
-
-def _adjoint_of(op: Any, y: Any, *, out: Any) -> Any:
-    """None in place of integer arrays, through which JAX does not transpose."""
-    wanted, tree = jax.tree.flatten(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), out))
-    moving = [i for i, x in enumerate(wanted) if _specs.is_inexact(x.dtype)]
-    cotangents = [leaf for leaf in jax.tree.leaves(_conj(y)) if _specs.is_inexact(leaf.dtype)]
-    answer: list[Any] = [None] * len(wanted)
-    if moving and cotangents:
-
-        def function(*values: Any) -> list[Any]:
-            leaves = list(wanted)
-            for i, value in zip(moving, values, strict=True):
-                leaves[i] = value
-            result = _apply_of(op)(jax.tree.unflatten(tree, leaves))
-            return [leaf for leaf in jax.tree.leaves(result) if _specs.is_inexact(leaf.dtype)]
-
-        # The transposed map must vary over a shard_map's mesh as y does, or JAX would add up the shards.
-        varying = _compat.with_same_varying_axes([*(wanted[i] for i in moving), *cotangents])[: len(moving)]
-        for i, x in zip(moving, jax.linear_transpose(function, *varying)(cotangents), strict=True):
-            answer[i] = jnp.conj(x)
-    return jax.tree.unflatten(tree, answer)
-
-
-def _jacobian_apply_of(op: Any, x: Any, dx: Any, *, out: Any) -> Any:
-    return jax.jvp(_apply_of(op), (x,), (_tangents(dx, x),))[1]
-
-
-def _jacobian_adjoint_of(op: Any, x: Any, dy: Any, *, out: Any) -> Any:
-    return _pull_back(_apply_of(op), x, dy)
-
-
-def _parameter_jvp_of(op: Any, x: Any, dself: Any, *, out: Any) -> Any:
-    return jax.jvp(lambda op: _apply_of(op)(x), (op,), (_tangents(dself, op),))[1]
-
-
-def _parameter_vjp_of(op: Any, x: Any, dy: Any, *, out: Any) -> Any:
-    return _pull_back(lambda op: _apply_of(op)(x), op, dy)
-
-
-def _pull_back(function: Callable[[Any], Any], at: Any, dy: Any) -> Any:
-    y, pullback = jax.vjp(function, at)
-    (ct,) = pullback(_tangents(_conj(dy), y))
-    return jax.tree.map(lambda leaf: None if leaf.dtype == jax.dtypes.float0 else jnp.conj(leaf), ct)
-
-
-DERIVED: dict[str, Callable[..., Any]] = {
-    "adjoint": _adjoint_of,
-    "jacobian_apply": _jacobian_apply_of,
-    "jacobian_adjoint": _jacobian_adjoint_of,
-    "parameter_jvp": _parameter_jvp_of,
-    "parameter_vjp": _parameter_vjp_of,
-}
-
-
-def missing(name: str) -> Callable[..., Any]:
-    """Stands in for a hook that can be transposed but not evaluated; its primitive refuses to be lowered."""
-
-    def unavailable(*arguments: Any) -> Any:
-        message = f"{name} is not available"
-        raise NotImplementedError(message)
-
-    return unavailable

@@ -1,0 +1,78 @@
+"""Hooks that a class does not have: what stands in for them, and the errors that name them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from linops_jax._hooks import ADJOINT_PARAMETER_JVP, MISSING
+from linops_jax._trampoline import Binding
+
+_HESSIAN = ("hessian_apply", "hessian_adjoint")
+
+
+def _can_evaluate(cls: Any, name: str) -> bool:
+    return name in cls._hooks and cls._hooks[name].kind != MISSING
+
+
+def has(binding: Binding, name: str) -> bool:
+    hook = binding.hook
+    return binding.functions.has(name) if hook.rule.functional else name in hook.cls._hooks
+
+
+def missing(binding: Binding, name: str, why: str) -> NotImplementedError:
+    if binding.hook.rule.functional:
+        return binding.functions.missing(name)
+    cls = binding.hook.cls
+    where = cls._label
+    if name == ADJOINT_PARAMETER_JVP:
+        message = (
+            f"{where}.adjoint has no forward-mode derivative with respect to the fields of {where}: parameter_jvp and "
+            "parameter_vjp give its reverse mode only."
+        )
+    elif name in _HESSIAN and not any(_can_evaluate(cls, hook) for hook in _HESSIAN):
+        message = (
+            f"Second derivatives of {where} are not available: it defines its Jacobian, but not how that changes with x. "
+            f"Define {where}.hessian_apply and {where}.hessian_adjoint."
+        )
+    elif name == "jacobian_apply" and name not in cls._hooks:
+        message = (
+            f"{where} has no derivative in its input: jacobian_apply and jacobian_adjoint are None. Define "
+            f"{where}.jacobian_apply for forward mode, {where}.jacobian_adjoint for reverse mode."
+        )
+    else:
+        message = f"{where} has no {name}: {why}. Define {where}.{name}."
+    return NotImplementedError(message)
+
+
+def no_derivative(binding: Binding, argument: str, moves: Sequence[bool]) -> NotImplementedError:
+    hook = binding.hook
+    where = hook.cls._label
+    derivative = hook.rule.derivative.get(argument)
+    if hook.rule.functional and derivative is None:
+        return binding.functions.not_differentiable(argument, moves)
+    if argument != "self":
+        if derivative is not None:
+            return missing(binding, derivative[0], "it is the derivative asked for")
+        message = f"Derivatives of {hook.label} with respect to {argument} have no hook. Write {where} with lo.traced."
+        return NotImplementedError(message)
+    paths = jax.tree_util.tree_leaves_with_path(jax.tree.unflatten(binding.trees[0], range(len(moves))))
+    fields = ", ".join(where + jax.tree_util.keystr(path) for path, index in paths if moves[index])
+    if derivative is not None:
+        what = f"{where} only has a derivative with respect to its input. Define {where}.parameter_jvp and {where}.parameter_vjp"
+    else:
+        what = f"how {hook.label} depends on fields has no hook. Write {where} with lo.traced"
+    message = f"{fields} is being differentiated, but {what}, or wrap the field in jax.lax.stop_gradient."
+    return NotImplementedError(message)
+
+
+def stand_in(name: str) -> Callable[..., Any]:
+    """Stands in for a hook that can be transposed but not evaluated; its primitive refuses to be lowered."""
+
+    def unavailable(*arguments: Any) -> Any:
+        message = f"{name} is not available"
+        raise NotImplementedError(message)
+
+    return unavailable

@@ -1,0 +1,80 @@
+"""Hooks that JAX derives from a traced ``apply``: adjoint, Jacobian, and derivatives in the fields."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linops_jax import _compat, _specs
+
+
+def _conj(tree: Any) -> Any:
+    return jax.tree.map(jnp.conj, tree)
+
+
+def _tangents(tree: Any, primal: Any) -> Any:
+    return jax.tree.map(
+        lambda t, x: t if _specs.is_inexact(x.dtype) else np.zeros(jnp.shape(x), jax.dtypes.float0), tree, primal
+    )
+
+
+def _apply_of(op: Any) -> Callable[[Any], Any]:
+    return functools.partial(type(op)._hooks["apply"].function, op)
+
+
+def _adjoint_of(op: Any, y: Any, *, out: Any) -> Any:
+    """None in place of integer arrays, through which JAX does not transpose."""
+    wanted, tree = jax.tree.flatten(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), out))
+    moving = [i for i, x in enumerate(wanted) if _specs.is_inexact(x.dtype)]
+    cotangents = [leaf for leaf in jax.tree.leaves(_conj(y)) if _specs.is_inexact(leaf.dtype)]
+    answer: list[Any] = [None] * len(wanted)
+    if moving and cotangents:
+
+        def function(*values: Any) -> list[Any]:
+            leaves = list(wanted)
+            for i, value in zip(moving, values, strict=True):
+                leaves[i] = value
+            result = _apply_of(op)(jax.tree.unflatten(tree, leaves))
+            return [leaf for leaf in jax.tree.leaves(result) if _specs.is_inexact(leaf.dtype)]
+
+        # The transposed map must vary over a shard_map's mesh as y does, or JAX would add up the shards.
+        varying = _compat.with_same_varying_axes([*(wanted[i] for i in moving), *cotangents])[: len(moving)]
+        for i, x in zip(moving, jax.linear_transpose(function, *varying)(cotangents), strict=True):
+            answer[i] = jnp.conj(x)
+    return jax.tree.unflatten(tree, answer)
+
+
+def _jacobian_apply_of(op: Any, x: Any, dx: Any, *, out: Any) -> Any:
+    return jax.jvp(_apply_of(op), (x,), (_tangents(dx, x),))[1]
+
+
+def _jacobian_adjoint_of(op: Any, x: Any, dy: Any, *, out: Any) -> Any:
+    return _pull_back(_apply_of(op), x, dy)
+
+
+def _parameter_jvp_of(op: Any, x: Any, dself: Any, *, out: Any) -> Any:
+    return jax.jvp(lambda op: _apply_of(op)(x), (op,), (_tangents(dself, op),))[1]
+
+
+def _parameter_vjp_of(op: Any, x: Any, dy: Any, *, out: Any) -> Any:
+    return _pull_back(lambda op: _apply_of(op)(x), op, dy)
+
+
+def _pull_back(function: Callable[[Any], Any], at: Any, dy: Any) -> Any:
+    y, pullback = jax.vjp(function, at)
+    (ct,) = pullback(_tangents(_conj(dy), y))
+    return jax.tree.map(lambda leaf: None if leaf.dtype == jax.dtypes.float0 else jnp.conj(leaf), ct)
+
+
+DERIVED: dict[str, Callable[..., Any]] = {
+    "adjoint": _adjoint_of,
+    "jacobian_apply": _jacobian_apply_of,
+    "jacobian_adjoint": _jacobian_adjoint_of,
+    "parameter_jvp": _parameter_jvp_of,
+    "parameter_vjp": _parameter_vjp_of,
+}
