@@ -8,8 +8,6 @@ import pathlib
 import re
 import threading
 import traceback
-from collections.abc import Callable
-from typing import Any
 
 import jax
 
@@ -21,7 +19,7 @@ OF_XLA = (jax.errors.JaxRuntimeError, ValueError)  # what XLA's errors are raise
 _lock = threading.Lock()
 _numbers = itertools.count(1)
 _exceptions: dict[int, BaseException] = {}  # for the eager calls in flight, which raise them again
-_eager_calls = 0
+_eager_calls: list[None] = []  # one for each; appended to and popped from without the lock
 _last: BaseException | None = None
 
 
@@ -60,17 +58,15 @@ def report(name: str, error: BaseException) -> str:
 
 def begin_eager_call() -> None:
     """From here to ``end_eager_call`` the exceptions of hooks are kept for ``original``."""
-    global _eager_calls
-    with _lock:
-        _eager_calls += 1
+    _eager_calls.append(None)
 
 
 def end_eager_call() -> None:
-    global _eager_calls
-    with _lock:
-        _eager_calls -= 1
-        if not _eager_calls:
-            _exceptions.clear()  # their tracebacks hold the variables of their callers
+    _eager_calls.pop()
+    if _exceptions and not _eager_calls:
+        with _lock:
+            if not _eager_calls:  # still
+                _exceptions.clear()  # their tracebacks hold the variables of their callers
 
 
 def original(error: BaseException) -> BaseException | None:

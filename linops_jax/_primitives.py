@@ -15,10 +15,9 @@ import jax
 import jax.core
 import jax.extend.core
 import jax.numpy as jnp
-import numpy as np
 from jax.interpreters import ad, batching, mlir, xla
 
-from linops_jax import _absent, _compat, _errors, _specs, _trampoline
+from linops_jax import _absent, _compat, _errors, _results, _specs, _trampoline
 from linops_jax._hooks import ADJOINT_PARAMETER_JVP, CT, HOST, MISSING, NATIVE, TRACED, Hook, T
 from linops_jax._native import Handler
 from linops_jax._trampoline import Binding
@@ -172,7 +171,7 @@ def _evaluate_traced(*operands: Any, binding: Binding, batch: tuple[Mask, ...], 
             result = hook.function(*arguments, out=jax.tree.unflatten(binding.out_tree, out_specs))
         else:
             result = hook.function(*arguments)
-        values = _trampoline.result_leaves(hook, binding.out_tree, result)
+        values = _results.result_leaves(hook, binding.out_tree, result)
         return [
             jnp.zeros(spec.shape, spec.dtype) if ignored else _cast(hook, value, spec)
             for value, spec, ignored in zip(values, out_specs, binding.ignored, strict=True)
@@ -192,21 +191,7 @@ def _cast(hook: Hook, value: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
             f"{hook.label}: JAX derives adjoints for floating arrays only, not for {spec.dtype}. Define {hook.label}."
         )
         raise NotImplementedError(message)
-    value = jnp.asarray(value)
-    if value.shape != spec.shape:
-        message = (
-            f"{hook.label} returned shape {value.shape}; infer_shape promised {spec.shape}. Fix whichever is wrong."
-        )
-        raise ValueError(message)
-    if hook.rule.reverses and _specs.is_complex(value.dtype) and not _specs.is_complex(spec.dtype):
-        value = value.real
-    if not _specs.castable(value.dtype, np.dtype(spec.dtype)):
-        message = (
-            f"{hook.label} returned dtype {value.dtype}; infer_shape promised {spec.dtype}, and a cast would lose more "
-            "than precision. Fix whichever is wrong."
-        )
-        raise TypeError(message)
-    return value.astype(spec.dtype)
+    return _results.fitting(hook, jnp.asarray(value), spec.shape, spec.dtype).astype(spec.dtype)
 
 
 def _of_variant(hook: Hook, binding: Binding) -> Binding:

@@ -17,9 +17,8 @@ import jax.ffi
 import ml_dtypes
 import numpy as np
 
-from linops_jax import _compat, _errors, _keys, _sharding, _specs
+from linops_jax import _compat, _errors, _keys, _results, _sharding
 from linops_jax import _trampoline_ext as _ext
-from linops_jax._fields import array_fields
 from linops_jax._hooks import HOST, NATIVE, Hook
 from linops_jax._native import Handler
 
@@ -127,7 +126,7 @@ def make_target(binding: Binding) -> Any:
     return _ext.Target(
         name=binding.label,
         call=call,
-        store=_make_store(hook, binding.ignored),
+        store=_results.make_store(hook, binding.ignored),
         direct=direct,
         takes_out=hook.takes_out,
         batched=binding.layout is not None or _is_batched(hook),
@@ -206,7 +205,7 @@ def _make_call(binding: Binding) -> Callable[..., Any]:
     inputs = sum(tree.num_leaves for tree in trees)
 
     def returning(*views: Any) -> tuple[Any, ...]:
-        return tuple(result_leaves(hook, out_tree, function(*arguments(trees, views))))
+        return tuple(_results.result_leaves(hook, out_tree, function(*arguments(trees, views))))
 
     def filling(*views: Any) -> None:
         out = jax.tree.unflatten(out_tree, views[inputs:])
@@ -217,95 +216,11 @@ def _make_call(binding: Binding) -> Callable[..., Any]:
         if len(leaves) != len(views) - inputs or any(a is not b for a, b in zip(leaves, views[inputs:], strict=True)):
             message = (
                 f"{hook.label} takes out=, so it must fill it and return None or out itself, but it returned "
-                f"{_specs_text(result)}. Write into out, or drop the parameter and return the result."
+                f"{_results.describe(result)}. Write into out, or drop the parameter and return the result."
             )
             raise TypeError(message)
 
     return filling if hook.takes_out else returning
-
-
-def result_leaves(hook: Hook, out_tree: Any, result: Any) -> list[Any]:
-    """The leaves of what a hook returned, in the order that was promised."""
-    if hook.name == "parameter_vjp":
-        result = _complete_fields(out_tree, result)
-    if _is_bare_array(out_tree):
-        return [result]
-    leaves, found = jax.tree.flatten(result, is_leaf=lambda leaf: leaf is None)
-    if found == out_tree or (len(leaves) == out_tree.num_leaves and _matches(result, out_tree)):
-        return leaves
-    message = f"{hook.label} returned {_specs_text(result)}; {_promise(hook)} the structure {out_tree}. Fix whichever is wrong."
-    raise TypeError(message)
-
-
-def _matches(result: Any, out_tree: Any) -> bool:
-    """Whether a result has the promised structure, with None standing for arrays that nobody needs."""
-    try:
-        return len(out_tree.flatten_up_to(result)) == out_tree.num_leaves
-    except ValueError:
-        return False
-
-
-def _complete_fields(out_tree: Any, result: Any) -> Any:
-    """parameter_vjp may answer with a dict of fields, in which a missing field is zero."""
-    if not isinstance(result, dict):
-        return result
-    completed = jax.tree.unflatten(out_tree, [None] * out_tree.num_leaves)
-    cls = type(completed)
-    unknown = sorted(set(result) - set(array_fields(cls)))
-    if unknown:
-        message = (
-            f"{cls._label}.parameter_vjp returned a derivative for {', '.join(unknown)}, which is not a field. "
-            f"{cls._label} has {', '.join(array_fields(cls))}."
-        )
-        raise TypeError(message)
-    completed.__dict__.update(result)
-    return completed
-
-
-def _specs_text(result: Any) -> str:
-    """What a hook returned, for messages: specs where it is made of arrays."""
-    try:
-        return _specs.describe_tree(jax.tree.map(np.asarray, result))
-    except Exception:
-        return f"{type(result).__name__} {result!r:.80}"
-
-
-def _promise(hook: Hook) -> str:
-    return "expected" if hook.rule.reverses else "infer_shape promised"
-
-
-def _make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np.ndarray], None]:
-    """Checks and casts what is not already an array of the promised type and shape."""
-    promise = _promise(hook)
-
-    def store(index: int, result: Any, view: np.ndarray) -> None:
-        if ignored[index]:
-            view[...] = 0
-            return
-        if result is None and hook.name == "parameter_vjp":
-            view[...] = 0
-            return
-        try:
-            array = np.asarray(result)
-        except ValueError:
-            array = None
-        if array is None or array.dtype == object:
-            message = f"{hook.label} returned {_specs_text(result)}; {promise} {view.shape}. Fix whichever is wrong."
-            raise TypeError(message)
-        if array.shape != view.shape:
-            message = f"{hook.label} returned shape {array.shape}; {promise} {view.shape}. Fix whichever is wrong."
-            raise ValueError(message)
-        if hook.rule.reverses and _specs.is_complex(array.dtype) and not _specs.is_complex(view.dtype):
-            array = np.real(array)  # the adjoint on a real domain
-        if not _specs.castable(array.dtype, view.dtype):
-            message = (
-                f"{hook.label} returned dtype {array.dtype}; {promise} {view.dtype}, and a cast would lose more than "
-                "precision. Fix whichever is wrong."
-            )
-            raise TypeError(message)
-        np.copyto(view, array, casting="unsafe")
-
-    return store
 
 
 def _derived_arrays(view: np.ndarray) -> list[np.ndarray]:

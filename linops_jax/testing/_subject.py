@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _errors, _fields, _hooks, _specs, _trampoline
+from linops_jax import _errors, _fields, _hooks, _results, _specs
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import Operator as Operator
 from linops_jax._printing import exact
@@ -275,7 +275,7 @@ class Hand:
             raise
         if self.takes_out:
             result = out
-        leaves = _trampoline.result_leaves(self._hook, jax.tree.structure(self.promise), result)
+        leaves = _results.result_leaves(self._hook, jax.tree.structure(self.promise), result)
         return [leaf if leaf is None else np.asarray(leaf) for leaf in leaves]
 
     def poisoned(self, which: int = 0) -> Any:

@@ -58,7 +58,13 @@ def test_the_figures_of_calls(tmp_path):
     assert {"jax", "numpy", "jaxbind"} <= {name for name, version in machine["versions"].items() if version}
     assert machine["cores"] >= 1
     cases = {found["case"] for found in rows}
-    assert cases == {"8 floats", "100 floats", "the same loop, 100 floats", "native hook, 8 floats", "C function, 8 floats"}
+    assert cases == {
+        "8 floats",
+        "100 floats",
+        "the same loop, 100 floats",
+        "native hook, 8 floats",
+        "C function, 8 floats",
+    }
     assert [found["who"] for found in rows if found["case"] == "8 floats"] == [
         "linops_jax",
         "FFI handler by hand",

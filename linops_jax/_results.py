@@ -1,0 +1,102 @@
+"""What a hook returned, beside what was promised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from linops_jax import _specs
+from linops_jax._fields import array_fields
+from linops_jax._hooks import Hook
+
+
+def result_leaves(hook: Hook, out_tree: Any, result: Any) -> list[Any]:
+    """The leaves of what a hook returned, in the order that was promised."""
+    if hook.name == "parameter_vjp":
+        result = _complete_fields(out_tree, result)
+    if jax.tree_util.treedef_is_leaf(out_tree):
+        return [result]
+    leaves, found = jax.tree.flatten(result, is_leaf=lambda leaf: leaf is None)
+    if found == out_tree or (len(leaves) == out_tree.num_leaves and _matches(result, out_tree)):
+        return leaves
+    message = (
+        f"{hook.label} returned {describe(result)}; {_promise(hook)} the structure {out_tree}. Fix whichever is wrong."
+    )
+    raise TypeError(message)
+
+
+def _matches(result: Any, out_tree: Any) -> bool:
+    """Whether a result has the promised structure, with None standing for arrays that nobody needs."""
+    try:
+        return len(out_tree.flatten_up_to(result)) == out_tree.num_leaves
+    except ValueError:
+        return False
+
+
+def _complete_fields(out_tree: Any, result: Any) -> Any:
+    """parameter_vjp may answer with a dict of fields, in which a missing field is zero."""
+    if not isinstance(result, dict):
+        return result
+    completed = jax.tree.unflatten(out_tree, [None] * out_tree.num_leaves)
+    cls = type(completed)
+    unknown = sorted(set(result) - set(array_fields(cls)))
+    if unknown:
+        message = (
+            f"{cls._label}.parameter_vjp returned a derivative for {', '.join(unknown)}, which is not a field. "
+            f"{cls._label} has {', '.join(array_fields(cls))}."
+        )
+        raise TypeError(message)
+    completed.__dict__.update(result)
+    return completed
+
+
+def describe(result: Any) -> str:
+    """What a hook returned, for messages: specs where it is made of arrays."""
+    try:
+        return _specs.describe_tree(jax.tree.map(np.asarray, result))
+    except Exception:
+        return f"{type(result).__name__} {result!r:.80}"
+
+
+def _promise(hook: Hook) -> str:
+    return "expected" if hook.rule.reverses else "infer_shape promised"
+
+
+def make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np.ndarray], None]:
+    """Checks and casts what is not already an array of the promised type and shape."""
+
+    def store(index: int, result: Any, view: np.ndarray) -> None:
+        if ignored[index] or (result is None and hook.name == "parameter_vjp"):
+            view[...] = 0
+            return
+        try:
+            array = np.asarray(result)
+        except ValueError:
+            array = None
+        if array is None or array.dtype == object:
+            message = (
+                f"{hook.label} returned {describe(result)}; {_promise(hook)} {view.shape}. Fix whichever is wrong."
+            )
+            raise TypeError(message)
+        np.copyto(view, fitting(hook, array, view.shape, view.dtype), casting="unsafe")
+
+    return store
+
+
+def fitting(hook: Hook, array: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """An array of NumPy or JAX that may be cast to what was promised; real where it is the adjoint on a real domain."""
+    if array.shape != shape:
+        message = f"{hook.label} returned shape {array.shape}; {_promise(hook)} {shape}. Fix whichever is wrong."
+        raise ValueError(message)
+    if hook.rule.reverses and _specs.is_complex(array.dtype) and not _specs.is_complex(dtype):
+        array = array.real
+    if not _specs.castable(array.dtype, np.dtype(dtype)):
+        message = (
+            f"{hook.label} returned dtype {array.dtype}; {_promise(hook)} {dtype}, and a cast would lose more than "
+            "precision. Fix whichever is wrong."
+        )
+        raise TypeError(message)
+    return array
