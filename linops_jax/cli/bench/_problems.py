@@ -64,24 +64,29 @@ class Convolution(lo.LinearOperator):
         return y
 
 
+def _sums(kernel: Any, x: Any) -> Any:
+    """The same for a kernel of a few pixels, of odd lengths: sums of shifted pictures, one pass for each row of it."""
+    padded = jnp.pad(x, [(length // 2, length // 2) for length in kernel.shape])
+    result = jnp.zeros_like(x)
+    for i, row in enumerate(kernel[::-1]):
+        shifted = padded[i : i + x.shape[0]]
+        passed = sum(weight * shifted[:, j : j + x.shape[1]] for j, weight in enumerate(row[::-1]))
+        result = jax.lax.optimization_barrier(result + passed)  # one large sum is slower
+    return result
+
+
 class SmallConvolution(lo.LinearOperator):
-    """The same for a kernel of a few pixels, of odd lengths: sums of shifted pictures, with one pass for each row of it."""
+    """That function, with its adjoint by hand."""
 
     kernel: jax.Array
 
     @lo.traced
     def apply(self, x):
-        padded = jnp.pad(x, [(length // 2, length // 2) for length in self.kernel.shape])
-        result = jnp.zeros_like(x)
-        for i, row in enumerate(self.kernel[::-1]):
-            shifted = padded[i : i + x.shape[0]]
-            passed = sum(weight * shifted[:, j : j + x.shape[1]] for j, weight in enumerate(row[::-1]))
-            result = jax.lax.optimization_barrier(result + passed)  # one large sum is slower
-        return result
+        return _sums(self.kernel, x)
 
     @lo.traced
     def adjoint(self, y):
-        return SmallConvolution(jnp.conj(self.kernel[::-1, ::-1])).apply(y)
+        return _sums(jnp.conj(self.kernel[::-1, ::-1]), y)
 
     def infer_adjoint_shape(self, y):
         return y
