@@ -10,7 +10,7 @@
 
 namespace linops {
 
-// That of one output; another value in each call.
+// The canary of one output; another value in each call.
 class Canary {
  public:
   void place(const Layout& layout, char* data);  // GIL held

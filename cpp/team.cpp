@@ -18,8 +18,8 @@ namespace {
 
 constexpr int64_t kChunks = 4;  // parts per thread, for even load
 
-// The caller works as well and waits for nobody who has not started: with all
-// threads of the pool waiting like that, no one would be left to work.
+// The caller works as well and waits for nobody who has not started: with all threads of the pool waiting like that, no
+// one would be left to work.
 class Team {
  public:
   Team(const Execution& execution, int64_t threads)

@@ -79,7 +79,11 @@ def _exact(value: Any) -> Any:
 
 
 def is_operator(value: Any) -> bool:
-    return hasattr(type(value), "_hooks")
+    return is_operator_class(type(value))
+
+
+def is_operator_class(kind: type) -> bool:
+    return hasattr(kind, "_hooks")
 
 
 def register_pytree(cls: Any) -> None:
@@ -138,13 +142,23 @@ def is_sealed(op: Any) -> bool:
     return "_statics" in op.__dict__
 
 
+def from_values(cls: Any, values: dict[str, Any]) -> Any:
+    """An operator from the values of all its fields and its ``_statics``, without the constructor."""
+    op = object.__new__(cls)
+    op.__dict__.update(values)
+    return op
+
+
+def fixed_values(cls: Any, aux: Statics) -> dict[str, Any]:
+    """All of these but the array fields."""
+    return {**dict(zip(static_fields(cls), aux.values, strict=True)), "_statics": aux}
+
+
 def restore(cls: Any, statics: tuple[Any, ...], arrays: tuple[Any, ...]) -> Any:
     """An operator from its static values and children, without the constructor."""
-    op = object.__new__(cls)
-    op.__dict__.update(zip(array_fields(cls), arrays, strict=True))
-    op.__dict__.update(zip(static_fields(cls), statics, strict=True))
-    op.__dict__["_statics"] = Statics(statics)
-    return op
+    return from_values(
+        cls, {**fixed_values(cls, Statics(statics)), **dict(zip(array_fields(cls), arrays, strict=True))}
+    )
 
 
 def refuse_change(op: Any, name: str) -> None:

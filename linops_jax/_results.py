@@ -19,21 +19,14 @@ def result_leaves(hook: Hook, out_tree: Any, result: Any) -> list[Any]:
         result = _complete_fields(out_tree, result)
     if jax.tree_util.treedef_is_leaf(out_tree):
         return [result]
-    leaves, found = jax.tree.flatten(result, is_leaf=lambda leaf: leaf is None)
-    if found == out_tree or (len(leaves) == out_tree.num_leaves and _matches(result, out_tree)):
-        return leaves
-    message = (
-        f"{hook.label} returned {describe(result)}; {_promise(hook)} the structure {out_tree}. Fix whichever is wrong."
-    )
-    raise TypeError(message)
-
-
-def _matches(result: Any, out_tree: Any) -> bool:
-    """Whether a result has the promised structure, with None standing for arrays that nobody needs."""
     try:
-        return len(out_tree.flatten_up_to(result)) == out_tree.num_leaves
+        leaves = out_tree.flatten_up_to(result)  # None may stand for an array that nobody needs
     except ValueError:
-        return False
+        leaves = None
+    if leaves is None or not jax.tree_util.all_leaves(leaves, is_leaf=lambda leaf: leaf is None):
+        message = f"{hook.label} returned {describe(result)}; {_promise(hook)} the structure {out_tree}. Fix whichever is wrong."
+        raise TypeError(message)
+    return leaves
 
 
 def _complete_fields(out_tree: Any, result: Any) -> Any:

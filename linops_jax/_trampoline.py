@@ -17,7 +17,7 @@ import jax.ffi
 import ml_dtypes
 import numpy as np
 
-from linops_jax import _compat, _errors, _keys, _results, _sharding
+from linops_jax import _calls, _compat, _errors, _keys, _results, _sharding
 from linops_jax import _trampoline_ext as _ext
 from linops_jax._hooks import HOST, NATIVE, Hook
 from linops_jax._native import Handler
@@ -122,7 +122,7 @@ def make_target(binding: Binding) -> Any:
     elif direct:
         call = types.MethodType(hook.function, jax.tree.unflatten(binding.trees[0], ()))
     else:
-        call = _make_call(binding)
+        call = _calls.write_call(hook, binding.trees, binding.out_tree)  # not the binding: it owns the target
     return _ext.Target(
         name=binding.label,
         call=call,
@@ -195,32 +195,6 @@ def looped_axes(binding: Binding, batch: tuple[tuple[bool, ...], ...]) -> int:
 
 def _is_bare_array(tree: Any) -> bool:
     return jax.tree_util.treedef_is_leaf(tree)
-
-
-def _make_call(binding: Binding) -> Callable[..., Any]:
-    """A function of all views in operand order, for hooks with array fields or pytrees."""
-    # Not the binding itself: it owns the target that owns this function.
-    hook, trees, out_tree = binding.hook, binding.trees, binding.out_tree
-    function = hook.function
-    inputs = sum(tree.num_leaves for tree in trees)
-
-    def returning(*views: Any) -> tuple[Any, ...]:
-        return tuple(_results.result_leaves(hook, out_tree, function(*arguments(trees, views))))
-
-    def filling(*views: Any) -> None:
-        out = jax.tree.unflatten(out_tree, views[inputs:])
-        result = function(*arguments(trees, views[:inputs]), out=out)
-        if result is None or result is out:
-            return
-        leaves = jax.tree.leaves(result)
-        if len(leaves) != len(views) - inputs or any(a is not b for a, b in zip(leaves, views[inputs:], strict=True)):
-            message = (
-                f"{hook.label} takes out=, so it must fill it and return None or out itself, but it returned "
-                f"{_results.describe(result)}. Write into out, or drop the parameter and return the result."
-            )
-            raise TypeError(message)
-
-    return filling if hook.takes_out else returning
 
 
 def _derived_arrays(view: np.ndarray) -> list[np.ndarray]:

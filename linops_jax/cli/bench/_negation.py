@@ -49,6 +49,19 @@ class ReturnedNegation(Negation):
         return np.multiply(x, -1)
 
 
+class WeightedNegation(lo.LinearOperator):
+    """By an array field."""
+
+    weights: jax.Array
+    adjoint = None
+
+    def apply(self, x, *, out):
+        np.multiply(x, self.weights, out=out)
+
+    def infer_shape(self, x):
+        return x
+
+
 def jaxbind(batched: bool = False) -> Function:
     from jaxbind import get_linear_call
 
@@ -61,6 +74,27 @@ def jaxbind(batched: bool = False) -> Function:
 
     call = get_linear_call(negate, negate, abstract, abstract, func_can_batch=batched)
     return lambda x: call(x)[0]
+
+
+def jaxbind_weighted() -> Function:
+    from jaxbind import get_linear_call
+
+    def negate(out, args, kwargs_dump):
+        np.multiply(args[1], args[0], out=out[0])
+
+    def abstract(weights, x):
+        return ((x.shape, x.dtype),)
+
+    call = get_linear_call(negate, negate, abstract, abstract, first_n_args_fixed=1)
+    return lambda x: call(_weights(x), x)[0]
+
+
+def weighted() -> Function:
+    return lambda x: WeightedNegation(_weights(x))(x)
+
+
+def _weights(x: Any) -> Any:
+    return np.full(x.shape, -1, x.dtype)
 
 
 def pure_callback(vmap_method: str = "sequential") -> Function:

@@ -28,13 +28,18 @@ def cases(effort: Effort) -> Iterator[Case]:
         }
         contestants["bare NumPy"] = partial(_numpy, size, calls)
         yield Case(f"{size:,} floats", contestants, calls, goals=GOALS.get(size, {}), at=size)
+    small = effort.sizes[0]
+    contestants = {
+        OURS: partial(_looped, _negation.weighted, small, count(small)),
+        "JAXbind": partial(_looped, _negation.jaxbind_weighted, small, count(small)),
+    }
+    yield Case(f"a second array, as a field, {small:,} floats", contestants, count(small))
     large = effort.sizes[-1]
     contestants = {
         f"{OURS}, the loop of the handler": partial(_looped, _negation.same_loop, large, count(large)),
         HANDLER: partial(_looped, _negation.handler, large, count(large)),
     }
     yield Case(f"the same loop, {large:,} floats", contestants, count(large), goals=GOALS_OF_LOOP.get(large, {}))
-    small = effort.sizes[0]
     for kind, build in {"native hook": _negation.native, "C function": _negation.c_function}.items():
         contestants = {
             f"{OURS}, {kind}": partial(_looped, build, small, count(small)),
