@@ -77,7 +77,7 @@ class _Writer:
     def function(self, lines: list[str], file: str) -> Callable[..., Any]:
         source = "\n    ".join([f"def call({self.row(0)}):", *lines])
         exec(compile(source, file, "exec"), self._names)
-        return self._names["call"]
+        return self._names.pop("call")  # no cycle: what a program owns goes with it
 
 
 def _refuse_other(hook: Hook) -> Callable[[Any, tuple[Any, ...]], None]:

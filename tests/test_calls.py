@@ -1,7 +1,9 @@
 """Hooks with fields and pytrees get the same structures as from JAX, whatever these are made of."""
 
 import collections
+import gc
 import typing
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import pytest
 from helpers import close, like
 
 import linops_jax as lo
+from linops_jax._calls import write_call
 
 F32 = np.float32
 
@@ -134,3 +137,21 @@ def test_the_line_of_an_error_is_the_users():
         (RuntimeError, ValueError), match=r"test_calls\.py:\d+, in apply: raise KeyError\(message\)  # this line"
     ):
         jax.block_until_ready(jax.jit(lambda x: op(x))(jnp.ones(3)))
+
+
+def test_what_is_written_goes_at_once():
+    """Not only with the next garbage collection: it holds the live objects among the static fields."""
+    log = Log()
+    op = Filler({"op": Part(jnp.asarray(V))}, log)
+    call = write_call(Filler._hooks["apply"], tuple(map(jax.tree.structure, (op, V))), jax.tree.structure(V))
+    out = np.empty_like(V)
+    call(V, V, out)
+    np.testing.assert_array_equal(out, 2 * V)
+    alive = weakref.ref(call)
+    gc.collect()
+    gc.disable()
+    try:
+        del call
+        assert alive() is None
+    finally:
+        gc.enable()
