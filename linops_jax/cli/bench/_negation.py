@@ -53,10 +53,12 @@ class WeightedNegation(lo.LinearOperator):
     """By an array field."""
 
     weights: jax.Array
-    adjoint = None
 
     def apply(self, x, *, out):
         np.multiply(x, self.weights, out=out)
+
+    def adjoint(self, y, *, out):
+        np.multiply(y, self.weights, out=out)
 
     def infer_shape(self, x):
         return x
