@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import jax
-
-from linops_jax import _hooks, _specs
+from linops_jax import _hooks, _printing, _specs, _upstream
 from linops_jax._operator import ATOM, Backwards, Operator, _constructors, required
 
 LINEAX_METHODS = ("mv", "as_matrix", "transpose", "in_structure", "out_structure", "in_size", "out_size")
@@ -80,9 +78,31 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
             return self.H
         return _constructors["inverse"](self) if "inverse" in type(self)._hooks else None
 
-    def _gram(self, x: Any) -> Any:
-        """A^H A x by the hook ``gram``; None without one."""
-        return self._evaluate("gram", (x,), _specs.specs(x)) if "gram" in type(self)._hooks else None
+    def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
+        """A^H as made of the adjoints of its parts, for ``lo.simplify``; None where that would not be the same map.
+
+        domain: specs of the input; None: whatever it is, for parts that are linear over all numbers and say their adjoints'
+        shapes
+        """
+        return None
+
+    @property
+    def _says_adjoint_shape(self) -> bool:
+        """Whether A.H(y) needs nobody else to know the shape of its result."""
+        if self.domain is not None:
+            return True
+        if type(self)._composite:
+            return all(part._says_adjoint_shape for part in self._parts())
+        return getattr(self, "infer_adjoint_shape", None) is not None or self.properties.symmetric
+
+    def _gram(self, x: Any, domain: Any = None) -> Any:
+        """A^H A x by the hook ``gram``; None without one, and where A x of a real x is complex: only ``domain`` can say
+        that the real part of A^H A x is wanted."""
+        if "gram" not in type(self)._hooks:
+            return None
+        if domain is None and _specs.has_complex(self._infer_shape(x)) and not _specs.has_complex(x):
+            return None
+        return self._evaluate("gram", (x,), _specs.specs(x))
 
     @property
     def H(self) -> LinearOperator:
@@ -111,24 +131,45 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         return self.with_domain(_specs.specs(x))
 
     def _reverse(self, y: Any, like: Any) -> Any:
-        """A^H y; ``like`` holds specs of the result, or None where nobody knows them."""
-        if like is None:
-            like = self._infer_adjoint_shape(y)
+        """A^H y; ``like`` holds specs of the result, or None where nobody knows them.
+
+        The one place that brings y to the codomain, and the result to the domain: in precision, and on a real space in
+        its real part. Each part of a composite is so given what its own codomain says.
+        """
+        domain, codomain = self._spaces_of(y) if like is None else (like, self._infer_shape(like))
+        where = f"{_printing.exact(self)}.H"
+        return _specs.onto(self._pull_back(_specs.onto(y, codomain, where), domain), domain, where)
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
+        """A^H y for a y of the codomain. Composites write this one, by ``_reverse`` of their parts."""
         return self._evaluate("adjoint", (y,), like)
 
+    def _spaces_of(self, y: Any) -> tuple[Any, Any]:
+        """Specs of domain and codomain, where y, or what y promotes to, is in the codomain."""
+        if self.domain is not None:
+            return self.domain, self.codomain
+        y = _specs.specs(y)
+        domain = self._infer_adjoint_shape(y)
+        codomain = self._infer_shape(domain)
+        if not _specs.same(codomain, y) and _specs.mismatch(codomain, y) is None:
+            domain = self._infer_adjoint_shape(codomain)  # a complex operator, say, has been asked for a real y
+            codomain = self._infer_shape(domain)
+        return domain, codomain
+
     def _infer_adjoint_shape(self, y: Any) -> Any:
+        """Specs of A^H y from specs of y. Composites say it by their parts."""
         where = type(self)._label
-        if type(self)._composite:
-            return jax.eval_shape(lambda op, y: op._reverse(y, None), self, y)
-        if getattr(self, "infer_adjoint_shape", None) is None:
-            if self.properties.symmetric:
-                return self._infer_shape(y)
-            message = (
-                f"{where}.H(y) needs to know the shape of its result. Define {where}.infer_adjoint_shape, or fix the "
-                f"domain with with_domain(spec)."
-            )
-            raise UnknownShapeError(message)
-        return self._infer("infer_adjoint_shape", "", y)
+        if getattr(self, "infer_adjoint_shape", None) is not None:
+            return self._infer("infer_adjoint_shape", "", y)
+        if self.properties.symmetric:
+            return self._infer_shape(y)
+        if (domain := _upstream.domain_of(self, y)) is not None:
+            return domain
+        message = (
+            f"{where}.H(y) needs to know the shape of its result. Define {where}.infer_adjoint_shape, or fix the domain "
+            "with with_domain(spec)."
+        )
+        raise UnknownShapeError(message)
 
 
 class Adjoint(Backwards, LinearOperator, composite=True):
@@ -141,18 +182,16 @@ class Adjoint(Backwards, LinearOperator, composite=True):
         return None if inverse is None else inverse.H
 
     def apply(self, x: Any) -> Any:
-        if self.op.domain is not None:
-            self._check_input(x, self.op.codomain)
         return self.op._reverse(x, self.op.domain)
 
     def adjoint(self, y: Any) -> Any:
         return self.op(y)
 
-    def _reverse(self, y: Any, like: Any) -> Any:
+    def _pull_back(self, y: Any, like: Any) -> Any:
         return self.op._forward(y)
 
     def infer_shape(self, x: Any) -> Any:
-        return self.op._infer_adjoint_shape(x) if self.op.domain is None else self.op.domain
+        return self._infer_shape(x)
 
     @property
     def H(self) -> LinearOperator:

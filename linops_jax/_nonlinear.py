@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from linops_jax import _hooks, _specs
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import ATOM, OfOne, Operator, required
-from linops_jax._printing import exact
 
 
 class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
@@ -68,18 +67,22 @@ class Jacobian(OfOne, LinearOperator, composite=True):
     x: Any
 
     def apply(self, x: Any) -> Any:
-        dx = _like(x, self.x, exact(self))
-        return self.op._evaluate("jacobian_apply", (self.x, dx), self.codomain)
+        return self.op._evaluate("jacobian_apply", (self.x, x), self.codomain)
 
     def adjoint(self, y: Any) -> Any:
         return self._reverse(y, self.domain)
 
-    def _reverse(self, y: Any, like: Any) -> Any:
-        dy = _like(y, self.codomain, f"{exact(self)}.H")
-        return self.op._evaluate("jacobian_adjoint", (self.x, dy), _specs.specs(self.x))
+    def _pull_back(self, y: Any, like: Any) -> Any:
+        return self.op._evaluate("jacobian_adjoint", (self.x, y), like)
 
     def infer_shape(self, x: Any) -> Any:
+        return self._infer_shape(x)
+
+    def _derive_shape(self, x: Any) -> Any:
         return self.codomain
+
+    def _infer_adjoint_shape(self, y: Any) -> Any:
+        return self.domain
 
     @property
     def domain(self) -> Any:
@@ -91,11 +94,3 @@ class Jacobian(OfOne, LinearOperator, composite=True):
 
     def _expression(self, show: Any) -> str:
         return f"{show(self.op, ATOM)}.jacobian({show.point(self.domain)})"
-
-
-def _like(value: Any, model: Any, where: str) -> Any:
-    """Tangents have the shapes and dtypes of what they are tangent to."""
-    if difference := _specs.mismatch(value, model):
-        message = f"{where} cannot be applied: {difference}."
-        raise ValueError(message)
-    return _specs.cast_like(value, model, where)

@@ -11,13 +11,15 @@ import jax
 import jax.core
 import numpy as np
 
-from linops_jax import _errors, _fields, _hooks, _primitives, _printing, _specs
+from linops_jax import _errors, _fields, _hooks, _primitives, _printing, _specs, _upstream
 from linops_jax._meta import OperatorMeta
 from linops_jax._printing import ATOM as ATOM
 from linops_jax._printing import PRODUCT as PRODUCT
 from linops_jax._printing import SUM as SUM
 from linops_jax._properties import Properties
 
+_MOST_SHAPES = 32  # that one operator remembers
+_UNKNOWN = object()
 _F = TypeVar("_F", bound=Callable[..., Any])
 _constructors: dict[str, Callable[..., Any]] = {}
 watchers: list[Callable[[Any, str, tuple[Any, ...], Any], None]] = []  # hear of every evaluation of a hook, before it
@@ -42,6 +44,11 @@ def is_scalar(value: Any) -> bool:
     if isinstance(value, bool | int | float | complex | np.number | np.bool_):
         return True
     return isinstance(value, np.ndarray | jax.Array) and value.ndim == 0
+
+
+def _shape_key(x: Any) -> Any:
+    leaves, tree = jax.tree.flatten(x)
+    return tuple(leaves), tree, jax.config.jax_enable_x64  # type: ignore[attr-defined]
 
 
 @jax.jit
@@ -71,29 +78,44 @@ class Operator(metaclass=OperatorMeta, rules={}):
         return self._checked(x)
 
     def _checked(self, x: Any) -> Any:
-        x = _specs.as_arrays(x, f"{type(self)._label}(x)")
-        if self.domain is not None:
-            self._check_input(x, self.domain)
-        return self._forward(x)
+        return self._forward(self._as_input(_specs.as_arrays(x, f"{type(self)._label}(x)")))
 
     @functools.cached_property
     def _can_run_compiled(self) -> bool:
-        return self._is_one_call and _specs.are_concrete(self)
+        return self._is_traceable and _specs.are_concrete(self)
 
     @property
-    def _is_one_call(self) -> bool:
-        """Whether it evaluates one hook: then an eager call is a compiled one, shapes and all."""
-        return not type(self)._composite
+    def _is_traceable(self) -> bool:
+        """Whether an eager call may be a compiled one, shapes and all: it says nothing that depends on values."""
+        return all(part._is_traceable for part in self._parts())
 
-    @property
+    @functools.cached_property
     def _waits(self) -> bool:
         """Whether an eager call waits, so that the exception of a host hook is raised where the call stands."""
+        if type(self)._composite:
+            return any(part._waits for part in self._parts())
         return type(self)._hooks["apply"].kind in (_hooks.HOST, _hooks.NATIVE)
 
-    def _check_input(self, x: Any, domain: Any) -> None:
+    def _parts(self) -> list[Operator]:
+        """The operators of which a composite is made."""
+        if not type(self)._composite:
+            return []
+        fields = [getattr(self, name) for name in _fields.array_fields(type(self))]
+        return [leaf for leaf in jax.tree.leaves(fields, is_leaf=_fields.is_operator) if _fields.is_operator(leaf)]
+
+    def _inputs_of_parts(self, x: Any) -> list[Any]:
+        """Specs of what each part is applied to, from specs of the input; None where that is not known."""
+        return [None] * len(self._parts())
+
+    def _as_input(self, x: Any) -> Any:
+        """Arrays as elements of the domain, or specs as its specs, where it is fixed."""
+        if (domain := self.domain) is None:
+            return x
         if difference := _specs.misfit(x, domain):
             message = f"{self!r} cannot be applied: its domain does not match the input: {difference}."
             raise ValueError(message)
+        are_specs = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(x))
+        return domain if are_specs else _specs.cast_like(x, domain, repr(self))
 
     def _forward(self, x: Any) -> Any:
         if type(self)._composite:
@@ -112,13 +134,36 @@ class Operator(metaclass=OperatorMeta, rules={}):
         return _primitives.call(hook, (_specs.as_arrays(self, type(self)._label), *arguments), out)
 
     def _infer_shape(self, x: Any) -> Any:
-        """Specs of ``self(x)`` from arrays or specs, with JAX's canonical dtypes."""
+        """Specs of ``self(x)`` from arrays or specs, with JAX's canonical dtypes. Found once for each input."""
+        x = self._as_input(_specs.specs(x))
+        y = self.__dict__.get("_shapes", {}).get(_shape_key(x), _UNKNOWN)
+        if y is _UNKNOWN:
+            before = _upstream.looked_up()
+            y = self._derive_shape(x)
+            if _upstream.looked_up() == before:  # otherwise it is true on this way only
+                self._remember(x, y)
+        if not type(self)._composite:
+            _upstream.record(self, x, y)
+        return y
+
+    def _remember(self, x: Any, y: Any) -> None:
+        """Specs of the result for specs of an input."""
+        if _fields.is_sealed(self):
+            known = self.__dict__.setdefault("_shapes", {})
+            if len(known) >= _MOST_SHAPES:
+                known.clear()
+            known[_shape_key(x)] = y
+
+    def _derive_shape(self, x: Any) -> Any:
+        """Composites say it by the shapes of their parts."""
+        if type(self)._composite:
+            return jax.eval_shape(self.apply, x)  # type: ignore[attr-defined]
         return self._infer("infer_shape", "apply", x)
 
     def _infer(self, name: str, derive_from: str, x: Any) -> Any:
         where = f"{type(self)._label}.{name}"
         function = getattr(self, name, None)
-        if type(self)._composite or function is None or getattr(function, "__isabstractmethod__", False):
+        if function is None or getattr(function, "__isabstractmethod__", False):
             return jax.eval_shape(lambda op, x: getattr(op, derive_from)(x), self, x)
         try:
             answer = getattr(_specs.specs(self), name)(_specs.specs(x))
@@ -183,6 +228,11 @@ class Operator(metaclass=OperatorMeta, rules={}):
     def __delattr__(self, name: str) -> None:
         _fields.refuse_change(self, name)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles have the fields, and find out anew what follows from them."""
+        fields = {*_fields.array_fields(type(self)), *_fields.static_fields(type(self)), "_statics"}
+        return {name: value for name, value in self.__dict__.items() if name in fields}
+
     def __repr__(self) -> str:
         return _printing.with_shapes(self, _printing.exact)
 
@@ -204,7 +254,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
 
 class OfOne:
-    """Around one operator, ``op``: takes its domain, its properties, and how it is evaluated."""
+    """Around one operator, ``op``: takes its domain, its shapes and its properties."""
 
     op: Any
 
@@ -216,17 +266,20 @@ class OfOne:
     def properties(self) -> Properties:
         return self.op.properties
 
-    @property
-    def _is_one_call(self) -> bool:
-        return self.op._is_one_call
+    def _inputs_of_parts(self, x: Any) -> list[Any]:
+        return [x]
 
-    @property
-    def _waits(self) -> bool:
-        return self.op._waits
+    def _derive_shape(self, x: Any) -> Any:
+        return self.op._infer_shape(x)
+
+    def _infer_adjoint_shape(self, y: Any) -> Any:
+        return self.op._infer_adjoint_shape(y)
 
 
-class Backwards(OfOne):
+class Backwards:
     """Around one operator ``op``, from its codomain to its domain."""
+
+    op: Any
 
     @property
     def domain(self) -> Any:
@@ -235,3 +288,13 @@ class Backwards(OfOne):
     @property
     def codomain(self) -> Any:
         return self.op.domain
+
+    @property
+    def properties(self) -> Properties:
+        return self.op.properties
+
+    def _derive_shape(self, x: Any) -> Any:
+        return self.op._spaces_of(x)[0]
+
+    def _infer_adjoint_shape(self, y: Any) -> Any:
+        return self.op._infer_shape(y)

@@ -1,7 +1,8 @@
 """lo.simplify: rules that make an expression of operators smaller and leave its values as they are.
 
-A rule is a function of one operator whose parts are simple already; it returns a simpler one, or None where it does not
-apply. Rules look at structure, at declared properties and at which parts are the same Python object, never at arrays.
+A rule is a function of one operator, whose parts are simple already, and of the specs of its input, None where nobody knows
+them. It returns a simpler operator that gives the same for each such input, or None where it does not apply. Rules look at
+structure, at declared properties and at which parts are the same Python object, never at arrays.
 """
 
 from __future__ import annotations
@@ -28,89 +29,102 @@ from linops_jax.algebra._stack import BlockDiagonal, HStack, VStack
 from linops_jax.algebra._sum import NonlinearSum, Sum
 from linops_jax.ops import Diagonal
 
-Rule = Callable[[Any], Any]
+Rule = Callable[[Any, Any], Any]
 SCALED, SUMS, PRODUCTS = (Scaled, NonlinearScaled), (Sum, NonlinearSum), (Composition, NonlinearComposition)
 
 
 def simplify(op: Any) -> Any:
-    """An operator with the same values, made of fewer parts: opt-in, nothing in the library calls it.
+    """An operator with the same values, domain and codomain, made of fewer parts: opt-in, nothing in the library calls it.
 
     Drops identities and zeros, gathers scalars and equal terms, takes adjoints inside, cancels A.inv @ A and U.H @ U of a
-    unitary U, fuses diagonals, and multiplies stacks part by part. Rounding may differ. Equal parts are those that are
-    the same object; under ``jit``, where an operator comes in as an argument, fewer rules apply.
+    unitary U, fuses diagonals, and multiplies stacks part by part. Rounding may differ. More rules apply where the domain is
+    known, since dtypes are then: U.H @ U of an unknown U may make complex numbers of real ones. Equal parts are those that
+    are the same object; under ``jit``, where an operator comes in as an argument, fewer rules apply.
 
     Raises TypeError for what is not an operator.
     """
     if not isinstance(op, Operator):
         message = f"simplify expected an operator, found {type(op).__name__} {op!r:.80}."
         raise TypeError(message)
-    simple = _simplify(op, {})
-    return simple.with_domain(op.domain) if op.domain is not None and simple.domain is None else simple
+    return _on_domain(_simplify(op, None, {}), op.domain)
 
 
-def _simplify(op: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
-    """``seen`` keeps what was the same object the same object."""
-    if id(op) not in seen:
-        simple = _with_simple_parts(op, seen)
+def _simplify(op: Any, x: Any, seen: dict[Any, tuple[Any, Any]]) -> Any:
+    """``seen`` keeps what was the same object the same object. What surrounds the result keeps its domain."""
+    x = op.domain if op.domain is not None else x
+    key = (id(op), None if x is None else (jax.tree.structure(x), *jax.tree.leaves(x)))
+    if key not in seen:
+        simple = _with_simple_parts(op, x, seen)
         for rule in RULES:
-            if (simpler := rule(simple)) is not None:
-                simple = _simplify(simpler, seen)
+            if (simpler := rule(simple, x)) is not None:
+                simple = _simplify(simpler, x, seen)
                 break
-        seen[id(op)] = (op, simple)
-    return seen[id(op)][1]
+        seen[key] = (op, simple)
+    return seen[key][1]
 
 
-def _with_simple_parts(op: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
+def _on_domain(op: Any, x: Any) -> Any:
+    return op if x is None else op.with_domain(x)
+
+
+def _with_simple_parts(op: Any, x: Any, seen: dict[Any, tuple[Any, Any]]) -> Any:
     """Composites anew from simple parts, by the constructors of the algebra; all others as they are."""
     if not type(op)._composite or isinstance(op, Inverse):
         return op
-    parts, structure = jax.tree.flatten(op, is_leaf=lambda value: value is not op and is_operator(value))
-    simple = [_simplify(part, seen) if is_operator(part) else part for part in parts]
-    if all(a is b for a, b in zip(parts, simple, strict=True)):
+    leaves, structure = jax.tree.flatten(op, is_leaf=lambda value: value is not op and is_operator(value))
+    inputs = iter([None] * len(leaves) if x is None else op._inputs_of_parts(x))
+    simple = [_simple_part(leaf, next(inputs), seen) if is_operator(leaf) else leaf for leaf in leaves]
+    if all(a is b for a, b in zip(leaves, simple, strict=True)):
         return op
     if isinstance(op, PRODUCTS):
         return functools.reduce(compose, simple)
     return functools.reduce(operator.add, simple) if isinstance(op, SUMS) else jax.tree.unflatten(structure, simple)
 
 
+def _simple_part(op: Any, x: Any, seen: dict[Any, tuple[Any, Any]]) -> Any:
+    """A part that is applied to x has that for its domain anyway; others keep their own."""
+    simple = _simplify(op, x, seen)
+    is_free = op.domain is None or (x is not None and _specs.same(x, op.domain))
+    return simple if is_free else _on_domain(simple, op.domain)
+
+
 # ---- wrappers ---------------------------------------------------------------------------------------------------------
 
 
-def adjoint(op: Any) -> Any:
-    """(A.H).H = A; A.H = A of a symmetric A; (a A).H, (A + B).H and (A @ B).H by their parts; d.H = conj(d)."""
+def adjoint(op: Any, x: Any) -> Any:
+    """(A.H).H = A; A.H = A of a symmetric A; those of combinators by their parts; d.H = conj(d)."""
     if not isinstance(op, Adjoint):
         return None
     inner = op.op
-    if inner.properties.symmetric or isinstance(inner, Adjoint | Composition):
-        return inner if inner.properties.symmetric else inner.H
-    if isinstance(inner, Scaled):
-        return scale(inner.scalar.conjugate(), inner.op.H)
-    if isinstance(inner, Sum):
-        return functools.reduce(operator.add, [term.H for term in inner.terms])
+    if inner.properties.symmetric or isinstance(inner, Adjoint):
+        return inner if inner.properties.symmetric else inner.op
     if isinstance(inner, Diagonal):
         return Diagonal(jnp.conj(inner.d))
-    if isinstance(inner, BlockDiagonal):
-        return BlockDiagonal(_map_parts(lambda part: part.H, inner.ops))
-    if isinstance(inner, VStack):
-        return HStack(_map_parts(lambda part: part.H, inner.ops))
-    return None
+    if inner.domain is not None:
+        return inner._adjoint_inside(inner.domain)
+    return None if inner.properties.real_linear or not inner._says_adjoint_shape else inner._adjoint_inside(None)
 
 
-def conjugate(op: Any) -> Any:
+def conjugate(op: Any, x: Any) -> Any:
     """conj I conj = I."""
     return op.op if isinstance(op, Conjugate) and isinstance(op.op, Identity | Zero) else None
 
 
-def nested_domain(op: Any) -> Any:
-    """The outer of two equal domains goes; so does one that the operator knows by itself."""
-    known = isinstance(op, WithDomain | NonlinearWithDomain) and op.op.domain is not None
-    return op.op if known else None
+def nested_domain(op: Any, x: Any) -> Any:
+    """A domain that everybody knows without it goes."""
+    if not isinstance(op, WithDomain | NonlinearWithDomain):
+        return None
+    return op.op if x is not None and _specs.same(op.domain, x) and _takes(op.op, x) else None
+
+
+def _takes(op: Any, x: Any) -> bool:
+    return op.domain is None or _specs.same(op.domain, x)
 
 
 # ---- scalars ----------------------------------------------------------------------------------------------------------
 
 
-def gathered_scalars(op: Any) -> Any:
+def gathered_scalars(op: Any, x: Any) -> Any:
     """1 A = A, a (b A) = (a b) A, a diag(d) = diag(a d)."""
     if not isinstance(op, SCALED):
         return None
@@ -121,15 +135,15 @@ def gathered_scalars(op: Any) -> Any:
     return Diagonal(op.scalar * jnp.asarray(op.op.d)) if isinstance(op.op, Diagonal) else None
 
 
-def scalars_to_the_front(op: Any) -> Any:
-    """A @ (b B) = b (A @ B), past linear A; past one that is linear over the reals only, real b."""
+def scalars_to_the_front(op: Any, x: Any) -> Any:
+    """A @ (b B) = b (A @ B), past linear A; a complex b past those that are linear over complex numbers only."""
     if not isinstance(op, PRODUCTS):
         return None
     for i, factor in enumerate(op.factors):
         passed = op.factors[:i]
         if not isinstance(factor, SCALED) or not all(isinstance(f, LinearOperator) for f in passed):
             continue
-        if not _is_complex(factor.scalar) or not any(f.properties.real_linear for f in passed):
+        if not _is_complex(factor.scalar) or all(map(_is_complex_linear, passed)):
             rest = (*passed, factor.op, *op.factors[i + 1 :])
             return scale(factor.scalar, functools.reduce(compose, rest))
     return None
@@ -138,40 +152,60 @@ def scalars_to_the_front(op: Any) -> Any:
 # ---- products ---------------------------------------------------------------------------------------------------------
 
 
-def neighbours(op: Any) -> Any:
+def neighbours(op: Any, x: Any) -> Any:
     """Two factors that make one, or none: I @ A = A, U.H @ U = I, A.inv @ A = I, diagonals, stacks part by part."""
     if not isinstance(op, PRODUCTS):
         return None
+    inputs = [None] * len(op.factors) if x is None else op._inputs_of_parts(x)
     for i in range(len(op.factors) - 1):
         left, right = op.factors[i : i + 2]
         for rule in PAIRS:
-            if (one := rule(left, right, (i, i + 1) in op.mirrors)) is not None:
+            if (one := rule(left, right, inputs[i + 1], op.is_mirrored(i, i + 1))) is not None:
                 return functools.reduce(compose, (*op.factors[:i], one, *op.factors[i + 2 :]))
     return None
 
 
-def _identity(left: Any, right: Any, mirrored: bool) -> Any:
-    if isinstance(_bare(left), Identity):
+def _identity(left: Any, right: Any, x: Any, mirrored: bool) -> Any:
+    """An identity with a domain hands it on, and converts what comes in."""
+    if isinstance(left, Identity) or (_fits_identity(left) and _specs.same(_result(right, x), left.domain)):
         return right
-    return left if isinstance(_bare(right), Identity) else None
+    if isinstance(right, Identity):
+        return left
+    return _on_domain(left, right.domain) if _fits_identity(right) and isinstance(left, LinearOperator) else None
 
 
-def _unitary(left: Any, right: Any, mirrored: bool) -> Any:
-    cancels = mirrored and left.properties.unitary and right.properties.unitary and not _changes_dtype(right)
+def _fits_identity(op: Any) -> bool:
+    return isinstance(_bare(op), Identity) and op.domain is not None
+
+
+def _unitary(left: Any, right: Any, x: Any, mirrored: bool) -> Any:
+    cancels = mirrored and left.properties.unitary and right.properties.unitary and _returns(left, right, x)
     return Identity() if cancels else None
 
 
-def _inverse(left: Any, right: Any, mirrored: bool) -> Any:
+def _inverse(left: Any, right: Any, x: Any, mirrored: bool) -> Any:
     pair = (isinstance(left, Inverse) and left.op is right) or (isinstance(right, Inverse) and right.op is left)
-    return Identity() if pair and not _changes_dtype(right) else None
+    return Identity() if pair and _returns(left, right, x) else None
 
 
-def _diagonals(left: Any, right: Any, mirrored: bool) -> Any:
+def _returns(left: Any, right: Any, x: Any) -> bool:
+    """Whether two inverse factors lead to where they came from, and not by way of real parts."""
+    if x is None:
+        return False
+    between = _result(right, x)
+    return _specs.same(between, x) and _specs.same(_result(left, between), x)
+
+
+def _result(op: Any, x: Any) -> Any:
+    return None if x is None else op._infer_shape(x)
+
+
+def _diagonals(left: Any, right: Any, x: Any, mirrored: bool) -> Any:
     both = isinstance(left, Diagonal) and isinstance(right, Diagonal)
     return Diagonal(jnp.asarray(left.d) * right.d) if both and left.d.ndim == right.d.ndim else None
 
 
-def _stacks(left: Any, right: Any, mirrored: bool) -> Any:
+def _stacks(left: Any, right: Any, x: Any, mirrored: bool) -> Any:
     rows = isinstance(left, BlockDiagonal) and isinstance(right, BlockDiagonal | VStack)
     columns = isinstance(left, HStack) and isinstance(right, BlockDiagonal | VStack)
     if not (rows or columns) or _structure(left.ops) != _structure(right.ops):
@@ -188,7 +222,7 @@ PAIRS = (_identity, _unitary, _inverse, _diagonals, _stacks)
 # ---- sums -------------------------------------------------------------------------------------------------------------
 
 
-def equal_terms(op: Any) -> Any:
+def equal_terms(op: Any, x: Any) -> Any:
     """a A + b A = (a + b) A, for terms that are the same operator, and for identities."""
     if not isinstance(op, SUMS):
         return None
@@ -200,15 +234,18 @@ def equal_terms(op: Any) -> Any:
     return None
 
 
-def zero_terms(op: Any) -> Any:
+def zero_terms(op: Any, x: Any) -> Any:
     """A + 0 = A."""
     if not isinstance(op, SUMS):
         return None
-    kept = [term for term in op.terms if not (isinstance(_bare(term), Zero) and not _changes_dtype(op))]
-    return _sum(kept) if 0 < len(kept) < len(op.terms) else None
+    kept = [term for term in op.terms if not isinstance(_bare(term), Zero)]
+    if not 0 < len(kept) < len(op.terms) or op.properties.real_linear:
+        return None
+    rest = _sum(kept)
+    return rest if x is None or _specs.same(rest._infer_shape(x), op._infer_shape(x)) else None
 
 
-def diagonal_terms(op: Any) -> Any:
+def diagonal_terms(op: Any, x: Any) -> Any:
     """diag(d) + diag(e) = diag(d + e), diag(d) + a I = diag(d + a)."""
     if not isinstance(op, SUMS):
         return None
@@ -227,12 +264,12 @@ def _as_diagonal(op: Any, ndim: int) -> Any:
     return op.d if isinstance(op, Diagonal) and op.d.ndim == ndim else None
 
 
-def zero_factors(op: Any) -> Any:
+def zero_factors(op: Any, x: Any) -> Any:
     """A @ 0 = 0 @ A = 0, where the result is one array of known shape and of the input's dtype."""
     factors = getattr(_bare(op), "factors", ()) if isinstance(_bare(op), Composition) else ()
     if not any(isinstance(_bare(factor), Zero) for factor in factors):
         return None
-    domain, codomain = op.domain, op.codomain
+    domain, codomain = x, _result(op, x)
     if domain is None or not _specs.is_spec(domain) or not _specs.is_spec(codomain) or domain.dtype != codomain.dtype:
         return None
     return Zero(codomain.shape).with_domain(domain)
@@ -267,12 +304,13 @@ def _is_complex(scalar: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(scalar), jnp.complexfloating)
 
 
-def _changes_dtype(op: Any) -> bool:
-    """Whether the operator is known to return another dtype: then it does more than its numbers say."""
-    if op.domain is None:
-        return False
-    dtypes = [{leaf.dtype for leaf in jax.tree.leaves(specs)} for specs in (op.domain, op.codomain)]
-    return dtypes[0] != dtypes[1]
+def _is_complex_linear(op: Any) -> bool:
+    """Whether a complex factor may pass: nothing inside takes real parts."""
+    spaces = [spec for spec in (op.domain, op.codomain) if spec is not None]
+    inside = [part for part in op._parts() if isinstance(part, LinearOperator)]
+    return (
+        not op.properties.real_linear and all(map(_specs.all_complex, spaces)) and all(map(_is_complex_linear, inside))
+    )
 
 
 def _factor_of(op: Any) -> tuple[Any, Any]:

@@ -105,6 +105,14 @@ def is_complex(dtype: Any) -> bool:
     return jnp.issubdtype(dtype, np.complexfloating)
 
 
+def has_complex(tree: Any) -> bool:
+    return any(is_complex(leaf.dtype) for leaf in jax.tree.leaves(tree))
+
+
+def all_complex(tree: Any) -> bool:
+    return all(is_complex(leaf.dtype) for leaf in jax.tree.leaves(tree))
+
+
 def castable(found: Any, wanted: Any) -> bool:
     """NumPy's same_kind rule, with bfloat16 and its like counted as real floats."""
     if found == wanted:
@@ -139,6 +147,40 @@ def misfit(found: Any, expected: Any) -> str | None:
             at = jax.tree_util.keystr(path)
             return f"found {describe(a)}{f' at {at}' if at else ''}, expected {describe(b)}"
     return None
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two pytrees of arrays or specs agree in structure, shapes and dtypes."""
+    return mismatch(a, b) is None and all(
+        x.dtype == y.dtype for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
+
+
+def with_dtype(leaf: jax.ShapeDtypeStruct, dtype: Any) -> jax.ShapeDtypeStruct:
+    """A spec of another dtype."""
+    return leaf if leaf.dtype == dtype else jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(dtype))
+
+
+def promoted(a: Any, b: Any) -> Any:
+    """Specs of the sum of two pytrees of equal shapes."""
+    return jax.tree.map(lambda x, y: with_dtype(x, jnp.promote_types(x.dtype, y.dtype)), a, b)
+
+
+def onto(value: Any, space: Any, where: str) -> Any:
+    """``value`` as an element of a space given by its specs: of complex numbers on a real space the real part.
+
+    Raises ValueError for other shapes, TypeError for a dtype that would lose more than precision.
+    """
+    if difference := mismatch(value, space):
+        message = f"{where} cannot be applied: {difference}."
+        raise ValueError(message)
+
+    def real(leaf: Any, like: Any) -> Any:
+        return (
+            jnp.real(leaf) if is_complex(leaf.dtype) and is_inexact(like.dtype) and not is_complex(like.dtype) else leaf
+        )
+
+    return cast_like(jax.tree.map(real, value, space), space, where)
 
 
 def cast_like(value: Any, model: Any, where: str) -> Any:

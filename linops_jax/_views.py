@@ -198,11 +198,15 @@ def _known_of_parts(op: Any, domain: Any, codomain: Any) -> dict[str, tuple[Any,
 
 def _known_of_stacked(op: Any, domain: Any, codomain: Any) -> dict[str, tuple[Any, Any]]:
     ops, structure = _parts.flatten(op.ops)
-    domains = [domain] * len(ops) if isinstance(op, _VStack) else _parts.specs_of_parts(domain, structure)
-    codomains = [codomain] * len(ops) if isinstance(op, _HStack) else _parts.specs_of_parts(codomain, structure)
+    domains = [domain] * len(ops) if isinstance(op, _VStack) else _of_parts(domain, structure)
+    codomains = [codomain] * len(ops) if isinstance(op, _HStack) else _of_parts(codomain, structure)
     paths = jax.tree_util.tree_leaves_with_path(op.ops, is_leaf=_parts.is_operator)
     names = [f"ops{jax.tree_util.keystr(path)}" for path, _ in paths]
     return dict(zip(names, zip(domains, codomains, strict=True), strict=True))
+
+
+def _of_parts(specs: Any, structure: Any) -> list[Any]:
+    return [None] * structure.num_leaves if specs is None else structure.flatten_up_to(specs)
 
 
 def _result(op: Any, domain: Any) -> Any:

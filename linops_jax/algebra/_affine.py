@@ -13,6 +13,8 @@ from linops_jax._operator import SUM
 from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
 from linops_jax.algebra._composite import NonlinearComposite, OfOne
+from linops_jax.algebra._composition import compose
+from linops_jax.algebra._identity import Identity
 
 
 class Affine(OfOne, NonlinearComposite):
@@ -47,13 +49,21 @@ class Affine(OfOne, NonlinearComposite):
         self._check(y)
         return jax.tree.map(jnp.add, y, self.b)
 
+    def _derive_shape(self, x: Any) -> Any:
+        y = self.op._infer_shape(x)
+        self._check(y)
+        return jax.tree.map(lambda s, b: _specs.with_dtype(s, jnp.result_type(s.dtype, b)), y, self.b)
+
     def _check(self, y: Any) -> None:
         if difference := _specs.mismatch(_specs.specs(self.b), y):
             message = f"Affine: b does not have the shape of what {exact(self.op)} returns: {difference}."
             raise ValueError(message)
 
     def jacobian(self, x: Any) -> LinearOperator:
-        return self.op.jacobian(x)
+        """A, with results in the dtype of F."""
+        A = self.op.jacobian(x)
+        codomain = self._infer_shape(A.domain)
+        return A if _specs.same(codomain, A.codomain) else compose(Identity().with_domain(codomain), A)
 
     def _expression(self, show: Any) -> str:
         return f"Affine({show(self.op)}, {show.point(_specs.specs(self.b), 'b')})"

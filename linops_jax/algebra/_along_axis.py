@@ -30,6 +30,10 @@ class _AlongAxis:
         at = self._at(x)
         return _map(self.op, (x, at), result=lambda ndim: _placed(at, ndim, self))
 
+    def _derive_shape(self, x: Any) -> Any:
+        at = self._at(x)
+        return _replaced(x, at, self.op._infer_shape(_part(x, at)), self)
+
     def _at(self, x: Any) -> Axes:
         """The axes of x, counted from the start."""
         if not _specs.is_spec(x) or not all(-x.ndim <= axis < x.ndim for axis in self.axes):
@@ -42,8 +46,7 @@ class _AlongAxis:
 
     def _result_at(self, at: Axes, x: Any) -> Axes:
         """The axes of the result that come from those of x."""
-        part = jax.ShapeDtypeStruct(tuple(x.shape[i] for i in at), x.dtype)
-        return _placed(at, self.op._infer_shape(part).ndim, self)
+        return _placed(at, self.op._infer_shape(_part(x, at)).ndim, self)
 
     @property
     def properties(self) -> Properties:
@@ -59,12 +62,20 @@ class AlongAxis(_AlongAxis, LinearComposite):
     op: LinearOperator
     axes: Axes = static()
 
-    def _reverse(self, y: Any, like: Any) -> Any:
-        if like is None:
-            at = self._at(y)
-            return _map(lambda y: self.op._reverse(y, self.op.domain), (y, at), result=lambda n: _placed(at, n, self))
+    def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
+        """Only where as many axes come out as go in: otherwise these axes are not those of the result."""
+        if domain is None:
+            return AlongAxis(self.op.H, self.axes) if len(self.axes) == 1 else None
+        part = self.op.with_domain(_part(domain, self._at(domain)))
+        return AlongAxis(part.H, self.axes) if part.codomain.ndim == len(self.axes) else None
+
+    def _infer_adjoint_shape(self, y: Any) -> Any:
+        at = self._at(y)
+        return _replaced(y, at, self.op._spaces_of(_part(y, at))[0], self)
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
         at = self._at(like)
-        part = jax.ShapeDtypeStruct(tuple(like.shape[i] for i in at), like.dtype)
+        part = _part(like, at)
         return _map(lambda y: self.op._reverse(y, part), (y, self._result_at(at, like)), result=lambda ndim: at)
 
     def _inverse(self) -> LinearOperator | None:
@@ -94,7 +105,10 @@ class JacobianAlongAxis(LinearComposite):
             lambda x, dx: jacobian(x)(dx), (self.x, at), (x, at), result=lambda ndim: _placed(at, ndim, self.op)
         )
 
-    def _reverse(self, y: Any, like: Any) -> Any:
+    def _derive_shape(self, x: Any) -> Any:
+        return self.op._infer_shape(self.x)
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
         at, jacobian = self.op._at(self.x), self.op.op.jacobian
         back = self.op._result_at(at, self.x)
         return _map(lambda x, dy: jacobian(x).H(dy), (self.x, at), (y, back), result=lambda ndim: at)
@@ -109,6 +123,20 @@ class JacobianAlongAxis(LinearComposite):
 
     def _expression(self, show: Any) -> str:
         return f"{show(self.op)}.jacobian({show.point(self.domain)})"
+
+
+def _part(x: Any, at: Axes) -> jax.ShapeDtypeStruct:
+    """What the operator sees of an array."""
+    return jax.ShapeDtypeStruct(tuple(x.shape[i] for i in at), x.dtype)
+
+
+def _replaced(x: Any, at: Axes, part: Any, op: Any) -> jax.ShapeDtypeStruct:
+    """Specs of an array like x, with axes of ``part`` in the place of ``at``."""
+    placed = _placed(at, part.ndim, op)
+    others = iter([size for i, size in enumerate(x.shape) if i not in at])
+    new = dict(zip(placed, part.shape, strict=True))
+    ndim = x.ndim - len(at) + part.ndim
+    return jax.ShapeDtypeStruct(tuple(new[i] if i in new else next(others) for i in range(ndim)), part.dtype)
 
 
 def _placed(at: Axes, ndim: int, op: Any) -> Axes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -27,7 +28,13 @@ class _Block:
         xs = _parts.split(x, inner, exact(self))
         return jax.tree.unflatten(outer, [_sum(row, [op and op(x) for op, x in _zip(row, xs)]) for row in rows])
 
-    @property
+    def _derive_shape(self, x: Any) -> Any:
+        rows, outer, inner = self._rows()
+        xs = _parts.split(x, inner, exact(self))
+        shapes = [[op and op._infer_shape(x) for op, x in _zip(row, xs)] for row in rows]
+        return jax.tree.unflatten(outer, [_sum(*both) for both in _zip(rows, shapes)])
+
+    @functools.cached_property
     def domain(self) -> Any:
         rows, _, inner = self._rows()
         return _parts.together([_parts.common_domain(_present(column), "block:") for column in _zip(*rows)], inner)
@@ -45,12 +52,32 @@ class Block(_Block, LinearComposite):
 
     blocks: Any
 
-    def _reverse(self, y: Any, like: Any) -> Any:
+    def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
+        rows, outer, inner = self._rows()
+        domains = [None] * inner.num_leaves if domain is None else inner.flatten_up_to(domain)
+        parts = [[op and _parts.typed(op, x) for op, x in _zip(row, domains)] for row in rows]
+        if domain is not None:
+            ys = outer.flatten_up_to(self._infer_shape(domain))
+            if not all(_parts.have_codomain(_present(row), y) for row, y in _zip(parts, ys)):
+                return None
+        columns = [jax.tree.unflatten(outer, [op and op.H for op in column]) for column in _zip(*parts)]
+        return Block(jax.tree.unflatten(inner, columns))
+
+    def _infer_adjoint_shape(self, y: Any) -> Any:
+        rows, outer, inner = self._rows()
+        ys = _parts.split(y, outer, f"{exact(self)}.H")
+        columns = []
+        for column in _zip(*rows):
+            present = [(op, y) for op, y in _zip(column, ys) if op is not None]
+            columns.append(_parts.common_adjoint_shape(*_zip(*present)))
+        return jax.tree.unflatten(inner, columns)
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
         rows, outer, inner = self._rows()
         ys = _parts.split(y, outer, f"{exact(self)}.H")
         columns = [
-            _sum(column, [op and op._reverse(y, op.domain if spec is None else spec) for op, y in _zip(column, ys)])
-            for column, spec in _zip(_zip(*rows), _parts.specs_of_parts(like, inner))
+            _sum(column, [op and op._reverse(y, spec) for op, y in _zip(column, ys)])
+            for column, spec in _zip(_zip(*rows), inner.flatten_up_to(like))
         ]
         return jax.tree.unflatten(inner, columns)
 

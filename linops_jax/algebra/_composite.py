@@ -11,7 +11,8 @@ from linops_jax._operator import OfOne as OfOne
 
 
 class LinearComposite(LinearOperator, composite=True):
-    """Subclasses write ``apply`` and ``_reverse(y, like)``."""
+    """Subclasses write ``apply``, ``_pull_back(y, like)``, and ``_derive_shape(x)`` and ``_infer_adjoint_shape(y)`` by
+    those of their parts."""
 
     def adjoint(self, y: Any) -> Any:
         return self._reverse(y, self.domain)
@@ -21,7 +22,7 @@ class LinearComposite(LinearOperator, composite=True):
 
 
 class NonlinearComposite(NonlinearOperator, composite=True):
-    """Subclasses write ``apply`` and ``jacobian(x)``, the chain rule as algebra."""
+    """Subclasses write ``apply``, ``_derive_shape(x)``, and ``jacobian(x)``, the chain rule as algebra."""
 
     def jacobian_apply(self, x: Any, dx: Any) -> Any:
         return self.jacobian(x)(dx)

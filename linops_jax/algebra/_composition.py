@@ -1,4 +1,4 @@
-"""A @ B and A ** n: one operator after another."""
+"""A @ B: one operator after another."""
 
 from __future__ import annotations
 
@@ -6,56 +6,72 @@ import dataclasses
 import functools
 from typing import Any
 
-import jax
-
-from linops_jax import _specs
-from linops_jax._fields import static
-from linops_jax._linear import Adjoint, LinearOperator, UnknownShapeError
+from linops_jax import _specs, _upstream
+from linops_jax._fields import restore, static
+from linops_jax._linear import Adjoint, LinearOperator
 from linops_jax._operator import ATOM, PRODUCT, Operator, constructor
 from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
-from linops_jax.algebra._identity import Identity
+from linops_jax.algebra._domain import WithDomain
+from linops_jax.algebra._parts import typed
 from linops_jax.algebra._scale import NonlinearScaled, Scaled, scale
 
 
 class _Composition:
     factors: tuple[Any, ...]  # as written: the last one is applied first
-    mirrors: tuple[tuple[int, int], ...]
+    labels: tuple[int, ...]  # position of the first factor that is the same operator, or its adjoint: see _same_parts
     _precedence = PRODUCT
-    _hidden = ("mirrors",)
+    _hidden = ("labels",)
 
     def apply(self, x: Any) -> Any:
-        seen: list[tuple[Any, Any, Any]] = []
         i = len(self.factors)
-        while i > 0:
-            i -= 1
-            factor, before = self.factors[i], _specs.specs(x)
-            if (i - 1, i) in self.mirrors and not _loses_imaginary_part(factor, before):
-                gram = factor._gram(x)
-                if gram is not None:
-                    i, x = i - 1, gram
-                    continue
-            try:
-                x = factor(x)
-            except UnknownShapeError:
-                like = _result_of_adjoint(factor, before, self.factors[i - 1].domain if i else None, seen)
-                if like is None:
-                    raise
-                x = factor.op._reverse(x, like)
-            seen.append((factor, before, _specs.specs(x)))
+        with _upstream.product() as after_factor:
+            while i > 0:
+                i -= 1
+                factor = self.factors[i]
+                gram = factor._gram(factor._as_input(x)) if self.is_mirrored(i - 1, i) else None
+                i, x = (i, factor(x)) if gram is None else (i - 1, gram)
+                after_factor()
         return x
 
-    @property
+    def is_mirrored(self, i: int, j: int) -> bool:
+        """Whether two factors are each other's adjoint."""
+        if i < 0 or self._same_parts[i] != self._same_parts[j]:
+            return False
+        f, g = self.factors[i], self.factors[j]
+        return _is_adjoint(f) != _is_adjoint(g) or (isinstance(f, LinearOperator) and f.properties.symmetric)
+
+    @functools.cached_property
+    def _same_parts(self) -> tuple[int, ...]:
+        """Ids of the operators that factors are made of. Flattening and unflattening makes new objects; labels remain."""
+        return tuple(id(_base(self.factors[label])) for label in self.labels)
+
+    @functools.cached_property
     def domain(self) -> Any:
         return self.factors[-1].domain
+
+    def _inputs_of_parts(self, x: Any) -> list[Any]:
+        return self._shapes_between(x)[1:]
+
+    def _derive_shape(self, x: Any) -> Any:
+        return self._shapes_between(x)[0]
+
+    def _shapes_between(self, x: Any) -> list[Any]:
+        """Specs of the result of each factor, in the order of the factors, and those of the input."""
+        shapes = [x]
+        with _upstream.product() as after_factor:
+            for factor in reversed(self.factors):
+                shapes.append(factor._infer_shape(shapes[-1]))
+                after_factor()
+        return shapes[::-1]
 
     @property
     def properties(self) -> Properties:
         """A mirrored product, B^H M B, is symmetric or positive if M is; so is a product of diagonal ones."""
         n = len(self.factors)
         known = common(self.factors, "symmetric", "positive", "unitary", "diagonal")
-        mirrored = all((i, n - 1 - i) in self.mirrors for i in range(n // 2))
+        mirrored = all(self.is_mirrored(i, n - 1 - i) for i in range(n // 2))
         middle = common(self.factors[n // 2 : n - n // 2], "symmetric", "positive")
         return dataclasses.replace(
             known,
@@ -72,24 +88,32 @@ class Composition(_Composition, LinearComposite):
     """The product of linear operators."""
 
     factors: tuple[LinearOperator, ...]
-    mirrors: tuple[tuple[int, int], ...] = static(default=())  # positions of factors that are each other's adjoint
+    labels: tuple[int, ...] = static()
 
     @property
     def H(self) -> LinearOperator:
-        last = len(self.factors) - 1
-        mirrors = tuple((last - j, last - i) for i, j in self.mirrors)
-        return Composition(tuple(factor.H for factor in reversed(self.factors)), mirrors)
+        return self._adjoint_inside(self.domain)
+
+    def _adjoint_inside(self, domain: Any) -> LinearOperator:
+        """The product of the adjoints: each on the spaces of its factor, where the domain says them."""
+        spaces = [None] * len(self.factors) if domain is None else self._inputs_of_parts(domain)
+        factors = [typed(factor, x) for factor, x in zip(self.factors, spaces, strict=True)]
+        return functools.reduce(_product, [factor.H for factor in reversed(factors)])
 
     def _inverse(self) -> LinearOperator | None:
         inverses = [factor._inverse() for factor in reversed(self.factors)]
         return None if None in inverses else functools.reduce(compose, inverses)
 
-    def _reverse(self, y: Any, like: Any) -> Any:
-        inputs = [like]
-        for factor in reversed(self.factors[1:]):
-            inputs.append(None if inputs[-1] is None else factor._infer_shape(inputs[-1]))
-        for factor, spec in zip(self.factors, reversed(inputs), strict=True):
-            y = factor._reverse(y, factor.domain if spec is None else spec)
+    def _infer_adjoint_shape(self, y: Any) -> Any:
+        with _upstream.product() as after_factor:
+            for factor in self.factors:
+                y = factor._infer_adjoint_shape(y) if factor.domain is None else factor.domain
+                after_factor()
+        return y
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
+        for factor, spec in zip(self.factors, self._shapes_between(like)[1:], strict=True):
+            y = factor._reverse(y, spec)
         return y
 
 
@@ -97,7 +121,7 @@ class NonlinearComposition(_Composition, NonlinearComposite):
     """One operator after another, at least one of them nonlinear."""
 
     factors: tuple[Operator, ...]
-    mirrors: tuple[tuple[int, int], ...] = static(default=())
+    labels: tuple[int, ...] = static()
 
     def jacobian(self, x: Any) -> LinearOperator:
         derivatives = []
@@ -105,40 +129,22 @@ class NonlinearComposition(_Composition, NonlinearComposite):
             derivatives.append(factor.jacobian(x))  # type: ignore[attr-defined]
             if i + 1 < len(self.factors):
                 x = factor(x)
-        return Composition(tuple(reversed(derivatives)))
+        return functools.reduce(_product, reversed(derivatives))
 
 
-def _result_of_adjoint(factor: Any, y: Any, next_domain: Any, seen: list[tuple[Any, Any, Any]]) -> Any:
-    """Specs of A^H y where A does not say them: the next factor's domain, or what gave such a y before, as in A^H A.
-
-    None where neither is known, and where a real result would lose an imaginary part.
-    """
-    if not isinstance(factor, Adjoint):
-        return None
-    equal = [x for op, x, result in seen if _signature(op) == _signature(factor.op) and _same(result, y)]
-    like = next(iter(equal), None) if next_domain is None else next_domain
-    return None if like is None or (_has_complex(y) and not _has_complex(like)) else like
+def _base(op: Any) -> Any:
+    """The operator of which a factor is made: itself, or that of which it is the adjoint, on whatever domain."""
+    while isinstance(op, Adjoint | WithDomain):
+        op = op.op
+    return op
 
 
-def _loses_imaginary_part(factor: Any, x: Any) -> bool:
-    """Whether A^H A x of a real x is complex unless somebody has said that the domain is real."""
-    return factor.domain is None and not _has_complex(x) and _has_complex(factor._infer_shape(x))
-
-
-def _same(a: Any, b: Any) -> bool:
-    return _specs.mismatch(a, b) is None and [x.dtype for x in jax.tree.leaves(a)] == [
-        x.dtype for x in jax.tree.leaves(b)
-    ]
-
-
-def _has_complex(tree: Any) -> bool:
-    return any(_specs.is_complex(leaf.dtype) for leaf in jax.tree.leaves(tree))
-
-
-def _signature(op: Any) -> Any:
-    """All that the shapes of an operator depend on."""
-    leaves, tree = jax.tree.flatten(_specs.specs(op))
-    return tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+def _is_adjoint(op: Any) -> bool:
+    is_adjoint = False
+    while isinstance(op, Adjoint | WithDomain):
+        is_adjoint ^= isinstance(op, Adjoint)
+        op = op.op
+    return is_adjoint
 
 
 @constructor("compose")
@@ -148,77 +154,51 @@ def compose(a: Operator, b: Operator) -> Operator:
     ``c * A.H @ A`` is ``(c * A.H) @ A`` to Python. It is kept as ``c * (A.H @ A)``, which computes the same in the same order
     and shows that it is mirrored.
     """
-    if isinstance(a, Scaled | NonlinearScaled):
+    product = _product(a, b)
+    if isinstance(a, Scaled | NonlinearScaled) and not product.is_mirrored(0, len(product.factors) - 1):
         return scale(a.scalar, compose(a.op, b))
-    left, right = _factors(a), _factors(b)
     if b.codomain is not None:
-        _check_meeting(a, b, left)
-    factors = left + right
+        product._remember(b.domain, _meet(a, b))
+    return product
+
+
+def _product(a: Operator, b: Operator) -> Any:
+    """``a @ b``, whose parts have been checked when they were made."""
+    (left, of_a, labels), (right, of_b, labels_of_b) = map(_factors, (a, b))
     n = len(left)
-    mirrors = (
-        *getattr(a, "mirrors", ()),
-        *((i + n, j + n) for i, j in getattr(b, "mirrors", ())),
-        *((i, j + n) for i, f in enumerate(left) for j, g in enumerate(right) if _are_adjoint(f, g)),
-    )
-    linear = all(isinstance(factor, LinearOperator) for factor in factors)
-    return Composition(factors, mirrors) if linear else NonlinearComposition(factors, mirrors)
+    moved = {}  # of labels of b
+    for part, label in zip(of_b, labels_of_b, strict=True):
+        if label not in moved:
+            moved[label] = labels[of_a.index(part)] if part in of_a else n + label
+    labels = (*labels, *map(moved.__getitem__, labels_of_b))
+    kind = Composition if isinstance(a, LinearOperator) and isinstance(b, LinearOperator) else NonlinearComposition
+    product = restore(kind, (labels,), (left + right,))
+    product.__dict__["_same_parts"] = of_a + of_b
+    product.__dict__["domain"] = b.domain
+    return product
 
 
-def _factors(op: Any) -> tuple[Any, ...]:
-    return op.factors if isinstance(op, _Composition) else (op,)
+def _factors(op: Any) -> tuple[tuple[Any, ...], tuple[int, ...], tuple[int, ...]]:
+    """Factors, the operators that they are made of, and their labels."""
+    return (op.factors, op._same_parts, op.labels) if isinstance(op, _Composition) else ((op,), (id(_base(op)),), (0,))
 
 
-def _are_adjoint(f: Any, g: Any) -> bool:
-    """Whether one was made as the adjoint of the other: equal numbers do not count, JAX may not know them."""
-    if isinstance(f, Adjoint) or isinstance(g, Adjoint):
-        return getattr(f, "op", None) is g or getattr(g, "op", None) is f
-    return f is g and f.properties.symmetric
-
-
-def _check_meeting(a: Any, b: Any, left: tuple[Any, ...]) -> None:
-    """The result of b against the first domain that is known on its way through a."""
+def _meet(a: Any, b: Any) -> Any:
+    """Specs of the result of a @ b on the domain of b. Raises ValueError where the result of b does not fit."""
+    factors = a.factors if isinstance(a, _Composition) and a.domain is None else (a,)
     spec = b.codomain
-    for i in reversed(range(len(left))):
-        if left[i].domain is not None:
-            break
-        if i:
-            try:
-                spec = left[i]._infer_shape(spec)
-            except Exception as error:
-                error.add_note(f"while composing {exact(a)} @ {exact(b)}")
-                raise
-    else:
-        return
-    if difference := _specs.misfit(spec, left[i].domain):
-        where = f", factor {i + 1} of {len(left)}" if len(left) > 1 else ""
-        message = (
-            f"cannot compose {exact(a)} @ {exact(b)}: the right one's result does not fit the domain of {exact(left[i])}{where}: "
-            f"{difference}."
-        )
-        raise ValueError(message)
-
-
-@constructor("power")
-def power(op: Operator, exponent: int) -> Operator:
-    """``op ** n``: the operator applied n times; for n < 0 its inverse, where that needs no solver."""
-    if op.domain is not None and (difference := _specs.misfit(op.codomain, op.domain)):
-        message = (
-            f"{exact(op)} ** {exponent}: only an operator from a space to itself has powers. Its result: {difference}."
-        )
-        raise ValueError(message)
-    if exponent < 0:
-        inverse = op._inverse() if isinstance(op, LinearOperator) else None
-        if inverse is None:
+    for i in reversed(range(len(factors))):
+        domain = factors[i].domain
+        if domain is not None and (difference := _specs.misfit(spec, domain)):
+            where = f", factor {i + 1} of {len(factors)}" if len(factors) > 1 else ""
             message = (
-                f"{exact(op)} ** {exponent}: negative powers need an exact inverse, which {type(op)._label} does not have. "
-                f"Define {type(op)._label}.inverse, or use A.inv or lo.solve, which iterate."
+                f"cannot compose {exact(a)} @ {exact(b)}: the right one's result does not fit the domain of "
+                f"{exact(factors[i])}{where}: {difference}."
             )
             raise ValueError(message)
-        return power(inverse, -exponent)
-    if exponent == 0:
-        identity = Identity()
-        return identity if op.domain is None else identity.with_domain(op.domain)
-    result = op
-    for _ in range(exponent - 1):
-        result = compose(result, op)
-    return result
+        try:
+            spec = factors[i]._infer_shape(spec)
+        except Exception as error:
+            error.add_note(f"while composing {exact(a)} @ {exact(b)}")
+            raise
+    return spec

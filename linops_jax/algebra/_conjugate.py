@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from linops_jax._linear import Adjoint, LinearOperator
 from linops_jax._operator import ATOM, constructor
 from linops_jax.algebra._composite import LinearComposite, OfOne
+from linops_jax.algebra._parts import typed
 
 
 class Conjugate(OfOne, LinearComposite):
@@ -20,7 +21,10 @@ class Conjugate(OfOne, LinearComposite):
     def apply(self, x: Any) -> Any:
         return _conj(self.op(_conj(x)))
 
-    def _reverse(self, y: Any, like: Any) -> Any:
+    def _adjoint_inside(self, domain: Any) -> LinearOperator:
+        return typed(self.op, domain).H.conj()
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
         return _conj(self.op._reverse(_conj(y), like))
 
     def _inverse(self) -> LinearOperator | None:

@@ -25,14 +25,14 @@ class Declared(OfOne, LinearComposite):
     def apply(self, x: Any) -> Any:
         return self.op._forward(x)
 
-    def _reverse(self, y: Any, like: Any) -> Any:
+    def _pull_back(self, y: Any, like: Any) -> Any:
         return self.op._reverse(y, like)
 
     def _infer_adjoint_shape(self, y: Any) -> Any:
         return self._infer_shape(y) if self.properties.symmetric else self.op._infer_adjoint_shape(y)
 
-    def _gram(self, x: Any) -> Any:
-        return self.op._gram(x)
+    def _gram(self, x: Any, domain: Any = None) -> Any:
+        return self.op._gram(x, domain)
 
     def _inverse(self) -> LinearOperator | None:
         return self.H if self.properties.unitary else self.op._inverse()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from linops_jax._fields import static
 from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._operator import Operator, constructor
+from linops_jax._printing import exact
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
 
 
@@ -19,15 +21,11 @@ class _WithDomain(OfOne):
     tree: Any
 
     def apply(self, x: Any) -> Any:
-        return self.op._forward(x)
+        return self.op._checked(x)
 
-    @property
+    @functools.cached_property
     def domain(self) -> Any:
         return jax.tree.unflatten(self.tree, [jax.ShapeDtypeStruct(*leaf) for leaf in self.leaves])
-
-    @property
-    def codomain(self) -> Any:
-        return self.op._infer_shape(self.domain)
 
     @property
     def _precedence(self) -> int:
@@ -44,11 +42,17 @@ class WithDomain(_WithDomain, LinearComposite):
     leaves: tuple[Any, ...] = static()
     tree: Any = static()
 
-    def _reverse(self, y: Any, like: Any) -> Any:
+    def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
+        return self.op._adjoint_inside(self.domain)
+
+    def _infer_adjoint_shape(self, y: Any) -> Any:
+        return self.domain
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
         return self.op._reverse(y, self.domain)
 
-    def _gram(self, x: Any) -> Any:
-        return self.op._gram(x)
+    def _gram(self, x: Any, domain: Any = None) -> Any:
+        return self.op._gram(x, self.domain)
 
     def _inverse(self) -> LinearOperator | None:
         inverse = self.op._inverse()
@@ -63,18 +67,19 @@ class NonlinearWithDomain(_WithDomain, NonlinearComposite):
     tree: Any = static()
 
     def jacobian(self, x: Any) -> LinearOperator:
-        self._check_input(x, self.domain)
-        return self.op.jacobian(x)
+        return self.op.jacobian(self._as_input(_specs.as_arrays(x, f"{exact(self)}.jacobian(x)")))
 
 
 @constructor("with_domain")
 def with_domain(op: Any, spec: Any) -> Operator:
+    """``op`` on a domain; on a smaller one, real numbers instead of complex ones, where it has a domain already."""
     spec = _specs.specs(spec)
     if op.domain is not None:
-        if difference := _specs.mismatch(spec, op.domain):
+        if difference := _specs.misfit(spec, op.domain):
             message = f"{op!r} has another domain already: {difference}."
             raise ValueError(message)
-        return op
+        if _specs.same(spec, op.domain):
+            return op
     leaves, tree = jax.tree.flatten(spec)
     cls: Any = WithDomain if isinstance(op, LinearOperator) else NonlinearWithDomain
     wrapped = cls(op, tuple((leaf.shape, leaf.dtype) for leaf in leaves), tree)

@@ -24,6 +24,9 @@ class _Freeze:
     def apply(self, x: Any) -> Any:
         return self.op(_fill(x, self.values, exact(self)))
 
+    def _derive_shape(self, x: Any) -> Any:
+        return self.op._infer_shape(_fill(x, _specs.specs(self.values), exact(self)))
+
     @property
     def domain(self) -> Any:
         return None if self.op.domain is None else _rest(self.op.domain, self.values)
@@ -57,12 +60,11 @@ class LinearFrozen(_Freeze, LinearComposite):
     def apply(self, x: Any) -> Any:
         return self._derivative(_specs.specs(x))(x)
 
-    def _reverse(self, y: Any, like: Any) -> Any:
-        if like is None:
-            message = (
-                f"{exact(self)}.H(y) needs to know the shape of its result: fix the domain with with_domain(spec)."
-            )
-            raise UnknownShapeError(message)
+    def _infer_adjoint_shape(self, y: Any) -> Any:
+        message = f"{exact(self)}.H(y) needs to know the shape of its result: fix the domain with with_domain(spec)."
+        raise UnknownShapeError(message)
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
         return self._derivative(like)._reverse(y, like)
 
     def _derivative(self, spec: Any) -> Any:
@@ -78,7 +80,10 @@ class Insert(LinearComposite):
     def apply(self, x: Any) -> Any:
         return _fill(x, jax.tree.map(jnp.zeros_like, self.values), exact(self))
 
-    def _reverse(self, y: Any, like: Any) -> Any:
+    def _infer_adjoint_shape(self, y: Any) -> Any:
+        return _rest(y, self.values)
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
         return _rest(y, self.values)
 
     def _expression(self, show: Any) -> str:

@@ -91,7 +91,7 @@ class Function(OfOne, LinearComposite):
     def apply(self, x: Any) -> Any:
         return self.op._forward(x)
 
-    def _reverse(self, y: Any, like: Any) -> Any:
+    def _pull_back(self, y: Any, like: Any) -> Any:
         return self.op._reverse(y, like)
 
     @property

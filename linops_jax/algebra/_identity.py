@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax import _specs
 from linops_jax._fields import static
 from linops_jax._linear import UnknownShapeError
 from linops_jax._properties import Properties
@@ -25,17 +24,18 @@ class Identity(LinearComposite, positive=True, unitary=True, diagonal=True):
     def apply(self, x: Any) -> Any:
         return x
 
-    def _reverse(self, y: Any, like: Any) -> Any:
-        return y if like is None else jax.tree.map(_as_on_domain, y, like)
+    def _derive_shape(self, x: Any) -> Any:
+        return x
+
+    def _infer_adjoint_shape(self, y: Any) -> Any:
+        return y
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
+        return y
 
     @classmethod
     def examples(cls) -> Any:
         yield cls(), jax.ShapeDtypeStruct((3, 4), jnp.complex64)
-
-
-def _as_on_domain(y: Any, spec: Any) -> Any:
-    """The adjoint on a real domain is the real part."""
-    return jnp.real(y) if _specs.is_complex(y.dtype) and not _specs.is_complex(spec.dtype) else y
 
 
 class Zero(LinearComposite):
@@ -57,11 +57,16 @@ class Zero(LinearComposite):
             return jax.tree.map(jnp.zeros_like, x)
         return jnp.zeros(self.shape, jnp.result_type(*jax.tree.leaves(x)))
 
-    def _reverse(self, y: Any, like: Any) -> Any:
-        if like is None and self.shape is not None:
-            message = f"{type(self)._label}.H(y) needs to know the shape of its result: fix the domain with with_domain(spec)."
-            raise UnknownShapeError(message)
-        return jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), y if like is None else like)
+    def _infer_adjoint_shape(self, y: Any) -> Any:
+        if self.shape is None:
+            return y
+        message = (
+            f"{type(self)._label}.H(y) needs to know the shape of its result: fix the domain with with_domain(spec)."
+        )
+        raise UnknownShapeError(message)
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
+        return jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), like)
 
     @classmethod
     def examples(cls) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from linops_jax import _specs
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import ATOM, constructor
+from linops_jax._printing import exact
 from linops_jax.algebra._composite import Backwards, LinearComposite
 
 
@@ -15,11 +17,11 @@ class Inverse(Backwards, LinearComposite):
     op: LinearOperator
 
     def apply(self, y: Any) -> Any:
-        op = self.op
-        return op._evaluate("inverse", (y,), op._infer_adjoint_shape(y) if op.domain is None else op.domain)
+        domain, codomain = self.op._spaces_of(y)
+        return self.op._evaluate("inverse", (_specs.onto(y, codomain, exact(self)),), domain)
 
-    def _reverse(self, x: Any, like: Any) -> Any:
-        return self.op._evaluate("inverse_adjoint", (x,), self.op._infer_shape(x) if like is None else like)
+    def _pull_back(self, x: Any, like: Any) -> Any:
+        return self.op._evaluate("inverse_adjoint", (x,), like)
 
     def _inverse(self) -> LinearOperator:
         return self.op

@@ -26,10 +26,22 @@ class Kronecker(LinearComposite):
     def apply(self, x: Any) -> Any:
         return self._product(x, _rank(self.a.domain), _rank(self.b.domain))(x)
 
-    def _reverse(self, y: Any, like: Any) -> Any:
-        if like is not None:
-            return self._product(like, _rank(self.a.domain), _rank(self.b.domain))._reverse(y, like)
-        return self._product(y, _rank(self.a.codomain), _rank(self.b.codomain))._reverse(y, self.domain)
+    def _derive_shape(self, x: Any) -> Any:
+        return self._product(x, _rank(self.a.domain), _rank(self.b.domain))._infer_shape(x)
+
+    def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
+        """Only where no factor changes the dtype: the other one's adjoint sees it."""
+        if domain is not None:
+            spaces = (self.a.domain, self.b.domain, self.a.codomain, self.b.codomain)
+            if any(spec is None or spec.dtype != domain.dtype for spec in spaces):
+                return None
+        return Kronecker(self.a.H, self.b.H)
+
+    def _infer_adjoint_shape(self, y: Any) -> Any:
+        return self._product(y, _rank(self.a.codomain), _rank(self.b.codomain))._infer_adjoint_shape(y)
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
+        return self._product(like, _rank(self.a.domain), _rank(self.b.domain))._reverse(y, like)
 
     def _product(self, x: Any, rank_a: int | None, rank_b: int | None) -> Any:
         """As a product, where as many axes belong to the factors."""

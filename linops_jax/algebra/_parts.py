@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from linops_jax import _specs
-from linops_jax._linear import LinearOperator
+from linops_jax._linear import LinearOperator, UnknownShapeError
 from linops_jax._operator import Operator
 from linops_jax._printing import exact
 
@@ -55,30 +55,59 @@ def split(x: Any, structure: Any, where: str) -> list[Any]:
         raise ValueError(message) from error
 
 
+def typed(op: Any, domain: Any) -> Any:
+    """``op`` on a domain, where there is one."""
+    return op if domain is None else op.with_domain(domain)
+
+
+def have_codomain(ops: Sequence[Any], codomain: Any) -> bool:
+    """Whether operators that know their domains all answer in one space."""
+    return all(_specs.same(op.codomain, codomain) for op in ops)
+
+
 def together(specs: list[Any], structure: Any) -> Any:
     """Domains in the container's structure; None where one of them is unknown."""
     return None if any(spec is None for spec in specs) else jax.tree.unflatten(structure, specs)
 
 
-def specs_of_parts(like: Any, structure: Any) -> list[Any]:
-    return [None] * structure.num_leaves if like is None else structure.flatten_up_to(like)
-
-
 def common_domain(ops: Sequence[Any], where: str) -> Any:
     """The one domain of operators on the same input; None where none of them says it. Raises ValueError for two."""
     known = [op for op in ops if op.domain is not None]
+    first = known[0] if known else None
     for op in known[1:]:
-        first = known[0]
         if difference := _specs.misfit(op.domain, first.domain) or _specs.misfit(first.domain, op.domain):
             message = f"{where} {exact(first)} and {exact(op)}: their domains differ: {difference}."
             raise ValueError(message)
-    return known[0].domain if known else None
+    return first.domain if known else None
+
+
+def adjoint_shape(op: Any, y: Any) -> Any:
+    """Specs of A^H y from those of y."""
+    return op._infer_adjoint_shape(y) if op.domain is None else op.domain
+
+
+def common_adjoint_shape(ops: Sequence[Any], ys: Sequence[Any]) -> Any:
+    """Specs of the sum of A_k^H y_k from those of y_k: an input that each of the operators takes.
+
+    Raises what the first of them raises where none of them knows.
+    """
+    found, errors = [], []
+    for op, y in zip(ops, ys, strict=True):
+        try:
+            found.append(adjoint_shape(op, y))
+        except UnknownShapeError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    return next((x for x in found if not any(_specs.misfit(x, other) for other in found)), found[0])
 
 
 def add_up(ops: Sequence[Any], values: list[Any], where: str) -> Any:
-    """The sum of what operators return. Raises ValueError where shapes differ: nothing broadcasts."""
+    """The sum of what operators return, arrays or specs. Raises ValueError where shapes differ: nothing broadcasts."""
     for op, value in zip(ops[1:], values[1:], strict=True):
         if difference := _specs.mismatch(value, values[0]):
             message = f"{where} {exact(ops[0])} and {exact(op)}: their results differ: {difference}."
             raise ValueError(message)
+    if all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(values)):
+        return functools.reduce(_specs.promoted, values)
     return functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), values)

@@ -8,12 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from linops_jax import _specs
 from linops_jax._fields import static
 from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._operator import PRODUCT, constructor
 from linops_jax._properties import Properties
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
+from linops_jax.algebra._parts import typed
 
 
 class _Scale(OfOne):
@@ -23,6 +25,13 @@ class _Scale(OfOne):
 
     def apply(self, x: Any) -> Any:
         return jax.tree.map(lambda y: self.scalar * y, self.op(x))
+
+    def _derive_shape(self, x: Any) -> Any:
+        return self._times(self.op._infer_shape(x))
+
+    def _times(self, specs: Any) -> Any:
+        """Specs of a multiple."""
+        return jax.tree.map(lambda s: _specs.with_dtype(s, jnp.result_type(self.scalar, s.dtype)), specs)
 
     def _expression(self, show: Any) -> str:
         scalar = show.scalar(self.scalar)
@@ -50,7 +59,21 @@ class Scaled(_Scale, LinearComposite):
         inverse = None if "zero" in self.known else self.op._inverse()
         return None if inverse is None else Scaled(1 / self.scalar, inverse, self.known)
 
-    def _reverse(self, y: Any, like: Any) -> Any:
+    def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
+        """A complex factor passes A^H only where A is linear over complex numbers, between complex spaces."""
+        A = typed(self.op, domain)
+        conj = self.scalar.conjugate() if hasattr(self.scalar, "conjugate") else self.scalar
+        if _specs.is_complex(jnp.result_type(self.scalar)) and domain is not None:
+            if A.properties.real_linear or not (_specs.all_complex(A.domain) and _specs.all_complex(A.codomain)):
+                return None
+        elif domain is not None and not _specs.same(A.codomain, self._infer_shape(domain)):
+            return None
+        return scale(conj, A.H)
+
+    def _infer_adjoint_shape(self, y: Any) -> Any:
+        return self.op._infer_adjoint_shape(self._times(y))
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
         return self.op._reverse(jax.tree.map(lambda leaf: jnp.conj(self.scalar) * leaf, y), like)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -24,6 +25,13 @@ class _Stack:
     def properties(self) -> Properties:
         return common(self._flat()[0])
 
+    def _inputs_of_parts(self, x: Any) -> list[Any]:
+        return _parts.split(x, self._flat()[1], exact(self))
+
+    def _adjoints(self, domains: list[Any]) -> Any:
+        ops, structure = self._flat()
+        return jax.tree.unflatten(structure, [_parts.typed(op, x).H for op, x in zip(ops, domains, strict=True)])
+
     def _jacobians(self, points: list[Any]) -> Any:
         ops, structure = self._flat()
         return jax.tree.unflatten(structure, [op.jacobian(x) for op, x in zip(ops, points, strict=True)])
@@ -35,11 +43,18 @@ class _Stack:
 class _VStack(_Stack):
     _name = "vstack"
 
+    def _inputs_of_parts(self, x: Any) -> list[Any]:
+        return [x] * len(self._flat()[0])
+
     def apply(self, x: Any) -> Any:
         ops, structure = self._flat()
         return jax.tree.unflatten(structure, [op(x) for op in ops])
 
-    @property
+    def _derive_shape(self, x: Any) -> Any:
+        ops, structure = self._flat()
+        return jax.tree.unflatten(structure, [op._infer_shape(x) for op in ops])
+
+    @functools.cached_property
     def domain(self) -> Any:
         return _parts.common_domain(self._flat()[0], "cannot stack")
 
@@ -49,7 +64,14 @@ class VStack(_VStack, LinearComposite):
 
     ops: Any
 
-    def _reverse(self, y: Any, like: Any) -> Any:
+    def _adjoint_inside(self, domain: Any) -> LinearOperator:
+        return HStack(self._adjoints([domain] * len(self._flat()[0])))
+
+    def _infer_adjoint_shape(self, y: Any) -> Any:
+        ops, structure = self._flat()
+        return _parts.common_adjoint_shape(ops, _parts.split(y, structure, f"{exact(self)}.H"))
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
         ops, structure = self._flat()
         ys = _parts.split(y, structure, f"{exact(self)}.H")
         return _parts.add_up(ops, [op._reverse(y, like) for op, y in zip(ops, ys, strict=True)], "cannot add A.H(y) of")
@@ -72,7 +94,13 @@ class _HStack(_Stack):
         xs = _parts.split(x, structure, exact(self))
         return _parts.add_up(ops, [op(x) for op, x in zip(ops, xs, strict=True)], "cannot add the results of")
 
-    @property
+    def _derive_shape(self, x: Any) -> Any:
+        ops, structure = self._flat()
+        xs = _parts.split(x, structure, exact(self))
+        ys = [op._infer_shape(x) for op, x in zip(ops, xs, strict=True)]
+        return _parts.add_up(ops, ys, "cannot add the results of")
+
+    @functools.cached_property
     def domain(self) -> Any:
         ops, structure = self._flat()
         return _parts.together([op.domain for op in ops], structure)
@@ -83,9 +111,21 @@ class HStack(_HStack, LinearComposite):
 
     ops: Any
 
-    def _reverse(self, y: Any, like: Any) -> Any:
+    def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
         ops, structure = self._flat()
-        likes = _split_or_domains(ops, structure, like)
+        domains = [None] * len(ops) if domain is None else structure.flatten_up_to(domain)
+        parts = [_parts.typed(op, x) for op, x in zip(ops, domains, strict=True)]
+        if domain is not None and not _parts.have_codomain(parts, self._infer_shape(domain)):
+            return None
+        return VStack(self._adjoints(domains))
+
+    def _infer_adjoint_shape(self, y: Any) -> Any:
+        ops, structure = self._flat()
+        return jax.tree.unflatten(structure, [_parts.adjoint_shape(op, y) for op in ops])
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
+        ops, structure = self._flat()
+        likes = structure.flatten_up_to(like)
         return jax.tree.unflatten(structure, [op._reverse(y, spec) for op, spec in zip(ops, likes, strict=True)])
 
 
@@ -106,7 +146,12 @@ class _BlockDiagonal(_Stack):
         xs = _parts.split(x, structure, exact(self))
         return jax.tree.unflatten(structure, [op(x) for op, x in zip(ops, xs, strict=True)])
 
-    @property
+    def _derive_shape(self, x: Any) -> Any:
+        ops, structure = self._flat()
+        xs = _parts.split(x, structure, exact(self))
+        return jax.tree.unflatten(structure, [op._infer_shape(x) for op, x in zip(ops, xs, strict=True)])
+
+    @functools.cached_property
     def domain(self) -> Any:
         ops, structure = self._flat()
         return _parts.together([op.domain for op in ops], structure)
@@ -121,10 +166,20 @@ class BlockDiagonal(_BlockDiagonal, LinearComposite):
 
     ops: Any
 
-    def _reverse(self, y: Any, like: Any) -> Any:
+    def _adjoint_inside(self, domain: Any) -> LinearOperator:
+        structure = self._flat()[1]
+        domains = [None] * structure.num_leaves if domain is None else structure.flatten_up_to(domain)
+        return BlockDiagonal(self._adjoints(domains))
+
+    def _infer_adjoint_shape(self, y: Any) -> Any:
         ops, structure = self._flat()
         ys = _parts.split(y, structure, f"{exact(self)}.H")
-        likes = _split_or_domains(ops, structure, like)
+        return jax.tree.unflatten(structure, [_parts.adjoint_shape(*both) for both in zip(ops, ys, strict=True)])
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
+        ops, structure = self._flat()
+        ys = _parts.split(y, structure, f"{exact(self)}.H")
+        likes = structure.flatten_up_to(like)
         return jax.tree.unflatten(structure, [op._reverse(*both) for op, *both in zip(ops, ys, likes, strict=True)])
 
     def _inverse(self) -> LinearOperator | None:
@@ -140,10 +195,6 @@ class NonlinearBlockDiagonal(_BlockDiagonal, NonlinearComposite):
 
     def jacobian(self, x: Any) -> LinearOperator:
         return BlockDiagonal(self._jacobians(_parts.split(x, self._flat()[1], f"{exact(self)}.jacobian")))
-
-
-def _split_or_domains(ops: list[Any], structure: Any, like: Any) -> list[Any]:
-    return [op.domain for op in ops] if like is None else structure.flatten_up_to(like)
 
 
 def vstack(ops: Any) -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+from linops_jax._fields import restore
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import SUM, Operator, constructor
 from linops_jax._properties import Properties, common
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
-from linops_jax.algebra._parts import add_up, common_domain
+from linops_jax.algebra._parts import add_up, common_adjoint_shape, common_domain, have_codomain, typed
 
 
 class _Sum:
@@ -18,7 +20,13 @@ class _Sum:
     def apply(self, x: Any) -> Any:
         return add_up(self.terms, [term(x) for term in self.terms], "cannot add")
 
-    @property
+    def _inputs_of_parts(self, x: Any) -> list[Any]:
+        return [x] * len(self.terms)
+
+    def _derive_shape(self, x: Any) -> Any:
+        return add_up(self.terms, [term._infer_shape(x) for term in self.terms], "cannot add")
+
+    @functools.cached_property
     def domain(self) -> Any:
         return common_domain(self.terms, "cannot add")
 
@@ -36,7 +44,16 @@ class Sum(_Sum, LinearComposite):
 
     terms: tuple[LinearOperator, ...]
 
-    def _reverse(self, y: Any, like: Any) -> Any:
+    def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
+        terms = [typed(term, domain) for term in self.terms]
+        if domain is not None and not have_codomain(terms, self._infer_shape(domain)):
+            return None
+        return functools.reduce(add, [term.H for term in terms])
+
+    def _infer_adjoint_shape(self, y: Any) -> Any:
+        return common_adjoint_shape(self.terms, [y] * len(self.terms))
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
         return add_up(self.terms, [term._reverse(y, like) for term in self.terms], "cannot add the adjoints of")
 
 
@@ -51,7 +68,15 @@ class NonlinearSum(_Sum, NonlinearComposite):
 
 @constructor("add")
 def add(a: Operator, b: Operator) -> Operator:
-    terms: tuple[Any, ...] = tuple(term for op in (a, b) for term in (op.terms if isinstance(op, _Sum) else (op,)))
-    common_domain(terms, "cannot add")
-    linear = all(isinstance(term, LinearOperator) for term in terms)
-    return Sum(terms) if linear else NonlinearSum(terms)
+    """``a + b``. Raises ValueError where domains differ, or codomains that are known."""
+    terms = _terms(a) + _terms(b)
+    kind = Sum if isinstance(a, LinearOperator) and isinstance(b, LinearOperator) else NonlinearSum
+    total = restore(kind, (), (terms,))  # all terms have been checked when they were made
+    total.__dict__["domain"] = domain = common_domain((a, b), "cannot add")
+    if domain is not None:
+        total._remember(domain, add_up((a, b), [op._infer_shape(domain) for op in (a, b)], "cannot add"))
+    return total
+
+
+def _terms(op: Any) -> tuple[Any, ...]:
+    return op.terms if isinstance(op, _Sum) else (op,)

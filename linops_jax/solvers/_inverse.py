@@ -40,13 +40,13 @@ class SolverInverse(Backwards, LinearComposite):
         domain = self.op._infer_adjoint_shape(y) if self.op.domain is None else self.op.domain
         return _invert(self.op.with_domain(domain), y)
 
-    def _reverse(self, x: Any, like: Any) -> Any:
+    def _pull_back(self, x: Any, like: Any) -> Any:
         return _invert(self.op.with_domain(_specs.specs(x)).H, x)
 
     def _inverse(self) -> LinearOperator:
         return self.op
 
-    _is_one_call = False  # type: ignore[assignment]  # a solve, which says afterwards how it went
+    _is_traceable = False  # type: ignore[assignment]  # a solve, which says afterwards how it went
 
     @property
     def properties(self) -> Properties:

@@ -26,7 +26,7 @@ class Counted(OfOne, LinearComposite):
         jax.debug.callback(_count)
         return self.op(x)
 
-    def _reverse(self, y: Any, like: Any) -> Any:
+    def _pull_back(self, y: Any, like: Any) -> Any:
         return self.op._reverse(y, like)
 
 

@@ -28,7 +28,7 @@ class OnReals(LinearComposite):
     def apply(self, x: Any) -> Any:
         return to_reals(self.op(from_reals(x, self.op.domain)), self.wide)
 
-    def _reverse(self, y: Any, like: Any) -> Any:
+    def _pull_back(self, y: Any, like: Any) -> Any:
         return to_reals(self.op._reverse(from_reals(y, self.op.codomain), self.op.domain), self.wide)
 
     @property
