@@ -137,7 +137,10 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         its real part. Each part of a composite is so given what its own codomain says.
         """
         domain, codomain = self._spaces_of(y) if like is None else (like, self._infer_shape(like))
-        where = f"{_printing.exact(self)}.H"
+
+        def where() -> str:
+            return f"{_printing.exact(self)}.H"
+
         return _specs.onto(self._pull_back(_specs.onto(y, codomain, where), domain), domain, where)
 
     def _pull_back(self, y: Any, like: Any) -> Any:

@@ -47,8 +47,11 @@ def is_scalar(value: Any) -> bool:
 
 
 def _shape_key(x: Any) -> Any:
+    wide = jax.config.jax_enable_x64  # type: ignore[attr-defined]
+    if x is None:
+        return wide
     leaves, tree = jax.tree.flatten(x)
-    return tuple(leaves), tree, jax.config.jax_enable_x64  # type: ignore[attr-defined]
+    return tuple(leaves), tree, wide
 
 
 @jax.jit
@@ -109,13 +112,13 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
     def _as_input(self, x: Any) -> Any:
         """Arrays as elements of the domain, or specs as its specs, where it is fixed."""
-        if (domain := self.domain) is None:
+        if (domain := self.domain) is None or _specs.same(x, domain):
             return x
         if difference := _specs.misfit(x, domain):
             message = f"{self!r} cannot be applied: its domain does not match the input: {difference}."
             raise ValueError(message)
         are_specs = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(x))
-        return domain if are_specs else _specs.cast_like(x, domain, repr(self))
+        return domain if are_specs else _specs.cast_like(x, domain, type(self)._label)
 
     def _forward(self, x: Any) -> Any:
         if type(self)._composite:
@@ -136,18 +139,19 @@ class Operator(metaclass=OperatorMeta, rules={}):
     def _infer_shape(self, x: Any) -> Any:
         """Specs of ``self(x)`` from arrays or specs, with JAX's canonical dtypes. Found once for each input."""
         x = self._as_input(_specs.specs(x))
-        y = self.__dict__.get("_shapes", {}).get(_shape_key(x), _UNKNOWN)
+        asked = x if self.domain is None else None
+        y = self.__dict__.get("_shapes", {}).get(_shape_key(asked), _UNKNOWN)
         if y is _UNKNOWN:
             before = _upstream.looked_up()
             y = self._derive_shape(x)
             if _upstream.looked_up() == before:  # otherwise it is true on this way only
-                self._remember(x, y)
+                self._remember(asked, y)
         if not type(self)._composite:
             _upstream.record(self, x, y)
         return y
 
     def _remember(self, x: Any, y: Any) -> None:
-        """Specs of the result for specs of an input."""
+        """Specs of the result for specs of an input, None for those of the domain."""
         if _fields.is_sealed(self):
             known = self.__dict__.setdefault("_shapes", {})
             if len(known) >= _MOST_SHAPES:
@@ -180,7 +184,10 @@ class Operator(metaclass=OperatorMeta, rules={}):
     @property
     def codomain(self) -> Any:
         """Specs of the output, where the domain is fixed; otherwise None."""
-        return None if self.domain is None else self._infer_shape(self.domain)
+        if self.domain is None:
+            return None
+        y = self.__dict__.get("_shapes", {}).get(_shape_key(None))
+        return self._infer_shape(self.domain) if y is None else y
 
     @property
     def properties(self) -> Properties:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -129,6 +130,8 @@ def castable(found: Any, wanted: Any) -> bool:
 
 def mismatch(found: Any, expected: Any) -> str | None:
     """Says how two pytrees of arrays or specs differ in structure or shape; None when they do not."""
+    if same(found, expected):
+        return None
     if jax.tree.structure(found) != jax.tree.structure(expected):
         return f"found {describe_tree(specs(found))}, expected {describe_tree(specs(expected))}"
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True):
@@ -140,6 +143,8 @@ def mismatch(found: Any, expected: Any) -> str | None:
 
 def misfit(found: Any, expected: Any) -> str | None:
     """How two pytrees differ in structure, shape, or a dtype that would lose more than precision."""
+    if same(found, expected):
+        return None
     if difference := mismatch(found, expected):
         return difference
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True):
@@ -151,9 +156,10 @@ def misfit(found: Any, expected: Any) -> str | None:
 
 def same(a: Any, b: Any) -> bool:
     """Whether two pytrees of arrays or specs agree in structure, shapes and dtypes."""
-    return mismatch(a, b) is None and all(
-        x.dtype == y.dtype for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    )
+    if a is b:
+        return True
+    (xs, tree), (ys, other) = jax.tree.flatten(a), jax.tree.flatten(b)
+    return tree == other and all(x.shape == y.shape and x.dtype == y.dtype for x, y in zip(xs, ys, strict=True))
 
 
 def with_dtype(leaf: jax.ShapeDtypeStruct, dtype: Any) -> jax.ShapeDtypeStruct:
@@ -163,24 +169,27 @@ def with_dtype(leaf: jax.ShapeDtypeStruct, dtype: Any) -> jax.ShapeDtypeStruct:
 
 def promoted(a: Any, b: Any) -> Any:
     """Specs of the sum of two pytrees of equal shapes."""
+    if same(a, b):
+        return a
     return jax.tree.map(lambda x, y: with_dtype(x, jnp.promote_types(x.dtype, y.dtype)), a, b)
 
 
-def onto(value: Any, space: Any, where: str) -> Any:
+def onto(value: Any, space: Any, where: Callable[[], str]) -> Any:
     """``value`` as an element of a space given by its specs: of complex numbers on a real space the real part.
 
-    Raises ValueError for other shapes, TypeError for a dtype that would lose more than precision.
+    Raises ValueError for other shapes, TypeError for a dtype that would lose more than precision; ``where`` says of what.
     """
+    if same(value, space):
+        return value
     if difference := mismatch(value, space):
-        message = f"{where} cannot be applied: {difference}."
+        message = f"{where()} cannot be applied: {difference}."
         raise ValueError(message)
 
     def real(leaf: Any, like: Any) -> Any:
-        return (
-            jnp.real(leaf) if is_complex(leaf.dtype) and is_inexact(like.dtype) and not is_complex(like.dtype) else leaf
-        )
+        is_real = is_inexact(like.dtype) and not is_complex(like.dtype)
+        return jnp.real(leaf) if is_complex(leaf.dtype) and is_real else leaf
 
-    return cast_like(jax.tree.map(real, value, space), space, where)
+    return cast_like(jax.tree.map(real, value, space), space, where())
 
 
 def cast_like(value: Any, model: Any, where: str) -> Any:

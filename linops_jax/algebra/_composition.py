@@ -20,9 +20,9 @@ from linops_jax.algebra._scale import NonlinearScaled, Scaled, scale
 
 class _Composition:
     factors: tuple[Any, ...]  # as written: the last one is applied first
-    labels: tuple[int, ...]  # position of the first factor that is the same operator, or its adjoint: see _same_parts
+    repeats: str  # which factors are an operator that came before, or its adjoint, and where that was: "2=0 3=1 "
     _precedence = PRODUCT
-    _hidden = ("labels",)
+    _hidden = ("repeats",)
 
     def apply(self, x: Any) -> Any:
         i = len(self.factors)
@@ -44,8 +44,9 @@ class _Composition:
 
     @functools.cached_property
     def _same_parts(self) -> tuple[int, ...]:
-        """Ids of the operators that factors are made of. Flattening and unflattening makes new objects; labels remain."""
-        return tuple(id(_base(self.factors[label])) for label in self.labels)
+        """Ids of the operators that factors are made of. Flattening and unflattening makes new objects; repeats remain."""
+        first = dict(tuple(map(int, pair.split("="))) for pair in self.repeats.split())
+        return tuple(id(_base(self.factors[first.get(i, i)])) for i in range(len(self.factors)))
 
     @functools.cached_property
     def domain(self) -> Any:
@@ -88,7 +89,7 @@ class Composition(_Composition, LinearComposite):
     """The product of linear operators."""
 
     factors: tuple[LinearOperator, ...]
-    labels: tuple[int, ...] = static()
+    repeats: str = static(default="")
 
     @property
     def H(self) -> LinearOperator:
@@ -121,7 +122,7 @@ class NonlinearComposition(_Composition, NonlinearComposite):
     """One operator after another, at least one of them nonlinear."""
 
     factors: tuple[Operator, ...]
-    labels: tuple[int, ...] = static()
+    repeats: str = static(default="")
 
     def jacobian(self, x: Any) -> LinearOperator:
         derivatives = []
@@ -158,29 +159,26 @@ def compose(a: Operator, b: Operator) -> Operator:
     if isinstance(a, Scaled | NonlinearScaled) and not product.is_mirrored(0, len(product.factors) - 1):
         return scale(a.scalar, compose(a.op, b))
     if b.codomain is not None:
-        product._remember(b.domain, _meet(a, b))
+        product._remember(None, _meet(a, b))
     return product
 
 
 def _product(a: Operator, b: Operator) -> Any:
     """``a @ b``, whose parts have been checked when they were made."""
-    (left, of_a, labels), (right, of_b, labels_of_b) = map(_factors, (a, b))
-    n = len(left)
-    moved = {}  # of labels of b
-    for part, label in zip(of_b, labels_of_b, strict=True):
-        if label not in moved:
-            moved[label] = labels[of_a.index(part)] if part in of_a else n + label
-    labels = (*labels, *map(moved.__getitem__, labels_of_b))
+    (left, of_a), (right, of_b) = map(_factors, (a, b))
+    parts, repeats = of_a + of_b, getattr(a, "repeats", "")
+    if getattr(b, "repeats", "") or not set(of_b).isdisjoint(of_a):
+        repeats += "".join(f"{i}={j} " for i in range(len(of_a), len(parts)) if (j := parts.index(parts[i])) < i)
     kind = Composition if isinstance(a, LinearOperator) and isinstance(b, LinearOperator) else NonlinearComposition
-    product = restore(kind, (labels,), (left + right,))
-    product.__dict__["_same_parts"] = of_a + of_b
+    product = restore(kind, (repeats,), (left + right,))
+    product.__dict__["_same_parts"] = parts
     product.__dict__["domain"] = b.domain
     return product
 
 
-def _factors(op: Any) -> tuple[tuple[Any, ...], tuple[int, ...], tuple[int, ...]]:
-    """Factors, the operators that they are made of, and their labels."""
-    return (op.factors, op._same_parts, op.labels) if isinstance(op, _Composition) else ((op,), (id(_base(op)),), (0,))
+def _factors(op: Any) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """Factors, and the operators that they are made of."""
+    return (op.factors, op._same_parts) if isinstance(op, _Composition) else ((op,), (id(_base(op)),))
 
 
 def _meet(a: Any, b: Any) -> Any:

@@ -74,7 +74,8 @@ def add(a: Operator, b: Operator) -> Operator:
     total = restore(kind, (), (terms,))  # all terms have been checked when they were made
     total.__dict__["domain"] = domain = common_domain((a, b), "cannot add")
     if domain is not None:
-        total._remember(domain, add_up((a, b), [op._infer_shape(domain) for op in (a, b)], "cannot add"))
+        results = [op._infer_shape(domain) if op.domain is None else op.codomain for op in (a, b)]
+        total._remember(None, add_up((a, b), results, "cannot add"))
     return total
 
 
