@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import jax
 import numpy as np
+
+from linops_jax._exact import NUMBERS_AND_TEXT, compared_fields, exact
+from linops_jax._interned import Interned, intern
 
 
 def static(
@@ -45,37 +47,29 @@ def static_fields(cls: Any) -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(cls) if is_static(f))
 
 
-class Statics:
-    """The static values of one operator, as the pytree's auxiliary data: equal only with equal types and signs."""
+class Statics(Interned):
+    """The static values of one operator, as the pytree's auxiliary data: one object for the same values, see _interned."""
 
-    __slots__ = ("_exact", "_hash", "values")
+    __slots__ = ("values",)
 
-    def __init__(self, values: tuple[Any, ...]):
-        self.values = values
-        self._exact = _exact(values)
-        self._hash = hash(self._exact)
+    values: tuple[Any, ...]
 
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self._exact == other._exact  # no globals: weak tables outlive the module
+    def __new__(cls, values: tuple[Any, ...]) -> Statics:
+        if not values and cls is Statics and _NOTHING:
+            return _NOTHING[0]
+        new = object.__new__(cls)
+        new.values, new._value = values, exact(values)
+        return intern(new)
 
-    def __hash__(self) -> int:
-        return self._hash
+    def __reduce__(self) -> Any:
+        return Statics, (self.values,)
 
     def __repr__(self) -> str:
         return repr(self.values)
 
 
-def _exact(value: Any) -> Any:
-    """A hashable stand-in that tells 1, True and 1.0 apart, and 0.0 and -0.0; every NaN equals itself."""
-    if type(value) is tuple:
-        return (tuple, *map(_exact, value))
-    if isinstance(value, float):
-        return (type(value), "nan") if math.isnan(value) else (type(value), value, math.copysign(1.0, value))
-    if isinstance(value, complex):
-        return (type(value), _exact(value.real), _exact(value.imag))
-    if type(value) is frozenset:
-        return (frozenset, frozenset(map(_exact, value)))
-    return (type(value), value)
+_NOTHING: list[Statics] = []  # what most composites have
+_NOTHING.append(Statics(()))
 
 
 def is_operator(value: Any) -> bool:
@@ -130,11 +124,10 @@ def seal(op: Any, *, allow_numbers: bool) -> None:
                 message = f"{cls._label}.{name} was not set by __init__."
                 raise TypeError(message)
             values[name] = field.default
-        where = f"{cls._label}.{name}"
-        if is_static(field):
-            _check_static(where, name, values[name])
-        else:
-            _check_arrays(where, name, values[name], allow_numbers)
+        if not is_static(field):
+            _check_arrays(f"{cls._label}.{name}", name, values[name], allow_numbers)
+        elif type(values[name]) not in NUMBERS_AND_TEXT:
+            _check_static(f"{cls._label}.{name}", name, values[name])
     values["_statics"] = Statics(tuple(values[name] for name in static_fields(cls)))
 
 
@@ -167,7 +160,7 @@ def refuse_change(op: Any, name: str) -> None:
 
 
 def _check_static(where: str, name: str, value: Any) -> None:
-    if any(isinstance(part, np.ndarray | jax.Array) or is_operator(part) for part in _parts(value)):
+    if _holds_array(value):
         message = (
             f"{where} is static but holds an array or an operator: {value!r:.80}. Static fields are part of the compiled "
             f"program's key: declare `{name}` without lo.static() to make it a parameter."
@@ -183,12 +176,16 @@ def _check_static(where: str, name: str, value: Any) -> None:
         raise TypeError(message) from error
 
 
-def _parts(value: Any) -> list[Any]:
+def _holds_array(value: Any) -> bool:
+    if type(value) in NUMBERS_AND_TEXT:
+        return False
     if isinstance(value, tuple | list | set | frozenset):
-        return [part for item in value for part in _parts(item)]
+        return any(map(_holds_array, value))
     if isinstance(value, dict):
-        return _parts(list(value.values()))
-    return [value]
+        return any(map(_holds_array, value.values()))
+    if (names := compared_fields(type(value))) is not None:
+        return any(_holds_array(getattr(value, name)) for name in names)
+    return isinstance(value, np.ndarray | jax.Array) or is_operator(value)
 
 
 def _check_arrays(where: str, name: str, value: Any, allow_numbers: bool) -> None:

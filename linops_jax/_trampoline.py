@@ -8,7 +8,6 @@ import itertools
 import threading
 import types
 import uuid
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 from linops_jax import _calls, _compat, _errors, _keys, _results, _sharding
 from linops_jax import _trampoline_ext as _ext
 from linops_jax._hooks import HOST, NATIVE, Hook
+from linops_jax._interned import Interned, intern
 from linops_jax._native import Handler
 
 TARGET = "linops_jax_host"
@@ -42,14 +42,14 @@ _DTYPES: dict[int, Any] = {
 _SUPPORTED = frozenset(map(np.dtype, _DTYPES.values()))
 
 
-class Binding:
+class Binding(Interned):
     """One hook with everything static about its calls: static fields, tree structures. Shared by value, held weakly.
 
     It is the parameter of the primitives, so JAX's caches keep it, and with it live objects in static fields, until the
     last program goes.
     """
 
-    __slots__ = ("__weakref__", "_nonce", "_target", "hook", "ignored", "layout", "out_tree", "trees")
+    __slots__ = ("_nonce", "_target", "hook", "ignored", "layout", "out_tree", "trees")
 
     hook: Hook
     trees: tuple[Any, ...]  # structure of each argument, self first
@@ -81,21 +81,12 @@ class Binding:
         return self._target
 
 
-_bindings: weakref.WeakValueDictionary[Any, Binding] = weakref.WeakValueDictionary()
-_bindings_lock = threading.Lock()
-
-
 def bind(hook: Hook, trees: tuple[Any, ...], out_tree: Any, ignored: tuple[bool, ...], layout: Any = None) -> Binding:
     """The binding with these values: one object per value, so that it compares by identity."""
-    value = (hook, trees, out_tree, ignored, layout)
-    with _bindings_lock:
-        found = _bindings.get(value)
-        if found is None:
-            found = Binding()
-            found.hook, found.trees, found.out_tree, found.ignored, found.layout = value
-            found._target = found._nonce = None
-            _bindings[value] = found
-        return found
+    new = Binding()
+    new.hook, new.trees, new.out_tree, new.ignored, new.layout = new._value = hook, trees, out_tree, ignored, layout
+    new._target = new._nonce = None
+    return intern(new)
 
 
 def arguments(trees: tuple[Any, ...], leaves: Any) -> list[Any]:
@@ -388,6 +379,7 @@ def handler_call(context: Any, binding: Binding, attributes: Mapping[str, Any]) 
 
 _handler_names: dict[str, None] = {}  # in use, in their order
 _registered: dict[Any, tuple[str, Any]] = {}  # XLA keeps handlers forever, and so do we
+_registering = threading.RLock()
 
 
 def _register_handler(label: str, handler: Any, platforms: Iterable[str]) -> str:
@@ -395,7 +387,7 @@ def _register_handler(label: str, handler: Any, platforms: Iterable[str]) -> str
     name = ""
     for platform in platforms:
         where = (platform, *sorted(handler.stages.items()))
-        with _bindings_lock:
+        with _registering:
             if where not in _registered:
                 jax.devices(platform)  # with a backend running, a handler that XLA refuses is an error here and now
                 capsules = {stage: jax.ffi.pycapsule(address) for stage, address in handler.stages.items()}

@@ -1,17 +1,24 @@
 """Fields: array or static, checked at construction, sealed, pytrees, pickles."""
 
+import collections
 import copy
 import dataclasses
+import decimal
 import enum
+import gc
 import pickle
+import weakref
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 
 import linops_jax as lo
+from linops_jax import _interned
 from linops_jax._fields import Statics
+from linops_jax._trampoline import Binding
 
 
 class Two(lo.LinearOperator):
@@ -76,6 +83,7 @@ D = np.arange(3.0, dtype=np.float32)
         (lambda: Two(D, axis=D), r"Two\.axis is static but holds an array or an operator.*without lo\.static\(\)"),
         (lambda: Two(D, axis=(1, jnp.ones(2))), r"Two\.axis is static but holds an array"),
         (lambda: Two(D, axis=lo.Identity()), r"Two\.axis is static but holds an array or an operator"),
+        (lambda: Two(D, axis=Config((lo.Identity(),))), r"Two\.axis is static but holds an array or an operator"),
         (lambda: Two(D, axis=[1]), r"Two\.axis is static and must be hashable, but holds list \[1\]"),
         (lambda: with_init(lambda self: None, d=jax.Array)(), r"Pad\.d was not set by __init__"),
         (
@@ -127,20 +135,238 @@ class Colour(enum.Enum):
     RED = 1
 
 
+Point = collections.namedtuple("Point", "x")
+Place = collections.namedtuple("Place", "x")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    value: object
+    note: str = dataclasses.field(default="", compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Slotted(Config):
+    __slots__ = ()
+
+
+class Lower(str):
+    """Has a value of its own: the case does not matter."""
+
+    def __eq__(self, other):
+        return str(self).lower() == str(other).lower()
+
+    def __hash__(self):
+        return hash(self.lower())
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnEquality:
+    value: str
+
+    def __eq__(self, other):
+        return type(other) is OwnEquality and self.value.lower() == other.value.lower()
+
+    def __hash__(self):
+        return hash(self.value.lower())
+
+
+REALS = [float, np.float64, np.float32, np.float16, np.longdouble, ml_dtypes.bfloat16, ml_dtypes.float8_e5m2]
+NUMBERS = [*REALS, complex, np.complex64, np.complex128]
+INSIDE = {
+    "itself": lambda value: value,
+    "tuple": lambda value: ("a", (value,)),
+    "named tuple": Point,
+    "frozenset": lambda value: frozenset({value, "a"}),
+    "dataclass": Config,
+    "nested": lambda value: Config((Point(Config(value)),)),
+    "dict key of a structure": lambda value: jax.tree.structure({value: 0}),
+}
+
+
+def differ(a, b):
+    return jax.tree.structure(Two(D, axis=a)) != jax.tree.structure(Two(D, axis=b)) and Statics((a,)) != Statics((b,))
+
+
+@pytest.mark.parametrize("inside", INSIDE.values(), ids=INSIDE)
 @pytest.mark.parametrize(
     ("a", "b"),
     [(1, True), (1, 1.0), (0.0, -0.0), ((1, 2), (1, 2.0)), (1j, complex(-0.0, 1.0)), ("1", 1), (None, False)],
 )
-def test_static_values_differ_by_type_and_sign(a, b):
-    assert Statics((a,)) != Statics((b,))
-    assert jax.tree.structure(Two(D, axis=a)) != jax.tree.structure(Two(D, axis=b))
+def test_static_values_differ_by_type_and_sign(a, b, inside):
+    assert differ(inside(a), inside(b))
 
 
-@pytest.mark.parametrize("value", [1, True, float("nan"), -0.0, ("a", (1.5, None)), Colour.RED, np.dtype("f4"), b"x"])
+@pytest.mark.parametrize("inside", INSIDE.values(), ids=INSIDE)
+@pytest.mark.parametrize("kind", NUMBERS, ids=lambda kind: kind.__name__)
+def test_numbers_of_every_kind_have_a_sign_and_one_nan(kind, inside):
+    assert differ(inside(kind(0.0)), inside(kind(-0.0)))
+    if inside is not INSIDE["dict key of a structure"]:  # to JAX, every NaN is a key of its own
+        assert Two(D, axis=inside(kind("nan")))._statics is Two(D, axis=inside(kind("nan")))._statics
+        assert differ(inside(kind("nan")), inside(NUMBERS[NUMBERS.index(kind) - 1]("nan")))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (np.float32(1), np.float64(1)),
+        (np.int32(1), np.int64(1)),
+        (np.True_, True),
+        (np.complex64(complex(0.0, -0.0)), np.complex64(0)),
+        (np.datetime64("2026-01-01", "D"), np.datetime64("2026-01-01", "s")),
+        (np.datetime64("NaT", "D"), np.datetime64("NaT", "s")),
+        (decimal.Decimal("0"), decimal.Decimal("-0")),
+        (Point(1), Place(1)),
+        (Point(1), (1,)),
+        (Config(1), Slotted(1)),
+        (frozenset({0.0}), frozenset({-0.0})),
+        (np.dtype("f4"), np.dtype("f8")),
+        (Lower("a"), "a"),
+        (OwnEquality("a"), OwnEquality("b")),
+    ],
+    ids=repr,
+)
+def test_static_values_that_are_not_the_same(a, b):
+    assert differ(a, b)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        1, True, float("nan"), -0.0, ("a", (1.5, None)), Colour.RED, np.dtype("f4"), b"x", frozenset({1, -0.0}),
+        Point(Config(np.float32("nan"))), Slotted(complex(0.0, float("nan"))), np.datetime64("NaT"), OwnEquality("A"),
+        np.float32, decimal.Decimal("nan"), jax.tree.structure({"a": (0, None)}),
+    ],
+    ids=repr,
+)  # fmt: skip
 def test_equal_static_values_share_a_structure(value):
     a, b = Two(D, axis=value), Two(2 * D, axis=copy.deepcopy(value))
     assert jax.tree.structure(a) == jax.tree.structure(b)
     assert hash(jax.tree.structure(a)) == hash(jax.tree.structure(b))
+
+
+def test_classes_that_say_what_equal_means():
+    for a, b in [(Lower("a"), Lower("A")), (OwnEquality("a"), OwnEquality("A")), (Config(1, "a"), Config(1, "b"))]:
+        assert not differ(a, b)
+
+
+def test_one_program_for_each_static_value():
+    class Sign(lo.LinearOperator):
+        value: object = lo.static()
+        adjoint = None
+
+        def apply(self, x):
+            return np.copysign(x, float(self.value))
+
+        def infer_shape(self, x):
+            return x
+
+    @jax.jit
+    def run(op):
+        return op(D + 1)
+
+    for value in (np.float32(0), np.float16(-0.0), np.float32(-0.0), np.float16(0)):
+        np.testing.assert_array_equal(run(Sign(value)), np.copysign(D + 1, float(value)))
+    before = run._cache_size()
+    for _ in range(5):
+        run(Sign(np.float32("nan")))
+    assert run._cache_size() == before + 1
+
+
+# ---- one object for each value ----------------------------------------------------------------------------------------
+
+
+def test_static_values_are_compared_by_identity_and_without_python():
+    a, b = Two(D, axis=(1, Config(-0.0))), Two(D, axis=(1, Config(-0.0)))
+    assert a._statics is b._statics
+    for kind in (Statics, Binding):
+        assert kind.__eq__ is object.__eq__
+        assert kind.__hash__ is object.__hash__
+
+
+def test_copies_have_the_one_object():
+    op = Two(D, axis=(1, Config(np.float32(-0.0))))
+    for twin in (copy.copy(op), copy.deepcopy(op), pickle.loads(pickle.dumps(op)), dataclasses.replace(op, d=2 * D)):
+        assert twin._statics is op._statics
+    for make in (copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))):
+        assert make(op._statics) is op._statics
+
+
+def test_equality_of_users_runs_when_an_operator_is_made_and_never_again():
+    class Careful:
+        asked = 0
+
+        def __eq__(self, other):
+            Careful.asked += 1
+            return isinstance(other, Careful)
+
+        def __hash__(self):
+            Careful.asked += 1
+            return 7
+
+    a, b = Two(jnp.asarray(D), axis=Careful()), Two(jnp.asarray(D), axis=Careful())
+    asked = Careful.asked
+    assert asked > 0
+    for run in (lambda op: op(D), jax.jit(lambda op: op(D)), lambda op: jax.grad(lambda x: jnp.sum(op(x)))(D)):
+        for op in (a, b):
+            np.testing.assert_array_equal(run(op), run(op))
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    assert Careful.asked == asked
+
+
+def test_equality_of_users_may_raise_and_may_make_operators():
+    class Raises:
+        def __eq__(self, other):
+            raise OverflowError
+
+        def __hash__(self):
+            return 1
+
+    class Makes:
+        def __eq__(self, other):
+            np.testing.assert_array_equal(Two(D, axis=3)(D), D * D)
+            return isinstance(other, Makes)
+
+        def __hash__(self):
+            np.testing.assert_array_equal(Two(D, axis=4)(D), D * D)
+            return 2
+
+    kept = Two(D, axis=Raises())
+    for _ in range(3):
+        with pytest.raises(OverflowError):
+            Two(D, axis=Raises())
+    assert Two(D, axis=4).axis == 4
+    kept = Two(D, axis=Makes())
+    assert Two(D, axis=Makes())._statics is kept._statics
+
+
+def test_nothing_is_left_of_values_that_are_gone():
+    class Plan:
+        pass
+
+    gc.collect()
+    before = len(_interned._table)
+    plan = Plan()
+    plan.op = Two(D, axis=plan)  # a cycle
+    alive = [weakref.ref(plan), weakref.ref(Two(D, axis=("gone", 0.5))._statics)]
+    del plan
+    gc.collect()
+    assert [reference() for reference in alive] == [None, None]
+    assert len(_interned._table) == before
+
+
+def test_values_of_one_hash_do_not_pile_up():
+    class Same:
+        def __hash__(self):
+            return 3
+
+        def __eq__(self, other):
+            return self is other
+
+    kept = [Two(D, axis=Same()) for _ in range(3)]
+    for _ in range(100):
+        Two(D, axis=Same())
+    assert len(kept[0]._statics._peers) < 10
 
 
 def test_live_objects_are_compared_by_identity():
