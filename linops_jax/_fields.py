@@ -23,7 +23,8 @@ def static(
 
     Use it for sizes, axes, modes and plans; leave fields that may be optimised, batched or varied without a
     recompilation undeclared. Static values compare with their type and sign (1, True and 1.0 differ, as do 0.0 and
-    -0.0); an object without a value of its own is compared by identity.
+    -0.0), in NumPy scalars, tuples, named tuples, frozensets and frozen dataclasses too; objects of other classes by their
+    own ``__eq__`` and their type, so one without a value of its own by identity.
 
     Arguments: as of ``dataclasses.field``.
     """

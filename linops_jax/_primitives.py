@@ -166,11 +166,7 @@ def _evaluate_traced(*operands: Any, binding: Binding, batch: tuple[Mask, ...], 
     out_specs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in out]
 
     def once(*leaves: Any) -> list[Any]:
-        arguments = _trampoline.arguments(binding.trees, leaves)
-        if hook.derived:
-            result = hook.function(*arguments, out=jax.tree.unflatten(binding.out_tree, out_specs))
-        else:
-            result = hook.function(*arguments)
+        result = binding(*leaves, **({"out": jax.tree.unflatten(binding.out_tree, out_specs)} if hook.derived else {}))
         values = _results.result_leaves(hook, binding.out_tree, result)
         return [
             jnp.zeros(spec.shape, spec.dtype) if ignored else _cast(hook, value, spec)

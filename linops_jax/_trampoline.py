@@ -45,8 +45,8 @@ _SUPPORTED = frozenset(map(np.dtype, _DTYPES.values()))
 class Binding(Interned):
     """One hook with everything static about its calls: static fields, tree structures. Shared by value, held weakly.
 
-    It is the parameter of the primitives, so JAX's caches keep it, and with it live objects in static fields, until the
-    last program goes.
+    It is the parameter of the primitives, so programs hold it, and with it live objects in static fields. It is callable,
+    because JAX's cache of abstract evaluations holds callables weakly, and everything else until it is emptied.
     """
 
     __slots__ = ("_nonce", "_target", "hook", "ignored", "layout", "out_tree", "trees")
@@ -61,6 +61,10 @@ class Binding(Interned):
 
     def __repr__(self) -> str:
         return self.label
+
+    def __call__(self, *leaves: Any, **keywords: Any) -> Any:
+        """The hook on the leaves of its arguments, in a row."""
+        return self.hook.function(*arguments(self.trees, leaves), **keywords)
 
     def __reduce__(self) -> Any:
         return str, (self.label,)  # a serialized executable finds its target by key, and needs none of this

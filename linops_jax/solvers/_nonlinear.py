@@ -13,6 +13,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from linops_jax import _specs
 from linops_jax.solvers import _front, _progress, _solvers
+from linops_jax.solvers._compiled import compiled, plain
 from linops_jax.solvers._real import from_reals, to_reals
 from linops_jax.solvers._solution import Solution, Stats
 
@@ -45,20 +46,25 @@ def solve(
     traced = _front.is_traced((A, y, x0, damp))
     size = _front.norm(y)
     with _progress.shown(progress, traced) as watched:
-        found = optx.least_squares(
-            _residual,
+        value, steps, converged = _least_squares(
             method,
             to_reals(x0),
             (watched(A), y, jnp.where(size > 0, size, 1), None if _front.is_zero(damp) else damp, R),
-            {},
-            max_steps=STEPS if max_steps is None else max_steps,
-            throw=False,
-            adjoint=optx.ImplicitAdjoint(_solvers.CGLS(1e-6, 0, INNER_STEPS)),
+            STEPS if max_steps is None else max_steps,
+            optx.ImplicitAdjoint(_solvers.CGLS(1e-6, 0, INNER_STEPS)),
         )
-    x = from_reals(found.value, _specs.specs(x0))
-    steps = jnp.asarray(found.stats["num_steps"])
-    stats = Stats(steps, _front.relative_residual(A, x, y), found.result == optx.RESULTS.successful)
+    x = from_reals(value, _specs.specs(x0))
+    stats = Stats(steps, _front.relative_residual(A, x, y), converged)
     return name, Solution(x, jax.lax.stop_gradient(stats))
+
+
+@compiled
+def _least_squares(method: Any, x0: Any, problem: Any, max_steps: int, adjoint: Any) -> tuple[Any, Any, Any]:
+    """The solution, how many steps it took, and whether it converged."""
+    found = plain(optx.least_squares)(
+        _residual, method, x0, problem, {}, max_steps=max_steps, throw=False, adjoint=adjoint
+    )
+    return found.value, jnp.asarray(found.stats["num_steps"]), found.result == optx.RESULTS.successful
 
 
 def _residual(x: Any, problem: Any) -> Any:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 
+from linops_jax.solvers._compiled import compiled, plain
 from linops_jax.solvers._iterate import cg, cgls, norm
 
 RESTART = 30  # vectors that gmres keeps
@@ -117,10 +118,15 @@ def make(name: str, rtol: Any, atol: Any, max_steps: int) -> Any:
 def run(op: Any, target: Any, solver: Any, preconditioner: Any = None) -> tuple[Any, dict[str, Any]]:
     """One solve by lineax: the solution, and ``num_steps`` and ``converged``."""
     options = {} if preconditioner is None else {"preconditioner": preconditioner}
-    found = lx.linear_solve(op, target, solver, options=options, throw=False)
+    return _solve(op, target, solver, options)
+
+
+@compiled
+def _solve(op: Any, target: Any, solver: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    found = plain(lx.linear_solve)(op, target, solver, options=options, throw=False)
     stats = {"num_steps": 0, "converged": True, **found.stats}
-    stats["converged"] = jnp.asarray(stats["converged"]) & (found.result == lx.RESULTS.successful)
-    return found.value, stats
+    converged = jnp.asarray(stats["converged"]) & (found.result == lx.RESULTS.successful)
+    return found.value, {"num_steps": jnp.asarray(stats["num_steps"]), "converged": converged}
 
 
 def is_solver(value: Any) -> bool:

@@ -193,6 +193,102 @@ def test_a_live_object_goes_with_the_last_program(run):
     assert gone(alive)
 
 
+WITHOUT_CLEARING = """
+import gc, sys, time, weakref
+import jax, jax.numpy as jnp, numpy as np
+import linops_jax as lo
+
+class Plan:
+    factor = 2
+
+class Planned(lo.LinearOperator):
+    plan: Plan = lo.static()
+    def apply(self, x): return self.plan.factor * x
+    def adjoint(self, y): return self.plan.factor * y
+    def infer_shape(self, x): return x
+    def infer_adjoint_shape(self, y): return y
+
+class Square(lo.NonlinearOperator):
+    plan: Plan = lo.static()
+    def apply(self, x): return self.plan.factor * x**2
+    def jacobian_apply(self, x, dx): return 2 * self.plan.factor * x * dx
+    def jacobian_adjoint(self, x, dy): return 2 * self.plan.factor * x * dy
+    def infer_shape(self, x): return x
+
+x = jnp.arange(1.0, 4.0)
+
+def jitted(plan):
+    op = Planned(plan)
+    np.testing.assert_array_equal(jax.jit(lambda x: op(x))(x), 2 * x)
+
+def jitted_gradient(plan):
+    op = Planned(plan)
+    np.testing.assert_array_equal(jax.jit(jax.grad(lambda x: jnp.vdot(op(x), op(x)) / 2))(x), 4 * x)
+
+def jitted_batch_in_a_loop(plan):
+    op = Planned(plan)
+    run = jax.jit(lambda x: jax.lax.fori_loop(0, 3, lambda i, v: jax.vmap(op)(v), x[:, None]))
+    np.testing.assert_array_equal(run(x)[:, 0], 8 * x)
+
+def jitted_composite(plan):
+    op = Planned(plan)
+    np.testing.assert_array_equal(jax.jit(lambda x: (op.H @ op + 2 * op)(x))(x), 8 * x)
+
+def jitted_as_argument(plan):
+    np.testing.assert_array_equal(jax.jit(lambda op, x: op(x))(Planned(plan), x), 2 * x)
+
+def jitted_nonlinear(plan):
+    op = Square(plan)
+    np.testing.assert_allclose(jax.jit(jax.grad(lambda x: jnp.sum(op(x))))(x), 4 * x)
+
+def traced(plan):
+    jax.make_jaxpr(Planned(plan))(x)
+
+def eager(plan):
+    np.testing.assert_array_equal(Planned(plan)(x), 2 * x)
+
+def solved(plan):
+    np.testing.assert_allclose(lo.solve(Planned(plan).with_domain(x), 2 * x).value, x, rtol=1e-5)
+
+def solved_in_a_jit(plan):
+    op = Planned(plan).with_domain(x)
+    np.testing.assert_allclose(jax.jit(lambda y: lo.solve(op, y, solver="gmres").value)(2 * x), x, rtol=1e-5)
+
+def alive(references):
+    for _ in range(40):  # XLA destroys programs on its own threads
+        gc.collect()
+        count = sum(reference() is not None for reference in references)
+        if not count:
+            break
+        time.sleep(0.05)
+    return count
+
+work, clear = globals()[sys.argv[1]], sys.argv[2] == "True"
+references = []
+for _ in range(5):
+    plan = Plan()
+    references.append(weakref.ref(plan))
+    work(plan)
+    del plan
+if clear:
+    jax.clear_caches()
+assert alive(references) == 0, alive(references)
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "clear"),
+    [
+        *((work, False) for work in ("jitted", "jitted_gradient", "jitted_batch_in_a_loop", "jitted_composite",
+                                     "jitted_nonlinear", "traced")),
+        *((work, True) for work in ("jitted_as_argument", "eager", "solved", "solved_in_a_jit")),
+    ],
+)  # fmt: skip
+def test_a_live_object_goes_with_the_last_program_of_all(run_child, work, clear):
+    """As with jax.pure_callback, nobody has to empty JAX's caches, unless the operator was an argument of what is compiled."""
+    run_child(WITHOUT_CLEARING, work, clear)
+
+
 class AlwaysError(RuntimeError):
     pass
 

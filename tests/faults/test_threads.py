@@ -169,6 +169,81 @@ def test_operators_made_and_dropped_in_several_threads(run_child):
     )
 
 
+def test_eight_threads_call_and_create_operators_and_empty_the_caches(run_child):
+    """JAX's compiled caches compare static values while other threads free them: no Python may run there."""
+    run_child(
+        """
+        import dataclasses, random, sys, threading, time
+        import jax, jax.numpy as jnp, numpy as np
+        import linops_jax as lo
+
+        class Handle: pass
+
+        @dataclasses.dataclass(frozen=True)
+        class Config:
+            factor: object
+
+        class Scaled(lo.LinearOperator):
+            handle: object = lo.static()
+            config: Config = lo.static()
+            def apply(self, x): return x * np.float32(self.config.factor)
+            def adjoint(self, y): return y * np.float32(self.config.factor)
+            def infer_shape(self, x): return x
+
+        sys.setswitchinterval(1e-5)
+        x = jnp.ones(8)
+        wrong, stop = [], time.monotonic() + 12
+
+        def work(seed):
+            rng = random.Random(seed)
+            try:
+                while time.monotonic() < stop:
+                    factor = rng.randrange(4)
+                    op = Scaled(Handle() if rng.random() < 0.3 else None, Config(rng.choice([int, float])(factor)))
+                    np.testing.assert_array_equal(op(x), np.full(8, factor))
+                    if rng.random() < 0.03:
+                        jax.clear_caches()
+            except BaseException as error:
+                wrong.append(error)
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        assert not wrong, wrong
+        """
+    )
+
+
+def test_eight_threads_get_one_object_for_each_value(run_child):
+    run_child(
+        """
+        import sys, threading
+        import numpy as np
+        import linops_jax as lo
+        from linops_jax._fields import Statics
+
+        class Slow:
+            def __init__(self, n): self.n = n
+            def __hash__(self): return self.n % 2
+            def __eq__(self, other):
+                for _ in range(20): pass
+                return self.n == other.n
+
+        sys.setswitchinterval(1e-6)
+        for _ in range(30):
+            start, found = threading.Barrier(8), [[] for _ in range(8)]
+            def work(mine):
+                start.wait()
+                mine += [Statics((Slow(n),)) for n in range(6)]
+            threads = [threading.Thread(target=work, args=(mine,)) for mine in found]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+            for same in zip(*found):
+                assert len(set(map(id, same))) == 1
+        """
+    )
+
+
 def test_several_devices_at_once(run_child):
     run_child(
         """
