@@ -99,9 +99,9 @@ class Plan:
         return f(v)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _evaluate(plan: Plan, mode: str, many: bool, op: lo.LinearOperator, v: jax.Array) -> jax.Array:
-    function = functools.partial(getattr(plan, mode), op)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _evaluate(mode: str, many: bool, matrix: VectorOperator, v: jax.Array) -> jax.Array:
+    function = functools.partial(getattr(matrix.plan, mode), matrix.op)
     return jax.vmap(function, 1, 1)(v) if many else function(v)
 
 
@@ -110,6 +110,7 @@ class Vectorized:
 
     def __init__(self, op: lo.LinearOperator, plan: Plan):
         self.op, self.plan = op, plan
+        self._matrix = VectorOperator(op, plan)
         self._x64 = jnp.result_type(float) == np.float64  # what the plan was made for
 
     def __call__(self, mode: str, v: Any) -> Any:
@@ -118,9 +119,9 @@ class Vectorized:
         NumPy arrays give a NumPy array that may be written to, JAX arrays and tracers a JAX array.
         """
         if isinstance(v, jax.Array):
-            return _evaluate(self.plan, mode, v.ndim == 2, self.op, v)
+            return _evaluate(mode, v.ndim == 2, self._matrix, v)
         with jax.enable_x64(self._x64):
-            return np.array(_evaluate(self.plan, mode, v.ndim == 2, self.op, np.asarray(v)))
+            return np.array(_evaluate(mode, v.ndim == 2, self._matrix, np.asarray(v)))
 
 
 class VectorOperator(lo.LinearOperator):
