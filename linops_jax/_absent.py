@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from linops_jax import _hooks
 from linops_jax._hooks import ADJOINT_PARAMETER_JVP, MISSING
 from linops_jax._trampoline import Binding
 
@@ -20,6 +21,16 @@ def _can_evaluate(cls: Any, name: str) -> bool:
 def has(binding: Binding, name: str) -> bool:
     hook = binding.hook
     return binding.functions.has(name) if hook.rule.functional else name in hook.cls._hooks
+
+
+def is_up_to_jax(binding: Binding, argument: str) -> bool:
+    """Whether JAX may differentiate a hook itself: it is traced, and nobody has said anything about its derivative."""
+    hook = binding.hook
+    if not hook.is_jax or argument not in hook.rule.derivative:
+        return hook.is_jax
+    cls: Any = hook.cls
+    name, _ = hook.rule.derivative[argument]
+    return _hooks.find(cls, name, MISSING) is not None and not _hooks.other_modes(name) & set(cls._hooks)
 
 
 def missing(binding: Binding, name: str, why: str) -> NotImplementedError:
@@ -43,7 +54,11 @@ def missing(binding: Binding, name: str, why: str) -> NotImplementedError:
             f"{where}.jacobian_apply for forward mode, {where}.jacobian_adjoint for reverse mode."
         )
     else:
-        message = f"{where} has no {name}: {why}. Define {where}.{name}."
+        by_hand = [
+            other for other in _hooks.other_modes(name) if _can_evaluate(cls, other) and not cls._hooks[other].is_jax
+        ]
+        also = f" JAX transposes traced hooks only, and {where}.{by_hand[0]} is none." if by_hand else ""
+        message = f"{where} has no {name}: {why}.{also} Define {where}.{name}."
     return NotImplementedError(message)
 
 

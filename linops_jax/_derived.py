@@ -1,4 +1,5 @@
-"""Hooks that JAX derives from a traced ``apply``: adjoint, Jacobian, and derivatives in the fields."""
+"""Hooks that JAX derives from a traced ``apply`` (adjoint, Jacobian, derivatives in the fields), or from a traced hook for
+the other mode of the same map."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _compat, _specs
+from linops_jax import _compat, _results, _specs
+from linops_jax._hooks import CT, Hook
 
 
 def _conj(tree: Any) -> Any:
@@ -28,7 +30,11 @@ def _apply_of(op: Any) -> Callable[[Any], Any]:
 
 
 def _adjoint_of(op: Any, y: Any, *, out: Any) -> Any:
-    """None in place of integer arrays, through which JAX does not transpose."""
+    return _adjoint(_apply_of(op), y, out)
+
+
+def _adjoint(linear: Callable[[Any], Any], y: Any, out: Any) -> Any:
+    """The adjoint of a linear function; None in place of integer arrays, through which JAX does not transpose."""
     wanted, tree = jax.tree.flatten(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), out))
     moving = [i for i, x in enumerate(wanted) if _specs.is_inexact(x.dtype)]
     cotangents = [leaf for leaf in jax.tree.leaves(_conj(y)) if _specs.is_inexact(leaf.dtype)]
@@ -39,7 +45,7 @@ def _adjoint_of(op: Any, y: Any, *, out: Any) -> Any:
             leaves = list(wanted)
             for i, value in zip(moving, values, strict=True):
                 leaves[i] = value
-            result = _apply_of(op)(jax.tree.unflatten(tree, leaves))
+            result = linear(jax.tree.unflatten(tree, leaves))
             return [leaf for leaf in jax.tree.leaves(result) if _specs.is_inexact(leaf.dtype)]
 
         # The transposed map must vary over a shard_map's mesh as y does, or JAX would add up the shards.
@@ -69,6 +75,25 @@ def _pull_back(function: Callable[[Any], Any], at: Any, dy: Any) -> Any:
     y, pullback = jax.vjp(function, at)
     (ct,) = pullback(_tangents(_conj(dy), y))
     return jax.tree.map(lambda leaf: None if leaf.dtype == jax.dtypes.float0 else jnp.conj(leaf), ct)
+
+
+def transposed(given: Hook, argument: str) -> Callable[..., Any]:
+    """The adjoint of a traced hook in one of its arguments, as the hook of the transposed map."""
+    rule = given.rule
+    _, order = rule.transposed[argument]
+
+    def derived(*arguments: Any, out: Any) -> Any:
+        known = dict(zip(order, arguments, strict=True))
+        specs = _specs.specs(known[CT])
+
+        def linear(moving: Any) -> Any:
+            values = [moving if name == argument else known[name] for name in rule.arguments]
+            result = given.function(*values, out=specs) if given.derived else given.function(*values)
+            return _results.as_promised(given, result, specs)
+
+        return _adjoint(linear, known[CT], out)
+
+    return derived
 
 
 DERIVED: dict[str, Callable[..., Any]] = {

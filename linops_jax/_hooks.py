@@ -124,6 +124,21 @@ NONLINEAR: dict[str, Rule] = {
 # Hooks that answer with specs: called while JAX traces, never inside a program.
 INFER: dict[str, tuple[str, ...]] = {"infer_shape": ("self", "x"), "infer_adjoint_shape": ("self", "y")}
 
+# One linear map in its two modes, as (hook, argument in which it is linear, hook of the transposed map): where JAX can
+# transpose what was given, it says the other one.
+MODES = (
+    ("jacobian_apply", "dx", "jacobian_adjoint"),
+    ("jacobian_adjoint", "dy", "jacobian_apply"),
+    ("hessian_apply", "dx2", "hessian_adjoint"),
+    ("hessian_adjoint", "dy", "hessian_apply"),
+    ("parameter_jvp", "dself", "parameter_vjp"),
+    ("parameter_vjp", "dy", "parameter_jvp"),
+    ("parameter_jvp", "x", ADJOINT_PARAMETER_JVP),
+)
+
+# Hooks whose answers are cotangents: None in the place of arrays is zero, as in jax.custom_vjp.
+PULLS_BACK = frozenset({"adjoint", "jacobian_adjoint", "hessian_adjoint", "parameter_vjp"})
+
 # `hook = None` says that there is none on purpose.
 OPTIONAL = frozenset({"adjoint", "jacobian_apply", "jacobian_adjoint"})
 
@@ -144,7 +159,7 @@ class Hook:
     function: Callable[..., Any]
     takes_out: bool = False
     in_place: bool = False  # its last argument and its result may be the same memory
-    derived: bool = False  # by JAX, from a traced apply
+    derived: bool = False  # by JAX, from a traced hook
     variants: Mapping[str, Hook] = dataclasses.field(default_factory=dict)  # by platform; "default" for the others
 
     @property
@@ -159,6 +174,11 @@ class Hook:
     @property
     def label(self) -> str:
         return f"{self.cls._label}.{self.name}"
+
+
+def other_modes(name: str) -> frozenset[str]:
+    """The hooks of which this one is the transposed map."""
+    return frozenset(hook for hook, _, other in MODES if other == name)
 
 
 def traced(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, dataclass_transform
 
 from linops_jax import _absent, _derived, _fields, _hooks, _primitives
@@ -99,9 +99,12 @@ def collect_hooks(cls: Any) -> dict[str, Hook]:
 
     written = {name: value for name, value in given.items() if value is not None and name not in INFER}
     hooks = {name: _hooks.make_hook(cls, name, value) for name, value in written.items()}
+    hooks |= _transposed(cls, hooks, given)
     if "apply" in hooks and hooks["apply"].is_jax:
-        hooks |= {name: _derive(cls, name) for name in _derivable(cls) if name not in given}
+        unknown = [name for name in _derivable(cls) if name not in given and not _hooks.other_modes(name) & set(hooks)]
+        hooks |= {name: _derive(cls, name, _derived.DERIVED[name]) for name in unknown}
         cls.__abstractmethods__ = cls.__abstractmethods__ - set(_derivable(cls)) - {"infer_shape"}
+    hooks |= _transposed(cls, hooks, given)
     for name in _reverse_only(hooks):
         hooks[name] = Hook(cls, name, cls._rules[name], MISSING, _absent.stand_in(name))
     return hooks
@@ -114,8 +117,19 @@ def _is_abstract(value: Any) -> bool:
     return getattr(value, "__isabstractmethod__", False)
 
 
-def _derive(cls: Any, name: str) -> Hook:
-    return Hook(cls, name, cls._rules[name], TRACED, _derived.DERIVED[name], derived=True)
+def _derive(cls: Any, name: str, function: Callable[..., Any]) -> Hook:
+    return Hook(cls, name, cls._rules[name], TRACED, function, derived=True)
+
+
+def _transposed(cls: Any, hooks: Mapping[str, Hook], given: Mapping[str, Any]) -> dict[str, Hook]:
+    """What the traced hooks of one mode say about the other."""
+    found: dict[str, Hook] = {}
+    for name, argument, other in _hooks.MODES:
+        if name not in hooks or not hooks[name].is_jax or other not in cls._rules or other in {**given, **hooks}:
+            continue
+        if other != ADJOINT_PARAMETER_JVP or "adjoint" in hooks:
+            found[other] = _derive(cls, other, _derived.transposed(hooks[name], argument))
+    return found
 
 
 def _derivable(cls: Any) -> list[str]:
@@ -135,6 +149,6 @@ def _reverse_only(hooks: Mapping[str, Hook]) -> list[str]:
         names.append("hessian_apply")
     if "parameter_vjp" in hooks and "parameter_jvp" not in hooks:
         names.append("parameter_jvp")
-    if "parameter_vjp" in hooks and "adjoint" in hooks:
+    if {"parameter_jvp", "parameter_vjp"} & set(hooks) and "adjoint" in hooks and ADJOINT_PARAMETER_JVP not in hooks:
         names.append(ADJOINT_PARAMETER_JVP)
     return names

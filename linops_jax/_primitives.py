@@ -169,7 +169,7 @@ def _evaluate_traced(*operands: Any, binding: Binding, batch: tuple[Mask, ...], 
         result = binding(*leaves, **({"out": jax.tree.unflatten(binding.out_tree, out_specs)} if hook.derived else {}))
         values = _results.result_leaves(hook, binding.out_tree, result)
         return [
-            jnp.zeros(spec.shape, spec.dtype) if ignored else _cast(hook, value, spec)
+            jnp.zeros(spec.shape, spec.dtype) if ignored else _results.cast(hook, value, spec)
             for value, spec, ignored in zip(values, out_specs, binding.ignored, strict=True)
         ]
 
@@ -177,17 +177,6 @@ def _evaluate_traced(*operands: Any, binding: Binding, batch: tuple[Mask, ...], 
     for axis in reversed(range(len(batch[0]))):
         function = jax.vmap(function, in_axes=[0 if mask[axis] else None for mask in batch])
     return function(*operands)
-
-
-def _cast(hook: Hook, value: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
-    if value is None and hook.name == "parameter_vjp":
-        return jnp.zeros(spec.shape, spec.dtype)
-    if value is None and hook.derived:
-        message = (
-            f"{hook.label}: JAX derives adjoints for floating arrays only, not for {spec.dtype}. Define {hook.label}."
-        )
-        raise NotImplementedError(message)
-    return _results.fitting(hook, jnp.asarray(value), spec.shape, spec.dtype).astype(spec.dtype)
 
 
 def _of_variant(hook: Hook, binding: Binding) -> Binding:
@@ -353,7 +342,7 @@ def _jvp(
         elif name in hook.rule.derivative and _absent.has(binding, hook.rule.derivative[name][0]):
             derivative, arguments = hook.rule.derivative[name]
             target = hook.cls._hooks[derivative]
-        elif hook.is_jax:
+        elif _absent.is_up_to_jax(binding, name):
             inlined.append(name)
             continue
         else:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from linops_jax import _specs
 from linops_jax._fields import array_fields
-from linops_jax._hooks import Hook
+from linops_jax._hooks import PULLS_BACK, Hook
 
 
 def result_leaves(hook: Hook, out_tree: Any, result: Any) -> list[Any]:
@@ -22,10 +23,27 @@ def result_leaves(hook: Hook, out_tree: Any, result: Any) -> list[Any]:
     try:
         leaves = out_tree.flatten_up_to(result)  # None may stand for an array that nobody needs
     except ValueError:
-        leaves = None
+        leaves = _with_zeros(out_tree, result) if hook.name in PULLS_BACK else None
     if leaves is None or not jax.tree_util.all_leaves(leaves, is_leaf=lambda leaf: leaf is None):
         message = f"{hook.label} returned {describe(result)}; {_promise(hook)} the structure {out_tree}. Fix whichever is wrong."
         raise TypeError(message)
+    return leaves
+
+
+def _with_zeros(out_tree: Any, result: Any) -> list[Any] | None:
+    """The leaves of a result in which None may stand for a whole subtree of zeros; None for another structure."""
+    leaves: list[Any] = []
+
+    def visit(found: Any, wanted: Any) -> None:
+        if found is not None and not jax.tree_util.all_leaves([wanted]):
+            raise ValueError
+        leaves.extend([found] * len(jax.tree.leaves(wanted)))
+
+    try:
+        wanted = jax.tree.unflatten(out_tree, range(out_tree.num_leaves))
+        jax.tree.map(visit, result, wanted, is_leaf=lambda leaf: leaf is None)
+    except ValueError:
+        return None
     return leaves
 
 
@@ -62,7 +80,7 @@ def make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np.
     """Checks and casts what is not already an array of the promised type and shape."""
 
     def store(index: int, result: Any, view: np.ndarray) -> None:
-        if ignored[index] or (result is None and hook.name == "parameter_vjp"):
+        if ignored[index] or (result is None and hook.name in PULLS_BACK):
             view[...] = 0
             return
         try:
@@ -93,3 +111,22 @@ def fitting(hook: Hook, array: Any, shape: tuple[int, ...], dtype: Any) -> Any:
         )
         raise TypeError(message)
     return array
+
+
+def as_promised(hook: Hook, result: Any, specs: Any) -> Any:
+    """What traced code returned, in the structure, shapes and dtypes of ``specs``."""
+    wanted, tree = jax.tree.flatten(specs)
+    values = result_leaves(hook, tree, result)
+    return jax.tree.unflatten(tree, [cast(hook, value, spec) for value, spec in zip(values, wanted, strict=True)])
+
+
+def cast(hook: Hook, value: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
+    """One array that traced code returned, as it was promised."""
+    if value is None and hook.derived:
+        message = (
+            f"{hook.label}: JAX derives adjoints for floating arrays only, not for {spec.dtype}. Define {hook.label}."
+        )
+        raise NotImplementedError(message)
+    if value is None and hook.name in PULLS_BACK:
+        return jnp.zeros(spec.shape, spec.dtype)
+    return fitting(hook, jnp.asarray(value), spec.shape, spec.dtype).astype(spec.dtype)

@@ -656,3 +656,41 @@ def test_a_traced_jacobian_says_all_orders():
     for _ in range(4):
         f, twin = summed(jax.grad(f)), summed(jax.grad(twin))
     close(f(jnp.asarray(POINT)), twin(jnp.asarray(POINT)), 10)
+
+
+class TracedPush(Sine):
+    @lo.traced
+    def hessian_apply(self, x, dx1, dx2):
+        return -self.a * self.b**2 * jnp.sin(self.b * x) * dx1 * dx2
+
+
+class TracedPull(Sine):
+    @lo.traced
+    def hessian_adjoint(self, x, dx, dy):
+        return jnp.conj(-self.a * self.b**2 * jnp.sin(self.b * x) * dx) * dy
+
+
+@pytest.mark.parametrize("cls", [TracedPush, TracedPull])
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+def test_one_traced_hessian_hook_says_the_other(cls, order, dtype):
+    fields = (jnp.asarray(normal((3,), dtype, 1)), jnp.asarray(0.7, dtype))
+    op = cls(*fields)
+    if dtype is np.float32:
+        close(ORDERS[order](lambda x: energy(op(x))), ORDERS[order](lambda x: energy(sine(op, x))), 5)
+    x, v = (jnp.asarray(normal((3,), dtype, seed)) for seed in (2, 3))
+    close(product(op, x, v), product(functools.partial(sine, op), x, v), 5)
+
+
+class SineWithHostHessian(SineWithTracedJacobian):
+    """JAX could differentiate jacobian_adjoint: but then the hook by hand would not count."""
+
+    def hessian_apply(self, x, dx1, dx2):
+        return -self.a * self.b**2 * np.sin(self.b * x) * dx1 * dx2
+
+
+def test_a_host_hessian_hook_is_not_replaced_in_the_other_mode():
+    op = SineWithHostHessian(*REAL)
+    close(ORDERS["fwd fwd"](op), ORDERS["fwd fwd"](functools.partial(sine, op)), 5)
+    with pytest.raises(NotImplementedError, match=r"SineWithHostHessian has no hessian_adjoint: .*Define SineWithHost"):
+        ORDERS["fwd rev"](lambda x: energy(op(x)))

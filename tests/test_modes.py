@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import close, energy, like, normal, stack
+from helpers import close, energy, like, normal, stack, tangent
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -335,3 +335,221 @@ def test_a_wrong_code_is_found():
         lo.check_operator(WrongTangentCode(REAL[0]), REAL[1])
     with pytest.raises(AssertionError, match="jacobian_adjoint is not that of the derivative"):
         lo.check_operator(WrongAdjointCode(REAL[0]), REAL[1])
+
+
+# ---- one rule by hand beside a traced apply -----------------------------------------------------------------------------
+
+
+class Softplus(lo.NonlinearOperator):
+    """log(1 + exp(x)): what JAX derives from this overflows, which the rule by hand avoids."""
+
+    @lo.traced
+    def apply(self, x):
+        return jnp.log(1 + jnp.exp(x))
+
+
+class PushedByHand(Softplus):
+    @lo.traced
+    def jacobian_apply(self, x, dx):
+        return jax.nn.sigmoid(x) * dx
+
+
+class PulledByHand(Softplus):
+    @lo.traced
+    def jacobian_adjoint(self, x, dy):
+        return jax.nn.sigmoid(x) * dy
+
+
+FAR = jnp.array([-1.0, 0.5, 90.0, 200.0])
+MODES = {
+    "jvp": lambda f: jax.jvp(f, (FAR,), (jnp.ones(4),))[1],
+    "grad": lambda f: jax.grad(lambda x: f(x).sum())(FAR),
+    "jit": lambda f: jax.jit(jax.grad(lambda x: f(x).sum()))(FAR),
+    "vmap": lambda f: jax.vmap(jax.grad(f))(FAR),
+    "linearize": lambda f: jax.linearize(f, FAR)[1](jnp.ones(4)),
+    "jacfwd": lambda f: jnp.diag(jax.jacfwd(f)(FAR)),
+    "jacrev": lambda f: jnp.diag(jax.jacrev(f)(FAR)),
+    "Jacobian": lambda f: f.jacobian(FAR)(jnp.ones(4)),
+    "adjoint of the Jacobian": lambda f: f.jacobian(FAR).H(jnp.ones(4)),
+}
+
+
+@pytest.mark.parametrize("cls", [PushedByHand, PulledByHand])
+@pytest.mark.parametrize("mode", MODES)
+def test_the_traced_rule_of_one_mode_serves_both(cls, mode):
+    close(MODES[mode](cls()), jax.nn.sigmoid(FAR))
+
+
+@pytest.mark.parametrize("cls", [PushedByHand, PulledByHand])
+def test_second_derivatives_come_from_the_rule_as_well(cls):
+    slope = jax.nn.sigmoid(FAR) * jax.nn.sigmoid(-FAR)
+    for outer in (jax.jacfwd, jax.jacrev):
+        close(jnp.diag(outer(jax.grad(lambda x: cls()(x).sum()))(FAR)), slope)
+
+
+class Mixed(lo.NonlinearOperator):
+    """{"z": complex, "t": real, "n": integer} -> (z^2 t n, Re z), with one rule; JAX does not see another in apply."""
+
+    @lo.traced
+    def apply(self, x):
+        return jax.lax.stop_gradient((x["z"] ** 2 * x["t"] * x["n"], x["z"].real))
+
+
+class MixedPushed(Mixed):
+    @lo.traced
+    def jacobian_apply(self, x, dx):
+        z, t = x["z"], x["t"]
+        return (2 * z * t * dx["z"] + z**2 * dx["t"]) * x["n"], dx["z"].real
+
+
+class MixedPulled(Mixed):
+    @lo.traced
+    def jacobian_adjoint(self, x, dy):
+        z, t, n = jnp.conj(x["z"]), x["t"], x["n"]
+        return {"z": 2 * z * t * n * dy[0] + dy[1], "t": z**2 * n * dy[0], "n": None}
+
+
+@pytest.mark.parametrize("cls", [MixedPushed, MixedPulled])
+@pytest.mark.parametrize("jit", [False, True])
+def test_one_rule_for_pytrees_of_mixed_types(cls, jit):
+    x = {"z": jnp.asarray(normal((3,), np.complex64, 1)), "t": jnp.asarray(normal((3,), np.float32, 2))}
+    x["n"] = jnp.arange(3)
+    twin = lambda x: (x["z"] ** 2 * x["t"] * x["n"], x["z"].real)  # noqa: E731
+    step = tangent(x, 3)
+    pull = lambda f: jax.grad(lambda x: energy(f(x)), allow_int=True)(x)  # noqa: E731
+    push = lambda f: jax.jvp(f, (x,), (step,))[1]  # noqa: E731
+    xs = stack([x, like(x, 4)])
+    each = lambda f: jax.vmap(jax.grad(lambda x: energy(f(x)), allow_int=True))(xs)  # noqa: E731
+    for what in (pull, push, each):
+        close((jax.jit(lambda what=what: what(cls())) if jit else lambda what=what: what(cls()))(), what(twin))
+
+
+class HostPushed(Softplus):
+    def jacobian_apply(self, x, dx):
+        return dx / (1 + np.exp(-x))
+
+
+class HostPulled(Softplus):
+    def jacobian_adjoint(self, x, dy):
+        return dy / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_host_rule_of_one_mode_is_never_replaced_in_the_other(jit):
+    wrap = jax.jit if jit else lambda f: f
+    pushed = lambda f: wrap(lambda x: jax.jvp(f, (x,), (x,))[1])(FAR)  # noqa: E731
+    pulled = lambda f: wrap(jax.grad(lambda x: f(x).sum()))(FAR)  # noqa: E731
+    close(pushed(HostPushed()), jax.nn.sigmoid(FAR) * FAR)
+    close(pulled(HostPulled()), jax.nn.sigmoid(FAR))
+    with pytest.raises(
+        NotImplementedError,
+        match=r"HostPushed has no jacobian_adjoint: .*JAX transposes traced hooks only.*Define HostPushed\.jacobian_adj",
+    ):
+        pulled(HostPushed())
+    with pytest.raises(
+        NotImplementedError,
+        match=r"HostPulled has no jacobian_apply: .*HostPulled\.jacobian_adjoint is none\. Define HostPulled\.jacobian_ap",
+    ):
+        pushed(HostPulled())
+
+
+@pytest.mark.parametrize("cls", [PushedByHand, PulledByHand, HostPushed, HostPulled, MixedPushed])
+def test_checks_know_operators_with_one_rule(cls):
+    x = {"z": jnp.ones(3, complex), "t": jnp.ones(3), "n": jnp.arange(3)} if cls is MixedPushed else FAR[:2]
+    lo.check_operator(cls(), x)
+
+
+class TracedNeither(Softplus):
+    jacobian_apply = None
+    jacobian_adjoint = None
+
+
+@pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev])
+def test_a_rule_that_is_none_on_purpose_is_not_derived(mode):
+    with pytest.raises(NotImplementedError, match=r"TracedNeither has no derivative in its input"):
+        mode(TracedNeither())(FAR)
+
+
+# ---- None is a zero cotangent ---------------------------------------------------------------------------------------------
+
+
+class First(lo.NonlinearOperator):
+    """{"a", "b": {"c", "d"}} -> a^2: nothing depends on b. ``answer`` says how the adjoint says so."""
+
+    answer: str = lo.static(default="leaves")
+
+    def apply(self, x):
+        return x["a"] ** 2
+
+    def jacobian_apply(self, x, dx):
+        return 2 * x["a"] * dx["a"]
+
+    def jacobian_adjoint(self, x, dy):
+        a = 2 * np.conj(x["a"]) * dy if isinstance(dy, np.ndarray) else 2 * jnp.conj(x["a"]) * dy
+        return {
+            "leaves": {"a": a, "b": {"c": None, "d": None}},
+            "subtree": {"a": a, "b": None},
+            "nothing": None,
+        }[self.answer]
+
+    def infer_shape(self, x):
+        return x["a"]
+
+
+class TracedFirst(First):
+    apply = lo.traced(lambda self, x: x["a"] ** 2)
+    jacobian_apply = lo.traced(lambda self, x, dx: 2 * x["a"] * dx["a"])
+    jacobian_adjoint = lo.traced(lambda self, x, dy: First.jacobian_adjoint(self, x, dy))
+
+
+class BatchedFirst(First, batched=True):
+    pass
+
+
+@pytest.mark.parametrize("cls", [First, TracedFirst, BatchedFirst])
+@pytest.mark.parametrize("answer", ["leaves", "subtree", "nothing"])
+def test_none_from_a_reverse_hook_is_zero(cls, answer):
+    x = {"a": normal((3,), np.complex64, 1), "b": {"c": normal((2,), np.float32, 2), "d": normal((), np.float32, 3)}}
+    x, xs = like(x, 1), stack([like(x, 1), like(x, 2)])
+    twin = (lambda x: 0 * x["a"]) if answer == "nothing" else (lambda x: x["a"] ** 2)
+    gradient = lambda f: jax.grad(lambda x: jnp.sum(f(x)).real)  # noqa: E731
+    close(gradient(cls(answer))(x), gradient(twin)(x))
+    close(jax.jit(gradient(cls(answer)))(x), gradient(twin)(x))
+    close(jax.jit(jax.vmap(gradient(cls(answer))))(xs), jax.vmap(gradient(twin))(xs))
+
+
+class Sum(lo.LinearOperator):
+    """(a, b) -> a; b is not looked at."""
+
+    def apply(self, x):
+        return x[0]
+
+    def adjoint(self, y):
+        return y, None
+
+    def infer_shape(self, x):
+        return x[0]
+
+    def infer_adjoint_shape(self, y):
+        return y, y
+
+
+class TracedSum(Sum):
+    apply, adjoint = lo.traced(lambda self, x: x[0]), lo.traced(lambda self, y: (y, None))
+
+
+@pytest.mark.parametrize("cls", [Sum, TracedSum])
+def test_none_from_a_linear_adjoint_is_zero(cls):
+    y = jnp.asarray(normal((3,), np.float32, 1))
+    close(cls().H(y), (y, jnp.zeros_like(y)))
+    close(jax.grad(lambda x: energy(cls()(x)))((y, y)), (jax.grad(energy)(y), jnp.zeros_like(y)))
+    lo.check_operator(cls(), (y, y))
+
+
+def test_none_stands_for_arrays_only_where_there_are_some():
+    class Odd(First):
+        def jacobian_adjoint(self, x, dy):
+            return {"a": None}
+
+    with pytest.raises(TypeError, match=r"Odd\.jacobian_adjoint returned .*expected the structure"):
+        jax.grad(lambda x: jnp.sum(Odd()(x)))({"a": jnp.ones(3), "b": {"c": jnp.ones(2), "d": jnp.ones(())}})

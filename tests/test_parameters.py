@@ -418,3 +418,101 @@ def test_fields_of_operators_inside_operators():
     close(found, jax.grad(lambda m: energy(m @ (m @ X3)))(m))
     pushed = lambda f: jax.jvp(f, (m,), (2j * m,))  # noqa: E731
     close(pushed(lambda m: Twice(Dense(m))(X3)), pushed(lambda m: m @ (m @ X3)))
+
+
+# ---- one of the two rules, as JAX code ----------------------------------------------------------------------------------
+
+
+class TracedPush(Dense):
+    @lo.traced
+    def parameter_jvp(self, x, dself):
+        return dself.matrix @ x
+
+
+class TracedPull(Dense):
+    @lo.traced
+    def parameter_vjp(self, x, dy):
+        return {"matrix": jnp.outer(dy, jnp.conj(x))}
+
+
+def through_fields(cls):
+    """The operator and its adjoint as functions of the matrix, their derivatives in it in both modes, and of the first order
+    in the other argument."""
+    m, x, y = (jnp.asarray(leaf) for leaf in (like(M, 1), X3, Y4))
+    ahead, back = (lambda m: cls(m)(x)), (lambda m: cls(m).with_domain(x).H(y))
+    return {
+        "forward": jax.jvp(ahead, (m,), (like(m, 2),)),
+        "reverse": jax.jit(jax.grad(lambda m: energy(ahead(m))))(m),
+        "of the adjoint": jax.jvp(back, (m,), (like(m, 2),)),
+        "reverse of the adjoint": jax.grad(lambda m: energy(back(m)))(m),
+        "in x": jax.grad(lambda x: energy(jax.grad(lambda m: energy(cls(m)(x)))(m)))(x),
+        "batched": jax.vmap(lambda m: jax.grad(lambda m: energy(cls(m)(x)))(m))(jnp.stack([m, 2 * m])),
+    }
+
+
+class DenseTwin(lo.LinearOperator):
+    matrix: jax.Array
+
+    @lo.traced
+    def apply(self, x):
+        return self.matrix @ x
+
+
+@pytest.mark.parametrize("cls", [TracedPush, TracedPull])
+def test_one_traced_rule_in_fields_serves_both_modes(cls):
+    close(through_fields(cls), through_fields(DenseTwin), 5)
+
+
+class TwiceThePush(DenseTwin):
+    """What the user says is the derivative is twice that of apply, to tell whose rule is used."""
+
+    @lo.traced
+    def parameter_jvp(self, x, dself):
+        return 2 * dself.matrix @ x
+
+
+class TwiceThePushAdjointByHand(TwiceThePush):
+    def adjoint(self, y):
+        return np.conj(self.matrix.T) @ y
+
+
+class TwiceThePull(DenseTwin):
+    @lo.traced
+    def parameter_vjp(self, x, dy):
+        return {"matrix": 2 * jnp.outer(dy, jnp.conj(x))}
+
+
+@pytest.mark.parametrize("cls", [TwiceThePush, TwiceThePushAdjointByHand, TwiceThePull])
+def test_rules_that_were_given_are_not_replaced_by_those_of_a_traced_apply(cls):
+    m, x, y = (jnp.asarray(leaf) for leaf in (like(M, 1), X3, Y4))
+    for of in (lambda op: op(x), lambda op: op.with_domain(x).H(y)):
+        pushed, twin = (jax.jvp(lambda m, cls=cls: of(cls(m)), (m,), (like(m, 2),))[1] for cls in (cls, DenseTwin))  # noqa: B023
+        close(pushed, 2 * twin, 5)
+        pulled, twin = (jax.grad(lambda m, cls=cls: of(cls(m)).real.sum())(m) for cls in (cls, DenseTwin))  # noqa: B023
+        close(pulled, 2 * twin, 5)
+
+
+class HostPush(DenseTwin):
+    def parameter_jvp(self, x, dself):
+        return dself.matrix @ x
+
+
+class HostPull(DenseTwin):
+    def parameter_vjp(self, x, dy):
+        return {"matrix": np.outer(dy, np.conj(x))}
+
+
+def test_host_rules_in_fields_are_not_replaced_either():
+    m, x, y = (jnp.asarray(leaf) for leaf in (like(M, 1), X3, Y4))
+    pushed = lambda f: jax.jvp(f, (m,), (m,))[1]  # noqa: E731
+    pulled = lambda f: jax.grad(lambda m: energy(f(m)))(m)  # noqa: E731
+    close(pushed(lambda m: HostPush(m)(x)), m @ x, 5)
+    close(pulled(lambda m: HostPull(m)(x)), pulled(lambda m: m @ x), 5)
+    with pytest.raises(NotImplementedError, match=r"HostPush has no parameter_vjp: .*HostPush\.parameter_jvp is none"):
+        pulled(lambda m: HostPush(m)(x))
+    with pytest.raises(NotImplementedError, match=r"HostPush has no parameter_vjp: "):
+        pulled(lambda m: HostPush(m).with_domain(x).H(y))
+    with pytest.raises(NotImplementedError, match=r"HostPull has no parameter_jvp: .*HostPull\.parameter_vjp is none"):
+        pushed(lambda m: HostPull(m)(x))
+    with pytest.raises(NotImplementedError, match=r"HostPull\.adjoint has no forward-mode derivative"):
+        pushed(lambda m: HostPull(m).with_domain(x).H(y))

@@ -349,7 +349,9 @@ def _is_missing(op: Any, name: str) -> bool:
 
 def _has_hessian(op: Any) -> bool:
     hooks = type(op)._hooks
-    if {"hessian_apply", "hessian_adjoint"} <= set(hooks):
+    if {"hessian_apply", "hessian_adjoint"} & set(hooks):
+        if "hessian_adjoint" not in hooks:
+            return False
         return not any(hooks[name].kind == _hooks.MISSING for name in ("hessian_apply", "hessian_adjoint"))
     return all(name in hooks and hooks[name].is_jax for name in ("jacobian_apply", "jacobian_adjoint"))
 
