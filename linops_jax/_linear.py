@@ -163,7 +163,7 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         """Specs of A^H y from specs of y. Composites say it by their parts."""
         where = type(self)._label
         if getattr(self, "infer_adjoint_shape", None) is not None:
-            return self._infer("infer_adjoint_shape", "", y)
+            return self._leading_back(self._infer("infer_adjoint_shape", "", y), y)
         if self.properties.symmetric:
             return self._infer_shape(y)
         if (domain := _upstream.domain_of(self, y)) is not None:
@@ -173,6 +173,46 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
             "with with_domain(spec)."
         )
         raise UnknownShapeError(message)
+
+    def _leading_back(self, x: Any, y: Any) -> Any:
+        """Specs that ``infer_adjoint_shape`` answers for those of y: ``infer_shape`` must lead from them to y."""
+        y = _specs.specs(y)
+        says = f"{type(self)._label}.infer_adjoint_shape says {_specs.describe_tree(x)} for {_specs.describe_tree(y)}"
+        found, given = ({_specs.is_inexact(leaf.dtype) for leaf in jax.tree.leaves(tree)} for tree in (x, y))
+        if found == {False} and given == {True}:
+            message = f"{says}: the adjoint of floating point numbers is floating point numbers. Return such a dtype."
+            raise TypeError(message)
+        try:
+            back = self._infer_shape(x)
+        except Exception as error:
+            message = (
+                f"{says}, which infer_shape does not take: {type(error).__name__}: {error}. Fix whichever is wrong."
+            )
+            raise TypeError(message) from error
+        if _specs.mismatch(back, y):
+            message = (
+                f"{says}, but infer_shape leads from there to {_specs.describe_tree(back)}. Fix the wrong one of these "
+                "hooks, or pass what they say."
+            )
+            raise ValueError(message)
+        return x
+
+    def _check_domain(self, domain: Any, codomain: Any) -> None:
+        """Raises ValueError where ``infer_adjoint_shape`` contradicts a domain that is known."""
+        hook = None if type(self)._composite else getattr(_specs.specs(self), "infer_adjoint_shape", None)
+        if hook is None:
+            return
+        try:
+            answer = hook(codomain)
+        except Exception:  # it does not know, but with_domain does
+            return
+        where = f"{type(self)._label}.infer_adjoint_shape"
+        if difference := _specs.mismatch(_specs.promised(answer, where), domain):
+            message = (
+                f"{where}({_specs.describe_tree(codomain)}) contradicts the domain of {self!r}, which leads there: "
+                f"{difference}. Fix it, or leave it out."
+            )
+            raise ValueError(message)
 
 
 class Adjoint(Backwards, LinearOperator, composite=True):
@@ -185,6 +225,8 @@ class Adjoint(Backwards, LinearOperator, composite=True):
         return None if inverse is None else inverse.H
 
     def apply(self, x: Any) -> Any:
+        if self.op.domain is not None:
+            self.op._check_domain(self.op.domain, self.op.codomain)
         return self.op._reverse(x, self.op.domain)
 
     def adjoint(self, y: Any) -> Any:

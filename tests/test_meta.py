@@ -177,3 +177,143 @@ def test_a_nonlinear_operator_points_to_its_jacobian(name):
     with pytest.raises(AttributeError, match="has no attribute 'missing'"):
         getattr(Square(), "missing")  # noqa: B009
     assert not hasattr(Square(), name)
+
+
+# ---- answers of infer_ hooks --------------------------------------------------------------------------------------------
+
+X = np.ones(3, np.float32)
+SPEC = jax.ShapeDtypeStruct((3,), np.float32)
+
+
+def forgets(self, x):
+    """Has no return."""
+
+
+def answers(value):
+    return lambda self, x: value
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (forgets, r"Blur\.infer_shape returned None where a jax\.ShapeDtypeStruct is expected"),
+        (answers((3,)), r"Blur\.infer_shape returned int 3 where"),
+        (answers("f32[3]"), r"Blur\.infer_shape returned str 'f32\[3\]' where"),
+        (
+            answers(jax.ShapeDtypeStruct((1.5,), np.float32)),
+            r"Blur\.infer_shape returned ShapeDtypeStruct .*1\.5.* where",
+        ),
+        (answers(jax.ShapeDtypeStruct((-3,), np.float32)), r"Blur\.infer_shape returned ShapeDtypeStruct .*-3.* where"),
+        (answers(np.array(["a"])), r"Blur\.infer_shape returned the dtype <U1, of which JAX has no arrays"),
+    ],
+)
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda op: op(X),
+        lambda op: jax.jit(op)(X),
+        lambda op: jax.vmap(op)(X[None]),
+        lambda op: op.with_domain(SPEC).codomain,
+        lambda op: (op @ lo.Identity())(X),
+        lambda op: jax.grad(lambda x: op(x).sum())(X),
+    ],
+    ids=["A(x)", "jit", "vmap", "codomain", "product", "grad"],
+)
+def test_what_infer_shape_answers_is_checked(answer, message, use):
+    with pytest.raises(TypeError, match=message):
+        use(linear(infer_shape=answer)())
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        (forgets, TypeError, r"Blur\.infer_adjoint_shape returned None where a jax\.ShapeDtypeStruct is expected"),
+        (answers(jax.ShapeDtypeStruct((3,), np.int32)), TypeError,
+         r"Blur\.infer_adjoint_shape says i32\[3\] for f32\[3\]: .*floating point"),
+        (answers(jax.ShapeDtypeStruct((3,), np.bool_)), TypeError, r"Blur\.infer_adjoint_shape says bool\[3\]"),
+        (answers((SPEC, SPEC)), ValueError, r"infer_adjoint_shape says \(f32\[3\], f32\[3\]\) for f32\[3\], but .* to \("),
+        (answers(jax.ShapeDtypeStruct((4,), np.float32)), ValueError,
+         r"Blur\.infer_adjoint_shape says f32\[4\] for f32\[3\], but infer_shape leads from there to f32\[4\]"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda op: op.H(X),
+        lambda op: jax.jit(op.H)(X),
+        lambda op: op.T(X),
+        lambda op: (op @ op.H)(X),
+        lambda op: jax.eval_shape(op.H, X),
+    ],
+    ids=["A.H(y)", "jit", "A.T(y)", "product", "eval_shape"],
+)
+def test_what_infer_adjoint_shape_answers_is_checked(answer, error, message, use):
+    with pytest.raises(error, match=message):
+        use(linear(infer_adjoint_shape=answer)())
+
+
+def test_an_answer_that_infer_shape_does_not_take():
+    cls = linear(infer_shape=lambda self, x: x["a"], infer_adjoint_shape=same)
+    with pytest.raises(
+        TypeError, match=r"Blur\.infer_adjoint_shape says f32\[3\] .*infer_shape does not take: TypeError"
+    ):
+        cls().H(X)
+
+
+class WithItsDomain(lo.LinearOperator):
+    apply, adjoint, infer_shape = same, same, same
+    domain = SPEC
+
+    def infer_adjoint_shape(self, y):
+        return jax.ShapeDtypeStruct((4,), y.dtype)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        linear("WithItsDomain", infer_adjoint_shape=WithItsDomain.infer_adjoint_shape)().with_domain(SPEC),
+        WithItsDomain(),
+    ],
+)
+def test_an_answer_that_contradicts_the_domain(op):
+    message = (
+        r"WithItsDomain\.infer_adjoint_shape\(f32\[3\]\) contradicts the domain .*found f32\[4\], expected f32\[3\]"
+    )
+    with pytest.raises(ValueError, match=message):
+        op.H(X)
+    with pytest.raises(ValueError, match=message):
+        jax.jit(op.T)(X)
+
+
+def test_no_answer_is_no_answer_with_a_domain_as_well():
+    with pytest.raises(TypeError, match=r"Blur\.infer_adjoint_shape returned None"):
+        linear(infer_adjoint_shape=forgets)().with_domain(SPEC).H(X)
+
+
+def test_an_adjoint_shape_that_is_unknown_is_no_contradiction():
+    def unknown(self, y):
+        raise NotImplementedError
+
+    np.testing.assert_array_equal(linear(infer_adjoint_shape=unknown)().with_domain(SPEC).H(X), X)
+
+
+def test_none_inside_of_an_answer_is_an_empty_part():
+    def twice(self, x):
+        return x, None
+
+    op = linear(
+        apply=twice, adjoint=lambda self, y: y[0], infer_shape=twice, infer_adjoint_shape=lambda self, y: y[0]
+    )()
+    assert op(X)[1] is None
+    np.testing.assert_array_equal(op.H((X, None)), X)
+
+
+def test_integers_stay_integers():
+    op, x = linear(infer_adjoint_shape=same)(), np.arange(3)
+    assert op.H(x).dtype == op(x).dtype
+
+
+@pytest.mark.parametrize("answer", [forgets, answers(jax.ShapeDtypeStruct((3,), np.int32))])
+def test_the_checks_see_wrong_answers(answer):
+    with pytest.raises(AssertionError, match=r"infer_adjoint_shape"):
+        lo.check_operator(linear(infer_adjoint_shape=answer)(), X)

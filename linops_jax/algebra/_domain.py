@@ -51,6 +51,9 @@ class WithDomain(_WithDomain, LinearComposite):
     def _pull_back(self, y: Any, like: Any) -> Any:
         return self.op._reverse(y, self.domain)
 
+    def _check_domain(self, domain: Any, codomain: Any) -> None:
+        self.op._check_domain(domain, codomain)
+
     def _gram(self, x: Any, domain: Any = None) -> Any:
         return self.op._gram(x, self.domain)
 

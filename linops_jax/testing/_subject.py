@@ -163,10 +163,13 @@ class Subject:
             dy = self.cotangent(rng)
             yield "J(x)^H dy", lambda: self.op.jacobian(x).H(dy)
 
+    @property
+    def says_adjoint_shape(self) -> bool:
+        """Whether the class itself says the shape of A^H y."""
+        return not self.is_composite and getattr(self.op, "infer_adjoint_shape", None) is not None
+
     def infer_adjoint_shape(self) -> Any:
-        """Specs of A^H y for a y of the operator's own; None where the class does not say."""
-        if self.is_composite or getattr(self.op, "infer_adjoint_shape", None) is None:
-            return None
+        """Specs of A^H y for a y of the operator's own."""
         return self.op._infer_adjoint_shape(self.out)
 
     def rounding(self, function: Callable[[Any], Any], x: Any) -> float:

@@ -43,7 +43,7 @@ def _is_promised(found: Any, promised: Any) -> bool:
     )
 
 
-@check(needs=("promises",), when=lambda subject: subject.is_linear and subject.infer_adjoint_shape() is not None)
+@check(needs=("promises",), when=lambda subject: subject.is_linear and subject.says_adjoint_shape)
 def check_adjoint_shape(subject: Subject) -> None:
     """``infer_adjoint_shape`` leads back: from the specs of A x to the shapes of x."""
     found = subject.infer_adjoint_shape()
