@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import inspect
+import types
 from typing import Any
 
 import jax
@@ -34,6 +37,48 @@ def static(
     if default_factory is not dataclasses.MISSING:
         options["default_factory"] = default_factory
     return dataclasses.field(**options)
+
+
+def adopt(cls: Any) -> None:
+    """Declares for an operator what plain classes among its bases declare: a field of a mixin is a field."""
+    inherited = {base for parent in cls.__mro__[1:] if is_operator_class(parent) for base in parent.__mro__}
+    own = inspect.get_annotations(cls)
+    found: dict[str, dataclasses.Field] = {}
+    for base in () if cls._composite else reversed(cls.__mro__[1:]):
+        if base not in inherited and "__dataclass_fields__" not in vars(base):
+            found |= _declared_by(base)
+    for name, value in vars(cls).items():
+        if name in found and name not in own:
+            if hasattr(value, "__get__"):  # the class says it by a property or a method
+                del found[name]
+            else:
+                found[name].default = value
+    for name in own:
+        value = inspect.getattr_static(cls, name, None)
+        if isinstance(value, dataclasses.Field) and name not in vars(cls):
+            setattr(cls, name, copy.copy(value))  # dataclass() expects it there
+    for name in found.keys() - own.keys():
+        setattr(cls, name, found[name])
+    if found:
+        cls.__annotations__ = {**{name: field.type for name, field in found.items()}, **own}
+
+
+def _declared_by(base: Any) -> dict[str, dataclasses.Field]:
+    """The fields that a class would have as a dataclass, which it stays without."""
+    annotations = inspect.get_annotations(base)
+    values = {name: copy.copy(vars(base)[name]) for name in annotations if name in vars(base)}
+    twin = type(base.__name__, (), {**values, "__annotations__": annotations, "__module__": base.__module__})
+    fields = dataclasses.fields(dataclasses.dataclass(eq=False, repr=False, init=False)(twin)) if annotations else ()
+    return {field.name: field for field in fields}
+
+
+def free_slots(cls: Any) -> None:
+    """Operators keep their fields in ``__dict__``: the descriptors that ``__slots__`` makes must not hide them."""
+    for field in dataclasses.fields(cls):
+        if isinstance(inspect.getattr_static(cls, field.name, None), types.MemberDescriptorType):
+            setattr(
+                cls, field.name, dataclasses.field()
+            )  # stands for no value, also where a subclass declares it again
 
 
 def is_static(field: dataclasses.Field) -> bool:
@@ -121,15 +166,22 @@ def seal(op: Any, *, allow_numbers: bool) -> None:
             raise TypeError(message)
     for name, field in declared.items():
         if name not in values:
-            if field.default is dataclasses.MISSING:
-                message = f"{cls._label}.{name} was not set by __init__."
-                raise TypeError(message)
-            values[name] = field.default
+            values[name] = _default(field, cls._label)
         if not is_static(field):
             _check_arrays(f"{cls._label}.{name}", name, values[name], allow_numbers)
         elif type(values[name]) not in NUMBERS_AND_TEXT:
             _check_static(f"{cls._label}.{name}", name, values[name])
     values["_statics"] = Statics(tuple(values[name] for name in static_fields(cls)))
+
+
+def _default(field: dataclasses.Field, label: str) -> Any:
+    """The value of a field that __init__ did not set."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    if field.default is dataclasses.MISSING:
+        message = f"{label}.{field.name} was not set by __init__."
+        raise TypeError(message)
+    return field.default
 
 
 def is_sealed(op: Any) -> bool:

@@ -53,7 +53,9 @@ class OperatorMeta(abc.ABCMeta):
         cls._traits = update_traits(cls, traits)
         cls._composite = composite or getattr(cls, "_composite", False)
         cls._own_init = "__init__" in namespace or getattr(cls, "_own_init", False)
+        _fields.adopt(cls)
         dataclasses.dataclass(eq=False, repr=False, init=not cls._own_init)(cls)
+        _fields.free_slots(cls)
         refuse_reserved_fields(cls)
         cls._hooks = {} if cls._composite else collect_hooks(cls)
         cls._primitives = {hook.name: _primitives.make_primitive(hook) for hook in cls._hooks.values()}
@@ -93,6 +95,8 @@ def collect_hooks(cls: Any) -> dict[str, Hook]:
     given = {name: value for name, value in given.items() if value is not _ABSENT and not _is_abstract(value)}
     for name, value in given.items():
         _hooks.check_hook(cls, name, names[name], value)
+    required = {name for name in names if _is_abstract(inspect.getattr_static(cls, name, None))}
+    cls.__abstractmethods__ = cls.__abstractmethods__ - set(names) | required  # a parent may have had more
     if cls._traits.properties.symmetric:
         given |= {name: given[of] for name, of in _hooks.OF_SYMMETRIC.items() if of in given and name not in given}
         cls.__abstractmethods__ = cls.__abstractmethods__ - set(given)

@@ -8,6 +8,7 @@ import enum
 import gc
 import pickle
 import weakref
+from typing import ClassVar, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,8 @@ import linops_jax as lo
 from linops_jax import _interned
 from linops_jax._fields import Statics
 from linops_jax._trampoline import Binding
+
+Kind = TypeVar("Kind")
 
 
 class Two(lo.LinearOperator):
@@ -408,3 +411,135 @@ def test_operators_compare_and_hash_by_identity():
     assert a == a
     assert a != b
     assert len({a, b}) == 2
+
+
+# ---- where fields may be declared ---------------------------------------------------------------------------------------
+
+
+class Scaled:
+    """A plain class, which knows nothing of operators."""
+
+    d: jax.Array
+    power: int = lo.static(default=2)
+    shift: jax.Array | None = None
+    unit: ClassVar[str] = "m"
+
+    def apply(self, x):
+        return self.d**self.power * x
+
+    def adjoint(self, y):
+        return np.conj(self.d) ** self.power * y
+
+    def infer_shape(self, x):
+        return x
+
+
+class FromMixin(Scaled, lo.LinearOperator):
+    offset: int = lo.static(default=0)
+
+
+class FromMixinAndParent(FromMixin):
+    extra: int = lo.static(default=1)
+
+
+class FromMixinWithInit(Scaled, lo.LinearOperator):
+    def __init__(self, d):
+        self.d = d
+
+
+def test_fields_of_a_mixin_are_fields():
+    op = FromMixin(D, 3, offset=1)
+    assert [field.name for field in dataclasses.fields(op)] == ["d", "power", "shift", "offset"]
+    assert repr(op) == "FromMixin(d=f32[3], power=3, shift=None, offset=1)"
+    np.testing.assert_allclose(op(D), D**4)
+    np.testing.assert_allclose(jax.vmap(lambda d: FromMixin(d)(D))(jnp.stack([D, 2 * D])), [D**3, 4 * D**3])
+    assert jax.tree.structure(FromMixin(D, 2)) != jax.tree.structure(FromMixin(D, 3))
+    with pytest.raises(TypeError, match=r"FromMixin\.d holds 1\.0 \(float\), which is not an array"):
+        FromMixin(1.0)
+    assert [field.name for field in dataclasses.fields(FromMixinAndParent)][-2:] == ["offset", "extra"]
+    np.testing.assert_allclose(FromMixinAndParent(D)(D), D**3)
+    assert (FromMixinWithInit(D).power, FromMixinWithInit(D).shift) == (2, None)
+    with pytest.raises(TypeError, match=r"FromMixinWithInit\.d holds 'a'"):
+        FromMixinWithInit("a")
+    assert not dataclasses.is_dataclass(Scaled)
+    assert isinstance(Scaled.power, dataclasses.Field)  # as it was
+    for twin in (pickle.loads(pickle.dumps(op)), copy.deepcopy(op)):
+        assert repr(twin) == repr(op)
+
+
+def test_a_class_may_override_what_a_mixin_declares():
+    class Cubed(Scaled, lo.LinearOperator):
+        power = 3
+
+    class Fixed(Scaled, lo.LinearOperator):
+        @property
+        def d(self):
+            return np.float32(2)
+
+    class Again(Scaled, lo.LinearOperator):
+        power: int = lo.static(default=4)
+        extra: int = lo.static(default=0)
+
+    np.testing.assert_allclose(Cubed(D)(D), D**4)
+    np.testing.assert_allclose(Fixed(shift=None)(D), 4 * D)
+    assert [field.name for field in dataclasses.fields(Again)] == ["d", "power", "shift", "extra"]
+    assert Again(D).power == 4
+
+
+def test_mixins_of_mixins_and_dataclasses():
+    class More(Scaled):
+        first: int = lo.static(default=7)
+
+    @dataclasses.dataclass
+    class Decorated:
+        size: int = lo.static(default=5, kw_only=True)
+
+    class All(More, Decorated, Generic[Kind], lo.LinearOperator):
+        pass
+
+    op = All(d=D)
+    assert (op.first, op.size, op.power) == (7, 5, 2)
+
+
+def test_slots_do_not_hide_fields():
+    class Slotted(lo.LinearOperator):
+        __slots__ = ("d", "extra")
+        d: jax.Array
+        extra: jax.Array
+        apply, adjoint, infer_shape = Two.apply, Two.adjoint, Two.infer_shape
+
+    class Redeclared(Slotted):
+        extra: jax.Array
+
+    class SlottedMixin:
+        __slots__ = ("d",)
+        d: jax.Array
+
+    class Uses(SlottedMixin, lo.LinearOperator):
+        apply, adjoint, infer_shape = Two.apply, Two.adjoint, Two.infer_shape
+
+    for op in (Slotted(D, extra=D), Redeclared(D, extra=D), Uses(D)):
+        np.testing.assert_array_equal(op(D), D * D)
+        np.testing.assert_array_equal(jax.tree.map(lambda leaf: 2 * leaf, op)(D), 2 * D * D)
+        np.testing.assert_array_equal(copy.deepcopy(op)(D), D * D)
+        with pytest.raises(dataclasses.FrozenInstanceError, match="immutable"):
+            op.d = D
+    with pytest.raises(TypeError, match=r"missing 1 required positional argument: 'd'"):
+        Uses()
+
+
+def test_a_default_factory_with_an_own_constructor():
+    made = []
+
+    class Counted(lo.LinearOperator):
+        axes: tuple = lo.static(default_factory=lambda: made.append(1) or (len(made),))
+        scale: jax.Array = dataclasses.field(default_factory=lambda: np.ones(3, np.float32))
+
+        def __init__(self, axes=None):
+            if axes is not None:
+                self.axes = axes
+
+        apply, adjoint, infer_shape = Two.apply, Two.adjoint, Two.infer_shape
+
+    assert [Counted().axes, Counted((5,)).axes, Counted().axes] == [(1,), (5,), (2,)]
+    np.testing.assert_array_equal(Counted().scale, np.ones(3))

@@ -1,5 +1,7 @@
 """The class statement: what it accepts, what it refuses, what it leaves behind."""
 
+import abc
+
 import jax
 import numpy as np
 import pytest
@@ -81,6 +83,83 @@ def test_missing_hooks_make_the_class_abstract():
 
     with pytest.raises(TypeError, match=r"abstract class Forward .*jacobian_adjoint.*jacobian_apply"):
         Forward()
+
+
+def abstract(cls, *hooks):
+    """Asserts that constructing it names just these hooks."""
+    assert set(cls.__abstractmethods__) == set(hooks)
+    if hooks:
+        with pytest.raises(TypeError, match=rf"abstract class {cls.__name__} .*{'.*'.join(sorted(hooks))}"):
+            cls()
+
+
+def test_every_class_says_anew_what_is_missing():
+    class Traced(lo.LinearOperator):
+        @lo.traced
+        def apply(self, x):
+            return x
+
+    class Host(Traced):
+        def apply(self, x):
+            return x
+
+    class TracedAgain(Host):
+        apply = Traced.apply
+
+    class Complete(Host):
+        adjoint, infer_shape = same, same
+
+    class Symmetric(lo.LinearOperator, symmetric=True):
+        apply, infer_shape = same, same
+
+    class Plain(Symmetric, symmetric=False):
+        pass
+
+    class WithAdjoint(Plain):
+        adjoint = same
+
+    abstract(Traced)
+    abstract(Host, "adjoint", "infer_shape")
+    abstract(TracedAgain)
+    abstract(Complete)
+    abstract(Symmetric)
+    abstract(Plain, "adjoint")
+    abstract(WithAdjoint)
+    np.testing.assert_array_equal(WithAdjoint().H.H(np.ones(3)), np.ones(3))
+
+
+def test_nonlinear_classes_say_anew_what_is_missing():
+    class Traced(lo.NonlinearOperator):
+        @lo.traced
+        def apply(self, x):
+            return x**2
+
+    class Host(Traced):
+        def apply(self, x):
+            return x**2
+
+    class ForwardOnly(Host):
+        jacobian_adjoint = None
+
+    abstract(Traced)
+    abstract(Host, "infer_shape", "jacobian_adjoint", "jacobian_apply")
+    abstract(ForwardOnly, "infer_shape", "jacobian_apply")
+
+
+def test_other_abstract_methods_stay():
+    class Base(lo.LinearOperator):
+        apply, adjoint, infer_shape = same, same, same
+
+        @abc.abstractmethod
+        def name(self):
+            pass
+
+    class Named(Base):
+        def name(self):
+            return "named"
+
+    abstract(Base, "name")
+    abstract(Named)
 
 
 def test_hooks_are_left_as_they_were_written():
