@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from linops_jax import _hooks
 from linops_jax._hooks import ADJOINT_PARAMETER_JVP, MISSING
 from linops_jax._trampoline import Binding
 
+FORWARD = "forward mode and second derivatives need it (first derivatives in reverse mode do not)"
 _HESSIAN = ("hessian_apply", "hessian_adjoint")
 
 
@@ -27,16 +29,17 @@ def is_up_to_jax(binding: Binding, argument: str) -> bool:
     """Whether JAX may differentiate a hook itself: it is traced, and nobody has said anything about its derivative."""
     hook = binding.hook
     if not hook.is_jax or argument not in hook.rule.derivative:
-        return hook.is_jax
+        return hook.is_jax or (argument == "self" and hook.by_others is not None)
     cls: Any = hook.cls
     name, _ = hook.rule.derivative[argument]
     return _hooks.find(cls, name, MISSING) is not None and not _hooks.other_modes(name) & set(cls._hooks)
 
 
 def missing(binding: Binding, name: str, why: str) -> NotImplementedError:
-    if binding.hook.rule.functional:
-        return binding.functions.missing(name)
-    cls = binding.hook.cls
+    return binding.functions.missing(name) if binding.hook.rule.functional else _missing(binding.hook.cls, name, why)
+
+
+def _missing(cls: Any, name: str, why: str) -> NotImplementedError:
     where = cls._label
     if name == ADJOINT_PARAMETER_JVP:
         message = (
@@ -73,14 +76,43 @@ def no_derivative(binding: Binding, argument: str, moves: Sequence[bool]) -> Not
             return missing(binding, derivative[0], "it is the derivative asked for")
         message = f"Derivatives of {hook.label} with respect to {argument} have no hook. Write {where} with lo.traced."
         return NotImplementedError(message)
-    paths = jax.tree_util.tree_leaves_with_path(jax.tree.unflatten(binding.trees[0], range(len(moves))))
-    fields = ", ".join(where + jax.tree_util.keystr(path) for path, index in paths if moves[index])
-    if derivative is not None:
+    return _no_field_derivative(hook.cls, hook.name, _paths(jax.tree.unflatten(binding.trees[0], moves)))
+
+
+def _paths(op: Any) -> list[str]:
+    """The array fields that hold something true."""
+    return [jax.tree_util.keystr(path) for path, leaf in jax.tree_util.tree_leaves_with_path(op) if np.any(leaf)]
+
+
+def _no_field_derivative(cls: Any, name: str, paths: Sequence[str]) -> NotImplementedError:
+    where, hook = cls._label, cls._hooks[name]
+    fields = ", ".join(where + path for path in paths)
+    if "self" in hook.rule.derivative:
         what = f"{where} only has a derivative with respect to its input. Define {where}.parameter_jvp and {where}.parameter_vjp"
     else:
         what = f"how {hook.label} depends on fields has no hook. Write {where} with lo.traced"
     message = f"{fields} is being differentiated, but {what}, or wrap the field in jax.lax.stop_gradient."
     return NotImplementedError(message)
+
+
+def refusal(cls: Any, name: str) -> Callable[..., None]:
+    """Stands in for a derivative with respect to the fields that nobody has. JAX asks for it with zeros, too: where it
+    differentiates everything that a function closes over, as in custom_root, and nobody looks at the result."""
+
+    def zero_for_zero(dself: Any, *, out: Any) -> None:
+        if paths := _paths(dself):
+            target, _ = cls._hooks[name].rule.derivative.get("self", (None, ()))
+            raise _missing(cls, target, FORWARD) if target in cls._hooks else _no_field_derivative(cls, name, paths)
+        out[...] = 0
+
+    return zero_for_zero
+
+
+def not_transposed(binding: Binding, moves: Sequence[bool]) -> NotImplementedError:
+    """For the transpose of such a derivative, which is asked for before there are values."""
+    hook = binding.hook
+    name, _ = hook.rule.transposed["dself"]
+    return _no_field_derivative(hook.cls, name, _paths(jax.tree.unflatten(binding.trees[0], moves)))
 
 
 def stand_in(name: str) -> Callable[..., Any]:

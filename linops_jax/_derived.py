@@ -55,6 +55,11 @@ def _adjoint(linear: Callable[[Any], Any], y: Any, out: Any) -> Any:
     return jax.tree.unflatten(tree, answer)
 
 
+def gram_of(op: Any, x: Any, *, out: Any) -> Any:
+    """A^H A x by the other hooks: how it depends on the fields."""
+    return op._reverse(op._forward(x), out)
+
+
 def _jacobian_apply_of(op: Any, x: Any, dx: Any, *, out: Any) -> Any:
     return jax.jvp(_apply_of(op), (x,), (_tangents(dx, x),))[1]
 

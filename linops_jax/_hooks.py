@@ -146,6 +146,7 @@ OPTIONAL = frozenset({"adjoint", "jacobian_apply", "jacobian_adjoint"})
 OF_SYMMETRIC = {"adjoint": "apply", "inverse_adjoint": "inverse", "infer_adjoint_shape": "infer_shape"}
 
 HOST, TRACED, NATIVE, PER_PLATFORM, MISSING = "host", "traced", "native", "per platform", "missing"
+REFUSED = "refused"  # a derivative that nobody has: zero for zero tangents, an error for others
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -155,12 +156,13 @@ class Hook:
     cls: type
     name: str
     rule: Rule
-    kind: str  # host, traced, native, per platform; or missing: then it can be transposed but not evaluated
+    kind: str  # as above; one that is missing can be transposed but not evaluated
     function: Callable[..., Any]
     takes_out: bool = False
     in_place: bool = False  # its last argument and its result may be the same memory
     derived: bool = False  # by JAX, from a traced hook
     variants: Mapping[str, Hook] = dataclasses.field(default_factory=dict)  # by platform; "default" for the others
+    by_others: Hook | None = None  # the same map as other hooks say it, which JAX differentiates in the fields
 
     @property
     def is_jax(self) -> bool:
@@ -174,6 +176,29 @@ class Hook:
     @property
     def label(self) -> str:
         return f"{self.cls._label}.{self.name}"
+
+
+def rules_of(cls: Any) -> dict[str, Rule]:
+    """The table as it is for one class: where the adjoint is the operator, so is its derivative."""
+    if not cls._traits.properties.symmetric:
+        return dict(cls._rules)
+
+    def of_symmetric(table: Mapping[str, tuple[str, tuple[str, ...]]]) -> dict[str, tuple[str, tuple[str, ...]]]:
+        known = {ADJOINT_PARAMETER_JVP: "parameter_jvp"}
+        return {argument: (known.get(name, name), arguments) for argument, (name, arguments) in table.items()}
+
+    return {
+        name: dataclasses.replace(
+            rule, transposed=of_symmetric(rule.transposed), derivative=of_symmetric(rule.derivative)
+        )
+        for name, rule in cls._rules.items()
+        if name != ADJOINT_PARAMETER_JVP
+    }
+
+
+def refusal_of(name: str) -> str:
+    """The name of what stands in for the derivative of a hook with respect to the fields where there is none."""
+    return f"nonzero derivative of {name} with respect to the fields"
 
 
 def other_modes(name: str) -> frozenset[str]:
@@ -241,11 +266,10 @@ def find(cls: type, name: str, default: Any) -> Any:
     return value
 
 
-def make_hook(cls: Any, name: str, value: Any) -> Hook:
+def make_hook(cls: Any, name: str, value: Any, rule: Rule) -> Hook:
     """The hook of a value that has been checked."""
-    rule = cls._rules[name]
     if isinstance(value, PerPlatform):
-        variants = {platform: make_hook(cls, name, variant) for platform, variant in value.variants.items()}
+        variants = {platform: make_hook(cls, name, variant, rule) for platform, variant in value.variants.items()}
         function = value.traced or _no_function
         return Hook(cls, name, rule, PER_PLATFORM, function, variants=variants)
     if isinstance(value, Native):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, dataclass_transform
 
 from linops_jax import _absent, _derived, _fields, _hooks, _primitives
-from linops_jax._hooks import ADJOINT_PARAMETER_JVP, INFER, MISSING, TRACED, Hook, Rule
+from linops_jax._hooks import ADJOINT_PARAMETER_JVP, INFER, MISSING, REFUSED, TRACED, Hook, Rule
 from linops_jax._properties import NAMES, Properties
 
 
@@ -101,17 +101,22 @@ def collect_hooks(cls: Any) -> dict[str, Hook]:
         given |= {name: given[of] for name, of in _hooks.OF_SYMMETRIC.items() if of in given and name not in given}
         cls.__abstractmethods__ = cls.__abstractmethods__ - set(given)
 
+    rules = _hooks.rules_of(cls)
     written = {name: value for name, value in given.items() if value is not None and name not in INFER}
-    hooks = {name: _hooks.make_hook(cls, name, value) for name, value in written.items()}
-    hooks |= _transposed(cls, hooks, given)
+    hooks = {name: _hooks.make_hook(cls, name, value, rules[name]) for name, value in written.items()}
+    hooks |= _transposed(rules, hooks, given)
     if "apply" in hooks and hooks["apply"].is_jax:
         unknown = [name for name in _derivable(cls) if name not in given and not _hooks.other_modes(name) & set(hooks)]
-        hooks |= {name: _derive(cls, name, _derived.DERIVED[name]) for name in unknown}
+        hooks |= {name: _derive(cls, name, rules[name], _derived.DERIVED[name]) for name in unknown}
         cls.__abstractmethods__ = cls.__abstractmethods__ - set(_derivable(cls)) - {"infer_shape"}
-    hooks |= _transposed(cls, hooks, given)
+    hooks |= _transposed(rules, hooks, given)
+    if "gram" in hooks and "adjoint" in hooks:
+        by_others = _derive(cls, "gram", rules["gram"], _derived.gram_of)
+        hooks["gram"] = dataclasses.replace(hooks["gram"], by_others=by_others)
     for name in _reverse_only(hooks):
-        hooks[name] = Hook(cls, name, cls._rules[name], MISSING, _absent.stand_in(name))
-    return hooks
+        if name in rules:
+            hooks[name] = Hook(cls, name, rules[name], MISSING, _absent.stand_in(name))
+    return hooks | (_refusals(cls, hooks) if _fields.array_fields(cls) else {})
 
 
 _ABSENT = object()
@@ -121,18 +126,19 @@ def _is_abstract(value: Any) -> bool:
     return getattr(value, "__isabstractmethod__", False)
 
 
-def _derive(cls: Any, name: str, function: Callable[..., Any]) -> Hook:
-    return Hook(cls, name, cls._rules[name], TRACED, function, derived=True)
+def _derive(cls: Any, name: str, rule: Rule, function: Callable[..., Any]) -> Hook:
+    return Hook(cls, name, rule, TRACED, function, derived=True)
 
 
-def _transposed(cls: Any, hooks: Mapping[str, Hook], given: Mapping[str, Any]) -> dict[str, Hook]:
+def _transposed(rules: Mapping[str, Rule], hooks: Mapping[str, Hook], given: Mapping[str, Any]) -> dict[str, Hook]:
     """What the traced hooks of one mode say about the other."""
     found: dict[str, Hook] = {}
     for name, argument, other in _hooks.MODES:
-        if name not in hooks or not hooks[name].is_jax or other not in cls._rules or other in {**given, **hooks}:
+        if name not in hooks or not hooks[name].is_jax or other not in rules or other in {**given, **hooks}:
             continue
         if other != ADJOINT_PARAMETER_JVP or "adjoint" in hooks:
-            found[other] = _derive(cls, other, _derived.transposed(hooks[name], argument))
+            function = _derived.transposed(hooks[name], argument)
+            found[other] = _derive(hooks[name].cls, other, rules[other], function)
     return found
 
 
@@ -156,3 +162,17 @@ def _reverse_only(hooks: Mapping[str, Hook]) -> list[str]:
     if {"parameter_jvp", "parameter_vjp"} & set(hooks) and "adjoint" in hooks and ADJOINT_PARAMETER_JVP not in hooks:
         names.append(ADJOINT_PARAMETER_JVP)
     return names
+
+
+def _refusals(cls: Any, hooks: Mapping[str, Hook]) -> dict[str, Hook]:
+    """What stands in for derivatives with respect to the fields that nobody has."""
+    found = {}
+    for hook in hooks.values():
+        target, _ = hook.rule.derivative.get("self", (None, ()))
+        has = target in hooks and hooks[target].kind != MISSING
+        if not has and (target in hooks or not (hook.is_jax or hook.by_others)):
+            name = _hooks.refusal_of(hook.name)
+            rule = Rule(("dself",), transposed={"dself": (hook.name, ())})
+            function = _absent.refusal(cls, hook.name)
+            found[name] = Hook(cls, name, rule, REFUSED, function, takes_out=True)
+    return found

@@ -15,10 +15,11 @@ import jax
 import jax.core
 import jax.extend.core
 import jax.numpy as jnp
+import numpy as np
 from jax.interpreters import ad, batching, mlir, xla
 
-from linops_jax import _absent, _compat, _errors, _results, _specs, _trampoline
-from linops_jax._hooks import ADJOINT_PARAMETER_JVP, CT, HOST, MISSING, NATIVE, TRACED, Hook, T
+from linops_jax import _absent, _compat, _errors, _hooks, _results, _specs, _trampoline
+from linops_jax._hooks import ADJOINT_PARAMETER_JVP, CT, HOST, MISSING, NATIVE, REFUSED, TRACED, Hook, T
 from linops_jax._native import Handler
 from linops_jax._trampoline import Binding
 
@@ -32,7 +33,7 @@ def make_primitive(hook: Hook) -> jax.extend.core.Primitive:
     primitive = jax.extend.core.Primitive(hook.label)
     primitive.multiple_results = True
     primitive.def_abstract_eval(_abstract_eval)
-    primitive.def_impl(functools.partial(_evaluate_eagerly, primitive, hook.kind not in (TRACED, MISSING)))
+    primitive.def_impl(functools.partial(_evaluate_eagerly, primitive, hook.kind != TRACED))
     batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
     ad.primitive_jvps[primitive] = functools.partial(_jvp, hook)
     ad.primitive_transposes[primitive] = functools.partial(_transpose, hook)
@@ -47,7 +48,7 @@ def _platform(hook: Hook) -> str:
     """Where a hook without variants can run."""
     if hook.kind == NATIVE:
         return "default" if hook.function.anywhere else "cpu"  # type: ignore[attr-defined]
-    return "cpu" if hook.kind == HOST else "default"
+    return "cpu" if hook.kind in (HOST, REFUSED) else "default"
 
 
 def call(hook: Hook, arguments: Sequence[Any], out: Any) -> Any:
@@ -250,6 +251,8 @@ def _loop(function: Callable[..., list[Any]], mapped: Sequence[bool]) -> Callabl
 def _refuse_platform(hook: Hook, context: Any, *operands: Any, **params: Any) -> Any:
     platforms = ", ".join(context.module_context.platforms)
     label = params["binding"].label
+    if hook.kind == REFUSED:
+        raise _absent.not_transposed(params["binding"], [True] * len(operands))
     if hook.variants:
         message = (
             f"{label} has no implementation for {platforms}, only for {', '.join(hook.variants)}. Add one to "
@@ -264,14 +267,42 @@ def _refuse_platform(hook: Hook, context: Any, *operands: Any, **params: Any) ->
 
 
 def _refuse_missing(hook: Hook, context: Any, *operands: Any, **params: Any) -> Any:
-    if hook.name == "hessian_apply":
-        why = "forward mode over forward mode needs it"
-    else:
-        why = "forward mode and second derivatives need it (first derivatives in reverse mode do not)"
+    if "dself" in hook.rule.arguments:
+        rule = mlir.lower_fun(functools.partial(_refuse_nonzero, hook), multiple_results=True)
+        return rule(context, *operands, **params)
+    why = "forward mode over forward mode needs it" if hook.name == "hessian_apply" else _absent.FORWARD
     raise _absent.missing(params["binding"], hook.name, why)
 
 
-_LOWERINGS = {HOST: _lower_host, TRACED: _lower_traced, NATIVE: _lower_native, MISSING: _refuse_missing}
+def _refuse_nonzero(hook: Hook, *operands: Any, binding: Binding, batch: tuple[Mask, ...], out: Any) -> list[Any]:
+    """Of a derivative in the fields that can be transposed only: zeros, unless a tangent is not zero."""
+    groups = _Groups(binding, operands, batch)
+    sizes = _batch_sizes([jax.typeof(x) for x in operands], batch)
+    origin = "adjoint" if hook.name == ADJOINT_PARAMETER_JVP else "apply"
+    zero = _zero_or_error(hook.cls, origin, groups.trees["dself"], groups.values["dself"], groups.masks["dself"])
+    return [jnp.full((*sizes, *shape), zero.astype(dtype)) for shape, dtype in out]
+
+
+def _zero_or_error(cls: Any, name: str, tree: Any, tangents: Sequence[Any], masks: Sequence[Mask]) -> Any:
+    """Zero, in a program that raises an error where a tangent of a field is not zero."""
+    moves = [not _vanishes(t) for t in tangents]
+    dself = jax.tree.unflatten(tree, [t if m else None for t, m in zip(tangents, moves, strict=True)])
+    values, tree = jax.tree.flatten(dself)
+    kept = [mask for mask, m in zip(masks, moves, strict=True) if m]
+    axes = [axis for axis in range(len(kept[0])) if any(mask[axis] for mask in kept)]
+    kept = [tuple(mask[axis] for axis in axes) for mask in kept]
+    hook = cls._hooks[_hooks.refusal_of(name)]
+    (zero,) = _bind(hook, (tree,), values, kept, jax.tree.structure(0), (((), np.dtype(np.float32)),))
+    return jnp.sum(zero)
+
+
+_LOWERINGS = {
+    HOST: _lower_host,
+    REFUSED: _lower_host,
+    TRACED: _lower_traced,
+    NATIVE: _lower_native,
+    MISSING: _refuse_missing,
+}
 
 
 def _batch(
@@ -320,6 +351,13 @@ def _is_zero(tangent: Any) -> bool:
     return type(tangent) is ad.Zero
 
 
+def _vanishes(tangent: Any) -> bool:
+    """Whether it is zero already: rules that fill in missing tangents hand over arrays of zeros."""
+    if _is_zero(tangent) or isinstance(tangent, jax.core.Tracer):
+        return _is_zero(tangent)
+    return getattr(tangent, "is_fully_addressable", True) and not np.any(np.asarray(tangent))
+
+
 def _jvp(
     hook: Hook,
     primals: Sequence[Any],
@@ -342,11 +380,19 @@ def _jvp(
         elif name in hook.rule.derivative and _absent.has(binding, hook.rule.derivative[name][0]):
             derivative, arguments = hook.rule.derivative[name]
             target = hook.cls._hooks[derivative]
+            if target.kind == MISSING and all(map(_vanishes, moving[name])):
+                continue
         elif _absent.is_up_to_jax(binding, name):
             inlined.append(name)
             continue
+        elif all(map(_vanishes, moving[name])):
+            continue
+        elif name == "self" and all(_vanishes(t) or isinstance(t, jax.core.Tracer) for t in moving[name]):
+            zero = _zero_or_error(hook.cls, hook.name, groups.trees[name], moving[name], groups.masks[name])
+            terms.append([jnp.zeros_like(result) + zero.astype(jax.typeof(result).dtype) for result in results])
+            continue
         else:
-            raise _absent.no_derivative(binding, name, [not _is_zero(t) for t in moving[name]])
+            raise _absent.no_derivative(binding, name, [not _vanishes(t) for t in moving[name]])
         tangent = [
             jnp.zeros(jnp.shape(primal), jax.typeof(primal).dtype) if _is_zero(t) else t
             for primal, t in zip(groups.values[name], moving[name], strict=True)
@@ -377,6 +423,8 @@ def _jvp_of_traced(
     binding: Binding, primals: Sequence[Any], tangents: Sequence[Any], batch: tuple[Mask, ...], out: tuple[Any, ...]
 ) -> list[Any]:
     """JAX's own derivative of a traced hook, in the arguments for which the class has no hook; None is no tangent."""
+    if not binding.hook.is_jax and binding.hook.by_others is not None:
+        binding = _trampoline.bind(binding.hook.by_others, binding.trees, binding.out_tree, binding.ignored)
     positions = [i for i, t in enumerate(tangents) if t is not None and not _is_zero(t)]
 
     def function(*values: Any) -> list[Any]:
@@ -407,6 +455,8 @@ def _transpose(
         message = f"{hook.label} is not linear in ({', '.join(linear)}) together."
         raise NotImplementedError(message)
     (name,) = linear
+    if hook.kind == REFUSED:
+        raise _absent.not_transposed(binding, [ad.is_undefined_primal(x) for x in operands])
     target, arguments = hook.rule.transposed[name]
     if not _absent.has(binding, target):
         raise _absent.missing(binding, target, "reverse-mode differentiation needs it")

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from linops_jax import _printing, _specs
-from linops_jax._hooks import MISSING
+from linops_jax._hooks import MISSING, REFUSED
 from linops_jax._linear import Adjoint
 from linops_jax._nonlinear import Jacobian
 from linops_jax._operator import Operator, constructor
@@ -170,7 +170,7 @@ def _properties(op: Any) -> Iterator[str]:
 def _hooks(op: Any) -> Iterator[str]:
     kinds: dict[str, list[str]] = {}
     for hook in type(op)._hooks.values():
-        if hook.kind != MISSING:
+        if hook.kind not in (MISSING, REFUSED):
             kinds.setdefault("derived" if hook.derived else hook.kind, []).append(hook.name)
     for kind, names in kinds.items():
         yield f"{kind}: {', '.join(names)}"

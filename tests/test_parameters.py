@@ -516,3 +516,241 @@ def test_host_rules_in_fields_are_not_replaced_either():
         pushed(lambda m: HostPull(m)(x))
     with pytest.raises(NotImplementedError, match=r"HostPull\.adjoint has no forward-mode derivative"):
         pushed(lambda m: HostPull(m).with_domain(x).H(y))
+
+
+# ---- hooks that have no rule of their own -------------------------------------------------------------------------------
+
+
+class WithGram(DenseWithParameters):
+    def gram(self, x):
+        return np.conj(self.matrix.T) @ (self.matrix @ x)
+
+
+class WithGramAndTracedRules(Dense):
+    gram = WithGram.gram
+    parameter_jvp, parameter_vjp = TracedPush.parameter_jvp, TracedPull.parameter_vjp
+
+
+def normal_product(m, x):
+    return jnp.conj(m.T) @ (m @ x)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("cls", [WithGram, WithGramAndTracedRules])
+def test_gram_depends_on_fields_as_adjoint_and_apply_do(cls, jit):
+    m, x = jnp.asarray(like(M, 1)), jnp.asarray(X3)
+    found = lambda m, x: (cls(m).H @ cls(m))(x)  # noqa: E731
+    both = lambda m, x: cls(m).gram(x) if cls is WithGram else found(m, x)  # noqa: E731
+    maps = {
+        "reverse": lambda f: jax.grad(loss(f), (0, 1))(m, x),
+        "batched": lambda f: jax.vmap(jax.grad(loss(f), (0, 1)), (0, None))(jnp.stack([m, 2 * m]), x),
+        "batch of x": lambda f: jax.grad(lambda m: energy(jax.vmap(f, (None, 0))(m, jnp.stack([x, 2 * x]))))(m),
+    }
+    if cls is WithGramAndTracedRules:
+        maps |= {
+            "forward": lambda f: jax.jvp(f, (m, x), (like(m, 2), like(x, 3))),
+            "linearized": lambda f: jax.linearize(f, m, x)[1](like(m, 2), like(x, 3)),
+            "second": lambda f: jax.jvp(lambda x: jax.grad(loss(f))(m, x), (x,), (like(x, 3),)),
+        }
+    for what in maps.values():
+        f = lambda f, what=what: (jax.jit(lambda: what(f)) if jit else lambda: what(f))()  # noqa: E731
+        close(f(both), f(normal_product), 20)
+    assert "gram" in str(jax.make_jaxpr(lambda x: cls(m).gram(x))(x))
+
+
+def test_gram_without_rules_names_what_is_missing():
+    class Bare(Dense):
+        gram = WithGram.gram
+
+    with pytest.raises(NotImplementedError, match=r"Bare\.matrix is being differentiated.*Define Bare\.parameter_jvp"):
+        jax.grad(lambda m: energy(Bare(m).gram(X3)))(jnp.asarray(M))
+
+
+class SymmetricGain(lo.LinearOperator, symmetric=True):
+    """A real diagonal, which is its own adjoint."""
+
+    d: jax.Array
+
+    def apply(self, x):
+        return self.d * x
+
+    def infer_shape(self, x):
+        return x
+
+    def parameter_jvp(self, x, dself):
+        return dself.d * x
+
+    def parameter_vjp(self, x, dy):
+        return {"d": np.conj(x) * dy}
+
+
+class SymmetricWithAdjoint(SymmetricGain):
+    def adjoint(self, y):
+        return self.d * y
+
+
+class NotSymmetric(SymmetricWithAdjoint, symmetric=False):
+    infer_adjoint_shape = SymmetricGain.infer_shape
+
+
+@pytest.mark.parametrize("cls", [SymmetricGain, SymmetricWithAdjoint])
+def test_the_adjoint_of_a_symmetric_operator_has_its_derivative(cls):
+    d, x = jnp.asarray(normal((3,), np.float32, 1)), X3
+    product = lambda d, x: d * x  # noqa: E731
+    pushed = lambda f: jax.jvp(f, (d, x), (like(d, 2), like(x, 3)))  # noqa: E731
+    pulled = lambda f: jax.grad(loss(f), (0, 1))(d, x)  # noqa: E731
+    mixed = lambda f: jax.jvp(lambda x: jax.grad(loss(f))(d, x), (x,), (like(x, 3),))  # noqa: E731
+    for found in (lambda d, x: cls(d)(x), lambda d, x: cls(d).H(x), lambda d, x: cls(d).T(x)):
+        close(jax.jit(pushed, static_argnums=0)(found), pushed(product))
+        close(pulled(found), pulled(product))
+        close(mixed(found), mixed(product))
+    with pytest.raises(NotImplementedError, match=r"NotSymmetric\.adjoint has no forward-mode derivative"):
+        jax.jvp(lambda d: NotSymmetric(d).H(x), (d,), (d,))
+
+
+# ---- zeros that nobody asked for ----------------------------------------------------------------------------------------
+
+
+class Gain(lo.LinearOperator):
+    """No rule for the derivative in d."""
+
+    d: jax.Array
+
+    def apply(self, x):
+        return self.d * x
+
+    def adjoint(self, y):
+        return np.conj(self.d) * y
+
+    def infer_shape(self, x):
+        return x
+
+
+class GainWithPull(Gain):
+    def parameter_vjp(self, x, dy):
+        return {"d": np.conj(x) * dy}
+
+
+class Growth(lo.NonlinearOperator):
+    """exp(d x), without a rule for the derivative in d."""
+
+    d: jax.Array
+
+    def apply(self, x):
+        return np.exp(self.d * x)
+
+    def jacobian_apply(self, x, dx):
+        return self.d * np.exp(self.d * x) * dx
+
+    def jacobian_adjoint(self, x, dy):
+        return np.conj(self.d * np.exp(self.d * x)) * dy
+
+    def infer_shape(self, x):
+        return x
+
+
+REAL3 = jnp.asarray(normal((3,), np.float32, 5))
+GAIN = jnp.asarray(0.5 + normal((3,), np.float32, 6) ** 2)
+
+
+def rooted(op, b):
+    """v with v + A v = b, for JAX to differentiate implicitly."""
+
+    def solve(f, _):
+        return jax.lax.fori_loop(0, 60, lambda _, v: v - 0.2 * f(v), jnp.zeros_like(b))
+
+    def tangent_solve(g, y):
+        return jax.lax.fori_loop(0, 60, lambda _, v: v - 0.2 * (g(v) - y), jnp.zeros_like(y))
+
+    return jax.lax.custom_root(lambda v: v + 0.5 * op(v) - b, jnp.zeros_like(b), solve, tangent_solve)
+
+
+@jax.custom_jvp
+def with_own_rule(op, x):
+    return op(x)
+
+
+@with_own_rule.defjvp
+def _(primals, tangents):
+    return jax.jvp(lambda op, x: op(x), primals, tangents)
+
+
+UNASKED = {
+    "own rule, forward": lambda op, x: jax.jvp(lambda x: with_own_rule(op, x), (x,), (x,))[1],
+    "own rule, batched": lambda op, x: jax.vmap(jax.grad(lambda x: with_own_rule(op, x).sum()))(jnp.stack([x, 2 * x])),
+    "own rule, scan": lambda op, x: jax.lax.scan(
+        lambda x, _: (jax.jvp(lambda x: with_own_rule(op, x), (x,), (x,))[1], 0), x, None, length=2
+    )[0],
+    "own rule, checkpoint": lambda op, x: jax.grad(jax.checkpoint(lambda x: with_own_rule(op, x).sum()))(x),
+    "own rule, many operators": lambda op, x: jax.vmap(
+        lambda op: jax.jvp(lambda x: with_own_rule(op, x), (x,), (x,))[1]
+    )(stack([op, op])),
+}
+OF_ROOT = {
+    "root, forward": lambda op, b: jax.jvp(lambda b: rooted(op, b), (b,), (b,))[1],
+    "root, reverse": lambda op, b: jax.grad(lambda b: jnp.sum(rooted(op, b) ** 2))(b),
+    "root, batched": lambda op, b: jax.vmap(jax.grad(lambda b: jnp.sum(rooted(op, b))))(jnp.stack([b, 2 * b])),
+    "root, inner jit": lambda op, b: jax.grad(jax.jit(lambda b: jnp.sum(rooted(op, b) ** 2)))(b),
+}
+
+
+class GainTwin(lo.LinearOperator):
+    d: jax.Array
+    apply = lo.traced(lambda self, x: self.d * x)
+
+
+class GrowthTwin(lo.NonlinearOperator):
+    d: jax.Array
+    apply = lo.traced(lambda self, x: jnp.exp(self.d * x))
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("cls", [Gain, GainWithPull, Growth])
+@pytest.mark.parametrize("which", UNASKED | OF_ROOT)
+def test_zero_tangents_of_fields_are_no_question(which, cls, jit):
+    twin = GrowthTwin if cls is Growth else GainTwin
+    f = (UNASKED | OF_ROOT)[which]
+    f = jax.jit(f) if jit else f
+    close(f(cls(GAIN), REAL3), f(twin(GAIN), REAL3), 50)
+
+
+@pytest.mark.parametrize("which", OF_ROOT)
+def test_zero_tangents_of_fields_that_are_constants_of_the_program(which):
+    close(jax.jit(lambda b: OF_ROOT[which](Gain(GAIN), b))(REAL3), OF_ROOT[which](GainTwin(GAIN), REAL3), 50)
+
+
+REFUSED = {
+    Gain: r"Gain\.d is being differentiated, but Gain only has .*Define Gain\.parameter_jvp",
+    Growth: r"Growth\.d is being differentiated, but Growth only has .*Define Growth\.parameter_jvp",
+    GainWithPull: r"GainWithPull has no parameter_jvp: forward mode .*Define GainWithPull\.parameter_jvp",
+}
+
+
+@pytest.mark.parametrize("cls", REFUSED)
+def test_a_question_gets_the_error_where_it_is_asked(cls):
+    """Forward mode in a compiled program can only say it when it runs: then it knows the tangents."""
+    pushed = lambda d: jax.jvp(lambda d: with_own_rule(cls(d), REAL3), (d,), (d,))[1]  # noqa: E731
+    with pytest.raises(NotImplementedError, match=REFUSED[cls]):
+        pushed(GAIN)
+    with pytest.raises(jax.errors.JaxRuntimeError, match=REFUSED[cls]):
+        jax.block_until_ready(jax.jit(pushed)(GAIN))
+    with pytest.raises(jax.errors.JaxRuntimeError, match=REFUSED[cls]):
+        jax.block_until_ready(jax.jit(jax.vmap(pushed))(jnp.stack([0 * GAIN, GAIN])))
+    close(jax.jit(pushed)(0 * GAIN), 0 * GAIN)
+    if cls is not GainWithPull:
+        with pytest.raises(NotImplementedError, match=REFUSED[cls]):
+            jax.jit(jax.grad(lambda d: jnp.sum(with_own_rule(cls(d), REAL3))))(GAIN)
+        with pytest.raises(NotImplementedError, match=REFUSED[cls]):
+            jax.grad(lambda d: jnp.sum(rooted(cls(d), REAL3)))(GAIN)
+
+
+def test_what_refuses_is_not_in_programs_that_do_not_ask():
+    text = str(jax.make_jaxpr(lambda b: jax.value_and_grad(lambda b: energy(Gain(GAIN)(b)))(b))(REAL3))
+    assert "nonzero" not in text
+
+
+def test_other_arguments_with_zero_tangents_are_no_question_either():
+    """Growth has no second derivative, and nobody asks for it."""
+    op, x = Growth(GAIN), REAL3
+    found = jax.jvp(lambda x: jax.jvp(op, (x,), (x,))[1], (x,), (jnp.zeros_like(x),))[1]
+    close(found, 0 * x)
