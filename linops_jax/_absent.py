@@ -101,7 +101,7 @@ def refusal(cls: Any, name: str) -> Callable[..., None]:
 
     def zero_for_zero(dself: Any, *, out: Any) -> None:
         if paths := _paths(dself):
-            target, _ = cls._hooks[name].rule.derivative.get("self", (None, ()))
+            target, _ = cls._hooks[name].rule.derivative.get("self", ("", ()))
             raise _missing(cls, target, FORWARD) if target in cls._hooks else _no_field_derivative(cls, name, paths)
         out[...] = 0
 

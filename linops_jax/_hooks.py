@@ -198,7 +198,7 @@ def rules_of(cls: Any) -> dict[str, Rule]:
 
 def refusal_of(name: str) -> str:
     """The name of what stands in for the derivative of a hook with respect to the fields where there is none."""
-    return f"nonzero derivative of {name} with respect to the fields"
+    return f"derivative of {name} in the fields"
 
 
 def other_modes(name: str) -> frozenset[str]:
@@ -209,7 +209,9 @@ def other_modes(name: str) -> frozenset[str]:
 def traced(function: Callable[..., Any]) -> Callable[..., Any]:
     """Marks a hook as JAX code: inlined by XLA on every platform, and still one primitive with the class's adjoint.
 
-    With a traced ``apply`` the other hooks may be left out: JAX derives them.
+    With a traced ``apply`` the other hooks may be left out: JAX derives them. Of two hooks that are each other's adjoint
+    (``jacobian_apply`` and ``jacobian_adjoint``, those of the Hessian, those in the fields) one that is traced is enough:
+    JAX transposes it, and what it says is the derivative in both modes.
     """
     if not inspect.isfunction(function):
         advice = " Give several kinds with lo.per_platform." if isinstance(function, Native) else ""

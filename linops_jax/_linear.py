@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -197,13 +198,18 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
             raise ValueError(message)
         return x
 
+    @functools.cached_property
+    def _has_checked_domain(self) -> bool:
+        """True, or an error: found out once for each operator."""
+        self._check_domain(self.domain, self.codomain)
+        return True
+
     def _check_domain(self, domain: Any, codomain: Any) -> None:
         """Raises ValueError where ``infer_adjoint_shape`` contradicts a domain that is known."""
-        hook = None if type(self)._composite else getattr(_specs.specs(self), "infer_adjoint_shape", None)
-        if hook is None:
+        if type(self)._composite or getattr(self, "infer_adjoint_shape", None) is None:
             return
         try:
-            answer = hook(codomain)
+            answer = _specs.specs(self).infer_adjoint_shape(codomain)
         except Exception:  # it does not know, but with_domain does
             return
         where = f"{type(self)._label}.infer_adjoint_shape"
@@ -226,7 +232,7 @@ class Adjoint(Backwards, LinearOperator, composite=True):
 
     def apply(self, x: Any) -> Any:
         if self.op.domain is not None:
-            self.op._check_domain(self.op.domain, self.op.codomain)
+            self.op._has_checked_domain  # noqa: B018
         return self.op._reverse(x, self.op.domain)
 
     def adjoint(self, y: Any) -> Any:

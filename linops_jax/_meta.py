@@ -168,7 +168,7 @@ def _refusals(cls: Any, hooks: Mapping[str, Hook]) -> dict[str, Hook]:
     """What stands in for derivatives with respect to the fields that nobody has."""
     found = {}
     for hook in hooks.values():
-        target, _ = hook.rule.derivative.get("self", (None, ()))
+        target, _ = hook.rule.derivative.get("self", ("", ()))
         has = target in hooks and hooks[target].kind != MISSING
         if not has and (target in hooks or not (hook.is_jax or hook.by_others)):
             name = _hooks.refusal_of(hook.name)

@@ -424,6 +424,48 @@ def test_one_rule_for_pytrees_of_mixed_types(cls, jit):
         close((jax.jit(lambda what=what: what(cls())) if jit else lambda what=what: what(cls()))(), what(twin))
 
 
+class Scaled(lo.NonlinearOperator):
+    """scale x^2, of which JAX is to know one rule only."""
+
+    scale: jax.Array
+
+    @lo.traced
+    def apply(self, x):
+        return jax.lax.stop_gradient(self.scale * x**2)
+
+
+class ScaledPushed(Scaled):
+    jacobian_apply = lo.traced(lambda self, x, dx: 2 * self.scale * x * dx)
+    parameter_jvp = lo.traced(lambda self, x, dself: dself.scale * x**2)
+
+
+class ScaledPulled(Scaled):
+    jacobian_adjoint = lo.traced(lambda self, x, dy: 2 * self.scale * x * dy)
+    parameter_vjp = lo.traced(lambda self, x, dy: {"scale": jnp.sum(x**2 * dy)})
+
+
+@pytest.mark.parametrize("cls", [ScaledPushed, ScaledPulled])
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_one_rule_in_shard_map(cls, axis_type):
+    """A replicated field and sharded inputs."""
+    mesh = jax.make_mesh((4,), ("i",), axis_types=(axis_type,))
+    scale, xs = jnp.float32(1.5), jnp.asarray(normal((8,), np.float32, 1))
+
+    def total(f):
+        local = lambda scale, x: jax.lax.psum(jnp.sum(f(scale, x) ** 2), "i")  # noqa: E731
+        return jax.shard_map(local, mesh=mesh, in_specs=(P(), P("i")), out_specs=P())
+
+    twin = lambda scale, x: jnp.sum((scale * x**2) ** 2)  # noqa: E731
+    with jax.set_mesh(mesh):
+        sharded = jax.device_put(xs, NamedSharding(mesh, P("i")))
+        f = total(lambda scale, x: cls(scale)(x))
+        pulled = jax.jit(jax.grad(f, (0, 1)))(scale, sharded)
+        pushed = jax.jit(lambda *z: jax.jvp(f, z, z))(scale, sharded)
+    numpy = lambda tree: jax.tree.map(np.asarray, tree)  # noqa: E731
+    close(numpy(pulled), numpy(jax.grad(twin, (0, 1))(scale, xs)), 5)
+    close(numpy(pushed), numpy(jax.jvp(twin, (scale, xs), (scale, xs))), 5)
+
+
 class HostPushed(Softplus):
     def jacobian_apply(self, x, dx):
         return dx / (1 + np.exp(-x))

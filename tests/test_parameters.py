@@ -746,7 +746,7 @@ def test_a_question_gets_the_error_where_it_is_asked(cls):
 
 def test_what_refuses_is_not_in_programs_that_do_not_ask():
     text = str(jax.make_jaxpr(lambda b: jax.value_and_grad(lambda b: energy(Gain(GAIN)(b)))(b))(REAL3))
-    assert "nonzero" not in text
+    assert "in the fields" not in text
 
 
 def test_other_arguments_with_zero_tangents_are_no_question_either():
