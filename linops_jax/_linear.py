@@ -6,6 +6,8 @@ import functools
 import importlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import jax
+
 from linops_jax import _hooks, _printing, _specs, _upstream
 from linops_jax._operator import ATOM, Backwards, Operator, _constructors, required
 
