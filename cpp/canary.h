@@ -1,21 +1,64 @@
-// canary.h: random bytes at both ends of an output; a hook that leaves them at either end did not write it.
+// canary.h: a value in the first and in the last place of an output. Where it still is after the call, the hook has not
+// written, or has written this very value: then it is called again with the other one, which no pure hook writes too.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
+#include "dtypes.h"
+#include "plan.h"
+
 namespace linops {
 
-constexpr int64_t kGuarded = 16;  // bytes from which an unwritten output is noticed
+constexpr int kFirst = 1, kLast = 2;  // places, as bits
 
-inline void place_canary(char* data, int64_t bytes, uint64_t canary) {
+namespace canaries {
+
+// Of one component of a number: a hook that writes real parts only has not written all.
+template <typename Word>
+void put(const Layout& layout, char* data, int which) {
+  const auto canary = static_cast<Word>(layout.type->canaries[which]);
   std::memcpy(data, &canary, sizeof canary);
-  std::memcpy(data + bytes - sizeof canary, &canary, sizeof canary);
+  std::memcpy(data + layout.last, &canary, sizeof canary);
 }
 
-inline bool is_canary_alive(const char* data, int64_t bytes, uint64_t canary) {
-  return std::memcmp(data, &canary, sizeof canary) == 0 ||
-         std::memcmp(data + bytes - sizeof canary, &canary, sizeof canary) == 0;
+template <typename Word>
+int find(const Layout& layout, const char* data, int which) {
+  const auto canary = static_cast<Word>(layout.type->canaries[which]);
+  Word first, last;
+  std::memcpy(&first, data, sizeof first);
+  std::memcpy(&last, data + layout.last, sizeof last);
+  return (first == canary ? kFirst : 0) | (last == canary ? kLast : 0);
+}
+
+}  // namespace canaries
+
+// The output has elements.
+inline void place_canary(const Layout& layout, char* data, int which) {
+  switch (layout.type->component) {
+    case 1:
+      return canaries::put<uint8_t>(layout, data, which);
+    case 2:
+      return canaries::put<uint16_t>(layout, data, which);
+    case 4:
+      return canaries::put<uint32_t>(layout, data, which);
+    default:
+      return canaries::put<uint64_t>(layout, data, which);
+  }
+}
+
+// The places where it still is.
+inline int find_canary(const Layout& layout, const char* data, int which) {
+  switch (layout.type->component) {
+    case 1:
+      return canaries::find<uint8_t>(layout, data, which);
+    case 2:
+      return canaries::find<uint16_t>(layout, data, which);
+    case 4:
+      return canaries::find<uint32_t>(layout, data, which);
+    default:
+      return canaries::find<uint64_t>(layout, data, which);
+  }
 }
 
 }  // namespace linops

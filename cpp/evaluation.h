@@ -2,6 +2,7 @@
 // returned.
 #pragma once
 
+#include "canary.h"
 #include "few.h"
 #include "plan.h"
 #include "registry.h"
@@ -9,18 +10,6 @@
 #include "xla/ffi/api/c_api.h"
 
 namespace linops {
-
-// The canary of one output; another value in each call.
-class Canary {
- public:
-  void place(const Layout& layout, char* data);  // GIL held
-  bool alive() const;
-
- private:
-  uint64_t value_ = 0;
-  char* data_ = nullptr;
-  int64_t bytes_ = 0;
-};
 
 // The GIL is held throughout. What returns false has set a Python exception.
 class Evaluation {
@@ -37,16 +26,21 @@ class Evaluation {
 
  private:
   bool call();
+  bool call_once(int canary);
+  bool call_again();
   bool show_views();
   void give_back_views();
   void drop_views();
-  void guard_outputs();
-  bool check_outputs(PyObject* result) const;
+  void guard_outputs(int canary);
+  bool check_answer(PyObject* result) const;
+  int unwritten(size_t output, int canary) const {
+    return guarded_[output] ? find_canary(layout_of(output), data_of(output), canary) : 0;
+  }
   bool store_results(PyObject* result);
   bool holds_an_input(size_t output) const;
   const Layout& layout_of(size_t output) const { return plan_.layouts[inputs_ + output]; }
   char* data_of(size_t output) const { return data_[inputs_ + output]; }
-  bool ignored(size_t output) const { return target_.ignored[output] == '1'; }
+  bool ignored(size_t output) const { return target_.signature.ignored[output] == '1'; }
   bool any_kept() const;
   bool still_kept() const;
 
@@ -56,9 +50,9 @@ class Evaluation {
   const XLA_FFI_CallFrame& frame_;
   const size_t inputs_;
   const size_t outputs_;
-  const size_t shown_;  // so many of inputs and outputs does the hook see
-  Few<char*> data_;     // of inputs, then outputs, in the current element of the batch
-  Few<Canary> canaries_;
+  const size_t shown_;        // so many of inputs and outputs does the hook see
+  Few<char*> data_;           // of inputs, then outputs, in the current element of the batch
+  Few<bool> guarded_;         // outputs with canaries
   Few<PyObject*> arguments_;  // one free slot in front, as the vectorcall protocol likes it; then the views
   size_t views_ = 0;          // so many of them are owned
 };

@@ -1,6 +1,11 @@
 // module.cpp: the table of contents of the extension.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <utility>
+#include <vector>
 
 #include "native.h"
 #include "registry.h"
@@ -8,6 +13,7 @@
 #include "views.h"
 
 namespace nb = nanobind;
+using linops::Signature;
 using linops::Target;
 using linops::TargetHandle;
 
@@ -38,18 +44,20 @@ NB_MODULE(_trampoline_ext, m) {
           "__init__",
           [](TargetHandle* self, std::string name, nb::object call, nb::object store, bool direct, bool takes_out,
              bool batched, std::string looped, std::string ignored) {
-            new (self)
-                TargetHandle{std::make_shared<Target>(std::move(name), call.ptr(), store.ptr(), direct, takes_out,
-                                                      batched, std::move(looped), std::move(ignored))};
+            Signature signature{batched, false, std::move(looped), std::move(ignored), {}};
+            new (self) TargetHandle{std::make_shared<Target>(std::move(name), call.ptr(), store.ptr(), direct,
+                                                             takes_out, std::move(signature))};
           },
           nb::kw_only(), nb::arg("name"), nb::arg("call"), nb::arg("store"), nb::arg("direct"), nb::arg("takes_out"),
           nb::arg("batched"), nb::arg("looped"), nb::arg("ignored"));
   m.def(
       "native_target",
       [](std::string name, uintptr_t function, uintptr_t user_data, nb::object owner, bool is_handler, bool batched,
-         bool parallel, std::string looped, std::string ignored) {
-        auto target = std::make_shared<Target>(std::move(name), owner.ptr(), Py_None, false, true, batched,
-                                               std::move(looped), std::move(ignored));
+         bool parallel, std::string looped, std::string ignored, const std::vector<std::pair<uint64_t, int>>& takes) {
+        Signature signature{batched, true, std::move(looped), std::move(ignored), {}};
+        for (auto [dtypes, rank] : takes) signature.takes.push_back({dtypes, rank});
+        auto target =
+            std::make_shared<Target>(std::move(name), owner.ptr(), Py_None, false, true, std::move(signature));
         target->function = reinterpret_cast<linops_function>(function);
         target->user_data = reinterpret_cast<void*>(user_data);
         target->is_handler = is_handler;
@@ -57,7 +65,8 @@ NB_MODULE(_trampoline_ext, m) {
         return TargetHandle{std::move(target)};
       },
       nb::kw_only(), nb::arg("name"), nb::arg("function"), nb::arg("user_data"), nb::arg("owner"),
-      nb::arg("is_handler"), nb::arg("batched"), nb::arg("parallel"), nb::arg("looped"), nb::arg("ignored"));
+      nb::arg("is_handler"), nb::arg("batched"), nb::arg("parallel"), nb::arg("looped"), nb::arg("ignored"),
+      nb::arg("takes"));
   m.def(
       "register_target",
       [](const std::string& key, const TargetHandle& handle) { return linops::register_target(key, handle.target); },

@@ -35,8 +35,8 @@ struct State {
   static ffi::TypeId id;
   static ffi::TypeInfo info;
   std::string key;
-  std::vector<std::string> masks;  // what each operand has of each batch axis, see registry.h
-  TargetPtr target;                // null for a program from elsewhere
+  std::string batch;  // what each operand has of each batch axis, see batch.h
+  TargetPtr target;   // null for a program from elsewhere
   std::atomic<const Prepared*> prepared{nullptr};
 
   ~State() { delete prepared.load(); }
@@ -73,7 +73,11 @@ TargetPtr resolve(const std::string& key, std::string& error) {
   auto made = std::make_unique<Prepared>();
   made->target = state.target != nullptr ? state.target : resolve(state.key, error);
   if (made->target == nullptr) return nullptr;
-  made->plan = Plan::make(*made->target, frame, state.masks, error);
+  if (made->target->function == nullptr) {
+    error = "this program calls it as a native hook, but it is a host hook. Export the program again.";
+  } else {
+    made->plan = make_plan(made->target->signature, state.batch, frame, error);
+  }
   if (made->plan == nullptr) {
     error = report_text(made->target->name, error);
     return nullptr;
@@ -94,6 +98,7 @@ XLA_FFI_Error* execute(const XLA_FFI_CallFrame& frame) {
     if (prepared == nullptr) return make_error(frame, XLA_FFI_Error_Code_INTERNAL, error);
     const Execution execution{*prepared->target, *prepared->plan, frame};
     const int64_t evaluations = execution.plan.evaluations;
+    if (evaluations == 0) return nullptr;
     const bool parallel = execution.target.parallel && evaluations > 1;
     error = parallel ? run_in_parallel(execution) : run_on_this_thread(execution, 0, evaluations);
     if (error.empty()) return nullptr;
@@ -110,7 +115,7 @@ ffi::ErrorOr<std::unique_ptr<State>> Instantiate(ffi::Dictionary attributes) {
   if (batch.has_error()) return ffi::Unexpected(batch.error());
   auto state = std::make_unique<State>();
   state->key = std::string(*key);
-  state->masks = split_masks(*batch);
+  state->batch = std::string(*batch);
   state->target = find_target(state->key);
   return state;
 }

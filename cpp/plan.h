@@ -1,27 +1,52 @@
 // plan.h: how one call of an executable is carried out, whenever it runs: what a hook sees of each buffer, and the loop
-// over batch axes.
+// over batch axes. Nothing of XLA or Python here, see batch.h.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "registry.h"
-#include "xla/ffi/api/c_api.h"
+#include "batch.h"
+#include "dtypes.h"
 
 namespace linops {
 
 constexpr int kMaxRank = 32;  // of a buffer, batch axes included
-constexpr int kMaxBatch = 16;
+
+// A buffer as the program describes it.
+struct Shape {
+  int64_t dtype;  // XLA's element type
+  int64_t rank;
+  const int64_t* dims;
+};
+
+// What compiled code takes as one operand or result.
+struct Takes {
+  uint64_t dtypes;  // a bit for each
+  int rank;         // as the function sees it; negative: any
+};
+
+// What is the same in all calls of a hook in one structure, whatever their shapes.
+struct Signature {
+  bool batched;              // batch axes are handed over in one call
+  bool contiguous;           // only contiguous arrays are: the axes that are looped over are the first ones
+  std::string looped;        // per operand: '1' for a field, whose batch axes are always looped over
+  std::string ignored;       // per result: '1' where there is nothing to compute (no derivative of an integer)
+  std::vector<Takes> takes;  // per operand, then per result; empty: everything
+};
 
 // What a hook sees of one buffer in one evaluation.
 struct Layout {
   int dtype;  // XLA's element type
+  const Dtype* type;
   int rank = 0;
   bool contiguous = true;
   int64_t elements = 1;
   int64_t bytes;
+  int64_t last;                        // bytes from the first component of its numbers to the last one
   int64_t dims[kMaxRank + kMaxBatch];  // batch axes that a buffer lacks may come as axes of size 1
   int64_t strides[kMaxRank + kMaxBatch];
   int64_t steps[kMaxBatch];  // bytes from one evaluation to the next along each batch axis
@@ -29,9 +54,11 @@ struct Layout {
 
 class Plan {
  public:
-  // masks: what each operand has of each batch axis, see registry.h. Null with the text of an error.
-  static std::unique_ptr<const Plan> make(const Target& target, const XLA_FFI_CallFrame& frame,
-                                          const std::vector<std::string>& masks, std::string& error);
+  // Checks all that the program says of the call, so that every evaluation stays inside of its buffers. batch: the
+  // program's attribute. Null with the text of an error.
+  static std::unique_ptr<const Plan> make(const Signature& signature, std::string_view batch,
+                                          const std::vector<Shape>& operands, const std::vector<Shape>& results,
+                                          std::string& error);
 
   // The evaluations of a batch, one after the other; move(operand, bytes) is told where their buffers are.
   class Position {
@@ -73,12 +100,13 @@ class Plan {
     int64_t index_[kMaxBatch];
   };
 
-  std::vector<Layout> layouts;  // inputs, then outputs
+  std::vector<Layout> layouts;  // operands, then results
   int64_t evaluations = 1;
 
  private:
-  void read_batch(const Target& target, const XLA_FFI_CallFrame& frame, const std::vector<std::string>& masks);
-  void add(const XLA_FFI_Buffer& buffer, const char* mask, bool is_field);
+  bool read_batch(const Signature& signature, const Masks& masks, const std::vector<Shape>& operands,
+                  const std::vector<Shape>& results, std::string& error);
+  void add(const Shape& shape, const char* mask, bool is_field);
 
   size_t axes_ = 0;  // of the batch: those looped over here, and those handed to the hook
   int64_t sizes_[kMaxBatch];

@@ -17,16 +17,13 @@ std::unordered_map<std::string, std::weak_ptr<Target>>& table =
 
 }  // namespace
 
-Target::Target(std::string name, PyObject* call, PyObject* store, bool direct, bool takes_out, bool batched,
-               std::string looped, std::string ignored)
+Target::Target(std::string name, PyObject* call, PyObject* store, bool direct, bool takes_out, Signature signature)
     : name(std::move(name)),
       call(call),
       store(store),
       direct(direct),
       takes_out(takes_out),
-      batched(batched),
-      looped(std::move(looped)),
-      ignored(std::move(ignored)) {
+      signature(std::move(signature)) {
   Py_INCREF(call);
   Py_INCREF(store);
 }
@@ -63,20 +60,6 @@ TargetPtr find_target(const std::string& key) {
 size_t count_targets() {
   std::lock_guard<std::mutex> lock(table_mutex);
   return table.size();
-}
-
-std::vector<std::string> split_masks(std::string_view masks) {
-  std::vector<std::string> result;
-  while (!masks.empty()) {
-    const size_t comma = masks.find(',');
-    result.emplace_back(masks.substr(0, comma));
-    masks = comma == std::string_view::npos ? std::string_view() : masks.substr(comma + 1);
-  }
-  return result;
-}
-
-size_t position_of(const std::string& mask, size_t axis) {
-  return axis - static_cast<size_t>(std::count(mask.begin(), mask.begin() + static_cast<std::ptrdiff_t>(axis), kLacks));
 }
 
 }  // namespace linops

@@ -35,7 +35,7 @@ struct State {
   static ffi::TypeId id;
   static ffi::TypeInfo info;
   std::string key;
-  std::vector<std::string> masks;    // what each operand has of each batch axis, see registry.h
+  std::string batch;                 // what each operand has of each batch axis, see batch.h
   TargetPtr target;                  // set at instantiation, or at the first execution of a program from elsewhere
   std::unique_ptr<const Plan> plan;  // set at the first execution; GIL held
   int64_t run = -1;                  // the run whose interrupts are counted from `interrupts`; GIL held
@@ -93,7 +93,8 @@ void begin_run(State& state, int64_t run) {
 
 bool resolve(State& state) {
   if (state.target != nullptr) return true;
-  Reference found(PyObject_CallFunction(services.resolve, "s", state.key.c_str()));
+  Reference found(
+      PyObject_CallFunction(services.resolve, "s#", state.key.data(), static_cast<Py_ssize_t>(state.key.size())));
   if (found.object == nullptr) return false;
   TargetHandle* handle = nullptr;
   if (!nb::try_cast<TargetHandle*>(nb::handle(found.object), handle) || handle == nullptr) {
@@ -107,7 +108,11 @@ bool resolve(State& state) {
 bool prepare(State& state, const XLA_FFI_CallFrame& frame) {
   if (state.plan != nullptr) return true;
   std::string error;
-  state.plan = Plan::make(*state.target, frame, state.masks, error);
+  if (state.target->function != nullptr) {
+    error = "this program calls it as a host hook, but it is a native one. Export the program again.";
+  } else {
+    state.plan = make_plan(state.target->signature, state.batch, frame, error);
+  }
   if (state.plan == nullptr) PyErr_SetString(PyExc_ValueError, error.c_str());
   return state.plan != nullptr;
 }
@@ -167,7 +172,7 @@ ffi::ErrorOr<std::unique_ptr<State>> Instantiate(ffi::Dictionary attributes) {
   if (batch.has_error()) return ffi::Unexpected(batch.error());
   auto state = std::make_unique<State>();
   state->key = std::string(*key);
-  state->masks = split_masks(*batch);
+  state->batch = std::string(*batch);
   state->target = find_target(state->key);
   return state;
 }

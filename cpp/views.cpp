@@ -13,7 +13,6 @@ namespace linops {
 namespace {
 
 static_assert(sizeof(npy_intp) == sizeof(int64_t), "XLA's dimensions are handed to NumPy as they are");
-constexpr int kDtypes = 64;
 constexpr int64_t kLargeCopy = 1 << 20;  // bytes from which other threads may use the GIL meanwhile
 PyArray_Descr* dtypes[kDtypes] = {};
 char empty[16];  // XLA may pass null for arrays without elements; NumPy would allocate
@@ -23,8 +22,10 @@ char empty[16];  // XLA may pass null for arrays without elements; NumPy would a
 bool import_numpy() { return PyArray_ImportNumPyAPI() == 0; }
 
 bool set_dtype(int code, PyObject* dtype) {
-  if (code < 0 || code >= kDtypes || !PyArray_DescrCheck(dtype)) {
-    PyErr_SetString(PyExc_TypeError, "expected an XLA element type and a numpy dtype");
+  const Dtype* known = find_dtype(code);
+  if (known == nullptr || !PyArray_DescrCheck(dtype) ||
+      PyDataType_ELSIZE(reinterpret_cast<PyArray_Descr*>(dtype)) != known->bytes) {
+    PyErr_SetString(PyExc_TypeError, "expected an XLA element type and its numpy dtype");
     return false;
   }
   Py_INCREF(dtype);

@@ -126,8 +126,17 @@ def is_operator_class(kind: type) -> bool:
     return hasattr(kind, "_hooks")
 
 
+_registered: dict[int, type] = {}  # by identity; JAX keeps the types of its pytrees forever, and so do we
+
+
+def is_registered(value: Any) -> bool:
+    """Whether this process has made ``value`` an operator class. Asks nothing of it: it may be any object."""
+    return value is not None and _registered.get(id(value)) is value
+
+
 def register_pytree(cls: Any) -> None:
     """Array fields are children in the order of declaration, static values are auxiliary data; nothing is checked."""
+    _registered[id(cls)] = cls
     arrays, statics = array_fields(cls), static_fields(cls)
     keys = tuple(map(jax.tree_util.GetAttrKey, arrays))
 

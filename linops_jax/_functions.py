@@ -272,6 +272,31 @@ class Functions:
         )
         raise MisfitError(message)
 
+    def refuse_misfit(self, binding: Any) -> None:
+        """For a program from elsewhere, whose static values may be anything. Raises TypeError or ValueError."""
+        kinds = {"functions": Named | None, "abstracts": Named | None, "fixed": int, "keywords": tuple}
+        for name, kind in kinds.items():
+            found = getattr(self, name)
+            if type(found) is not tuple or not all(isinstance(v, kind) and type(v) is not bool for v in found):
+                message = f"this program has {name}={found!r:.80} for {self._label}; expected a tuple of {kind}."
+                raise TypeError(message)
+        fits = (
+            len(self.functions) == len(self.abstracts) == len(self._rules)
+            and self.functions[0] is not None
+            and type(self.can_batch) is bool
+            and all(len(pair) == 2 and type(pair[0]) is str for pair in self.keywords)
+            and len(set(self.fixed)) == len(self.fixed) == binding.trees[1].num_leaves
+            and all(i >= 0 for i in self.fixed)
+        )
+        if not (fits and _is_layout(binding)):
+            message = (
+                f"this program calls {self._label} with functions, fixed arguments or batch axes that do not fit each "
+                "other. Export the program again."
+            )
+            raise ValueError(message)
+        if self._at(self.functions, binding.hook.name) is None:
+            raise self.missing(binding.hook.name)
+
     # ---- the call -------------------------------------------------------------------------------------------------
 
     def caller(self, binding: Any) -> Callable[..., None]:
@@ -298,14 +323,12 @@ class Functions:
             shown = [_unordered(view, order) for view, order in zip(views[inputs:], orders, strict=True)]
             sizes = views[inputs].shape[:axes]
             args = [_prepared(views[i], action, sizes) for i, action in zip(order, actions, strict=True)]
-            before = [(b"", b"") if order is None else _ends(view) for view, order in zip(shown, orders, strict=True)]
             out = list(shown)
             answer = function(out, args, dump)
             if answer is not None or len(out) != len(shown) or any(map(operator.is_not, out, shown)):
                 _check_written(name, out, shown, answer)
-            for view, array, axes_in_front, ends in zip(views[inputs:], shown, orders, before, strict=True):
-                if axes_in_front is not None:
-                    _check_ends(name, array, ends)
+            for view, array, axes_in_front in zip(views[inputs:], shown, orders, strict=True):
+                if axes_in_front is not None:  # what is first and last stays so, for the trampoline's canary
                     view[...] = array.transpose(axes_in_front).copy()
 
         return call if layout is None else call_batched
@@ -372,15 +395,9 @@ def multilinear(n: int) -> type[Functions]:
     given_as = {f"transpose{i}": f"transpose in its differentiable argument number {i} (f_T)" for i in range(n)}
     name = f"{_MULTILINEAR}{n}"
     namespace = {"__module__": __name__, "__qualname__": name, "_given_as": given_as.__getitem__}
-    return types.new_class(name, (Functions,), {"rules": _multilinear_rules(n)}, lambda body: body.update(namespace))
-
-
-def __getattr__(name: str) -> Any:
-    """MultilinearCall2 and its like, for programs from other processes."""
-    if name.startswith(_MULTILINEAR) and name[len(_MULTILINEAR) :].isdecimal():
-        return multilinear(int(name[len(_MULTILINEAR) :]))
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
+    cls = types.new_class(name, (Functions,), {"rules": _multilinear_rules(n)}, lambda body: body.update(namespace))
+    globals()[name] = cls  # where programs find it: one that calls a function of n arguments needs one that is bound
+    return cls
 
 
 # ---- shapes and views ---------------------------------------------------------------------------------------------
@@ -399,6 +416,30 @@ def _batch_axes(mapped: Sequence[bool], axes: int) -> tuple[tuple[int, ...], ...
     return tuple(tuple(reversed(range(axes))) if has else () for has in mapped)
 
 
+def _is_layout(binding: Any) -> bool:
+    """Whether a layout is one that ``Functions.layout`` could have answered with, as far as a call depends on it."""
+    if binding.layout is None:
+        return True
+    if type(binding.layout) is not tuple or len(binding.layout) != 4:
+        return False
+    axes, actions, batch_axes, orders = binding.layout
+    inputs, outputs = sum(tree.num_leaves for tree in binding.trees), binding.out_tree.num_leaves
+    if not (type(axes) is int and all(type(part) is tuple for part in (actions, batch_axes, orders))):
+        return False
+    return (
+        axes > 0
+        and len(actions) == len(batch_axes) == inputs
+        and all(type(action) is int and action in (_KEEP, _SQUEEZE, _REPEAT) for action in actions)
+        and all(axes_of in ((), tuple(reversed(range(axes)))) for axes_of in batch_axes)
+        and len(orders) == outputs
+        and all(order is None or _is_permutation(order) for order in orders)
+    )
+
+
+def _is_permutation(order: Any) -> bool:
+    return type(order) is tuple and all(type(i) is int for i in order) and sorted(order) == list(range(len(order)))
+
+
 def _prepared(view: np.ndarray, action: int, sizes: tuple[int, ...]) -> np.ndarray:
     """An input with all batch axes or with none; the trampoline gives axes of size 1 for those it lacks."""
     if action == _KEEP:
@@ -410,18 +451,6 @@ def _prepared(view: np.ndarray, action: int, sizes: tuple[int, ...]) -> np.ndarr
 def _unordered(view: np.ndarray, order: tuple[int, ...] | None) -> np.ndarray:
     """The memory of an output as an array with its axes where the function puts them."""
     return view if order is None else view.reshape([view.shape[order.index(axis)] for axis in range(len(order))])
-
-
-def _ends(array: np.ndarray) -> tuple[bytes, bytes]:
-    """The canary that the trampoline has put at both ends."""
-    data = array.reshape(-1).view(np.uint8)
-    return (data[:8].tobytes(), data[-8:].tobytes()) if data.size >= 16 else (b"", b"")
-
-
-def _check_ends(name: str, array: np.ndarray, before: tuple[bytes, bytes]) -> None:
-    if any(old and old == new for old, new in zip(before, _ends(array), strict=True)):
-        message = f"{name} did not write all of an output of shape {array.shape}. Fill it in place: out[0][...] = ..."
-        raise RuntimeError(message)
 
 
 def _check_written(name: str, out: list[Any], views: Sequence[Any], answer: Any) -> None:

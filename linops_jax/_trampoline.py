@@ -40,6 +40,7 @@ _DTYPES: dict[int, Any] = {
     29: ml_dtypes.float8_e3m4,
 }  # fmt: skip
 _SUPPORTED = frozenset(map(np.dtype, _DTYPES.values()))
+_BITS = {np.dtype(dtype).name: 1 << code for code, dtype in _DTYPES.items()}
 
 
 class Binding(Interned):
@@ -135,6 +136,7 @@ def _make_native_target(binding: Binding) -> Any:
     native: Any = hook.function
     op = jax.tree.unflatten(binding.trees[0], [None] * binding.trees[0].num_leaves)
     user_data, kept = native.user_data_of(op)
+    arrays = sum(tree.num_leaves for tree in (*binding.trees, binding.out_tree))
     return _ext.native_target(
         name=binding.label,
         function=native.compiled(binding.label, binding.layout),
@@ -145,6 +147,7 @@ def _make_native_target(binding: Binding) -> Any:
         parallel=native.parallel,
         looped=_flags(are_fields(binding)),
         ignored=_flags(binding.ignored),
+        takes=[(sum(_BITS[name] for name in names), rank) for names, rank in native.takes(binding.layout, arrays)],
     )
 
 
@@ -222,13 +225,36 @@ def _has_base(array: Any, view: np.ndarray) -> bool:
 
 def _resolve(key: str) -> Any:
     """The target of a key that came to this process inside a program. Imports nothing."""
-    data = _keys.load(key)
+    try:
+        return _find_binding(_keys.load(key)).target
+    except RecursionError:
+        message = f"this program has a malformed key: its structures are nested too deeply. It begins with {key!r:.80}"
+        raise ValueError(message) from None
+
+
+_ENTRIES: dict[str, Any] = {"class": str, "hook": str, "arguments": list, "result": object, "ignored": list}
+_OPTIONAL_ENTRIES: dict[str, Any] = {"layout": list, "kind": str, "again": int}
+
+
+def _find_binding(data: dict[str, Any]) -> Binding:
     if "nonce" in data:
         message = (
             "this program calls an operator with a live object in a static field, which only the process that made it "
             "can run (or an operator whose class has no importable name)."
         )
         raise LookupError(message)
+    known = {**_ENTRIES, **_OPTIONAL_ENTRIES}
+    for name in (*_ENTRIES, *data):
+        if name not in data or name not in known or not isinstance(data[name], known[name]):
+            message = (
+                f"this program has a malformed key: its entry {name!r:.80} is {data.get(name, 'missing')!r:.80}; expected "
+                f"the entries {', '.join(_ENTRIES)}, and perhaps {', '.join(_OPTIONAL_ENTRIES)}. Update linops_jax, or "
+                "export the program again."
+            )
+            raise ValueError(message)
+    arguments = [_keys.decode_tree(tree) for tree in data["arguments"]]
+    result = _keys.decode_tree(data["result"])
+    layout = _keys.decode_value(data["layout"]) if "layout" in data else None
     cls = _keys.require_class(data["class"])
     hook = cls._hooks.get(data["hook"])
     hook = None if hook is None else hook.on("cpu")
@@ -236,10 +262,41 @@ def _resolve(key: str) -> Any:
     if hook is None or hook.kind != kind:
         message = f"this program calls {data['class']}.{data['hook']}, which is not a {kind} hook any more."
         raise LookupError(message)
-    trees = tuple(jax.tree.structure(_keys.decode_tree(tree)) for tree in data["arguments"])
-    out_tree = jax.tree.structure(_keys.decode_tree(data["result"]))
-    layout = _keys.decode_value(data["layout"]) if "layout" in data else None
-    return bind(hook, trees, out_tree, tuple(data["ignored"]), layout).target
+    operators = {"self", "dself"} if hook.name != "parameter_vjp" else {"self", "dself", "result"}
+    given = {**dict(zip(hook.rule.arguments, arguments, strict=False)), "result": result}
+    if len(arguments) != len(hook.rule.arguments) or any(
+        type(given[name]) is not cls for name in operators & set(given)
+    ):
+        message = (
+            f"this program calls {hook.label} with {len(arguments)} arguments; expected {', '.join(hook.rule.arguments)}, "
+            f"where {', '.join(sorted(operators & set(given)))} must be of class {cls._label}. Export the program again."
+        )
+        raise ValueError(message)
+    trees, out_tree = tuple(map(jax.tree.structure, arguments)), jax.tree.structure(result)
+    ignored = tuple(data["ignored"])
+    if len(ignored) != out_tree.num_leaves or not all(type(flag) is bool for flag in ignored):
+        message = (
+            f"this program has a malformed key for {hook.label}: found ignored={ignored!r:.80}, expected true or false for "
+            f"each of {out_tree.num_leaves} results."
+        )
+        raise ValueError(message)
+    binding = bind(hook, trees, out_tree, ignored, layout)
+    _refuse_misfit(binding)
+    return binding
+
+
+def _refuse_misfit(binding: Binding) -> None:
+    """For the layout in a key from elsewhere."""
+    hook = binding.hook
+    if hook.rule.functional:
+        binding.functions.refuse_misfit(binding)
+    elif hook.kind == NATIVE:
+        native: Any = hook.function
+        inputs = sum(tree.num_leaves for tree in binding.trees)
+        native.refuse_misfit(binding.label, binding.layout, inputs, binding.out_tree.num_leaves)
+    elif binding.layout is not None:
+        message = f"this program has batch axes for {hook.label}, which does not take them. Export the program again."
+        raise ValueError(message)
 
 
 # ---- what a program carries ---------------------------------------------------------------------------------------
@@ -249,6 +306,7 @@ def _register(binding: Binding) -> tuple[str, str | None]:
     """The key under which a program finds the binding, and what keeps it from being stable (None if it is)."""
     try:
         data = _description(binding)
+        key = _keys.dump(data)
     except _keys.NotPlain as error:
         if binding._nonce is None:
             binding._nonce = _keys.nonce()
@@ -256,10 +314,10 @@ def _register(binding: Binding) -> tuple[str, str | None]:
         return binding._nonce, str(error)
     # A notebook cell that is run again defines another class of the same name while programs of the old one live.
     # The count tells them apart in this process; others ignore it.
-    for again in itertools.count():
-        key = _keys.dump(data | ({"again": again} if again else {}))
+    for again in itertools.count(1):
         if _ext.register_target(key, binding.target):
             return key, None
+        key = _keys.dump(data | {"again": again})
     raise AssertionError
 
 

@@ -332,7 +332,7 @@ def _named(where: str, *, optional: tuple[str, ...], **functions: Any) -> tuple[
         if not (is_function or (function is None and name in optional)):
             message = f"{where}: {name} is {type(function).__name__} {function!r:.80}, expected a hashable function."
             raise TypeError(message)
-    return tuple(None if function is None else Named(function) for function in functions.values())
+    return tuple(None if function is None else Named.bind(function) for function in functions.values())
 
 
 def _pair(where: str, name: str, expected: str, value: Any) -> Any:

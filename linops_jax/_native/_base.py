@@ -36,6 +36,21 @@ class Native:
         """
         return None
 
+    def refuse_misfit(self, label: str, layout: Any, inputs: int, outputs: int) -> None:
+        """For the layout in a program from elsewhere, which may be anything. Raises ValueError."""
+        if layout is not None:
+            message = (
+                f"this program was made for another kind of {label}: found {layout!r:.80}. Export the program again."
+            )
+            raise ValueError(message)
+
+    def takes(self, layout: Any, arrays: int) -> list[tuple[Sequence[str], int]]:
+        """For each of its operands and results the dtypes that it can be given, and the rank (-1: any).
+
+        Nothing where it looks for itself. Compiled code would take other arrays for these.
+        """
+        return []
+
     def compiled(self, label: str, layout: Any) -> int:
         """The address of a C function of our interface."""
         raise NotImplementedError

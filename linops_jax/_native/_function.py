@@ -42,6 +42,9 @@ class CFunction(Native):
                 raise TypeError(message)
         return None
 
+    def takes(self, layout: Any, arrays: int) -> list[tuple[Sequence[str], int]]:
+        return [] if self._dtypes is None else [(self._dtypes, -1)] * arrays
+
     def compiled(self, label: str, layout: Any) -> int:
         return self.address
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from linops_jax._native._base import Native, Signature
 
 # linops_call and linops_buffer as arrays of 64-bit words: which word holds what.
 _INPUTS, _OUTPUTS, _ERROR = 2, 3, 5
+_MOST_AXES = 48
 _BUFFER, _DATA, _SHAPE = 5, 0, 1
 _FAILED = (
     b"the kernel raised an exception. Numba's compiled code cannot say which one: call the kernel as Python, with NumPy "
@@ -48,6 +49,19 @@ class NumbaKernel(Native):
                 raise TypeError(message)
         return tuple(inputs), tuple(outputs)
 
+    def refuse_misfit(self, label: str, layout: Any, inputs: int, outputs: int) -> None:
+        fits = type(layout) is tuple and [len(part) for part in layout if type(part) is tuple] == [inputs, outputs]
+        if fits and all(_is_array_type(item) for part in layout for item in part):
+            return
+        message = (
+            f"this program was made for another kind of {label}: found {layout!r:.80}, expected the dtype and rank of "
+            f"{inputs} operands and {outputs} results. Export the program again."
+        )
+        raise ValueError(message)
+
+    def takes(self, layout: Any, arrays: int) -> list[tuple[Sequence[str], int]]:
+        return [((dtype,), rank) for part in layout for dtype, rank in part]
+
     def compiled(self, label: str, layout: Any) -> int:
         with self._lock:
             if layout not in self._functions:
@@ -63,6 +77,13 @@ class NumbaKernel(Native):
             arrays = ", ".join(f"{dtype}[{', '.join(':' * rank)}]" for dtype, rank in (*inputs, *outputs))
             message = f"{label}: Numba cannot compile the kernel for ({arrays}): {error}"
             raise TypeError(message) from error
+
+
+def _is_array_type(item: Any) -> bool:
+    if type(item) is not tuple or len(item) != 2:
+        return False
+    dtype, rank = item
+    return type(dtype) is str and dtype in _TYPES and type(rank) is int and 0 <= rank <= _MOST_AXES
 
 
 def _import_numba() -> Any:

@@ -93,6 +93,83 @@ def test_an_output_that_is_not_written_in_one_element_of_a_batch(run):
         run(jax.vmap(op), X + 8 * np.arange(4, dtype=np.float32)[:, None])
 
 
+def all_but(place):
+    def hook(self, x, *, out):
+        written = np.ones(out.shape, bool)
+        written[place] = False
+        np.copyto(out, x, where=written)
+
+    return hook
+
+
+UNWRITTEN_DTYPES = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint64", "float16", "float32", "float64", "bfloat16",
+                    "complex64", "complex128", "float8_e5m2", "float8_e4m3fn", "float8_e4m3b11fnuz", "float8_e5m2fnuz",
+                    "float8_e4m3fnuz", "float8_e4m3", "float8_e3m4"]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", [0, -1])
+@pytest.mark.parametrize("dtype", UNWRITTEN_DTYPES)
+def test_one_element_of_an_output_that_is_not_written(dtype, place):
+    with jax.enable_x64(True):
+        x = jax.numpy.ones(16, dtype)
+        for value in (x, x[:1], x[None, :3]):
+            index = (0,) * (value.ndim - 1) + (place,)
+            with pytest.raises(FAILURES, match="did not write all of out of shape"):
+                faulty(all_but(index))(value)
+        with pytest.raises(FAILURES, match=r"did not write all of out of shape \(\)"):
+            faulty(nothing)(x[0])
+
+
+@pytest.mark.parametrize("part", ["real", "imag"])
+def test_one_part_of_complex_numbers_that_is_not_written(part):
+    def hook(self, x, *, out):
+        setattr(out, part, getattr(x, part))
+
+    with pytest.raises(FAILURES, match=r"did not write all of out of shape \(8,\)"):
+        faulty(hook)(X.astype(np.complex64))
+
+
+class Scaled(lo.LinearOperator, batched=True):
+    d: jax.Array
+    first: int = lo.static(default=0)
+    adjoint = None
+
+    def apply(self, x, *, out):
+        out[self.first :] = (self.d * x)[self.first :]
+
+    def infer_shape(self, x):
+        return x
+
+
+@both
+def test_one_element_that_is_not_written_in_a_batch_with_gaps(run):
+    """The outer axis of the batch is handed over, the inner one, of the field, is looped over: outputs have strides."""
+    x = np.arange(3 * 2 * 4, dtype=np.int16).reshape(3, 2, 4)
+    d = np.array([1, 2], np.int16)
+
+    def scaled(first):
+        return lambda x: jax.vmap(jax.vmap(lambda d, x: Scaled(d, first)(x)), (None, 0))(d, x)
+
+    np.testing.assert_array_equal(run(scaled(0), x), d[:, None] * x)
+    with pytest.raises(FAILURES, match=r"Scaled\.apply did not write all of out of shape \(3, 4\)"):
+        run(scaled(1), x)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, jax.numpy.float8_e4m3fn, np.float32])
+def test_no_value_of_a_result_is_taken_for_unwritten(dtype):
+    def hook(self, x, *, out):
+        out[...] = x
+
+    bits = np.dtype(f"u{np.dtype(dtype).itemsize}")
+    canaries = [0xA5, 0x5A, 0x94A5, 0x6B5A, 0x7F, 0xFF, 0x80, 0x7FA5C3E5, 0xFF9A3C1A]
+    values = np.arange(256) if bits.itemsize == 1 else [value for value in canaries if value >> 8 * bits.itemsize == 0]
+    op = faulty(hook)
+    for value in np.asarray(values, bits).view(dtype):
+        given = np.full(3, value, dtype)
+        result = np.asarray(op(given))
+        np.testing.assert_array_equal(result.view(bits), given.view(bits))
+
+
 @both
 @pytest.mark.parametrize("pytree", [False, True])
 def test_an_out_hook_that_returns_something_else(run, pytree):

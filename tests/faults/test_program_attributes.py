@@ -1,0 +1,202 @@
+"""Programs from elsewhere: their attributes are data, which may be anything. Each is an error that says what was found.
+
+What corrupts memory, imports or calls runs in a process of its own. Random attributes: tests/fuzz.
+"""
+
+import pytest
+
+PRELUDE = """
+import json, re, sys, types
+import jax, jax.numpy as jnp, numpy as np
+import linops_jax as lo
+
+class D(lo.LinearOperator):
+    d: jax.Array
+    option: object = lo.static(default=None)
+    def apply(self, x): return self.d * x
+    def adjoint(self, y): return self.d * y
+    def parameter_jvp(self, x, dself): return dself.d * x
+    def parameter_vjp(self, x, dy): return {"d": x * dy}
+    def infer_shape(self, x): return x
+
+def operator(name="__main__:D", option=("none",)):
+    return ["operator", name, [["option", list(option)]], [["d", "*"]]]
+
+def key(**changes):
+    data = {"class": "__main__:D", "hook": "apply", "arguments": [operator(), "*"], "result": "*", "ignored": [False]}
+    return {name: value for name, value in {**data, **changes}.items() if value is not ...}
+
+def run(key, batch="", operands=((4,), (4,)), out=(4,), dtype=np.float32, target="linops_jax_host"):
+    several = bool(out) and type(out[0]) is tuple
+    results = [jax.ShapeDtypeStruct(shape, dtype) for shape in (out if several else [out])]
+    call = jax.ffi.ffi_call(target, results if several else results[0])
+    operands = [2 * np.ones(shape, dtype) for shape in operands]
+    return np.asarray(jax.block_until_ready(call(*operands, key=key if type(key) is str else json.dumps(key), batch=batch)))
+
+def refused(match, *arguments, **keywords):
+    for _ in range(2):
+        try:
+            found = run(*arguments, **keywords)
+        except (jax.errors.JaxRuntimeError, ValueError) as error:
+            text = str(error)
+            assert re.search(match, text, re.DOTALL), (match, text)
+            assert len(text) < 2000, text
+        else:
+            raise AssertionError((match, found))
+
+np.testing.assert_array_equal(run(key()), np.full(4, 4))
+np.testing.assert_array_equal(run(key(), "0,1", [(4,), (3, 4)], (3, 4)), np.full((3, 4), 4))
+"""
+
+BATCH = r"""
+refused(r"attribute batch of this program is '1': found masks of 1 operands, expected 2\. Export", key(), "1",
+        [(4,), (1000, 4)], (3, 4))
+refused(r"is '0,1,1': found masks of 3 operands, expected 2", key(), "0,1,1", [(4,), (3, 4)], (3, 4))
+refused(r"found a mask of 2 batch axes, expected 1", key(), "0,11", [(4,), (3, 4)], (3, 4))
+refused(r"found a mask of 0 batch axes, expected at least 1", key(), ",", [(4,), (4,)], (4,))
+refused(r"found a mask of 0 batch axes, expected 1", key(), "1,", [(3, 4), (4,)], (3, 4))
+refused(r"found 'x', expected only 0 and 1", key(), "0,x", [(4,), (3, 4)], (3, 4))
+refused(r"found '\?', expected only 0 and 1", key(), "0,\1", [(4,), (3, 4)], (3, 4))
+refused(r"found '1c', expected copies of an operand along all", key(), "01,1c", [(3, 4), (3, 4, 4)], (3, 4, 4))
+refused(r"more than 16 nested vmaps", key(), "1" * 1000 + ",1", [(4,), (3, 4)], (3, 4))
+refused(r"operand 1 is float32\[\]; expected at least 1 axis, those of the batch", key(), "0,1", [(4,), ()], (3, 4))
+refused(r"result 0 is float32\[4\]; expected at least 2 axes", key(), "01,11", [(3, 4), (3, 3, 4)], (4,))
+refused(r"operand 1 is float32\[3,4\], which has size 3 along batch axis 0; expected 5", key(), "0,1", [(4,), (3, 4)], (5, 4))
+refused(r"operand 1 is float32\[1000,4\].*size 1000 along batch axis 0; expected 3", key(), "1,1", [(3, 4), (1000, 4)], (3, 4))
+refused(r"operand 0 is float32\[0,4\].*size 0 along batch axis 0; expected a copy at least", key(), "c,1",
+        [(0, 4), (3, 4)], (3, 4))
+refused(r"D\.apply.*with 3 operands and 1 result; its key describes 2 operands and 1 result", key(), "", [(4,)] * 3)
+refused(r"with 1 operand and 1 result; its key describes 2", key(), "", [(4,)])
+refused(r"with 2 operands and 2 results; its key describes 2 operands and 1 result", key(), "", out=[(4,), (4,)])
+refused(r"rank 33 are not supported \(at most 32", key(), "", [(1,) * 33, (4,)])
+refused(r"(operand|result) 0 has XLA's element type \d+, of which NumPy has no arrays", key(), dtype=jnp.int4)
+# a batch that nobody has along an axis is that of the results
+np.testing.assert_array_equal(run(key(), "0,0", out=(3, 4)), np.full((3, 4), 4))
+"""
+
+KEYS = r"""
+refused("malformed key, which is not JSON.*begins with", "{")
+refused("malformed key, which is not JSON", "\0")
+refused(r"malformed key: found '\[\]', expected a JSON object", "[]")
+refused("nested more than 200 levels deep", "[" * 100_000)
+refused("nested more than 200 levels deep", '{"class":' + "[" * 100_000 + "]" * 100_000 + "}")
+deep = "*"
+for _ in range(150):
+    deep = ["tuple", deep]
+refused("apply returned .* infer_shape promised the structure", key(result=deep))
+refused("entry 'arguments' is 'missing'; expected the entries class, hook, arguments, result", key(arguments=...))
+refused(r"entry 'hook' is \['apply'\]", key(hook=["apply"]))
+refused("entry 'surprise' is 1", key(surprise=1))
+refused("expected a list that begins with one of tuple, list, dict, operator", key(arguments=[operator(), "x"]))
+refused("found {}, expected a list that begins", key(arguments=[operator(), {}]))
+refused("expected a list of keys and a value for each", key(result=["dict", [["int", 1]], "*", "*"]))
+refused("malformed key", key(result=["dict", "*"]))
+refused("expected an operator with its fields by name", key(arguments=[["operator", "__main__:D", [["option"]], []], "*"]))
+refused("calls D.apply with 1 arguments; expected self, x", key(arguments=[operator()]))
+refused("self must be of class D", key(arguments=["*", "*"]))
+refused("self must be of class D", key(arguments=[["tuple", "*"], "*"]))
+refused(r"found ignored=\(\), expected true or false for each of 1 results", key(ignored=[]))
+refused(r"found ignored=\(0,\), expected true or false", key(ignored=[0]))
+refused("expected true or false for each of 1000 results", key(result=["list", *["*"] * 1000]))
+refused("with 2 operands and 1 result; its key describes 2 operands and 1000",
+        key(result=["list", *["*"] * 1000], ignored=[True] * 1000))
+refused("D.other, which is not a host hook any more", key(hook="other"))
+refused("D.apply, which is not a native hook any more", key(kind="native"))
+refused("calls it as a native hook, but it is a host hook", key(), target="linops_jax_native")
+refused("batch axes for D.apply, which does not take them", key(layout=["tuple"]))
+for option in (["int", True], ["int", "1"], ["bool", 0], ["str", None], ["float", "x"], ["float", "0x1p999999"], ["float", 1],
+               ["bytes", "x"], ["complex", "0x0p0"], ["dtype", "O"], ["dtype", "float32,float32"], ["scalar type", "nothing"],
+               ["none", 1]):  # fmt: skip
+    refused("malformed key: found .*, expected ", key(arguments=[operator(option=option), "*"]))
+refused("class now has", key(arguments=[["operator", "__main__:D", [["other", ["none"]]], [["d", "*"]]], "*"]))
+"""
+
+NAMES = r"""
+class Lazy(types.ModuleType):
+    def __getattribute__(self, name):
+        print("a module was asked for", name)
+        return D
+
+class Meta(type):
+    def __getattribute__(cls, name):
+        print("a class was asked for", name)
+        return D
+
+class Holder(metaclass=Meta):
+    D = D
+
+class Property:
+    def __get__(self, instance, owner=None):
+        print("a descriptor was called")
+        return D
+
+class Plain:
+    inside = Property()
+
+sys.modules["lazy"] = Lazy("lazy")
+shop = types.ModuleType("shop")
+shop.__getattr__ = lambda name: print("a module's __getattr__ was called") or D
+sys.modules["shop"] = shop
+import scipy
+before = set(sys.modules)
+
+def named(name):
+    return key(**{"class": name, "arguments": [operator(name), "*"]})
+
+refused(r"operator class optimize\.Bounds of module scipy, which is no operator class here", named("scipy:optimize.Bounds"))
+refused(r"operator class Bounds of module scipy\.optimize, which this process has not imported: run `import scipy\.optimize`",
+        named("scipy.optimize:Bounds"))
+for name in ("lazy:D", "shop:D", "__main__:Plain.inside", "__main__:jax", "__main__:np.ndarray", "builtins:int", "", ":",
+             "__main__:D.", "__main__:D.apply", "__main__:", "__main__:D\0", "__main__:None"):
+    refused("this program calls the operator class", named(name))
+np.testing.assert_array_equal(run(named("__main__:Holder.D")), np.full(4, 4))
+refused("malformed key: found 5, expected the name", key(arguments=[["operator", 5, [], []], "*"]))
+assert not {name for name in set(sys.modules) - before if name.startswith("scipy")}
+"""
+
+FUNCTIONS = r"""
+def double(out, args, kwargs): out[0][...] = 2 * args[0]
+def abstract(x): return ((x.shape, x.dtype),)
+def unbound(out, args, kwargs): print("a function was called that nobody has bound")
+class Shop:
+    @staticmethod
+    def double(out, args, kwargs): double(out, args, kwargs)
+lo.get_linear_call(double, double, abstract, abstract)
+lo.get_linear_call(Shop.double, None, abstract, None)
+
+def calls(f="__main__:double", abstract="__main__:abstract", **statics):
+    name = "linops_jax._functions:LinearCall"
+    given = {"functions": ["tuple", ["function", f], ["none"]], "abstracts": ["tuple", ["function", abstract], ["none"]],
+             "fixed": ["tuple"], "can_batch": ["bool", False], "keywords": ["tuple"], **statics}
+    operator = ["operator", name, list(map(list, given.items())), []]
+    return {"class": name, "hook": "apply", "arguments": [operator, ["tuple"], ["tuple", "*"]],
+            "result": ["list", "*"], "ignored": [False]}
+
+one = {"operands": [(4,)]}
+np.testing.assert_array_equal(run(calls(), **one), np.full(4, 4))
+np.testing.assert_array_equal(run(calls("__main__:Shop.double"), **one), np.full(4, 4))
+refused("function print of module builtins, which this process has not bound, and it was not called: "
+        "give it to lo.get_linear_call",
+        calls("builtins:print"), **one)
+refused("function unbound of module __main__, which this process has not bound", calls("__main__:unbound"), **one)
+refused("function print of module builtins, which this process has not bound", calls(abstract="builtins:print"), **one)
+refused("function gone of module __main__, which is not there any more", calls("__main__:gone"), **one)
+refused("function f of module nowhere, which this process has not imported: run `import nowhere`", calls("nowhere:f"), **one)
+none = ["tuple", ["none"], ["none"]]
+refused("functions, fixed arguments or batch axes that do not fit", calls(functions=none), **one)
+refused("functions, fixed arguments or batch axes that do not fit", calls(functions=["tuple"]), **one)
+refused("functions=1 for LinearCall; expected a tuple", calls(functions=["int", 1]), **one)
+refused(r"fixed=\(True,\) for LinearCall", calls(fixed=["tuple", ["bool", True]]), **one)
+refused("do not fit", calls(fixed=["tuple", ["int", 0]]), **one)
+refused("do not fit", calls(keywords=["tuple", ["tuple", ["int", 0], ["int", 0]]]), **one)
+refused("do not fit", {**calls(), "layout": ["tuple", ["int", 1], ["tuple"], ["tuple"], ["tuple"]]}, **one)
+refused("has no f_T: reverse-mode differentiation needs it", {**calls(), "hook": "transpose"}, **one)
+many = "linops_jax._functions:MultilinearCall99999999"
+refused("operator class MultilinearCall99999999 of module linops_jax", {**calls(), "class": many}, **one)
+"""
+
+
+@pytest.mark.parametrize("cases", [BATCH, KEYS, NAMES, FUNCTIONS], ids=["batch", "keys", "names", "functions"])
+def test_attributes_that_cannot_be(run_child, cases):
+    child = run_child(PRELUDE + cases)
+    assert " was " not in child.stdout
