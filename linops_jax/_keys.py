@@ -81,18 +81,18 @@ def dump(data: Any) -> str:
 
 
 def load(key: str) -> dict[str, Any]:
-    """Raises ValueError for what ``dump`` did not make."""
+    """Raises MalformedKeyError for what ``dump`` did not make."""
     if _depth(key) > _DEEPEST:  # neither the parser nor what comes after it is to meet its limit of recursion
         message = f"this program has a malformed key: it is nested more than {_DEEPEST} levels deep."
-        raise ValueError(message)
+        raise MalformedKeyError(message)
     try:
         data = json.loads(key)
     except ValueError as error:
         message = f"this program has a malformed key, which is not JSON: {error}. It begins with {key!r:.80}"
-        raise ValueError(message) from None
+        raise MalformedKeyError(message) from None
     if type(data) is not dict:
         message = f"this program has a malformed key: found {key!r:.80}, expected a JSON object."
-        raise ValueError(message)
+        raise MalformedKeyError(message)
     return data
 
 
@@ -107,12 +107,12 @@ def _depth(key: str) -> int:
     return deepest
 
 
-class _Malformed(ValueError):
-    pass
+class MalformedKeyError(ValueError):
+    """For what encoding does not make."""
 
 
-def _malformed(found: Any, expected: str) -> _Malformed:
-    return _Malformed(f"this program has a malformed key: found {found!r:.80}, expected {expected}.")
+def _malformed(found: Any, expected: str) -> MalformedKeyError:
+    return MalformedKeyError(f"this program has a malformed key: found {found!r:.80}, expected {expected}.")
 
 
 def nonce() -> str:
@@ -281,7 +281,7 @@ def decode_value(data: Any) -> Any:
     kind, rest = _kind(data, _DECODERS)
     try:
         return _DECODERS[kind](*rest)
-    except _Malformed:
+    except MalformedKeyError:
         raise
     except (TypeError, OverflowError, ValueError):
         raise _malformed(data, f"a value of kind {kind}") from None

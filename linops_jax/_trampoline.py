@@ -229,7 +229,7 @@ def _resolve(key: str) -> Any:
         return _find_binding(_keys.load(key)).target
     except RecursionError:
         message = f"this program has a malformed key: its structures are nested too deeply. It begins with {key!r:.80}"
-        raise ValueError(message) from None
+        raise _keys.MalformedKeyError(message) from None
 
 
 _ENTRIES: dict[str, Any] = {"class": str, "hook": str, "arguments": list, "result": object, "ignored": list}
@@ -251,7 +251,7 @@ def _find_binding(data: dict[str, Any]) -> Binding:
                 f"the entries {', '.join(_ENTRIES)}, and perhaps {', '.join(_OPTIONAL_ENTRIES)}. Update linops_jax, or "
                 "export the program again."
             )
-            raise ValueError(message)
+            raise _keys.MalformedKeyError(message)
     arguments = [_keys.decode_tree(tree) for tree in data["arguments"]]
     result = _keys.decode_tree(data["result"])
     layout = _keys.decode_value(data["layout"]) if "layout" in data else None
@@ -279,7 +279,7 @@ def _find_binding(data: dict[str, Any]) -> Binding:
             f"this program has a malformed key for {hook.label}: found ignored={ignored!r:.80}, expected true or false for "
             f"each of {out_tree.num_leaves} results."
         )
-        raise ValueError(message)
+        raise _keys.MalformedKeyError(message)
     binding = bind(hook, trees, out_tree, ignored, layout)
     _refuse_misfit(binding)
     return binding

@@ -102,3 +102,70 @@ def test_export_and_back_in_another_process(shop, tmp_path, monkeypatch):
 def test_live_objects_stay_here(shop):
     with pytest.raises(TypeError, match=r"Live\.apply cannot be exported: another process could not find .*Live\.plan"):
         export.export(jax.jit(lambda x: shop.Live(object())(x)), disabled_checks=lo.export_checks())(np.ones(3))
+
+
+# A program that did not come from here: compiled code would take its arrays for others.
+CHANGED = """
+import json, re
+import jax, jax.numpy as jnp, numpy as np
+import scaling_shop
+
+def run(cls, batch="", operands=((5,),), out=(5,), dtype=np.float32, target="linops_jax_native", **changes):
+    operator = ["operator", f"scaling_shop:{cls}", changes.pop("statics", []), []]
+    key = {"class": f"scaling_shop:{cls}", "hook": "apply", "arguments": [operator, "*"], "result": "*", "ignored": [False],
+           "kind": "native", **changes}
+    call = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(out, dtype))
+    operands = [np.ones(shape, dtype) for shape in operands]
+    return np.asarray(call(*operands, key=json.dumps(key), batch=batch))
+
+def refused(match, *arguments, **keywords):
+    for _ in range(2):
+        try:
+            found = run(*arguments, **keywords)
+        except (jax.errors.JaxRuntimeError, ValueError) as error:
+            assert re.search(match, str(error)), (match, str(error))
+        else:
+            raise AssertionError((match, found))
+
+three = {"statics": [["factor", ["float", (3.0).hex()]]]}
+np.testing.assert_array_equal(run("Scaling", **three), np.full(5, 3))
+refused("operand 0 is int8 of rank 1; it is compiled for float32. Export", "Scaling", dtype=np.int8, **three)
+refused("found masks of 2 operands, expected 1", "Scaling", "1,1", **three)
+refused("operand 0 is float32.7,5., which has size 7 along batch axis 0; expected 3", "Scaling", "1", [(7, 5)], (3, 5), **three)
+refused("with 2 operands and 1 result; its key describes 1 operand", "Scaling", operands=[(5,), (5,)], **three)
+refused("as a host hook, but it is a native one", "Scaling", target="linops_jax_host", **three)
+refused("was made for another kind of Scaling.apply: found", "Scaling", layout=["tuple"], **three)
+assert run("Scaling", "1", [(0, 5)], (0, 5), **three).shape == (0, 5)
+
+def array(dtype="float32", rank=1):
+    return ["tuple", ["str", dtype], ["int", rank]]
+
+def layout(inputs, outputs):
+    return {"layout": ["tuple", ["tuple", *inputs], ["tuple", *outputs]]}
+
+if hasattr(scaling_shop, "Doubling"):
+    np.testing.assert_array_equal(run("Doubling", **layout([array()], [array()])), np.full(5, 2))
+    refused("operand 0 is float32 of rank 1; it is compiled for float64 of rank 1", "Doubling",
+            **layout([array("float64")], [array()]))
+    refused("result 0 is float32 of rank 1; it is compiled for float32 of rank 2", "Doubling",
+            **layout([array()], [array(rank=2)]))
+    inject = array("float32_); __import__('os').abort(); (0")
+    for wrong in (layout([], [array(), array()]), layout([array()] * 2, []), layout([array()], [array("str")]),
+                  layout([inject], [array()]), layout([array(rank=-1)], [array()]), layout([array(rank=49)], [array()]), {}):
+        refused("was made for another kind of Doubling.apply: found .*, expected the dtype and rank of 1 operands",
+                "Doubling", **wrong)
+"""  # fmt: skip
+
+
+def test_programs_that_do_not_fit_compiled_code(shop, tmp_path):
+    module = MODULE.replace("lo.native(C.scale_by_user_data, ", 'lo.native(C.scale_by_user_data, dtypes=["float32"], ')
+    (tmp_path / "scaling_shop.py").write_text(module)
+    (tmp_path / "changed.py").write_text(CHANGED)
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", str(tmp_path / "changed.py")],
+        cwd=tmp_path,
+        timeout=120,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
