@@ -3,6 +3,7 @@
     pip install pylops odl && pip install --no-deps scico    # a missing one is a column of dashes
     python benchmarks/detection.py                           # prints the tables
     python benchmarks/detection.py --markdown                # writes them into docs/detection.md
+    python benchmarks/detection.py --museum                  # instead: the mistakes in tests/testing/museum.py
 
 ``--no-deps``: SCICO 0.0.7 asks for JAX <= 0.8.1, but its linear operators run on JAX 0.10.
 """
@@ -16,7 +17,9 @@ import importlib.metadata
 import importlib.util
 import io
 import pathlib
+import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,8 +32,8 @@ from rich.table import Table
 
 import linops_jax as lo
 
-PAGE = pathlib.Path(__file__).parents[1] / "docs" / "detection.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+ROOT = pathlib.Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "detection.md"
 DTYPES = ("float32", "float64")
 
 
@@ -282,17 +285,55 @@ def as_markdown(title: str, rates: Rates) -> str:
     return f"### {title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def write(text: str) -> None:
-    before, rest = PAGE.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+def write(text: str, part: str) -> None:
+    begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
+    before, rest = PAGE.read_text().split(begin)
+    after = rest.split(end)[1]
+    PAGE.write_text(f"{before}{begin}\n\n{text}\n{end}{after}")
+
+
+def museum() -> str:
+    """What the checks say of the mistakes that other projects have shipped: counts, and a row for each."""
+    sys.path[:0] = [str(ROOT / "tests" / "testing")]
+    import museum
+
+    counts, lines = Counter[str](), []
+    with jax.enable_x64(True), np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
+        for name, shown in track(museum.MUSEUM.items(), "museum", transient=True):
+            wrong, right = museum.examined(name)
+            verdict = museum.verdict(name, wrong)
+            counts.update([verdict, "right ones refused"] if right.failures else [verdict])
+            failed = ", ".join(f"`{outcome.name}`" for outcome in wrong.failures) or "–"
+            said = {museum.NAMED: "cause named", museum.UNNAMED: "seen"}.get(verdict, verdict)
+            lines.append(f"| {shown.project}, {shown.report} | {shown.mistake} | {failed} | {said} |")
+    total = len(museum.MUSEUM)
+    seen = total - counts[museum.UNSEEN]
+    summary = {
+        "seen": seen,
+        "cause named": counts[museum.NAMED],
+        "misled": counts[museum.MISLED],
+        "corrected twins refused": counts["right ones refused"],
+    }
+    rows = [f"| {what} | {count} | {100 * count / total:.0f} % |" for what, count in summary.items()]
+    head = ["| of the " + f"{total} mistakes | | |", "| --- | ---: | ---: |"]
+    table = ["| report | mistake | checks that fail | |", "| --- | --- | --- | --- |"]
+    return "\n".join([*head, *rows, "", *table, *lines]) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--markdown", action="store_true", help=f"write the tables into docs/{PAGE.name}")
+    parser.add_argument(
+        "--museum", action="store_true", help="what the checks say of mistakes that others have shipped"
+    )
     options = parser.parse_args()
+    if options.museum:
+        text = museum()
+        print(text)
+        if options.markdown:
+            write(text, "museum")
+        return
 
     versions = available()
     methods = tuple(method for method in METHODS if versions[method.module])
@@ -310,7 +351,7 @@ def main() -> None:
     tables = {"All kinds: the mean of the tables below": mean(list(tables.values())), **tables}
     console.print(as_rich(*next(iter(tables.items()))))
     if options.markdown:
-        write("\n".join([note + "\n", *(as_markdown(title, rates) for title, rates in tables.items())]))
+        write("\n".join([note + "\n", *(as_markdown(title, rates) for title, rates in tables.items())]), "measured")
 
 
 if __name__ == "__main__":
