@@ -50,6 +50,7 @@ EXPECTED_UNSEEN = {
     "WeightsInDouble": "no fault here: a result is cast to the dtype that infer_shape promised",
     "DeviationOfEqualNumbers": "tested close to the arrays that are given, not at them",
     "ZeroBehindTheBorder": "tested close to the arrays that are given, not at them",
+    "AllOfTheLargest": "tested close to the arrays that are given, not at them",
 }
 EXPECTED_UNNAMED = {
     "ChirpNotConjugated": "a phase that varies along an axis is not tried",
@@ -373,6 +374,30 @@ class KernelDivided(SampledTransform):
         return np.fft.ifft(y / self.kernel, norm="ortho").astype(y.dtype)
 
 
+class Lifting(Linear):
+    """A wavelet that is not orthogonal: the odd samples less their neighbours' mean, then the even ones with them."""
+
+    def apply(self, x):
+        even, odd = x[::2], x[1::2]
+        detail = odd - (even + np.roll(even, -1)) / 2
+        return np.concatenate([even + (detail + np.roll(detail, 1)) / 4, detail])
+
+    def adjoint(self, y):
+        even, detail = np.split(y, 2)
+        odd = detail + (even + np.roll(even, -1)) / 4
+        return np.stack([even - (odd + np.roll(odd, 1)) / 2, odd], 1).ravel()
+
+
+@exhibit("SigPy", "issue 134", "adjoint", r"the adjoint is the inverse", S((8,), R))
+class WaveletInverse(Lifting):
+    """The inverse wavelet transform stands for the adjoint, also where the wavelet is not orthogonal."""
+
+    def adjoint(self, y):
+        smooth, detail = np.split(y, 2)
+        even = smooth - (detail + np.roll(detail, 1)) / 4
+        return np.stack([even, detail + (even + np.roll(even, -1)) / 2], 1).ravel()
+
+
 class HalfSpectrum(lo.LinearOperator, real_linear=True):
     """A real Fourier transform with the root of two in the frequencies that stand for two."""
 
@@ -637,6 +662,51 @@ class CroppedByTheFirstAxis(LongFilter):
         return np.stack([np.correlate(row, self.kernel, "full")[len(self.kernel) - 1 :] for row in y])[
             :, : len(y) - len(self.kernel) + 1
         ]
+
+
+class Centred(Linear):
+    """A Fourier transform with zero in the middle on both sides."""
+
+    def apply(self, x):
+        return np.fft.fftshift(np.fft.fft(np.fft.ifftshift(x), norm="ortho")).astype(x.dtype)
+
+    def adjoint(self, y):
+        return np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(y), norm="ortho")).astype(y.dtype)
+
+
+@exhibit("OXSA", "pull request 6", "adjoint", r"argument of the adjoint is shifted by one", S((7,), C))
+class ShiftedTheOtherWay(Centred):
+    """``fftshift`` is taken for its inverse, which it is for even lengths only."""
+
+    def adjoint(self, y):
+        return np.fft.fftshift(np.fft.ifft(np.fft.fftshift(y), norm="ortho")).astype(y.dtype)
+
+
+class Blur(Linear):
+    """A real filter along the last axis, by real Fourier transforms."""
+
+    spectrum: jax.Array
+
+    def apply(self, x):
+        return np.fft.irfft(self.spectrum * np.fft.rfft(x), x.shape[-1]).astype(x.dtype)
+
+    def adjoint(self, y):
+        return np.fft.irfft(np.conj(self.spectrum) * np.fft.rfft(y), y.shape[-1]).astype(y.dtype)
+
+
+@exhibit(
+    "DeepInverse",
+    "issue 89",
+    "promises",
+    r"adjoint returned f32\[3,4\]; expected f32\[3,5\]",
+    S((3, 5), R),
+    np.array([1, 0.5 - 0.3j, 0.2j], C),
+)
+class OddLength(Blur):
+    """The adjoint of a blur by real Fourier transforms is for even lengths."""
+
+    def adjoint(self, y):
+        return np.fft.irfft(np.conj(self.spectrum) * np.fft.rfft(y)).astype(y.dtype)
 
 
 class Signal(Linear):
@@ -1149,6 +1219,89 @@ class DirectionDifferentiated(Sine):
         return super().hessian_apply(x, dx1, dx2) + np.cos(x) * dx1 * dx2
 
 
+class LogSigmoid(Elementwise):
+    def apply(self, x):
+        return -np.logaddexp(x.dtype.type(0), -x)
+
+    def slope(self, x):
+        return 1 / (1 + np.exp(x))
+
+
+@exhibit("JAX", "issue 2140", "jacobian", r"not the derivative of apply", np.array([0.0, 1, -2], R))
+class NoSlopeAtZero(LogSigmoid):
+    """The derivative of the logarithm of a sigmoid is zero at zero: that of a maximum inside of it."""
+
+    def slope(self, x):
+        return np.where(x == 0, x.dtype.type(0), super().slope(x))
+
+
+class Largest(lo.NonlinearOperator):
+    """The largest of each column; of several its derivative is their mean."""
+
+    def apply(self, x):
+        return x.max(0)
+
+    def weights(self, x):
+        largest = (x == x.max(0)).astype(x.dtype)
+        return largest / largest.sum(0)
+
+    def jacobian_apply(self, x, dx):
+        return (self.weights(x) * dx).sum(0)
+
+    def jacobian_adjoint(self, x, dy):
+        return self.weights(x) * dy
+
+    def infer_shape(self, x):
+        return S(x.shape[1:], x.dtype)
+
+
+@exhibit("MXNet", "issue 18563", "jacobian", r"one-sided", np.ones((4, 3), D))
+class AllOfTheLargest(Largest):
+    """Where several elements are the largest, each gets the whole gradient."""
+
+    def weights(self, x):
+        return (x == x.max(0)).astype(x.dtype)
+
+
+class Correlations(lo.LinearOperator):
+    """Sums of an image against a kernel of each channel, and the derivative with respect to the kernels."""
+
+    kernel: jax.Array
+
+    def apply(self, x):
+        return np.einsum("ijc,ijc->c", self.kernel, x)
+
+    def adjoint(self, y):
+        return self.kernel * y
+
+    def parameter_jvp(self, x, dself):
+        return np.einsum("ijc,ijc->c", dself.kernel, x)
+
+    def parameter_vjp(self, x, dy):
+        return {"kernel": x * dy}
+
+    def infer_shape(self, x):
+        return S(x.shape[2:], x.dtype)
+
+    def infer_adjoint_shape(self, y):
+        return S(self.kernel.shape, y.dtype)
+
+
+@exhibit(
+    "Apple's TensorFlow",
+    "issue 230",
+    "parameter_vjp",
+    r"parameter_vjp is not its adjoint",
+    S((2, 2, 2), R),
+    normal((2, 2, 2), R),
+)
+class KernelGradientShuffled(Correlations):
+    """The gradient with respect to the kernels has the right numbers in another order, if there are several channels."""
+
+    def parameter_vjp(self, x, dy):
+        return {"kernel": np.moveaxis(x * dy, -1, 0).reshape(x.shape)}
+
+
 class Tanh(Elementwise):
     def apply(self, x):
         return np.tanh(x)
@@ -1164,6 +1317,14 @@ class OverflowsOnTheWay(Tanh):
     def slope(self, x):
         with np.errstate(all="ignore"):
             return 4 * np.exp(2 * x) / (1 + np.exp(2 * x)) ** 2
+
+
+@exhibit("DiffSharp", "issue 16", "jacobian", r"not the derivative of apply|does not depend on dx", S((5,), R))
+class TangentForgotten(Tanh):
+    """The pushforward returns the derivative, and does not multiply it with the tangent."""
+
+    def jacobian_apply(self, x, dx):
+        return self.slope(x)
 
 
 class Sinc(Elementwise):
