@@ -324,7 +324,7 @@ class Sums(lo.LinearOperator):
 
 @exhibit("ODL", "issue 948", "adjoint", r"is 0\.25 times .*: a constant factor", S((5, 5), R))
 class ProjectionScaled(Sums):
-    """The back projection is scaled by the size of a cell, as if the inner product were weighted."""
+    """The back projection is off by a constant factor."""
 
     def adjoint(self, y):
         return R(0.25) * super().adjoint(y)
