@@ -1,6 +1,6 @@
 """Operators around foreign code, as first-class JAX citizens, with proven adjoints."""
 
-import importlib
+import importlib.metadata
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +37,68 @@ from linops_jax.ops import Identity as Identity
 from linops_jax.ops import Matrix as Matrix
 from linops_jax.ops import Zero as Zero
 
+__all__ = [  # what is public; dir() and `import *` give this and nothing else
+    "FFT",
+    "Affine",
+    "ConvergenceError",
+    "ConvergenceWarning",
+    "Diagonal",
+    "Function",
+    "Identity",
+    "InexactAdjointWarning",
+    "LinearOperator",
+    "Matrix",
+    "NonlinearOperator",
+    "Properties",
+    "Solution",
+    "Stats",
+    "Zero",
+    "along_axis",
+    "block",
+    "block_diag",
+    "check_operator",
+    "checking",
+    "condition_number",
+    "declare",
+    "diagonal",
+    "dot_test",
+    "eigsh",
+    "export_checks",
+    "freeze",
+    "functional",
+    "get_include",
+    "get_linear_call",
+    "get_nonlinear_call",
+    "hstack",
+    "in_place",
+    "interop",
+    "kron",
+    "kron_sum",
+    "last_error",
+    "load_kwargs",
+    "native",
+    "norm",
+    "operator_checks",
+    "ops",
+    "per_platform",
+    "simplify",
+    "solve",
+    "static",
+    "svds",
+    "testing",
+    "todense",
+    "tosparse",
+    "trace",
+    "traced",
+    "tree",
+    "vstack",
+]
+
 if TYPE_CHECKING:
+    __version__: str
+    from linops_jax import functional as functional
     from linops_jax import interop as interop
+    from linops_jax import ops as ops
     from linops_jax import testing as testing
     from linops_jax.measures import condition_number as condition_number
     from linops_jax.measures import diagonal as diagonal
@@ -70,6 +130,8 @@ _HOME = {name: module for module, names in _LAZY.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("linops-jax")
     if name not in _LAZY and name not in _HOME:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
@@ -78,7 +140,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY, *_HOME])
+    return sorted(__all__)
 
 
 if os.environ.get("LINOPS_JAX_CHECK"):

@@ -18,7 +18,7 @@ from linops_jax.testing.checks import CHECKS
 
 pytestmark = pytest.mark.slow
 
-COMMAND = [sys.executable, "-c", "from linops_jax.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "linops_jax"]
 OPERATORS = """
 import jax, numpy as np, linops_jax as lo
 from linops_jax import FFT

@@ -17,7 +17,7 @@ import linops_jax as lo
 from linops_jax.cli import app
 from linops_jax.cli.demo import _picture, mri
 
-COMMAND = [sys.executable, "-c", "from linops_jax.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "linops_jax"]
 
 
 def demo(*arguments):

@@ -1,12 +1,15 @@
 """What importing does and does not do, and who may import what."""
 
 import ast
+import importlib.metadata
 import importlib.util
 import pathlib
+import re
 import time
 
 import pytest
 
+import linops_jax as lo
 from linops_jax import _compat
 
 PACKAGE = pathlib.Path(_compat.__file__).parent
@@ -174,8 +177,8 @@ def test_import_of_the_package_needs_no_optional_dependency(run_child):
 # ---- who may import what --------------------------------------------------------------------------------------------
 
 ORDER = [
-    "_specs", "_exact", "_interned", "_fields", "_errors", "_compat", "_keys", "_native", "_hooks", "_results", "_calls",
-    "_sharding", "_trampoline_ext", "_trampoline", "_derived", "_absent", "_primitives", "_properties", "_printing",
+    "_advice", "_specs", "_exact", "_interned", "_fields", "_errors", "_compat", "_keys", "_native", "_hooks", "_results", "_calls",
+    "_sharding", "_trampoline_ext", "_trampoline", "_derived", "_absent", "_upstream", "_primitives", "_properties", "_printing",
     "_meta", "_operator", "_linear", "_nonlinear", "_functions", "functional", "algebra", "ops", "_views", "_simplify",
     "measures", "solvers", "testing", "__init__", "interop", "cli", "__main__",
 ]  # fmt: skip
@@ -267,3 +270,31 @@ def test_ready_made_parts_use_public_names_only(path):
 def test_every_module_has_a_place_in_the_order():
     tops = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in MODULES}
     assert tops <= set(ORDER)
+
+
+# ---- what is public -------------------------------------------------------------------------------------------------
+
+
+def test_the_public_names_are_those_of_the_reference():
+    """And submodules, which hold more."""
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "reference.md").read_text()
+    documented = set(re.findall(r"^\.\. auto(?:class|function|exception):: (\w+)$", page, flags=re.MULTILINE))
+    assert set(lo.__all__) == documented | {"functional", "interop", "ops", "testing"}
+    assert len(set(lo.__all__)) == len(lo.__all__)
+
+
+def test_dir_and_star_give_the_public_names_and_nothing_else(run_child):
+    run_child(
+        """
+        import linops_jax as lo
+        assert dir(lo) == sorted(lo.__all__)
+        names = {}
+        exec("from linops_jax import *", names)
+        assert set(names) - {"__builtins__"} == set(lo.__all__)
+        assert dir(lo) == sorted(lo.__all__)
+        """
+    )
+
+
+def test_the_version_is_that_of_the_distribution():
+    assert lo.__version__ == importlib.metadata.version("linops-jax")
