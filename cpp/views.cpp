@@ -77,7 +77,7 @@ void IdleViews::give(size_t operand, PyObject* view) {
 }
 
 bool has_type_and_shape(PyObject* value, const Layout& layout) {
-  if (!PyArray_Check(value)) return false;
+  if (!PyArray_CheckExact(value)) return false;  // what a subclass means by its numbers, Python finds out
   auto* array = reinterpret_cast<PyArrayObject*>(value);
   if (PyArray_NDIM(array) != layout.rank) return false;
   if (PyArray_DESCR(array) != dtypes[layout.dtype] && !PyArray_EquivTypes(PyArray_DESCR(array), dtypes[layout.dtype])) {

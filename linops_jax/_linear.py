@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import importlib
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, overload
 
 import jax
+import numpy as np
 
-from linops_jax import _hooks, _printing, _specs, _upstream
-from linops_jax._operator import ATOM, Backwards, Operator, _constructors, required
+from linops_jax import _advice, _hooks, _printing, _specs, _upstream
+from linops_jax._operator import ATOM, Arrays, Backwards, Operator, Scalar, _constructors, required
 
 LINEAX_METHODS = ("mv", "as_matrix", "transpose", "in_structure", "out_structure", "in_size", "out_size")
 
@@ -55,7 +56,30 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
     def infer_shape(self, x: Any) -> Any:
         """Specs of A x from specs of x: pytrees of jax.ShapeDtypeStruct."""
 
-    gram: ClassVar[Any] = _hooks.AlsoOperator(lambda op: op.H @ op)  # A^H A, by the hook where there is one
+    if TYPE_CHECKING:
+
+        @required
+        def gram(self) -> Any:
+            """A^H A as an operator, by the hook where there is one."""
+
+        def with_domain(self, spec: Any) -> LinearOperator: ...
+        def __neg__(self) -> LinearOperator: ...
+        def __mul__(self, other: Scalar) -> LinearOperator: ...
+        def __rmul__(self, other: Scalar) -> LinearOperator: ...
+        def __truediv__(self, other: Scalar) -> LinearOperator: ...
+        def __pow__(self, exponent: int | np.integer) -> LinearOperator: ...
+        def __add__(self, other: LinearOperator) -> LinearOperator: ...
+        def __radd__(self, other: int) -> LinearOperator: ...
+        def __sub__(self, other: LinearOperator) -> LinearOperator: ...
+        def __rsub__(self, other: LinearOperator) -> LinearOperator: ...
+        @overload
+        def __matmul__(self, other: LinearOperator) -> LinearOperator: ...
+        @overload
+        def __matmul__(self, other: Arrays) -> Any: ...
+        def __matmul__(self, other: Any) -> Any: ...
+        def __rmatmul__(self, other: LinearOperator) -> LinearOperator: ...
+    else:
+        gram = _hooks.AlsoOperator(lambda op: op.H @ op)
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -127,11 +151,13 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
             """lineax's names for what we have, so that its solvers take operators as they are; no field name is lost."""
             if name in LINEAX_METHODS:
                 return importlib.import_module("linops_jax.interop._lineax").method(self, name)
+            if message := _advice.for_name(type(self)._label, name):
+                raise AttributeError(message, name=name, obj=self)
             return object.__getattribute__(self, name)
 
     def jacobian(self, x: Any) -> LinearOperator:
         """A linear operator is its own derivative; here with the domain of ``x``."""
-        return self.with_domain(_specs.specs(x))
+        return self.with_domain(_specs.as_specs(x, f"{type(self)._label}.jacobian"))
 
     def _reverse(self, y: Any, like: Any) -> Any:
         """A^H y; ``like`` holds specs of the result, or None where nobody knows them.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-from linops_jax import _hooks, _specs
+import numpy as np
+
+from linops_jax import _advice, _hooks, _specs
 from linops_jax._linear import LinearOperator
-from linops_jax._operator import ATOM, OfOne, Operator, required
+from linops_jax._operator import ATOM, Arrays, OfOne, Operator, Scalar, required
+
+Either: TypeAlias = "LinearOperator | NonlinearOperator"
 
 
 class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
@@ -44,7 +48,25 @@ class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
     def infer_shape(self, x: Any) -> Any:
         """Specs of F(x) from specs of x: pytrees of jax.ShapeDtypeStruct."""
 
-    if not TYPE_CHECKING:  # to type checkers these attributes are missing, which is right
+    if TYPE_CHECKING:
+
+        def with_domain(self, spec: Any) -> NonlinearOperator: ...
+        def __neg__(self) -> NonlinearOperator: ...
+        def __mul__(self, other: Scalar) -> NonlinearOperator: ...
+        def __rmul__(self, other: Scalar) -> NonlinearOperator: ...
+        def __truediv__(self, other: Scalar) -> NonlinearOperator: ...
+        def __pow__(self, exponent: int | np.integer) -> NonlinearOperator: ...
+        def __add__(self, other: Either) -> NonlinearOperator: ...
+        def __radd__(self, other: LinearOperator | int) -> NonlinearOperator: ...
+        def __sub__(self, other: Either) -> NonlinearOperator: ...
+        def __rsub__(self, other: LinearOperator) -> NonlinearOperator: ...
+        @overload
+        def __matmul__(self, other: Either) -> NonlinearOperator: ...
+        @overload
+        def __matmul__(self, other: Arrays) -> Any: ...
+        def __matmul__(self, other: Any) -> Any: ...
+        def __rmatmul__(self, other: LinearOperator) -> NonlinearOperator: ...
+    else:  # to type checkers these attributes are missing, which is right
 
         def __getattr__(self, name):
             if name in ("H", "T", "conj", "gram", "inv"):
@@ -53,11 +75,15 @@ class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
                     f"{where} is nonlinear and has no {name}. Its derivative at x has: use {where}.jacobian(x).{name}."
                 )
                 raise AttributeError(message)
+            if message := _advice.for_name(type(self)._label, name):
+                raise AttributeError(message, name=name, obj=self)
             return object.__getattribute__(self, name)
 
     def jacobian(self, x: Any) -> LinearOperator:
         """The derivative of F at x, as a linear operator: ``J(dx)``, ``J.H(dy)``."""
-        return Jacobian(self, _specs.as_arrays(x, f"{type(self)._label}.jacobian(x)"))
+        where = f"{type(self)._label}.jacobian(x)"
+        _specs.refuse_shapes(x, where, "Pass the point, as jnp.zeros({})")
+        return Jacobian(self, _specs.as_arrays(x, where))
 
 
 class Jacobian(OfOne, LinearOperator, composite=True):

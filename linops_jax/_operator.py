@@ -5,19 +5,21 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.core
 import numpy as np
 
-from linops_jax import _errors, _fields, _hooks, _primitives, _printing, _specs, _upstream
+from linops_jax import _advice, _errors, _fields, _hooks, _primitives, _printing, _specs, _upstream
 from linops_jax._meta import OperatorMeta
 from linops_jax._printing import ATOM as ATOM
 from linops_jax._printing import PRODUCT as PRODUCT
 from linops_jax._printing import SUM as SUM
 from linops_jax._properties import Properties
 
+Scalar: TypeAlias = complex | np.number | np.bool_ | np.ndarray | jax.Array  # arrays: 0-d ones
+Arrays: TypeAlias = np.ndarray | jax.Array | list[Any]
 _MOST_SHAPES = 32  # that one operator remembers
 _UNKNOWN = object()
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -35,8 +37,11 @@ def constructor(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     return register
 
 
-def required(function: _F) -> _F:
-    """A hook without which the class is abstract, unless JAX derives it: so type checkers must not see it as such."""
+def required(function: Callable[..., Any]) -> Any:
+    """A hook without which the class is abstract, unless JAX derives it: so type checkers must not see it as such.
+
+    Nor its signature: a hook may also take ``out``, ``state`` or ``plan``, be native code, or None.
+    """
     return abc.abstractmethod(function)
 
 
@@ -76,7 +81,10 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
         Raises whatever a host hook raised, with the hook named in a note; TypeError for what is not an array.
         """
-        if self._can_run_compiled and not watchers and (_specs.is_concrete(x) or _specs.are_concrete(x)):
+        if not (is_concrete := _specs.is_concrete(x)):
+            x = _specs.lists_as_arrays(x, lambda: self.domain)
+            is_concrete = _specs.are_concrete(x)
+        if is_concrete and self._can_run_compiled and not watchers:
             return _primitives.run_compiled(_compiled, self._waits, self, x)
         return self._checked(x)
 
@@ -196,34 +204,62 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
     def with_domain(self, spec: Any) -> Any:
         """The same operator for inputs of one shape and dtype only: ``A.domain`` and ``A.codomain`` are known then."""
-        return _constructors["with_domain"](self, spec)
+        return _constructors["with_domain"](self, _specs.as_specs(spec, f"{type(self)._label}.with_domain"))
 
     # ---- algebra --------------------------------------------------------------------------------------------------
 
     def __add__(self, other: Any) -> Any:
-        return _constructors["add"](self, other) if isinstance(other, Operator) else NotImplemented
+        if isinstance(other, Operator):
+            return _constructors["add"](self, other)
+        return _advice.refuse_operation("+", self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        if type(other) is int and other == 0:  # where sum() starts
+            return self
+        return _advice.refuse_operation("+", other, self)
 
     def __sub__(self, other: Any) -> Any:
-        return _constructors["add"](self, -other) if isinstance(other, Operator) else NotImplemented
+        if isinstance(other, Operator):
+            return _constructors["add"](self, -other)
+        return _advice.refuse_operation("-", self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return _advice.refuse_operation("-", other, self)
 
     def __neg__(self) -> Any:
         return _constructors["scale"](-1, self)
 
     def __mul__(self, other: Any) -> Any:
-        return _constructors["scale"](other, self) if is_scalar(other) else NotImplemented
+        return _constructors["scale"](other, self) if is_scalar(other) else _advice.refuse_operation("*", self, other)
 
-    __rmul__ = __mul__
+    def __rmul__(self, other: Any) -> Any:
+        return _constructors["scale"](other, self) if is_scalar(other) else _advice.refuse_operation("*", other, self)
 
     def __truediv__(self, other: Any) -> Any:
-        return _constructors["scale"](1 / other, self) if is_scalar(other) else NotImplemented
+        if is_scalar(other):
+            return _constructors["scale"](1 / other, self)
+        return _advice.refuse_operation("/", self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _advice.refuse_operation("/", other, self)
 
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, Operator):
             return _constructors["compose"](self, other)
-        return self(other) if isinstance(other, np.ndarray | jax.Array) else NotImplemented
+        if isinstance(other, np.ndarray | jax.Array) or _specs.is_list_of_numbers(other):
+            return self(other)
+        return _advice.refuse_operation("@", self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return _advice.refuse_operation("@", other, self)
 
     def __pow__(self, exponent: Any) -> Any:
-        return _constructors["power"](self, exponent) if isinstance(exponent, int) else NotImplemented
+        if isinstance(exponent, int | np.integer):
+            return _constructors["power"](self, int(exponent))
+        return _advice.refuse_operation("**", self, exponent)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        _advice.refuse_numpy(function, type(self)._label)
 
     # ---- looks and immutability -----------------------------------------------------------------------------------
 

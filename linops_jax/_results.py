@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _specs
+from linops_jax import _advice, _specs
 from linops_jax._fields import array_fields
 from linops_jax._hooks import PULLS_BACK, Hook
 
@@ -91,6 +91,9 @@ def make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np.
             message = (
                 f"{hook.label} returned {describe(result)}; {_promise(hook)} {view.shape}. Fix whichever is wrong."
             )
+            raise TypeError(message)
+        if _advice.is_masked(result):
+            message = f"{hook.label} returned a masked array, whose mask would be lost. Return y.filled(0), or what stands there."
             raise TypeError(message)
         np.copyto(view, fitting(hook, array, view.shape, view.dtype), casting="unsafe")
 

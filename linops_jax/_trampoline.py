@@ -360,6 +360,9 @@ def lower_native(context: Any, *operands: Any, binding: Binding, batch: tuple[tu
 
 def _check_dtypes(context: Any, binding: Binding) -> None:
     for aval in (*context.avals_in, *context.avals_out):
+        if not isinstance(aval.dtype, np.dtype):  # random keys, which only JAX knows
+            message = f"{binding.label}: found {aval.str_short()}, unknown to NumPy. Keep jax.random.key_data(key)."
+            raise TypeError(message)
         if np.dtype(aval.dtype) not in _SUPPORTED:
             message = f"{binding.label}: NumPy has no arrays of {aval.dtype}. Convert with astype before the call."
             raise TypeError(message)

@@ -453,7 +453,7 @@ def test_matmul_with_an_array_applies():
         lambda op: op - np.ones(3),
         lambda op: np.ones((3, 3)) @ op,
         lambda op: jnp.ones((3, 3)) @ op,
-        lambda op: op @ [1.0, 2.0, 3.0],
+        lambda op: op @ (1.0, 2.0, 3.0),
         lambda op: op @ 2,
         lambda op: "x" * op,
         lambda op: op * None,

@@ -36,7 +36,7 @@ class Affine(OfOne, NonlinearComposite):
             message = f"Affine: expected a linear operator, found {type(op).__name__} {op!r:.80}."
             raise TypeError(message)
         self.op = op
-        self.b = b
+        self.b = _specs.lists_as_arrays(b, lambda: op.codomain)
         if op.domain is not None:
             self._check(op.codomain)
 

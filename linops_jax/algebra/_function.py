@@ -78,12 +78,12 @@ class Function(OfOne, LinearComposite):
             if not callable(value) and not (name == "adjoint" and value is None):
                 message = f"Function: expected a function as {name}, found {type(value).__name__} {value!r:.80}."
                 raise TypeError(message)
-        domain = _specs.specs(x)
+        domain = _specs.as_specs(x, "Function")
         if adjoint is None:
             op: LinearOperator = JAXFunction(function)
         else:
             spec = _call_on_zeros(function, domain) if codomain is None else codomain
-            leaves, tree = jax.tree.flatten(_specs.specs(spec))
+            leaves, tree = jax.tree.flatten(_specs.as_specs(spec, "Function: codomain"))
             op = HostFunctions(function, adjoint, tuple((leaf.shape, np.dtype(leaf.dtype)) for leaf in leaves), tree)
         self.op = op.with_domain(domain)
         self.known = Properties(**properties)

@@ -24,9 +24,8 @@ def operator(op: Any, spec: Any, where: str, *, depth: int = 3) -> Any:
         message = f"{where} expects an operator of linops_jax, found {describe(op)}. {advice}".rstrip()
         raise TypeError(message)
     if spec is not None:
-        _check_spec(spec, where)
-        _warn_of_64_bits(spec, where, depth + 1)
         op = op.with_domain(spec)
+        _warn_of_64_bits(spec, where, depth + 1)
     if op.domain is None:
         message = (
             f"{where}: {op!r} does not know its domain. Pass it, {where}(op, jax.ShapeDtypeStruct(shape, dtype)), or fix "
@@ -67,20 +66,9 @@ def describe(value: Any) -> str:
     return f"{type(value).__name__} {value!r:.80}"
 
 
-def _check_spec(spec: Any, where: str) -> None:
-    for leaf in jax.tree.leaves(spec):
-        if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
-            message = (
-                f"{where}: the spec holds {describe(leaf)}; expected an array or a jax.ShapeDtypeStruct(shape, dtype), or "
-                "a pytree of them."
-            )
-            raise TypeError(message)
-
-
 def _warn_of_64_bits(spec: Any, where: str, depth: int) -> None:
     for leaf in jax.tree.leaves(spec):
-        given = _given(leaf)
-        if leaf.dtype != given:
+        if hasattr(leaf, "dtype") and leaf.dtype != (given := _given(leaf)):
             message = (
                 f"{where}: the domain is {leaf.dtype}, but JAX computes in {given}. Switch 64 bits on with "
                 f'jax.config.update("jax_enable_x64", True), or ask for {given} to silence this warning.'

@@ -131,7 +131,7 @@ def require_linear(op: Any, spec: Any, where: str) -> LinearOperator:
     if not isinstance(op, LinearOperator):
         message = f"{where} needs a linear operator, found {type(op).__name__}. lo.Matrix(a) makes one of an array."
         raise TypeError(message)
-    op = op if spec is None else op.with_domain(spec)
+    op = op if spec is None else op.with_domain(_specs.as_specs(spec, where))
     if op.domain is None:
         message = (
             f"{where}: {op!r} does not know its domain. Pass it as the second argument, {where}(A, "

@@ -8,17 +8,21 @@ import jax
 import jax.numpy as jnp
 
 import linops_jax as lo
+from linops_jax.ops import _arguments
 
 
 class Diagonal(lo.LinearOperator):
     """x -> d x, element by element; the adjoint is y -> conj(d) y, the inverse y -> y / d.
 
-    d: array that broadcasts to the shape of x by NumPy's rules; a differentiable parameter
+    d: array, or list of numbers, that broadcasts to the shape of x by NumPy's rules; a differentiable parameter
 
     Raises ValueError for an x whose shape d does not broadcast to.
     """
 
     d: jax.Array
+
+    def __post_init__(self) -> None:
+        self.d = _arguments.as_field(self.d, "Diagonal.d")
 
     @lo.traced
     def apply(self, x: Any) -> Any:
@@ -38,6 +42,7 @@ class Diagonal(lo.LinearOperator):
         return lo.Properties(symmetric=not jnp.issubdtype(self.d.dtype, jnp.complexfloating), diagonal=True)
 
     def infer_shape(self, x: Any) -> Any:
+        _arguments.require_array(x, "Diagonal")
         if self.d.ndim > x.ndim or jnp.broadcast_shapes(self.d.shape, x.shape) != x.shape:
             message = (
                 f"Diagonal.d has shape {self.d.shape}, which does not broadcast to that of the input, {x.shape}. Give the "

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import linops_jax as lo
+from linops_jax.ops import _arguments
 
 _ADJOINT: dict[str, Any] = {"ortho": "ortho", "backward": "forward", "forward": "backward"}  # the same factor both ways
 
@@ -47,6 +48,7 @@ class FFT(lo.LinearOperator):
         return lo.Properties(unitary=self.norm == "ortho")
 
     def infer_shape(self, x: Any) -> Any:
+        _arguments.require_array(x, "FFT")
         self._trailing(x)
         return jax.ShapeDtypeStruct(x.shape, jnp.result_type(x.dtype, jnp.complex64))
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import linops_jax as lo
+from linops_jax.ops import _arguments
 
 
 class Matrix(lo.LinearOperator):
@@ -17,7 +18,7 @@ class Matrix(lo.LinearOperator):
     With one axis: y[..., i, ...] = sum_j matrix[i, j] x[..., j, ...]. With n axes ``matrix`` has 2 n axes: those of the
     result, then those of the input, both in the order of ``axes``. The adjoint is the same with the conjugate transpose.
 
-    matrix: array of shape ``(*out, *in)``; a differentiable parameter
+    matrix: array of shape ``(*out, *in)``, or nested lists of numbers; a differentiable parameter
     axes: axes of x to contract, negative ones count from the end; one axis may be given as an int
     """
 
@@ -26,7 +27,8 @@ class Matrix(lo.LinearOperator):
 
     def __init__(self, matrix: Any, axes: int | tuple[int, ...] = (-1,)):
         axes = tuple(map(int, np.atleast_1d(axes)))
-        if jnp.ndim(matrix) != 2 * len(axes):
+        matrix = _arguments.as_field(matrix, "Matrix.matrix")
+        if hasattr(matrix, "ndim") and jnp.ndim(matrix) != 2 * len(axes):
             message = (
                 f"Matrix.matrix has shape {jnp.shape(matrix)}; along {len(axes)} axes {axes} it needs {2 * len(axes)} axes: "
                 "those of the result, then those of the input."
@@ -65,6 +67,7 @@ class Matrix(lo.LinearOperator):
         return axes
 
     def _result(self, x: Any, expected: tuple[int, ...], new: tuple[int, ...]) -> Any:
+        _arguments.require_array(x, "Matrix")
         axes = self._normalised(x)
         found = tuple(x.shape[axis] for axis in axes)
         if found != expected:

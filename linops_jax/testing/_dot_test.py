@@ -94,13 +94,17 @@ def dot_test(op: Any, x: Any = None, *, probes: int = 5, seed: int = 0, rtol: fl
     - seed: of the random vectors
     - rtol: tolerance to use instead
 
-    Raises TypeError for a nonlinear operator (test ``F.jacobian(x)``) and where the input is not known.
+    Raises TypeError for a nonlinear operator (test ``F.jacobian(x)``) and where the input is not known, ValueError for less
+    than one probe.
     """
     if hasattr(op, "jacobian_apply"):
         message = (
             f"dot_test({op!r}): only linear operators have an adjoint. Test the derivative: dot_test(F.jacobian(x))."
         )
         raise TypeError(message)
+    if probes < 1:
+        message = f"dot_test: probes={probes} compares nothing. Give at least 1."
+        raise ValueError(message)
     with unwatched():
         return run(Subject(op, x, seed=seed, where="dot_test"), probes=probes, rtol=rtol)
 

@@ -66,7 +66,8 @@ class Subject:
             raise TypeError(message)
         self.op: Any = op
         self.seed = seed
-        given = op.domain if x is None else x
+        _specs.refuse_shapes(x, where, "Pass jax.ShapeDtypeStruct({}, dtype), or an array")
+        given = op.domain if x is None else _specs.lists_as_arrays(x)
         self.spec = jax.tree.map(lambda leaf: leaf if _is_index(leaf) else _specs.specs(leaf), given)
         self._given = given
 

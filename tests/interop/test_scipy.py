@@ -187,7 +187,9 @@ def test_unknown_domain():
 
 
 def test_shapes_are_not_specs():
-    with pytest.raises(TypeError, match=r"to_scipy: the spec holds int 3; expected an array or a jax.ShapeDtypeStruct"):
+    with pytest.raises(
+        TypeError, match=r"FFT\.with_domain: found \(3, 4\), which is a shape\. Pass jax\.ShapeDtypeStruct"
+    ):
         to_scipy(lo.FFT(), (3, 4))
 
 

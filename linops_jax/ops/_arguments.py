@@ -1,0 +1,30 @@
+"""What ready-made operators take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import linops_jax as lo
+
+
+def as_field(value: Any, where: str) -> Any:
+    """A list of numbers, or nested lists, as an array. Raises TypeError for operators; the checks of fields see the rest."""
+    leaves = jax.tree.leaves(value, is_leaf=_is_operator)
+    if any(map(_is_operator, leaves)):
+        message = f"{where} expects an array, found {value!r:.80}. lo.block makes an operator of operators."
+        raise TypeError(message)
+    return jnp.asarray(value) if isinstance(value, list) else value
+
+
+def require_array(x: Any, where: str) -> None:
+    """Raises TypeError for any other pytree than one array."""
+    if not (hasattr(x, "shape") and hasattr(x, "dtype")):
+        message = f"{where} takes one array, found {type(x).__name__} {x!r:.80}. lo.block_diag is for several inputs."
+        raise TypeError(message)
+
+
+def _is_operator(value: Any) -> bool:
+    return isinstance(value, lo.LinearOperator | lo.NonlinearOperator)
