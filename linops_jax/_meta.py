@@ -62,6 +62,13 @@ class OperatorMeta(abc.ABCMeta):
         _fields.register_pytree(cls)
         return cls
 
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """That of the constructor, which ``__call__`` below would hide from inspect, help() and notebooks."""
+        signature = inspect.signature(cls.__init__)
+        without_self = list(signature.parameters.values())[1:]
+        return signature.replace(parameters=without_self, return_annotation=inspect.Signature.empty)
+
     if not TYPE_CHECKING:  # type checkers are to see the dataclass's own constructor
 
         def __call__(cls, *args, **kwargs):

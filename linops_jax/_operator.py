@@ -22,7 +22,6 @@ Scalar: TypeAlias = complex | np.number | np.bool_ | np.ndarray | jax.Array  # a
 Arrays: TypeAlias = np.ndarray | jax.Array | list[Any]
 _MOST_SHAPES = 32  # that one operator remembers
 _UNKNOWN = object()
-_F = TypeVar("_F", bound=Callable[..., Any])
 _constructors: dict[str, Callable[..., Any]] = {}
 watchers: list[Callable[[Any, str, tuple[Any, ...], Any], None]] = []  # hear of every evaluation of a hook, before it
 

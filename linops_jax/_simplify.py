@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
 
 from linops_jax import _specs
 from linops_jax._linear import Adjoint, LinearOperator
+from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._operator import Operator
 from linops_jax.algebra._composition import Composition, NonlinearComposition, compose
 from linops_jax.algebra._conjugate import Conjugate
@@ -33,6 +34,10 @@ Rule = Callable[[Any, Any], Any]
 SCALED, SUMS, PRODUCTS = (Scaled, NonlinearScaled), (Sum, NonlinearSum), (Composition, NonlinearComposition)
 
 
+@overload
+def simplify(op: LinearOperator) -> LinearOperator: ...
+@overload
+def simplify(op: NonlinearOperator) -> NonlinearOperator: ...
 def simplify(op: Any) -> Any:
     """An operator with the same values, domain and codomain, made of fewer parts: opt-in, nothing in the library calls it.
 

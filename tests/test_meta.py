@@ -1,8 +1,11 @@
 """The class statement: what it accepts, what it refuses, what it leaves behind."""
 
 import abc
+import inspect
+import pydoc
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.interpreters import ad
@@ -396,3 +399,29 @@ def test_integers_stay_integers():
 def test_the_checks_see_wrong_answers(answer):
     with pytest.raises(AssertionError, match=r"infer_adjoint_shape"):
         lo.check_operator(linear(infer_adjoint_shape=answer)(), X)
+
+
+class Shown(lo.LinearOperator):
+    """With fields of every kind."""
+
+    d: jax.Array
+    axis: int = lo.static(default=-1)
+    mode: str = lo.static(default="edge", kw_only=True)
+    adjoint = None
+
+    def apply(self, x):
+        return x
+
+    def infer_shape(self, x):
+        return x
+
+
+def test_the_constructor_is_shown_with_its_fields():
+    (d, axis, mode) = inspect.signature(Shown).parameters.values()
+    assert [d.name, axis.name, mode.name] == ["d", "axis", "mode"]
+    assert (d.default, axis.default, mode.default) == (inspect.Parameter.empty, -1, "edge")
+    assert mode.kind is inspect.Parameter.KEYWORD_ONLY
+    assert "Shown(d: " in pydoc.render_doc(Shown, renderer=pydoc.plaintext)
+    assert list(inspect.signature(lo.Matrix).parameters) == ["matrix", "axes"]  # by its own __init__
+    assert list(inspect.signature(lo.Identity).parameters) == []
+    assert list(inspect.signature(Shown(jnp.ones(3))).parameters) == ["x"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
@@ -162,6 +162,10 @@ def _map(function: Callable[..., Any], *arrays: tuple[Any, Axes], result: Callab
     return jnp.moveaxis(y, range(len(lead), y.ndim), at)
 
 
+@overload
+def along_axis(op: LinearOperator, axis: int | tuple[int, ...]) -> LinearOperator: ...
+@overload
+def along_axis(op: NonlinearOperator, axis: int | tuple[int, ...]) -> NonlinearOperator: ...
 def along_axis(op: Any, axis: int | tuple[int, ...]) -> Any:
     """An operator on some axes of one array, once for every index of the others.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, overload
 
 import jax
 
@@ -117,6 +117,10 @@ def _sum(ops: Any, values: list[Any]) -> Any:
     return _parts.add_up([op for op, _ in present], [value for _, value in present], "cannot add the results of")
 
 
+@overload
+def block(blocks: _parts.LinearRows) -> LinearOperator: ...
+@overload
+def block(blocks: Any) -> _parts.Either: ...
 def block(blocks: Any) -> Any:
     """A matrix of operators: ``block([[A, B], [None, C]])([x, y])`` is ``[A(x) + B(y), C(y)]``.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
 
 from linops_jax import _specs
 from linops_jax._linear import LinearOperator, UnknownShapeError
+from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._operator import Operator
 from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
@@ -119,6 +120,10 @@ def _by_position(values: dict[Any, Any]) -> bool:
     return all(isinstance(slot, int) for slot in values)
 
 
+@overload
+def freeze(op: _parts.Either, values: dict[Any, Any], *, linear: Literal[True]) -> LinearOperator: ...
+@overload
+def freeze(op: _parts.Either, values: dict[Any, Any], *, linear: Literal[False] = False) -> NonlinearOperator: ...
 def freeze(op: Any, values: dict[Any, Any], *, linear: bool = False) -> Any:
     """An operator of several inputs with some of them fixed: ``freeze(F, {1: h})(x)`` is ``F((x, h))``.
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from linops_jax import _specs
 from linops_jax._linear import LinearOperator, UnknownShapeError
+from linops_jax._nonlinear import Either as Either
+from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._operator import Operator
 from linops_jax._printing import exact
+
+# What containers hold, as far as type checkers can see.
+LinearTree: TypeAlias = "LinearOperator | Sequence[LinearTree] | Mapping[Any, LinearTree]"
+NonlinearTree: TypeAlias = "NonlinearOperator | Sequence[NonlinearTree] | Mapping[Any, NonlinearTree]"
+LinearRows: TypeAlias = "LinearOperator | Sequence[LinearRows] | Mapping[Any, LinearRows] | None"
 
 
 def is_operator(value: Any) -> bool:

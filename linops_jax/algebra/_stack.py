@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, overload
 
 import jax
 
 from linops_jax._linear import LinearOperator
+from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
 from linops_jax.algebra import _parts
@@ -197,6 +198,12 @@ class NonlinearBlockDiagonal(_BlockDiagonal, NonlinearComposite):
         return BlockDiagonal(self._jacobians(_parts.split(x, self._flat()[1], f"{exact(self)}.jacobian")))
 
 
+@overload
+def vstack(ops: _parts.LinearTree) -> LinearOperator: ...
+@overload
+def vstack(ops: _parts.NonlinearTree) -> NonlinearOperator: ...
+@overload
+def vstack(ops: Any) -> _parts.Either: ...
 def vstack(ops: Any) -> Any:
     """Operators on the same input, one above the other: ``vstack([A, B])(x)`` is ``[A(x), B(x)]``.
 
@@ -211,6 +218,12 @@ def vstack(ops: Any) -> Any:
     return stack
 
 
+@overload
+def hstack(ops: _parts.LinearTree) -> LinearOperator: ...
+@overload
+def hstack(ops: _parts.NonlinearTree) -> NonlinearOperator: ...
+@overload
+def hstack(ops: Any) -> _parts.Either: ...
 def hstack(ops: Any) -> Any:
     """Operators whose results are added, side by side: ``hstack([A, B])([x, y])`` is ``A(x) + B(y)``.
 
@@ -226,6 +239,12 @@ def hstack(ops: Any) -> Any:
     return stack
 
 
+@overload
+def block_diag(ops: _parts.LinearTree) -> LinearOperator: ...
+@overload
+def block_diag(ops: _parts.NonlinearTree) -> NonlinearOperator: ...
+@overload
+def block_diag(ops: Any) -> _parts.Either: ...
 def block_diag(ops: Any) -> Any:
     """Operators each on an input of its own: ``block_diag({"a": A, "b": B})({"a": x, "b": y})`` is ``{"a": A(x), "b": B(y)}``.
 
