@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 from typing import TYPE_CHECKING, Any
 
+from linops_jax import _meta
 from linops_jax._errors import last_error as last_error
 from linops_jax._fields import static as static
 from linops_jax._hooks import in_place as in_place
@@ -142,6 +143,9 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     return sorted(__all__)
 
+
+_meta.introductions["lineax"] = lambda: importlib.import_module(f"{__name__}.interop._lineax").register()
+_meta.introduce()
 
 if os.environ.get("LINOPS_JAX_CHECK"):
     importlib.import_module("linops_jax.testing")  # watches all calls from here on

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, dataclass_transform
 
@@ -74,7 +75,20 @@ class OperatorMeta(abc.ABCMeta):
         def __call__(cls, *args, **kwargs):
             op = super().__call__(*args, **kwargs)
             _fields.seal(op, allow_numbers=cls._composite)
+            if introductions:
+                introduce()
             return op
+
+
+# By module, what tells a library about our classes whose functions dispatch on types: it asks us nothing before.
+introductions: dict[str, Callable[[], None]] = {}
+
+
+def introduce() -> None:
+    """Tells the libraries that have been imported by now, once each; imports none of them."""
+    for name in [name for name in introductions if name in sys.modules]:
+        if tell := introductions.pop(name, None):
+            tell()
 
 
 def update_traits(cls: Any, keywords: Mapping[str, Any]) -> Traits:

@@ -161,6 +161,17 @@ def run_compiled(function: Callable[..., Any], wait: bool, *arguments: Any) -> A
     raise original
 
 
+def as_raised(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function of the library's own, often compiled: it waits, and the exception of a host hook comes out as it
+    was raised."""
+
+    @functools.wraps(function)
+    def run(*arguments: Any, **keywords: Any) -> Any:
+        return run_compiled(functools.partial(function, **keywords), True, *arguments)
+
+    return run
+
+
 def _evaluate_traced(*operands: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...]) -> list[Any]:
     """A traced hook as a JAX function of the primitive's operands."""
     hook = binding.hook

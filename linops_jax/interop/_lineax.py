@@ -1,7 +1,8 @@
 """What lineax asks of its operators, so that ``lx.linear_solve`` takes ours as they are.
 
 lineax calls methods, which ``LinearOperator.__getattr__`` finds here, and dispatches functions on types, with which our
-base class is registered when the first method is asked for. Neither adds a name that users' fields could not have.
+base class is registered when both have been imported and the next operator is made. Neither adds a name that users' fields
+could not have.
 Where lineax insists on a class of its own (preconditioners, ``+``), ``lx.TaggedLinearOperator(op, ())`` is one.
 """
 
@@ -68,7 +69,7 @@ def as_matrix(op: Any) -> jax.Array:
 
 def method(op: Any, name: str) -> Callable[..., Any]:
     """The bound method of an operator that lineax looks for under this name."""
-    if "lineax" in sys.modules:
+    if "lineax" in sys.modules:  # imported after the operator was made
         register()
     return functools.partial(globals()[name], op)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 import linops_jax as lo
 from linops_jax.interop import _arguments
+from linops_jax.interop._eager import as_raised
 
 
 def to_nifty(op: Any, spec: Any = None, *, domain: Any = None, target: Any = None) -> Any:
@@ -115,11 +116,13 @@ class OperatorForNifty(ift.Operator):
         return repr(self.op)
 
 
+@as_raised
 @jax.jit
 def _forward(op: Any, x: Any) -> Any:
     return op(x)
 
 
+@as_raised
 @jax.jit
 def _reverse(op: Any, y: Any) -> Any:
     return op.H(y)

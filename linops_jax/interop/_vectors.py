@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import linops_jax as lo
+from linops_jax.interop._eager import as_raised
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Plan:
         return f(v)
 
 
+@as_raised
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _evaluate(mode: str, many: bool, matrix: VectorOperator, v: jax.Array) -> jax.Array:
     function = functools.partial(getattr(matrix.plan, mode), matrix.op)

@@ -11,6 +11,7 @@ import numpy as np
 
 from linops_jax import _specs
 from linops_jax._linear import LinearOperator
+from linops_jax._primitives import as_raised
 from linops_jax.measures import _vectors
 
 _BATCH_BYTES = 2**26  # what the inputs and outputs of one batch of probes may take
@@ -145,6 +146,7 @@ def _batch(form: _vectors.VectorForm) -> int:
     return max(1, min(columns, _BATCH_BYTES // (16 * max(rows + columns, 1))))
 
 
+@as_raised
 @functools.partial(jax.jit, static_argnums=2)
 def _columns(form: _vectors.VectorForm, indices: jax.Array, batch: int) -> jax.Array:
     """Columns of the matrix, as rows."""
@@ -156,6 +158,7 @@ def _columns(form: _vectors.VectorForm, indices: jax.Array, batch: int) -> jax.A
     return jax.lax.map(column, indices, batch_size=batch)
 
 
+@as_raised
 @jax.jit
 def _diagonal(op: LinearOperator) -> jax.Array:
     form, dtype = _vectors.VectorForm(op, False), _vectors.dtype(op.codomain)
@@ -168,6 +171,7 @@ def _diagonal(op: LinearOperator) -> jax.Array:
     return jax.lax.map(entry, jnp.arange(form.shape[0]), batch_size=_batch(form))
 
 
+@as_raised
 @functools.partial(jax.jit, static_argnums=1)
 def _estimate(op: LinearOperator, samples: int, key: Any) -> Any:
     stochtrace = _matfree()

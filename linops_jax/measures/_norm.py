@@ -11,6 +11,7 @@ import jax.core
 import jax.numpy as jnp
 
 from linops_jax._linear import LinearOperator
+from linops_jax._primitives import as_raised
 from linops_jax.measures import _vectors
 from linops_jax.measures._dense import dense_form
 
@@ -57,6 +58,7 @@ def is_small(form: _vectors.VectorForm) -> bool:
     return rows * columns <= _DENSE or columns <= 5  # the fewest that LOBPCG takes are 6
 
 
+@as_raised
 @functools.partial(jax.jit, static_argnums=2)
 def _largest(form: _vectors.VectorForm, rtol: Any, maxiter: int, start: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The largest singular value and the number of iterations."""

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linops_jax._linear import LinearOperator
+from linops_jax._primitives import as_raised
 from linops_jax.measures import _vectors
 from linops_jax.measures._dense import dense_form
 from linops_jax.measures._norm import is_small, norm
@@ -174,6 +175,7 @@ def _as_scipy(form: _vectors.VectorForm) -> Any:
     return make(form.shape, function("forward"), function("reverse"), dtype=np.dtype(form.dtype))
 
 
+@as_raised
 @functools.partial(jax.jit, static_argnums=1)
 def _product(form: _vectors.VectorForm, name: str, v: jax.Array) -> jax.Array:
     return getattr(form, name)(v)

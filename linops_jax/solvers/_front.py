@@ -15,6 +15,7 @@ from linops_jax import _specs
 from linops_jax._linear import LinearOperator, UnknownShapeError
 from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._operator import Operator
+from linops_jax._primitives import as_raised
 from linops_jax._printing import exact
 from linops_jax.algebra import vstack
 from linops_jax.algebra._identity import Identity
@@ -117,6 +118,7 @@ def solve(
     return report(Solution(x, jax.lax.stop_gradient(stats)), name, rtol, atol, throw)
 
 
+@as_raised
 def _run(solvers: Any, op: Any, target: Any, method: Any, preconditioner: Any, wide: bool) -> Any:
     if _real.is_complex_linear(op) and not wide:
         return solvers.run(op, target, method, preconditioner)
@@ -254,6 +256,7 @@ def _remaining(target: Any, reached: Any, rtol: Any, atol: Any) -> Any:
     return jax.tree.map(lambda r: r - jax.lax.stop_gradient(jnp.where(enough, r, 0)), rest)
 
 
+@as_raised
 def relative_residual(A: Any, x: Any, y: Any) -> Any:
     size = norm(y)
     return norm(jax.tree.map(jnp.subtract, A(x), y)) / jnp.where(size > 0, size, 1)

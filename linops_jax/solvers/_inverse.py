@@ -14,6 +14,7 @@ from linops_jax import _specs
 from linops_jax._compat import with_same_varying_axes
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import ATOM, constructor
+from linops_jax._primitives import as_raised
 from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
 from linops_jax.algebra._composite import Backwards, LinearComposite
@@ -65,6 +66,7 @@ def _invert(op: LinearOperator, y: Any) -> Any:
     return x
 
 
+@as_raised
 @jax.jit
 def _solved(op: LinearOperator, y: Any) -> Any:
     """Over real vectors, where every operator is a matrix as jax.lax.custom_linear_solve means it."""

@@ -12,6 +12,7 @@ import optimistix as optx
 from jax.custom_derivatives import SymbolicZero
 
 from linops_jax import _specs
+from linops_jax._primitives import as_raised
 from linops_jax.solvers import _front, _progress, _solvers
 from linops_jax.solvers._compiled import compiled, plain
 from linops_jax.solvers._real import from_reals, to_reals
@@ -46,7 +47,7 @@ def solve(
     traced = _front.is_traced((A, y, x0, damp))
     size = _front.norm(y)
     with _progress.shown(progress, traced) as watched:
-        value, steps, converged = _least_squares(
+        value, steps, converged = as_raised(_least_squares)(
             method,
             to_reals(x0),
             (watched(A), y, jnp.where(size > 0, size, 1), None if _front.is_zero(damp) else damp, R),

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 import threading
 import traceback
 
@@ -425,3 +426,89 @@ def test_every_thread_gets_its_own_exception():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+# ---- eager calls of the library itself ------------------------------------------------------------------------------
+
+
+class NoForward(lo.LinearOperator):
+    """Its hooks fail wherever they are called."""
+
+    def apply(self, x):
+        raise Unlucky(1, reason="apply")
+
+    def adjoint(self, y):
+        raise Unlucky(2, reason="adjoint")
+
+    def infer_shape(self, x):
+        return x
+
+    def infer_adjoint_shape(self, y):
+        return y
+
+
+class NoForwardSymmetric(NoForward, symmetric=True):
+    pass
+
+
+class NoAdjoint(NoForward):
+    def apply(self, x):
+        return 2 * x
+
+
+class NoJacobian(lo.NonlinearOperator):
+    def apply(self, x):
+        return 2 * x
+
+    def jacobian_apply(self, x, dx):
+        raise Unlucky(3, reason="jacobian")
+
+    def jacobian_adjoint(self, x, dy):
+        raise Unlucky(4, reason="jacobian")
+
+    def infer_shape(self, x):
+        return x
+
+
+A, S, LARGE = NoForward(), jax.ShapeDtypeStruct((3,), np.float32), jax.ShapeDtypeStruct((300,), np.float32)
+
+
+def by_nifty(op):
+    ift = pytest.importorskip("nifty.cl")
+    theirs = lo.interop.to_nifty(op, S)
+    return theirs(ift.full(theirs.domain, 1.0))
+
+
+EAGER = {
+    "to_scipy": lambda: lo.interop.to_scipy(A, S) @ X,
+    "to_scipy, reverse": lambda: lo.interop.to_scipy(A, S).H @ X,
+    "to_scipy, columns": lambda: lo.interop.to_scipy(A, S) @ np.eye(3),
+    "to_scipy, of JAX": lambda: lo.interop.to_scipy(A, S) @ jnp.asarray(X),
+    "to_pylops": lambda: lo.interop.to_pylops(A, S) @ X,
+    "to_nifty": lambda: by_nifty(A),
+    "to_nifty_re": lambda: lo.interop.to_nifty_re(A, S)(X),
+    "todense": lambda: lo.todense(A, S),
+    "tosparse": lambda: lo.tosparse(A, S),
+    "diagonal": lambda: lo.diagonal(A, S),
+    "trace": lambda: lo.trace(A, S),
+    "trace, estimated": lambda: lo.trace(A, S, samples=2),
+    "norm": lambda: lo.norm(A, S),
+    "norm of a large one": lambda: lo.norm(A, LARGE),
+    "condition_number": lambda: lo.condition_number(A, S),
+    "svds": lambda: lo.svds(A, 2, LARGE),
+    "eigsh": lambda: lo.eigsh(NoForwardSymmetric(), 2, LARGE),
+    **{name: lambda name=name: lo.solve(A, X, solver=name) for name in ("cg", "cgls", "lsmr", "gmres", "direct")},
+    "adjoint in a solve": lambda: lo.solve(NoAdjoint(), X),
+    "solve with damping": lambda: lo.solve(NoAdjoint(), X, damp=0.1),
+    "preconditioner": lambda: lo.solve(lo.declare(lo.Identity(), positive=True), X, solver="cg", preconditioner=A),
+    "nonlinear": lambda: lo.solve(NoJacobian(), X, x0=X),
+    "inv": lambda: NoAdjoint().inv(X),
+}
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_eager_calls_of_the_library_raise_the_hooks_own_exception(name):
+    with pytest.raises(Unlucky, match=r"number \d because of (apply|adjoint|jacobian)") as caught:
+        EAGER[name]()
+    assert caught.value is lo.last_error()
+    assert re.fullmatch(r"No\w+\.\w+ failed", caught.value.__notes__[0])

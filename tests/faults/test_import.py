@@ -246,8 +246,8 @@ def test_the_volatile_parts_enter_through_one_file_each(path):
         assert not uses("linops_jax._trampoline_ext")
 
 
-# The checks look behind the public names in one place, the context that watches all calls in another.
-BEHIND = {"testing/_subject.py", "testing/_checking.py"}
+# The checks look behind the public names in one place, the context that watches all calls in another, converters in a third.
+BEHIND = {"testing/_subject.py", "testing/_checking.py", "interop/_eager.py"}
 PUBLIC_USERS = [
     path
     for path in MODULES

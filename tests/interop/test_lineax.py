@@ -259,3 +259,24 @@ def test_one_problem_many_solvers_one_answer_with_gradients(name, solve):
         loss = lambda step: c @ np.asarray(solve(op, y + step))  # noqa: E731
         d = normal((12,), F64, 4)
         np.testing.assert_allclose(loss(d) - loss(0 * d), (inverse.T @ c) @ d, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "import lineax as lx, linops_jax as lo; A = lo.Identity().with_domain(spec)",
+        "import linops_jax as lo, lineax as lx; A = lo.Identity().with_domain(spec)",
+        "import linops_jax as lo; B = lo.Identity(); import lineax as lx; A = B.with_domain(spec)",
+        "import linops_jax as lo; A = lo.Identity().with_domain(spec); import lineax as lx; A.H",
+    ],
+    ids=["lineax first", "lineax second", "lineax after an operator", "another operator after lineax"],
+)
+def test_lineax_knows_operators_before_it_calls_one(order):
+    source = f"""
+import jax
+spec = jax.ShapeDtypeStruct((3,), "float32")
+{order}
+assert lx.is_symmetric(A) and lx.is_diagonal(A) and lx.is_positive_semidefinite(A) and not lx.has_unit_diagonal(A)
+assert lx.TaggedLinearOperator(A, ()).in_size() == 3
+"""
+    subprocess.run([sys.executable, "-c", source], check=True, timeout=120)
