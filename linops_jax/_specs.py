@@ -119,9 +119,9 @@ def refuse_shapes(tree: Any, where: str, advice: str) -> None:
 
     ``advice`` says what to write, with the shape at ``{}``.
     """
-    for path, part in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_shape):
+    for path, part in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_bare_shape):
         among_others = isinstance(part, _INTEGERS) or not jax.tree.leaves(part)  # an index, an input without arrays
-        if _is_shape(part) and not (path and among_others):
+        if _is_bare_shape(part) and not (path and among_others):
             at = f" at {jax.tree_util.keystr(path)}" if path else ""
             shape = tuple(jax.tree.leaves(part))
             advice = advice.format(shape)
@@ -131,11 +131,11 @@ def refuse_shapes(tree: Any, where: str, advice: str) -> None:
             raise TypeError(message)
 
 
-def _is_shape(value: Any) -> bool:
+def _is_bare_shape(value: Any) -> bool:
     """Integers of Python or NumPy, and nothing else."""
     if isinstance(value, _INTEGERS):
         return not isinstance(value, bool)
-    return type(value) in (tuple, list, dict) and all(map(_is_shape, jax.tree.leaves(value))) and value != {}
+    return type(value) in (tuple, list, dict) and all(map(_is_bare_shape, jax.tree.leaves(value))) and value != {}
 
 
 def promised(tree: Any, where: str) -> Any:

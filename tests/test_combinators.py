@@ -448,6 +448,7 @@ NONLINEAR = {
     "affine": (lo.Affine(Dense(M33), V3), S((3,), np.float32), lambda x: M33 @ x + V3),
     "affine after": (Squares() @ lo.Affine(Dense(M33), V3), S((3,), np.float32), lambda x: (M33 @ x + V3) ** 2),
     "frozen": (lo.freeze(Bilinear(), {0: V3}), S((3,), np.float32), lambda x: V3 * x),
+    "frozen at a list": (lo.freeze(Bilinear(), {0: V3.tolist()}), S((3,), np.float32), lambda x: V3 * x),
     "frozen linear": (
         lo.freeze(lo.hstack((Dense(M43), Dense(-M43))), {1: V3}),
         S((3,), np.float32),

@@ -158,4 +158,5 @@ def freeze(op: Any, values: dict[Any, Any], *, linear: bool = False) -> Any:
             "linear=True."
         )
         raise ValueError(message)
+    values = _specs.lists_as_arrays(values)
     return LinearFrozen(op, values) if linear else Frozen(op, values)

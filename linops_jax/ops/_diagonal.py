@@ -21,8 +21,8 @@ class Diagonal(lo.LinearOperator):
 
     d: jax.Array
 
-    def __post_init__(self) -> None:
-        self.d = _arguments.as_field(self.d, "Diagonal.d")
+    def __init__(self, d: Any):
+        self.d = _arguments.as_field(d, "Diagonal.d")
 
     @lo.traced
     def apply(self, x: Any) -> Any:

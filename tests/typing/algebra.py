@@ -49,6 +49,7 @@ assert_type(lo.declare(A.H @ A, positive=True), lo.LinearOperator)
 
 assert_type(lo.todense(A, d), jax.Array)
 assert_type(lo.__version__, str)
+print(lo.Diagonal(np.ones(3)), lo.Diagonal([1.0, 2.0]), lo.Matrix(np.eye(3)), lo.Affine(A, [1.0, 2.0, 3.0]))
 print(A(d), A @ d, A @ [1.0, 2.0, 3.0], lo.solve(A, d).value, sum([A @ B, B]))
 
 A * B  # type: ignore
