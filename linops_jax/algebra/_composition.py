@@ -7,12 +7,12 @@ import functools
 from typing import Any
 
 from linops_jax import _specs, _upstream
-from linops_jax._fields import restore, static
+from linops_jax._fields import static
 from linops_jax._linear import Adjoint, LinearOperator
 from linops_jax._operator import ATOM, PRODUCT, Operator, constructor
 from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
-from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
+from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, of_checked_parts
 from linops_jax.algebra._domain import WithDomain
 from linops_jax.algebra._parts import typed
 from linops_jax.algebra._scale import NonlinearScaled, Scaled, scale
@@ -170,7 +170,7 @@ def _product(a: Operator, b: Operator) -> Any:
     if getattr(b, "repeats", "") or not set(of_b).isdisjoint(of_a):
         repeats += "".join(f"{i}={j} " for i in range(len(of_a), len(parts)) if (j := parts.index(parts[i])) < i)
     kind = Composition if isinstance(a, LinearOperator) and isinstance(b, LinearOperator) else NonlinearComposition
-    product = restore(kind, (repeats,), (left + right,))
+    product = of_checked_parts(kind, (repeats,), (left + right,))
     product.__dict__["_same_parts"] = parts
     product.__dict__["domain"] = b.domain
     return product

@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from linops_jax._fields import restore
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import SUM, Operator, constructor
 from linops_jax._properties import Properties, common
-from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
+from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, of_checked_parts
 from linops_jax.algebra._parts import add_up, common_adjoint_shape, common_domain, have_codomain, typed
 
 
@@ -71,7 +70,7 @@ def add(a: Operator, b: Operator) -> Operator:
     """``a + b``. Raises ValueError where domains differ, or codomains that are known."""
     terms = _terms(a) + _terms(b)
     kind = Sum if isinstance(a, LinearOperator) and isinstance(b, LinearOperator) else NonlinearSum
-    total = restore(kind, (), (terms,))  # all terms have been checked when they were made
+    total = of_checked_parts(kind, (), (terms,))
     total.__dict__["domain"] = domain = common_domain((a, b), "cannot add")
     if domain is not None:
         results = [op._infer_shape(domain) if op.domain is None else op.codomain for op in (a, b)]
