@@ -188,6 +188,12 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
             codomain = self._infer_shape(domain)
         return domain, codomain
 
+    @functools.cached_property
+    def _is_looked_for(self) -> bool:
+        if type(self)._composite:
+            return any(part._is_looked_for for part in self._parts())
+        return getattr(self, "infer_adjoint_shape", None) is None and not self.properties.symmetric
+
     def _infer_adjoint_shape(self, y: Any) -> Any:
         """Specs of A^H y from specs of y. Composites say it by their parts."""
         where = type(self)._label

@@ -106,6 +106,11 @@ class Operator(metaclass=OperatorMeta, rules={}):
             return any(part._waits for part in self._parts())
         return type(self)._hooks["apply"].kind in (_hooks.HOST, _hooks.NATIVE)
 
+    @functools.cached_property
+    def _is_looked_for(self) -> bool:
+        """Whether the adjoint of a part knows its shape only by what that part was applied to."""
+        return any(part._is_looked_for for part in self._parts())
+
     def _parts(self) -> list[Operator]:
         """The operators of which a composite is made."""
         if not type(self)._composite:
@@ -148,7 +153,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
         x = self._as_input(_specs.specs(x))
         asked = x if self.domain is None else None
         y = self.__dict__.get("_shapes", {}).get(_shape_key(asked), _UNKNOWN)
-        if y is _UNKNOWN:
+        if y is _UNKNOWN or (type(self)._composite and _upstream.is_open() and self._is_looked_for):
             before = _upstream.looked_up()
             y = self._derive_shape(x)
             if _upstream.looked_up() == before:  # otherwise it is true on this way only

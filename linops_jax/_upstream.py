@@ -46,6 +46,26 @@ def product() -> Iterator[Callable[[], None]]:
             steps += inside
 
 
+def here() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """What has been passed up to here, to return to: adjoints of factors are evaluated in the other order."""
+    passed = _way.passed
+
+    @contextlib.contextmanager
+    def back() -> Iterator[None]:
+        before, _way.passed = _way.passed, passed
+        try:
+            yield
+        finally:
+            _way.passed = before
+
+    return back
+
+
+def is_open() -> bool:
+    """Whether somebody may ask later what is evaluated now."""
+    return _way.steps is not None
+
+
 def record(op: Any, x: Any, y: Any) -> None:
     if _way.steps is not None:
         _way.steps.append((op, x, y))

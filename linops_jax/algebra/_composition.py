@@ -53,19 +53,21 @@ class _Composition:
         return self.factors[-1].domain
 
     def _inputs_of_parts(self, x: Any) -> list[Any]:
-        return self._shapes_between(x)[1:]
+        return [spec for spec, _ in self._passes(x)[0]]
 
     def _derive_shape(self, x: Any) -> Any:
-        return self._shapes_between(x)[0]
+        return self._passes(x)[1]
 
-    def _shapes_between(self, x: Any) -> list[Any]:
-        """Specs of the result of each factor, in the order of the factors, and those of the input."""
-        shapes = [x]
+    def _passes(self, x: Any) -> tuple[list[tuple[Any, Any]], Any]:
+        """Specs of what each factor is applied to, in the order of the factors, and where that is on the way; and specs of
+        the result."""
+        passes = []
         with _upstream.product() as after_factor:
             for factor in reversed(self.factors):
-                shapes.append(factor._infer_shape(shapes[-1]))
+                passes.append((x, _upstream.here()))
+                x = factor._infer_shape(x)
                 after_factor()
-        return shapes[::-1]
+        return passes[::-1], x
 
     @property
     def properties(self) -> Properties:
@@ -113,8 +115,9 @@ class Composition(_Composition, LinearComposite):
         return y
 
     def _pull_back(self, y: Any, like: Any) -> Any:
-        for factor, spec in zip(self.factors, self._shapes_between(like)[1:], strict=True):
-            y = factor._reverse(y, spec)
+        for factor, (spec, here) in zip(self.factors, self._passes(like)[0], strict=True):
+            with here():
+                y = factor._reverse(y, spec)
         return y
 
 
