@@ -299,3 +299,8 @@ def cast_like(value: Any, model: Any, where: str) -> Any:
         return leaf.astype(wanted)
 
     return jax.tree.map(cast, value, model)
+
+
+def is_being_traced(tree: Any) -> bool:
+    """Whether numbers cannot be read: tracers among these leaves, or everything is staged out, as under ``jax.jit``."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in (*jax.tree.leaves(tree), jnp.add(0, 0)))

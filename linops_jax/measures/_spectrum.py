@@ -13,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from linops_jax import _specs
 from linops_jax._linear import LinearOperator
 from linops_jax._primitives import as_raised
+from linops_jax._printing import exact
 from linops_jax.measures import _vectors
 from linops_jax.measures._dense import dense_form
 from linops_jax.measures._norm import is_small, norm
@@ -68,6 +70,7 @@ def condition_number(A: LinearOperator, spec: Any = None) -> Any:
     if rows * columns <= _DENSE_CONDITION:
         values = jnp.linalg.svd(dense_form(form), compute_uv=False)
         return values[0] / values[-1]
+    _require_numbers(op, "lo.condition_number", "Of a matrix of up to 2^20 entries, it works under all.")
     smallest = _scipy_svds(form, 1, "SM", 0.0, 0)[1][0]
     return norm(op) / smallest.astype(jnp.finfo(form.dtype).dtype)
 
@@ -75,8 +78,8 @@ def condition_number(A: LinearOperator, spec: Any = None) -> Any:
 def svds(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol: float = 0.0, seed: int = 0) -> SVD:
     """The k largest singular values and their vectors, as ``(u, s, v)``.
 
-    By ``scipy.sparse.linalg.svds`` (ARPACK on A^H A), not under ``jit``; from the matrix where that has up to 65536
-    entries or where all its singular values are asked for.
+    By ``scipy.sparse.linalg.svds`` (ARPACK on A^H A); from the matrix where that has up to 65536 entries or where all its
+    singular values are asked for. Computed on numbers: TypeError under ``jit``, ``vmap`` and ``grad``.
 
     spec: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
     which: "LM", or "SM" for the smallest ones
@@ -88,6 +91,7 @@ def svds(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol:
     impossible k or another ``which``; SciPy's ArpackNoConvergence.
     """
     op = _vectors.require_inexact(A, spec, "lo.svds")
+    _require_numbers(op, "lo.svds", "lo.norm(A), and jnp.linalg.svd(lo.todense(A)) of a small A, work under all.")
     form = _vectors.in_own_space(op)
     _check(k, min(form.shape), which, ("LM", "SM"), "lo.svds")
     if is_small(form) or k == min(form.shape):
@@ -102,8 +106,9 @@ def svds(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol:
 def eigsh(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol: float = 0.0, seed: int = 0) -> Eigen:
     """k eigenvalues and eigenvectors of a symmetric (Hermitian) operator, as ``(w, v)``.
 
-    By ``scipy.sparse.linalg.eigsh`` (ARPACK), not under ``jit``; from the matrix where that has up to 65536 entries or
-    where all its eigenvalues are asked for. A must be known to be symmetric, see ``A.properties``.
+    By ``scipy.sparse.linalg.eigsh`` (ARPACK); from the matrix where that has up to 65536 entries or where all its
+    eigenvalues are asked for. A must be known to be symmetric, see ``A.properties``. Computed on numbers: TypeError under
+    ``jit``, ``vmap`` and ``grad``.
 
     spec: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
     which: those largest ("LM") or smallest ("SM") in magnitude, or the algebraically largest ("LA") or smallest ("SA")
@@ -122,6 +127,7 @@ def eigsh(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol
             "lo.svds gives the singular values."
         )
         raise ValueError(message)
+    _require_numbers(op, "lo.eigsh", "lo.norm(A), and jnp.linalg.eigh(lo.todense(A)) of a small A, work under all.")
     form = _vectors.in_own_space(op)
     _check(k, form.shape[1], which, ("LM", "SM", "LA", "SA"), "lo.eigsh")
     if is_small(form) or k == form.shape[1]:
@@ -132,6 +138,15 @@ def eigsh(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol
         w, v = _scipy_eigsh(form, k, which, tol, seed)
         kept = np.argsort(w)
     return Eigen(jnp.asarray(w[kept]), jax.vmap(form.unpack_domain)(v[:, kept].T))
+
+
+def _require_numbers(op: LinearOperator, where: str, instead: str) -> None:
+    if _specs.is_being_traced(op):
+        message = (
+            f"{where} of {exact(op)} is computed by NumPy and SciPy, on numbers: it does not work under jit, vmap, grad and "
+            f"other transformations. Call it outside of them, and pass what it returns as an argument. {instead}"
+        )
+        raise TypeError(message)
 
 
 def _check(k: Any, most: int, which: str, known: tuple[str, ...], where: str) -> None:
