@@ -172,6 +172,34 @@ def test_derivatives_of_positive_systems():
     close(*pushed, scale=1000)
 
 
+@pytest.mark.parametrize("solver", ["cg", "cgls", "lsmr", "gmres", "bicgstab", "auto"])
+def test_another_number_is_no_new_program(solver):
+    """Whatever it comes as: of compilations, JAX tells its listeners."""
+    m, y = positive(F64), normal((6,), F64, 1)
+    op, damps = lo.declare(lo.Matrix(m), positive=True), solver in ("lsmr", "cgls")
+    if solver == "auto":
+        op = Saturation(m / np.linalg.norm(m))
+        y, damps = np.tanh(y) / 3, True
+
+    def run(kind, number):
+        more = {"damp": kind(number)} if damps else {}
+        more |= {"x0": jnp.zeros(6)} if solver == "auto" else {}
+        return solve(op, y, solver=solver, rtol=kind(number / 100), atol=kind(number / 1000), **more)
+
+    compiled = []
+    for kind in (float, np.float64, np.float32, jnp.asarray):
+        run(kind, 0.1)
+    listener = lambda name, *_, **__: compiled.append(name)  # noqa: E731
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    try:
+        for kind in (float, np.float64, np.float32, jnp.asarray):
+            for number in (0.2, 0.3):
+                run(kind, number)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listener)
+    assert not [name for name in compiled if "backend_compile" in name]
+
+
 def test_vmap_is_a_loop():
     ms, ys = normal((3, 6, 4), np.float64, 1), normal((3, 6), np.float64, 2)
     found = jax.jit(jax.vmap(lambda m, y: solve(Dense(m), y, damp=0.1, rtol=1e-12)))(ms, ys)
@@ -182,6 +210,105 @@ def test_vmap_is_a_loop():
     close(found.value, np.stack(expected), scale=100)
     assert found.stats.steps.shape == found.stats.converged.shape == (3,)
     close(jax.vmap(lambda y: solve(Dense(ms[0]), y, damp=0.1, rtol=1e-12).value)(ys)[0], expected[0], scale=100)
+
+
+# ---- units ----------------------------------------------------------------------------------------------------------
+
+SCALES = [
+    *[(solver, F32, scale) for solver in ("cg", "cgls", "lsmr", "gmres", "bicgstab", "direct") for scale in (-99, 99)],
+    *[(solver, F64, scale) for solver in ("cg", "cgls", "bicgstab") for scale in (-830, 830)],
+    ("cgls", C64, -99),
+]
+
+
+def by_power(matrix, y, power_of_A, power_of_y, **options):
+    """The solution for 2^.. A and 2^.. y, in the units of A and y."""
+    factor = lambda power: matrix.real.dtype.type(2.0**power)  # noqa: E731
+    op = lo.declare(Dense(matrix * factor(power_of_A)), positive=options["solver"] == "cg")
+    if "damp" in options:
+        options["damp"] *= factor(power_of_A)
+    found = solve(op, y * factor(power_of_y), throw=True, **options)
+    return np.asarray(found.value) * 2.0 ** (power_of_A - power_of_y), found.stats
+
+
+@pytest.mark.parametrize(("solver", "dtype", "power"), SCALES, ids=by_name)
+def test_units_change_no_digit(solver, dtype, power):
+    """Powers of two; about 1e-30, 1e30, 1e-250 and 1e250. Neither operators nor data, each alone or both."""
+    m = positive(dtype) if solver == "cg" else well_conditioned(dtype)
+    y = normal((6,), dtype, 2)
+    expected, stats = by_power(m, y, 0, 0, solver=solver)
+    close(expected.astype(dtype), np.linalg.solve(m, y).astype(dtype), scale=1e-6 / np.finfo(dtype).eps)
+    for powers in ((power, power), (power, 0), (0, power)):
+        found, scaled = by_power(m, y, *powers, solver=solver)
+        if solver in ("direct", "lsmr"):  # LAPACK has units of its own
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+        else:
+            np.testing.assert_array_equal(found, expected)
+        assert scaled.steps == stats.steps
+
+
+@pytest.mark.parametrize("solver", ["cgls", "lsmr", "direct"])
+def test_units_of_damping(solver):
+    m, y = normal((9, 5), F32, 1), normal((9,), F32, 2)
+    expected = np.linalg.solve(m.T @ m + 0.09 * np.eye(5), m.T @ y)
+    for powers in ((0, 0), (-99, -99), (90, 20)):
+        found, _ = by_power(m, y, *powers, solver=solver, damp=F32(0.3))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_data_almost_out_of_reach():
+    """A^H y is 1e-25, y is 1: squares of their quotient do not exist in single precision."""
+    found = solve(Dense(np.array([[0], [1]], F32)), np.array([1, 1e-25], F32))
+    np.testing.assert_allclose(found.value, [1e-25], rtol=1e-5)
+    assert found.stats.converged
+
+
+@pytest.mark.parametrize("solver", ["cg", "cgls", "lsmr", "gmres", "bicgstab", "direct"])
+@pytest.mark.parametrize("powers", [(-99, 99), (99, -99)])
+def test_solutions_that_no_number_holds(solver, powers):
+    op = lo.declare(lo.Matrix(np.diag(F32([1, 2])) * F32(2.0 ** powers[0])), positive=True)
+    with pytest.warns(ConvergenceWarning):
+        assert not solve(op, np.ones(2, F32) * F32(2.0 ** powers[1]), solver=solver).stats.converged
+
+
+@pytest.mark.parametrize("solver", ["cg", "cgls", "lsmr", "gmres", "bicgstab", "direct"])
+def test_zero_for_zero(solver):
+    op, y = Positive(positive(F64, 3)), normal((3,), F64, 1)
+    found = solve(op, np.zeros(3), solver=solver, throw=True)
+    np.testing.assert_array_equal(found.value, np.zeros(3))
+    assert found.stats.steps == found.stats.residual == 0
+    both = jax.jit(jax.vmap(lambda y: solve(op, y, solver=solver, throw=True)))(np.stack([np.zeros(3), y]))
+    np.testing.assert_array_equal(both.value[0], np.zeros(3))
+    np.testing.assert_allclose(both.value[1], np.linalg.solve(op.matrix, y), rtol=1e-4)
+    exact = solve(op, op.matrix @ y, x0=y, solver=solver, throw=True)
+    np.testing.assert_allclose(exact.value, y)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "converged"),
+    [(np.eye(2), True), ([[0, 1], [-1, 0]], False), ([[0, 0], [0, 0]], False), ([[1, 0], [0, 0]], False)],
+    ids=["identity", "skew", "zero", "singular"],
+)
+@pytest.mark.parametrize("solver", ["gmres", "bicgstab"])
+def test_breakdowns_are_finite(solver, matrix, converged):
+    found = jax.jit(lambda y: solve(Dense(np.array(matrix, float)), y, solver=solver))(np.ones(2))
+    assert np.all(np.isfinite(found.value))
+    assert np.isfinite(found.stats.residual)
+    reached = np.linalg.norm(matrix @ np.asarray(found.value) - 1) < 1e-5
+    assert found.stats.converged == reached
+    assert reached or not converged
+
+
+def test_numbers_that_are_not_finite_are_no_convergence():
+    for solver in ("cg", "cgls", "lsmr", "gmres", "bicgstab", "direct"):
+        for y in (np.array([1, np.nan, 1]), np.array([1, np.inf, 1])):
+            found = jax.jit(lambda y, solver=solver: solve(Positive(positive(F64, 3)), y, solver=solver))(y)
+            assert not found.stats.converged, (solver, y)
+
+
+def test_small_entries_of_a_diagonal_are_divided_by():
+    d = np.array([1, 1e-12, 0], F32)
+    np.testing.assert_allclose(solve(lo.Diagonal(d), np.array([1, 1, 1], F32)).value, [1, 1e12, 0], rtol=1e-6)
 
 
 # ---- convergence ----------------------------------------------------------------------------------------------------
@@ -245,6 +372,65 @@ def test_without_an_adjoint():
     close(found.value, x, scale=100)
 
 
+def residuals_by_hand(solver, op, y, steps):
+    """‖r‖ of the table in lo.solve, for x after 1, 2, ... steps."""
+    for count in range(1, steps + 1):
+        x = np.asarray(solve(op, y, solver=solver, max_steps=count, rtol=0, atol=0).value)
+        r = y - op.matrix @ x
+        yield np.linalg.norm(op.matrix.T @ r if solver == "cgls" else r)
+
+
+@pytest.mark.parametrize("solver", ["cg", "cgls", "bicgstab"])
+@pytest.mark.parametrize("scale", [1, 1e-200])
+def test_history_and_callback(solver, scale):
+    op, y = Positive(positive(F64) + 5 * np.eye(6)), normal((6,), F64, 1)
+    expected = scale * np.array(list(residuals_by_hand(solver, op, y, 4)))
+    told, options = [], {"solver": solver, "max_steps": 4, "rtol": 0, "history": True}
+    options["callback"] = lambda *call: told.append(call)
+    run = lambda y: solve(op, y, **options).stats.history  # noqa: E731
+    for function in (run, jax.jit(run), lambda y: jax.vmap(run)(y[None])[0]):
+        told.clear()
+        history = function(scale * y)
+        jax.effects_barrier()
+        np.testing.assert_allclose(history, expected, rtol=1e-6)
+        assert [step for step, _ in told] == [1, 2, 3, 4]
+        assert [residual for _, residual in told] == list(np.asarray(history))
+        assert {type(value) for call in told for value in call} == {int, float}
+
+
+def test_history_has_one_number_per_step():
+    op, y = Positive(positive(F64) + 5 * np.eye(6)), normal((6,), F64, 1)
+    found = solve(op, y, history=True)
+    steps = int(found.stats.steps)
+    assert found.stats.history.shape == (steps,)
+    assert "history=f64[" in repr(found.stats)
+    kept = jax.jit(lambda y: solve(op, y, history=True, max_steps=50).stats.history)(y)
+    np.testing.assert_allclose(kept[:steps], found.stats.history, rtol=1e-9)
+    assert np.all(np.isnan(kept[steps:]))
+    assert solve(op, y).stats.history is None
+    assert solve(op, 0 * y, history=True).stats.history.shape == (0,)
+
+
+def test_derivatives_are_not_told():
+    m, y = well_conditioned(F64), normal((6,), F64, 1)
+    told = []
+    loss = lambda y, **more: jnp.sum(solve(Dense(m), y, rtol=1e-12, **more).value)  # noqa: E731
+    slope = jax.grad(loss)(y, callback=lambda step, _: told.append(step), history=True)
+    jax.effects_barrier()
+    close(slope, jax.grad(loss)(y))
+    assert told == list(range(1, len(told) + 1))
+
+
+def test_what_a_callback_raises():
+    def stop(step, residual):
+        raise KeyError(step)
+
+    op, y = Positive(positive(F64)), normal((6,), F64, 1)
+    with pytest.raises(KeyError, match="1"):
+        solve(op, y, callback=stop)
+    solve(op, y)
+
+
 def test_progress(capfd):
     solve(*ill_conditioned(), max_steps=2, rtol=0, progress=True)
     assert "A applied" in capfd.readouterr().err
@@ -292,6 +478,19 @@ BAD = {
         lambda: solve(EYE, Y, preconditioner=WIDE),
     ),
     "rectangular": (ValueError, r"'gmres' needs an operator from a", lambda: solve(WIDE, np.ones(4), solver="gmres")),
+    "callback": (
+        ValueError,
+        r"lsmr does not tell its residuals.*'cg', 'cgls', 'bicgstab'",
+        lambda: solve(EYE, Y, solver="lsmr", callback=print),
+    ),
+    "history": (ValueError, r"GMRES does not tell", lambda: solve(EYE, Y, solver=lx.GMRES(1e-6, 1e-6), history=True)),
+    "history of a direct solve": (ValueError, r"direct does not tell", lambda: solve(lo.Diagonal(Y), Y, history=True)),
+    "nonlinear history": (
+        ValueError,
+        r"a nonlinear operator's solver does not tell",
+        lambda: solve(Modulus(), Y, x0=Y, history=True),
+    ),
+    "no function": (TypeError, r"callback must be a function of the step and the res", lambda: solve(EYE, Y, callback=3)),
     "nonlinear": (ValueError, r"Modulus\(\) is nonlinear: say where to start", lambda: solve(Modulus(), Y)),
     "nonlinear solver": (
         ValueError,
@@ -332,6 +531,14 @@ def test_inverse_by_a_solver(dtype):
     assert inverse.domain == inverse.codomain == S((6,), dtype)
     assert inverse.inv.domain == inverse.domain
     assert lo.dot_test(inverse, y).passed
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_inverse_in_any_unit(scale):
+    m, y = F32(scale) * well_conditioned(F32), normal((6,), F32, 2)
+    for op, expected in ((Dense(m), m), (Positive(F32(scale) * positive(F32)), F32(scale) * positive(F32))):
+        found = np.float64(scale) * op.with_domain(y).inv(y)
+        np.testing.assert_allclose(found, np.linalg.solve(expected / np.float64(scale), y), rtol=1e-2, atol=1e-4)
 
 
 def test_inverse_in_shard_map():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import math
+import numbers
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 
 from linops_jax import _specs
 from linops_jax._linear import LinearOperator, UnknownShapeError
@@ -19,12 +20,13 @@ from linops_jax._primitives import as_raised
 from linops_jax._printing import exact
 from linops_jax.algebra import vstack
 from linops_jax.algebra._identity import Identity
-from linops_jax.solvers import _progress, _real
+from linops_jax.solvers import _progress, _real, _scale, _watch
 from linops_jax.solvers._solution import InexactAdjointWarning, Solution, Stats, report
 
 LINEAR = ("cg", "cgls", "lsmr", "gmres", "bicgstab", "direct")
 ALIASES = {"normal_cg": "cgls"}
 LEAST_SQUARES = ("cgls", "lsmr", "direct")
+WATCHED = ("cg", "cgls", "bicgstab")
 MOST_STEPS = 10_000
 
 
@@ -42,6 +44,8 @@ def solve(
     max_steps: int | None = None,
     progress: bool | None = None,
     throw: bool = False,
+    callback: Callable[[int, float], Any] | None = None,
+    history: bool = False,
 ) -> Solution:
     """The x that minimises ‖A x - y‖² + damp² ‖R x‖², as an object with ``value`` and ``stats``.
 
@@ -52,18 +56,25 @@ def solve(
     x0: where to start; gives the domain where A has none. Tolerances are relative to what it leaves: y - A x0
     preconditioner: a square operator M on the domain. For "cg" positive, and close to A^-1. All others solve for z in
     A M z = y, x = M z: M is close to an inverse; for least squares, to one that makes the columns of A M orthonormal
-    rtol, atol: stop when ‖r‖ <= rtol ‖r_0‖ + atol, in Euclidean norms; both 0 ask for exactly ``max_steps`` steps
+    rtol, atol: stop when ‖r‖ <= rtol ‖r_0‖ + atol, in Euclidean norms; both 0 ask for exactly ``max_steps`` steps. Numbers
+    or arrays, as ``damp``: another value is no new program
     max_steps: by default ten times the size of the problem, at most 10 000
     progress: show the number of steps; by default where standard error is a terminal and the call is not compiled
     throw: an error instead of a warning where the solver did not converge; in compiled code, too
+    callback: ``callback(step, residual)`` is called after each step, from 1 on, with an int and a float, the ‖r‖ that is
+    compared with the tolerance; what it raises ends up in the caller, once the solve is over. In compiled code, too;
+    under vmap for each problem. Not by the solves of reverse-mode derivatives
+    history: keep these residuals, as ``stats.history``: one per step; in compiled code ``max_steps``, nan after the last.
+    Both for "cg", "cgls" and "bicgstab"
 
     =========== =================================================================================================
     "cg"        A positive; r = y - A x
-    "cgls"      any A, least squares; r = A^H (y - A x). Also called "normal_cg"
+    "cgls"      any A, least squares; r = A^H (y - A x); stops where r is rounding, too: ‖r‖ <= 4 eps ‖A‖ ‖y - A x‖. Also
+                called "normal_cg"
     "lsmr"      any A, least squares, by lineax; stops when y - A x or A^H (y - A x) is small, relative to ‖A‖ too
     "gmres"     A square, the adjoint is not needed; by lineax, restarted every 30 steps; r = y - A x
     "bicgstab"  the same with less memory
-    "direct"    by the singular values of the dense matrix (a diagonal one: by division), for small problems
+    "direct"    by the singular values of the dense matrix (a diagonal one: by division, 0 for 0), for small problems
     "auto"      "direct" for a diagonal A, "cg" for a positive one, "cgls" for all others; with damp, "cgls"
     =========== =================================================================================================
 
@@ -71,6 +82,8 @@ def solve(
     under jit, vmap and grad: derivatives with respect to y, damp, x0 and the parameters of A come from implicit
     differentiation, to the same tolerance, which for A's parameters takes up to three further solves. Operators that are
     linear over the reals only, or map real arrays to complex ones, are solved over pairs of reals: the answer is right.
+    Units do not matter, of A and of y: other powers of two give the same digits, as long as the dtype holds y, A x and x.
+    Where it does not hold x, and where anything is not finite, ``converged`` is False.
 
     A nonlinear A needs ``x0``. "levenberg_marquardt" (also "auto"), "gauss_newton" and "dogleg" start there and end in a
     local minimum.
@@ -82,6 +95,7 @@ def solve(
     nobody knows the domain, ``ConvergenceError`` with ``throw=True``, ImportError where lineax is not installed.
     """
     if isinstance(A, NonlinearOperator):
+        _check_watched(callback, history, "a nonlinear operator's solver", ())
         nonlinear = _load("_nonlinear", "optimistix")
         found = nonlinear.solve(A, y, solver, damp, regularizer, x0, preconditioner, rtol, atol, max_steps, progress)
         return report(found[1], found[0], rtol, atol, throw)
@@ -92,39 +106,45 @@ def solve(
         raise TypeError(message)
     solvers = _load("_solvers", "lineax")
     A, y = fit(A, y, x0)
-    name, method = _choose(solvers, A, solver, damp, regularizer, rtol, atol, max_steps)
+    limits = [as_operand(limit, y) for limit in (rtol, atol)]
+    name, method = _choose(solvers, A, solver, damp, regularizer, limits, max_steps)
+    _check_watched(callback, history, name, WATCHED)
     _check_adjoint(A, name, solvers.relies_on_adjoint(method))
 
     op, target = damped(A, y, damp, regularizer)
     if x0 is not None:
         x0 = _specs.cast_like(_specs.as_arrays(x0, "lo.solve: x0"), A.domain, "lo.solve: x0")
-        target = _remaining(target, op(x0), rtol, atol)
+        target = _remaining(target, op(x0), *limits)
     inner = None
     if preconditioner is not None:
         preconditioner = _square(preconditioner, A.domain)
         inner, op = (preconditioner, op) if name == "cg" else (None, op @ preconditioner)
 
-    traced = is_traced((A, target, damp, preconditioner))
+    traced = _specs.is_being_traced((A, target, damp, preconditioner, limits))
     wide = name == "lsmr" and _real.is_single(op)  # lineax 0.1 mixes precisions there
-    with _progress.shown(progress, traced) as watched:
-        z, found = _run(solvers, watched(op), target, method, inner, wide)
+    room = steps_allowed(A, max_steps) if history else 0
+    with _progress.shown(progress, traced) as counted, _watch.watching(callback, room, traced) as watch:
+        z, found = _run(solvers, counted(op), target, (method, inner, watch), wide)
     x = z if preconditioner is None or name == "cg" else preconditioner(z)
     x = x if x0 is None else jax.tree.map(jnp.add, x0, x)
     residual = relative_residual(A, x, y)
-    converged = found["converged"]
-    if name in ("gmres", "bicgstab"):  # lineax calls it a breakdown where nothing is left to solve for
-        converged = converged | (residual * norm(y) <= rtol * norm(target) + atol)
-    stats = Stats(jnp.asarray(found["num_steps"]), residual, converged)
+    steps = jnp.asarray(found["num_steps"])
+    if history and not _specs.is_being_traced((steps, found["history"])):
+        found["history"] = found["history"][: int(steps)]
+    stats = Stats(steps, residual, found["converged"] & _scale.is_finite([x, residual]), found.get("history"))
     return report(Solution(x, jax.lax.stop_gradient(stats)), name, rtol, atol, throw)
 
 
 @as_raised
-def _run(solvers: Any, op: Any, target: Any, method: Any, preconditioner: Any, wide: bool) -> Any:
+def _run(solvers: Any, op: Any, target: Any, how: Any, wide: bool) -> Any:
     if _real.is_complex_linear(op) and not wide:
-        return solvers.run(op, target, method, preconditioner)
+        return solvers.run(op, target, *how)
+    method, preconditioner, watch = how
     inner = None if preconditioner is None else _real.OnReals(preconditioner, wide)
-    x, stats = solvers.run(_real.OnReals(op, wide), _real.to_reals(target, wide), method, inner)
-    return _real.from_reals(x, op.domain), stats
+    x, stats = solvers.run(_real.OnReals(op, wide), _real.to_reals(target, wide), method, inner, watch)
+    found = _real.from_reals(x, op.domain)
+    fixed = jax.lax.stop_gradient((found, _real.to_reals(found, wide), x))
+    return found, {**stats, "converged": stats["converged"] & _scale.holds(*fixed)}
 
 
 def fit(A: Any, y: Any, x0: Any) -> tuple[Any, Any]:
@@ -172,7 +192,7 @@ def _domain(A: Any, y: Any, x0: Any) -> Any:
         raise TypeError(message) from error
 
 
-def _choose(solvers: Any, A: Any, solver: Any, damp: Any, regularizer: Any, rtol: Any, atol: Any, steps: Any) -> Any:
+def _choose(solvers: Any, A: Any, solver: Any, damp: Any, regularizer: Any, limits: Any, steps: Any) -> Any:
     """The name to print, and the solver."""
     is_damped = regularizer is not None or not is_zero(damp)
     if solvers.is_solver(solver):
@@ -196,12 +216,25 @@ def _choose(solvers: Any, A: Any, solver: Any, damp: Any, regularizer: Any, rtol
             f"{difference}. Use one of {', '.join(map(repr, LEAST_SQUARES))}."
         )
         raise ValueError(message)
-    return name, solvers.make(name, rtol, atol, default_steps(A) if steps is None else steps)
+    return name, solvers.make(name, *limits, steps_allowed(A, steps))
+
+
+def steps_allowed(A: Any, max_steps: int | None) -> int:
+    return default_steps(A) if max_steps is None else max_steps
 
 
 def default_steps(A: Any) -> int:
     size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(A.domain))
     return min(10 * max(size, 1), MOST_STEPS)
+
+
+def _check_watched(callback: Any, history: bool, name: str, known: tuple[str, ...]) -> None:
+    if (callback is not None or history) and name not in known:
+        message = (
+            f"lo.solve: {name} does not tell its residuals step by step. callback and history need one of "
+            f"{', '.join(map(repr, WATCHED))}, as solver=..."
+        )
+        raise ValueError(message)
 
 
 def _check_adjoint(A: Any, name: str, relies_on_adjoint: bool) -> None:
@@ -228,14 +261,17 @@ def damped(A: Any, y: Any, damp: Any, regularizer: Any) -> tuple[Any, Any]:
         message = f"lo.solve: damp must be a real number, found {_specs.describe(jnp.asarray(damp))}."
         raise ValueError(message)
     R = (Identity() if regularizer is None else regularizer).with_domain(A.domain)
-    if hasattr(damp, "astype"):
-        damp = damp.astype(jnp.finfo(jnp.result_type(*jax.tree.leaves(A.domain))).dtype)
-    op = vstack([A, damp * R])
+    op = vstack([A, as_operand(damp, A.domain) * R])
     return op, [y, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), op.codomain[1])]
 
 
 def is_zero(damp: Any) -> bool:
-    return isinstance(damp, int | float) and damp == 0
+    return isinstance(damp, numbers.Real) and damp == 0
+
+
+def as_operand(number: Any, like: Any) -> Any:
+    """A real number as an array, so that another one is no new program; in the precision of these arrays."""
+    return jnp.asarray(number, jnp.finfo(jnp.result_type(*jax.tree.leaves(like))).dtype)
 
 
 def _square(M: Any, domain: Any) -> Any:
@@ -263,12 +299,7 @@ def relative_residual(A: Any, x: Any, y: Any) -> Any:
 
 
 def norm(tree: Any) -> Any:
-    squares = [jnp.sum(jnp.abs(leaf) ** 2) for leaf in jax.tree.leaves(jax.lax.stop_gradient(tree))]
-    return jnp.sqrt(sum(squares, start=jnp.zeros((), jnp.float32)))
-
-
-def is_traced(tree: Any) -> bool:
-    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
+    return _scale.norm(jax.lax.stop_gradient(tree))
 
 
 def _load(module: str, package: str) -> Any:

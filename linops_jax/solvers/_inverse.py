@@ -59,9 +59,9 @@ class SolverInverse(Backwards, LinearComposite):
 
 
 def _invert(op: LinearOperator, y: Any) -> Any:
-    x, (steps, converged) = _solved(op, y)
-    if not isinstance(converged, Tracer):
-        stats = Stats(steps, relative_residual(op, x, y), converged)
+    x, found = _solved(op, y)
+    if not isinstance(found["converged"], Tracer):
+        stats = Stats(found["num_steps"], relative_residual(op, x, y), found["converged"])
         report(Solution(x, stats), f"{exact(op)}.inv", _tolerance(y), 0, False)
     return x
 
@@ -77,10 +77,8 @@ def _solved(op: LinearOperator, y: Any) -> Any:
 
     def solve(_: Any, b: Any, matrix: Any = apply, transpose: Any = adjoint) -> Any:
         if op.properties.positive:
-            x, *stats = _iterate.cg(matrix, b, lambda r: r, *limits)
-        else:
-            x, *stats = _iterate.cgls(matrix, transpose, b, *limits)
-        return x, tuple(stats)
+            return _iterate.cg(matrix, b, lambda r: r, *limits)
+        return _iterate.cgls(matrix, transpose, b, *limits)
 
     def solve_transposed(_: Any, b: Any) -> Any:
         return solve(_, b, adjoint, apply)

@@ -1,4 +1,8 @@
-"""Conjugate gradients on pytrees, for functions that apply an operator and its adjoint."""
+"""Conjugate gradients on pytrees, for functions that apply an operator and its adjoint.
+
+Every vector is the size of one, times a power of two that is kept beside it: units neither overflow nor vanish, and the
+numbers are the same in all of them.
+"""
 
 from __future__ import annotations
 
@@ -8,88 +12,180 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from linops_jax.solvers._scale import dot, exponent, inner, restored, shift
+from linops_jax.solvers._watch import Watch
+
 Apply = Callable[[Any], Any]
-
-
-def dot(a: Any, b: Any) -> jax.Array:
-    """Re <a, b> over all arrays of two pytrees: right for operators that are linear over the reals only as well."""
-    products = [jnp.real(jnp.vdot(u, v)) for u, v in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]
-    return jnp.sum(jnp.stack([jnp.asarray(p, jnp.result_type(*products)) for p in products]))
-
-
-def norm(a: Any) -> jax.Array:
-    return jnp.sqrt(dot(a, a))
+SILENT = Watch()
 
 
 def add(a: Any, scalar: Any, b: Any) -> Any:
     """a + scalar b, in the dtypes of a."""
-    return jax.tree.map(lambda u, v: u + jnp.asarray(scalar, jnp.finfo(u.dtype).dtype) * v.astype(u.dtype), a, b)
+    kind = (lambda u: u.dtype) if jnp.iscomplexobj(scalar) else (lambda u: jnp.finfo(u.dtype).dtype)
+    return jax.tree.map(lambda u, v: u + jnp.asarray(scalar, kind(u)) * v.astype(u.dtype), a, b)
 
 
-def cg(apply: Apply, y: Any, precondition: Apply, rtol: Any, atol: Any, max_steps: int) -> tuple[Any, Any, Any]:
-    """x of A x = y for a positive A, the number of steps, and whether |r| <= rtol |y| + atol; r = y - A x."""
-    limit = rtol * norm(y) + atol
-    z = precondition(y)
-    gamma = dot(y, z)
+def ratio(a: Any, b: Any) -> jax.Array:
+    """a / b, and 0 where b is 0."""
+    return jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))
+
+
+def cg(
+    apply: Apply, y: Any, precondition: Apply, rtol: Any, atol: Any, max_steps: Any, watch: Watch = SILENT
+) -> tuple[Any, dict[str, Any]]:
+    """x of A x = y for a positive A. Converged where |r| <= rtol |y| + atol; r = y - A x."""
+    of_y = exponent(y)
+    r = shift(y, -of_y)
+    z = precondition(r)
+    of_z = exponent(z)
+    z = shift(z, -of_z)
+    of_A = exponent(apply(z))  # A z is the size of A, or less
+    gamma = dot(r, z)
+    rr = dot(r, r)
+    limit = rtol * jnp.sqrt(rr) + shift(jnp.asarray(atol, rr.dtype), -of_y)
 
     def proceed(carry: Any) -> Any:
-        _, r, _, gamma, step, sound = carry
-        return (norm(r) > limit) & (gamma > 0) & (step < max_steps) & sound
+        *_, gamma, rr, step, sound, _ = carry
+        return (jnp.sqrt(rr) > limit) & (gamma > 0) & (step < max_steps) & sound
 
     def body(carry: Any) -> Any:
-        x, r, p, gamma, step, _ = carry
-        q = apply(p)
+        x, r, p, gamma, _, step, _, noted = carry
+        q = shift(apply(p), -of_A)
         curvature = dot(p, q)
         sound = curvature > 0  # otherwise A is not positive
-        alpha = jnp.where(sound, gamma / jnp.where(sound, curvature, 1), 0)
+        alpha = jnp.where(sound, ratio(gamma, curvature), 0)
         x, r = add(x, alpha, p), add(r, -alpha, q)
-        z = precondition(r)
-        new = dot(r, z)
-        return x, r, add(z, new / gamma, p), new, step + 1, sound
+        z = shift(precondition(r), -of_z)
+        new, rr = dot(r, z), dot(r, r)
+        noted = watch.note(noted, step + 1, shift(jnp.sqrt(rr), of_y))
+        return x, r, add(z, new / gamma, p), new, rr, step + 1, sound, noted
 
-    start = (jax.tree.map(jnp.zeros_like, z), y, z, gamma, _none(gamma), gamma == gamma)
-    x, r, *_, steps, _ = jax.lax.while_loop(proceed, body, start)
-    return x, steps, norm(r) <= limit
+    start = (jax.tree.map(jnp.zeros_like, z), r, z, gamma, rr, _none(gamma), gamma == gamma, watch.begin(rr))
+    x, *_, rr, steps, _, noted = jax.lax.while_loop(proceed, body, start)
+    x, exists = restored(x, of_y - of_A)
+    return x, _stats(steps, (jnp.sqrt(rr) <= limit) & jnp.isfinite(rr) & exists, noted)
 
 
-def cgls(apply: Apply, adjoint: Apply, y: Any, rtol: Any, atol: Any, max_steps: int) -> tuple[Any, Any, Any]:
-    """The smallest x that minimises |A x - y|, the number of steps, and whether |s| <= rtol |A^H y| + atol.
+def cgls(
+    apply: Apply, adjoint: Apply, y: Any, rtol: Any, atol: Any, max_steps: Any, watch: Watch = SILENT
+) -> tuple[Any, dict[str, Any]]:
+    """The smallest x that minimises |A x - y|. Converged where |s| <= rtol |A^H y| + atol; s = A^H (y - A x), the gradient.
 
-    s = A^H (y - A x) is the gradient. Hestenes and Stiefel (1952): A and A^H once each a step.
+    Hestenes and Stiefel (1952): A and A^H once each a step. Also done where s is nothing but rounding:
+    |s| <= 4 eps |A| |y - A x|.
     """
-    s = adjoint(y)
+    of_y = exponent(y)
+    r = shift(y, -of_y)
+    s = adjoint(r)
+    of_s = exponent(s)
+    s = shift(s, -of_s)
+    of_A = exponent(apply(s))  # at least |A^H y| / |y|, at most |A|
     gamma = dot(s, s)
-    limit = rtol * jnp.sqrt(gamma) + atol
+    reach = shift(jnp.ones_like(gamma), of_s - of_A)  # less than 1 where y is almost orthogonal to what A reaches
+    limit = rtol * jnp.sqrt(gamma) + shift(shift(jnp.asarray(atol, gamma.dtype), -of_y), -of_s)
     floor = 4 * jnp.finfo(gamma.dtype).eps
 
     def reached(gamma: Any, size: Any, rr: Any) -> Any:
         """Also where the gradient is nothing but rounding, given the size of A."""
-        return jnp.sqrt(gamma) <= jnp.maximum(limit, floor * size * jnp.sqrt(rr))
+        return jnp.sqrt(gamma) * reach <= jnp.maximum(limit * reach, floor * size * jnp.sqrt(rr))
 
     def proceed(carry: Any) -> Any:
-        *_, gamma, size, rr, _, step = carry
+        *_, gamma, size, rr, _, step, _ = carry
         return ~reached(gamma, size, rr) & jnp.isfinite(gamma) & (step < max_steps)
 
     def body(carry: Any) -> Any:
-        x, r, p, gamma, size, rr, pp, step = carry
-        q = apply(p)
+        x, r, p, gamma, size, rr, pp, step, noted = carry
+        q = shift(apply(p), -of_A)
         delta = dot(q, q)
-        alpha = jnp.where(delta > 0, gamma / jnp.where(delta > 0, delta, 1), 0)
+        alpha = reach * ratio(gamma, delta)
         x, r = add(x, alpha, p), add(r, -alpha, q)
-        s = adjoint(r)
+        s = shift(adjoint(r), -of_s)
         new = dot(s, s)
         beta = new / gamma
-        size = jnp.maximum(size, jnp.sqrt(delta / pp))
+        size = jnp.maximum(size, jnp.sqrt(ratio(delta, pp)))
         # |r|² and |p|² without another pass: q is orthogonal to the new r, p to the new s
-        rr, pp = jnp.maximum(rr - alpha * gamma, 0), new + beta**2 * pp
-        return x, r, add(s, beta, p), new, size, rr, pp, step + 1
+        rr, pp = jnp.maximum(rr - alpha * reach * gamma, 0), new + beta**2 * pp
+        noted = watch.note(noted, step + 1, shift(shift(jnp.sqrt(new), of_s), of_y))
+        return x, r, add(s, beta, p), new, size, rr, pp, step + 1, noted
 
     x = jax.tree.map(jnp.zeros_like, s)
-    start = (x, y, s, gamma, jnp.zeros_like(gamma), dot(y, y), gamma, _none(gamma))
-    x, _, _, gamma, size, rr, _, steps = jax.lax.while_loop(proceed, body, start)
-    return x, steps, reached(gamma, size, rr)
+    start = (x, r, s, gamma, jnp.zeros_like(gamma), dot(r, r), gamma, _none(gamma), watch.begin(gamma))
+    x, _, _, gamma, size, rr, _, steps, noted = jax.lax.while_loop(proceed, body, start)
+    x, exists = restored(x, of_y - of_A)
+    return x, _stats(steps, reached(gamma, size, rr) & jnp.isfinite(gamma) & exists, noted)
+
+
+def bicgstab(
+    apply: Apply, y: Any, rtol: Any, atol: Any, max_steps: Any, watch: Watch = SILENT
+) -> tuple[Any, dict[str, Any]]:
+    """x of A x = y for a square A. Converged where |r| <= rtol |y| + atol; r = y - A x.
+
+    Van der Vorst (1992). Where the recurrence breaks down, or says that it is done, it starts anew from y - A x: what
+    counts in the end is this residual, but for its rounding.
+    """
+    of_y = exponent(y)
+    y = shift(y, -of_y)
+    of_A = exponent(apply(y))
+    scaled = lambda x: shift(apply(x), -of_A)  # noqa: E731
+    size = jnp.sqrt(dot(y, y))
+    limit = rtol * size + shift(jnp.asarray(atol, size.dtype), -of_y)
+    eps = float(jnp.finfo(size.dtype).eps)
+
+    def parallel(product: Any, a: Any, b: Any) -> Any:
+        """Whether an inner product is more than rounding."""
+        return jnp.abs(product) > eps * jnp.sqrt(dot(a, a) * dot(b, b))
+
+    def cycle(carry: Any) -> Any:
+        x, shadow, size, _, step, noted = carry
+
+        def proceed(carry: Any) -> Any:
+            _, r, _, _, step, sound, _ = carry
+            return (jnp.sqrt(dot(r, r)) > limit) & sound & (step < max_steps)
+
+        def body(carry: Any) -> Any:
+            x, r, p, rho, step, _, noted = carry
+            v = scaled(p)
+            sigma = inner(shadow, v)
+            alpha = ratio(rho, sigma)
+            s = add(r, -alpha, v)
+            t = scaled(s)
+            omega = ratio(inner(t, s), dot(t, t).astype(sigma.dtype))
+            rest = add(s, -omega, t)
+            new = inner(shadow, rest)
+            beta = ratio(new, rho) * ratio(alpha, omega)
+            moved = add(add(x, alpha, p), omega, s)
+            valid = parallel(sigma, shadow, v) & jnp.isfinite(dot(rest, rest)) & jnp.isfinite(dot(moved, moved))
+            keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(valid, a, b), new, old)  # noqa: E731
+            sound = valid & (omega != 0) & parallel(new, shadow, rest)
+            x, r = keep(moved, x), keep(rest, r)
+            noted = watch.note(noted, step + 1, shift(jnp.sqrt(dot(r, r)), of_y))
+            return x, r, add(rest, beta, add(p, -omega, v)), new, step + 1, sound, noted
+
+        start = (x, shadow, shadow, inner(shadow, shadow), step, step == step, noted)
+        x, *_, step, _, noted = jax.lax.while_loop(proceed, body, start)
+        r = add(y, -1, scaled(x))
+        new = jnp.sqrt(dot(r, r))
+        return x, r, new, new < size, step, noted
+
+    def done(x: Any, size: Any) -> Any:
+        rounding = 4 * eps * (jnp.sqrt(dot(y, y)) + jnp.sqrt(dot(x, x)))
+        return size <= limit + jnp.where(limit > 0, rounding, 0)
+
+    def unfinished(carry: Any) -> Any:
+        x, _, size, progress, step, _ = carry
+        return ~done(x, size) & progress & (step < max_steps)
+
+    start = (jax.tree.map(jnp.zeros_like, y), y, size, jnp.isfinite(size), _none(size), watch.begin(size))
+    x, _, size, _, steps, noted = jax.lax.while_loop(unfinished, cycle, start)
+    reached = done(x, size) & jnp.isfinite(size)
+    x, exists = restored(x, of_y - of_A)
+    return x, _stats(steps, reached & exists, noted)
 
 
 def _none(like: Any) -> Any:
     """No steps yet; in shard_map, a number of each device, as the result will be."""
     return jnp.int32(0) * (like > 0)
+
+
+def _stats(steps: Any, converged: Any, noted: Any) -> dict[str, Any]:
+    return {"num_steps": steps, "converged": converged} | ({} if noted is None else {"history": noted})

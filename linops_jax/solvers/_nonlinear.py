@@ -13,7 +13,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from linops_jax import _specs
 from linops_jax._primitives import as_raised
-from linops_jax.solvers import _front, _progress, _solvers
+from linops_jax.solvers import _front, _progress, _scale, _solvers
 from linops_jax.solvers._compiled import compiled, plain
 from linops_jax.solvers._real import from_reals, to_reals
 from linops_jax.solvers._solution import Solution, Stats
@@ -42,20 +42,28 @@ def solve(
         raise ValueError(message)
     x0 = _front.as_inexact(_specs.as_arrays(x0, "lo.solve: x0"))
     A, y = _front.fit(A, y, x0)
+    rtol, atol = (_front.as_operand(limit, y) for limit in (rtol, atol))
     name, method = _choose(solver, rtol, jnp.maximum(atol, rtol))
     _front.damped(A.jacobian(x0), y, damp, R)  # raises for what cannot damp
-    traced = _front.is_traced((A, y, x0, damp))
+    traced = _specs.is_being_traced((A, y, x0, damp))
     size = _front.norm(y)
     with _progress.shown(progress, traced) as watched:
         value, steps, converged = as_raised(_least_squares)(
             method,
             to_reals(x0),
-            (watched(A), y, jnp.where(size > 0, size, 1), None if _front.is_zero(damp) else damp, R),
+            (
+                watched(A),
+                y,
+                jnp.where(size > 0, size, 1),
+                None if _front.is_zero(damp) else _front.as_operand(damp, x0),
+                R,
+            ),
             STEPS if max_steps is None else max_steps,
             optx.ImplicitAdjoint(_solvers.CGLS(1e-6, 0, INNER_STEPS)),
         )
     x = from_reals(value, _specs.specs(x0))
-    stats = Stats(steps, _front.relative_residual(A, x, y), converged)
+    residual = _front.relative_residual(A, x, y)
+    stats = Stats(steps, residual, converged & _scale.is_finite([x, residual]))
     return name, Solution(x, jax.lax.stop_gradient(stats))
 
 

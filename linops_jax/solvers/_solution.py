@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import warnings
 from typing import Any
 
@@ -31,15 +32,19 @@ class Stats:
 
     steps:     int; iterations of the solver, 0 for a direct one
     residual:  float; ‖A x - y‖ / ‖y‖, without damping
-    converged: bool; whether the solver reached its tolerance
+    converged: bool; whether the solver reached its tolerance, with finite numbers
+    history:   floats, with ``history=True``: the residual after each step, the one that is compared with the tolerance
     """
 
     steps: Any
     residual: Any
     converged: Any
+    history: Any = None
 
     def __repr__(self) -> str:
-        shown = (f"{field.name}={getattr(self, field.name)!s:.40}" for field in dataclasses.fields(self))
+        shown = [f"{name}={getattr(self, name)!s:.40}" for name in ("steps", "residual", "converged")]
+        if self.history is not None:
+            shown.append(f"history={_specs.describe(self.history)}")
         return f"Stats({', '.join(shown)})"
 
 
@@ -62,7 +67,7 @@ def report(solution: Solution, solver: str, rtol: Any, atol: Any, throw: bool) -
     converged = solution.stats.converged
     if isinstance(converged, Tracer):
         return _raise_when_run(solution, solver) if throw else solution
-    asked_for_steps = isinstance(rtol, int | float) and isinstance(atol, int | float) and rtol == atol == 0
+    asked_for_steps = isinstance(rtol, numbers.Real) and isinstance(atol, numbers.Real) and rtol == atol == 0
     if bool(converged) or asked_for_steps:
         return solution
     message = (

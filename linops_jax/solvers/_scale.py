@@ -1,0 +1,70 @@
+"""Powers of two that bring arrays of any unit to the size of one: no square leaves the range, and nothing is rounded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linops_jax import _specs
+
+
+def dot(a: Any, b: Any) -> jax.Array:
+    """Re <a, b> over all arrays of two pytrees: right for operators that are linear over the reals only as well."""
+    return jnp.real(inner(a, b))
+
+
+def inner(a: Any, b: Any) -> jax.Array:
+    """<a, b>, conjugated in a; in single precision at least."""
+    pairs = list(zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+    dtype = jnp.result_type(jnp.float32, *(leaf.dtype for pair in pairs for leaf in pair))
+    return jnp.sum(jnp.stack([jnp.vdot(u, v, preferred_element_type=dtype).astype(dtype) for u, v in pairs]))
+
+
+def norm(tree: Any) -> jax.Array:
+    """The Euclidean norm of all arrays, wherever it can be represented."""
+    power = exponent(tree)
+    unit = shift(tree, -power)
+    return shift(jnp.sqrt(dot(unit, unit)), power)
+
+
+def exponent(tree: Any) -> jax.Array:
+    """An integer e for which the largest entry is between 2^(e-1) and 2^e; 0 where that is zero or not finite."""
+    largest = jnp.zeros((), jnp.float32)
+    for leaf in jax.tree.leaves(tree):
+        parts = (leaf.real, leaf.imag) if _specs.is_complex(leaf.dtype) else (leaf,)
+        for part in parts:
+            part = part.astype(jnp.result_type(part.dtype, jnp.float32))
+            largest = jnp.maximum(largest, jnp.max(jnp.abs(part), initial=0))
+    return jnp.frexp(jax.lax.stop_gradient(largest))[1]
+
+
+def shift(tree: Any, power: Any) -> Any:
+    """2^power times all arrays. In two factors, which exist where the product does."""
+
+    def one(leaf: Any) -> Any:
+        info = jnp.finfo(leaf.dtype)
+        half = power // 2
+        for part in (half, power - half):
+            leaf = leaf * jnp.ldexp(jnp.ones((), info.dtype), jnp.clip(part, int(info.minexp), int(info.maxexp) - 1))
+        return leaf
+
+    return jax.tree.map(one, tree)
+
+
+def is_finite(tree: Any) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
+def restored(unit: Any, power: Any) -> tuple[Any, jax.Array]:
+    """2^power times all arrays, and whether their dtypes hold these numbers."""
+    found = shift(unit, power)
+    return found, holds(found, shift(found, -power), unit)
+
+
+def holds(found: Any, again: Any, meant: Any) -> jax.Array:
+    """Whether ``found`` is finite and, seen ``again`` as ``meant`` was, the same but for rounding: nothing vanished."""
+    eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(found))
+    lost = jax.tree.map(jnp.subtract, again, meant)
+    return is_finite(found) & (norm(lost) <= 4 * eps * norm(meant))
