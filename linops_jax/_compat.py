@@ -82,8 +82,15 @@ def varying_axes(value: Any) -> frozenset[Any]:
     return frozenset(kind.varying) if kind is not None else frozenset()
 
 
+def varying_over(axes: frozenset[Any], aval: Any) -> Any:
+    """The aval of what differs over these mesh axes of an enclosing shard_map."""
+    if varying_axes(aval) == axes:
+        return aval
+    return aval.update(manual_axis_type=type(aval.manual_axis_type)(varying=axes))
+
+
 def with_same_varying_axes(values: list[Any]) -> list[Any]:
-    """Operands of one primitive must vary over the same axes, or JAX forgets the sum in their gradients."""
+    """The values, each of which varies over all axes over which one of them does."""
     union = frozenset[Any]().union(*map(varying_axes, values))
     if not union:
         return values

@@ -70,8 +70,6 @@ def call(hook: Hook, arguments: Sequence[Any], out: Any) -> Any:
 
 def evaluate(binding: Binding, operands: Sequence[Any], out: tuple[Any, ...]) -> list[Any]:
     """A hook on the arrays in its arguments, in a row; ``out`` holds shape and dtype of the results."""
-    if any(isinstance(operand, jax.core.Tracer) for operand in operands):  # arrays vary over no mesh axes
-        operands = _compat.with_same_varying_axes(list(operands))
     batch = ((),) * len(operands)
     return binding.hook.cls._primitives[binding.hook.name].bind(*operands, binding=binding, batch=batch, out=out)
 
@@ -89,7 +87,7 @@ def _bind(
     """Binds the primitive; with ``for_derivative`` nobody looks at integer results, which have no derivative."""
     ignored = tuple((for_derivative or hook.name in _DERIVATIVES) and not _specs.is_inexact(dtype) for _, dtype in out)
     binding = _trampoline.bind(hook, trees, out_tree, ignored)
-    operands = _compat.with_same_varying_axes([x if isinstance(x, jax.Array) else jnp.asarray(x) for x in operands])
+    operands = [x if isinstance(x, jax.Array) else jnp.asarray(x) for x in operands]
     return hook.cls._primitives[hook.name].bind(*operands, binding=binding, batch=tuple(masks), out=out)
 
 
@@ -117,11 +115,9 @@ def _batch_partition(avals: Sequence[Any], batch: Sequence[Mask]) -> list[Any]:
 
 
 def _abstract_eval(*avals: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...]) -> list[Any]:
-    if len({_compat.varying_axes(aval) for aval in avals}) > 1:
-        message = f"{binding}: operands vary over different mesh axes. This is a bug in linops_jax."
-        raise TypeError(message)
     sizes = _batch_sizes(avals, batch)
     model = next((aval for aval in avals if not aval.sharding.mesh.empty), avals[0])
+    model = _compat.varying_over(frozenset().union(*map(_compat.varying_axes, avals)), model)
 
     def result(shape: tuple[int, ...], dtype: Any) -> Any:
         keywords: dict[str, Any] = {}
@@ -203,8 +199,11 @@ def _lower_host(hook: Hook, context: Any, *operands: Any, binding: Binding, batc
 
 
 def _lower_traced(hook: Hook, context: Any, *operands: Any, binding: Binding, **params: Any) -> Any:
-    rule = mlir.lower_fun(_evaluate_traced, multiple_results=True)
-    return rule(context, *operands, binding=_of_variant(hook, binding), **params)
+    def evaluate(*operands: Any) -> list[Any]:
+        return _evaluate_traced(*_compat.with_same_varying_axes(list(operands)), binding=binding, **params)
+
+    binding = _of_variant(hook, binding)
+    return mlir.lower_fun(evaluate, multiple_results=True)(context, *operands)
 
 
 def _lower_native(
@@ -444,7 +443,9 @@ def _jvp_of_traced(
             operands[position] = value
         return _evaluate_traced(*operands, binding=binding, batch=batch, out=out)
 
-    return jax.jvp(function, tuple(primals[i] for i in positions), tuple(tangents[i] for i in positions))[1]
+    varying = _compat.with_same_varying_axes([*primals, *(tangents[i] for i in positions)])
+    primals, moving = varying[: len(primals)], varying[len(primals) :]
+    return jax.jvp(function, tuple(primals[i] for i in positions), tuple(moving))[1]
 
 
 def _transpose(
@@ -506,7 +507,11 @@ def _sum_missing_axes(result: Any, mask: Mask) -> Any:
 
 
 def _placed_like(aval: Any, cotangent: Any) -> Any:
-    """On an explicit mesh a cotangent lies as its operand does."""
+    """On an explicit mesh a cotangent lies as its operand does; in shard_map, an operand that is the same on some devices
+    was used by each of them."""
+    axes = _compat.varying_axes(cotangent) - _compat.varying_axes(aval)
+    if axes:
+        cotangent = jax.lax.psum(cotangent, tuple(sorted(axes)))
     sharding = aval.sharding
     if sharding.mesh.empty or jax.typeof(cotangent).sharding == sharding:
         return cotangent

@@ -369,3 +369,79 @@ def test_a_sharded_batch_of_empty_arrays_and_of_numbers():
     for shape in ((8, 0), (8, 1)):
         xs = jax.device_put(normal(shape, np.float32), NamedSharding(AUTO, P("i")))
         close(jax.jit(jax.vmap(op))(xs), jnp.asarray(np.cumsum(np.asarray(xs), -1)))
+
+
+# ---- operands that differ between devices, beside others that do not -------------------------------------------------
+
+
+class Mixed(lo.LinearOperator):
+    """(a, b) -> factor (a + b), by a hook of each kind."""
+
+    factor: jax.Array
+
+    def apply(self, x):
+        return self.factor * (x[0] + x[1])
+
+    def adjoint(self, y):
+        return (np.conj(self.factor) * y,) * 2
+
+    def parameter_jvp(self, x, dself):
+        return dself.factor * (x[0] + x[1])
+
+    def parameter_vjp(self, x, dy):
+        return {"factor": np.sum(np.conj(x[0] + x[1]) * dy)}
+
+    def infer_shape(self, x):
+        return x[0]
+
+
+class TracedMixed(lo.LinearOperator):
+    """The same in JAX."""
+
+    factor: jax.Array
+    infer_shape = Mixed.infer_shape
+
+    @lo.traced
+    def apply(self, x):
+        return self.factor * (x[0] + x[1])
+
+    @lo.traced
+    def adjoint(self, y):
+        return (jnp.conj(self.factor) * y,) * 2
+
+
+@pytest.mark.parametrize("cls", [Mixed, TracedMixed])
+def test_tangents_differ_between_devices_where_values_do_not(cls):
+    """One of three values is sharded, all tangents are."""
+    values = (like(np.zeros(()), 1), like(np.zeros(8), 2), like(np.zeros(2), 3))
+    tangents = (like(np.zeros(4), 4), like(np.zeros(8), 5), like(np.zeros(8), 6))
+
+    def pushed(f):
+        def local(s, a, b, ds, da, db):
+            return jax.jvp(f, (s, a, b), (ds[0], da, db))
+
+        specs = (P(), P("i"), P(), P("i"), P("i"), P("i"))
+        return jax.jit(jax.shard_map(local, mesh=AUTO, in_specs=specs, out_specs=P("i")))(*values, *tangents)
+
+    close(pushed(lambda s, a, b: cls(s)((a, b))), pushed(lambda s, a, b: s * (a + b)))
+
+
+@pytest.mark.parametrize("sharded", [(0,), (1,), (0, 2), (1, 2)])
+@pytest.mark.parametrize("cls", [Mixed, TracedMixed])
+def test_gradients_of_what_differs_and_of_what_does_not(cls, sharded):
+    """Of a value that is the same on all devices, the sum; in forward and reverse mode, and one over the other."""
+    shapes = [(4,) if i == 0 else (8,) if i in sharded else (2,) for i in range(3)]
+    values = [like(np.zeros(shape), i) for i, shape in enumerate(shapes)]
+    specs = tuple(P("i") if i in sharded else P() for i in range(3))
+
+    def total(f):
+        local = lambda s, a, b: jax.lax.psum(energy(f(jnp.sum(s), a, b)), "i")  # noqa: E731
+        return jax.shard_map(local, mesh=AUTO, in_specs=specs, out_specs=P())
+
+    ours, plain = total(lambda s, a, b: cls(s)((a, b))), total(lambda s, a, b: s * (a + b))
+    gradients = lambda f: jax.jit(jax.grad(f, (0, 1, 2)))(*values)  # noqa: E731
+    close(gradients(ours), gradients(plain))
+    directions = tuple(like(v, 7) for v in values)
+    second = lambda f: jax.jit(lambda: jax.jvp(jax.grad(f, (0, 1, 2)), tuple(values), directions)[1])()  # noqa: E731
+    if cls is TracedMixed:
+        close(second(ours), second(plain), 10)
