@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -77,25 +77,66 @@ def keep_alive(context: Any, value: Any) -> None:
 
 def varying_axes(value: Any) -> frozenset[Any]:
     """The mesh axes of an enclosing shard_map over which ``value`` differs (an array, tracer or aval)."""
-    aval = value if hasattr(value, "manual_axis_type") else jax.typeof(value)
+    aval = jax.typeof(value) if isinstance(value, jax.Array) else value
     kind = getattr(aval, "manual_axis_type", None)
     return frozenset(kind.varying) if kind is not None else frozenset()
+
+
+def inside_shard_map() -> bool:
+    """Whether a shard_map is around."""
+    return bool(jax.sharding.get_abstract_mesh().manual_axes)
 
 
 def varying_over(axes: frozenset[Any], aval: Any) -> Any:
     """The aval of what differs over these mesh axes of an enclosing shard_map."""
     if varying_axes(aval) == axes:
         return aval
-    return aval.update(manual_axis_type=type(aval.manual_axis_type)(varying=axes))
+    return aval.update(manual_axis_type=varying_type(axes))
+
+
+def varying_type(axes: frozenset[Any]) -> Any:
+    return jax.sharding.ManualAxisType(varying=axes)
 
 
 def with_same_varying_axes(values: list[Any]) -> list[Any]:
     """The values, each of which varies over all axes over which one of them does."""
     union = frozenset[Any]().union(*map(varying_axes, values))
-    if not union:
-        return values
-    missing = [union - varying_axes(value) for value in values]
-    return [
-        jax.lax.pcast(value, tuple(sorted(axes)), to="varying") if axes else value
-        for value, axes in zip(values, missing, strict=True)
-    ]
+    return [vary(value, union) for value in values]
+
+
+def vary(value: Any, axes: frozenset[Any]) -> Any:
+    """The value, which counts as another one on each device along these mesh axes."""
+    missing = axes - varying_axes(value) if axes else axes
+    return jax.lax.pcast(value, tuple(sorted(missing)), to="varying") if missing else value
+
+
+def trace(program: Any, operands: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """The closed jaxpr of a function under ``jax.jit``, and the tracers that it closes over: the jaxpr's first operands.
+
+    JAX caches both.
+    """
+    jaxpr = program.trace(*operands).jaxpr
+    number = len(jaxpr.in_avals) - len(operands)
+    return jaxpr, list(jax.make_jaxpr(program.__wrapped__)(*operands).consts) if number else []
+
+
+def place(leaf: Any) -> dict[str, Any]:
+    """What belongs to the type of an array, tracer, aval or spec beside shape and dtype, as arguments of a spec."""
+    aval = jax.typeof(leaf) if isinstance(leaf, jax.Array) else leaf
+    found = {}
+    sharding = getattr(aval, "sharding", None)
+    auto = jax.sharding.AxisType.Auto
+    if isinstance(sharding, jax.sharding.NamedSharding) and set(sharding.mesh.axis_types) - {auto}:
+        mesh = getattr(sharding.mesh, "abstract_mesh", sharding.mesh)
+        found["sharding"] = jax.sharding.NamedSharding(mesh, sharding.spec)
+    if varying_axes(aval):
+        found["manual_axis_type"] = aval.manual_axis_type
+    return found
+
+
+def placed(array: jax.Array, like: Any) -> jax.Array:
+    """An array with the place of a spec or aval, which varies over no fewer mesh axes."""
+    wanted = place(like).get("sharding")
+    if wanted is not None and jax.typeof(array).sharding != wanted:
+        array = jax.sharding.reshard(array, wanted)
+    return vary(array, varying_axes(like))

@@ -35,24 +35,34 @@ def _adjoint_of(op: Any, y: Any, *, out: Any) -> Any:
 
 def _adjoint(linear: Callable[[Any], Any], y: Any, out: Any) -> Any:
     """The adjoint of a linear function; None in place of integer arrays, through which JAX does not transpose."""
-    wanted, tree = jax.tree.flatten(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), out))
-    moving = [i for i, x in enumerate(wanted) if _specs.is_inexact(x.dtype)]
+    wanted, tree = jax.tree.flatten(out)
+    moving = [i for i, spec in enumerate(wanted) if _specs.is_inexact(spec.dtype)]
     cotangents = [leaf for leaf in jax.tree.leaves(_conj(y)) if _specs.is_inexact(leaf.dtype)]
     answer: list[Any] = [None] * len(wanted)
     if moving and cotangents:
 
         def function(*values: Any) -> list[Any]:
-            leaves = list(wanted)
+            leaves = [_specs.zeros(spec) for spec in wanted]
             for i, value in zip(moving, values, strict=True):
                 leaves[i] = value
             result = linear(jax.tree.unflatten(tree, leaves))
             return [leaf for leaf in jax.tree.leaves(result) if _specs.is_inexact(leaf.dtype)]
 
-        # The transposed map must vary over a shard_map's mesh as y does, or JAX would add up the shards.
-        varying = _compat.with_same_varying_axes([*(wanted[i] for i in moving), *cotangents])[: len(moving)]
-        for i, x in zip(moving, jax.linear_transpose(function, *varying)(cotangents), strict=True):
+        at = _varying_as(cotangents, [wanted[i] for i in moving])
+        results = jax.eval_shape(function, *at)
+        cotangents = [_compat.placed(ct, spec) for ct, spec in zip(cotangents, results, strict=True)]
+        for i, x in zip(moving, jax.linear_transpose(function, *at)(cotangents), strict=True):
             answer[i] = jnp.conj(x)
     return jax.tree.unflatten(tree, answer)
+
+
+def _varying_as(cotangents: list[Any], specs: list[jax.ShapeDtypeStruct]) -> list[jax.ShapeDtypeStruct]:
+    """The specs; where they do not say that they vary over the mesh of a shard_map, they do as y does, or JAX would add up
+    the devices."""
+    axes = frozenset[Any]().union(*map(_compat.varying_axes, cotangents))
+    if not axes or any(map(_compat.varying_axes, specs)):
+        return specs
+    return [spec.update(manual_axis_type=_compat.varying_type(axes)) for spec in specs]
 
 
 def gram_of(op: Any, x: Any, *, out: Any) -> Any:

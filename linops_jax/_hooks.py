@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import inspect
 import types
 from collections.abc import Callable, Mapping
@@ -172,6 +173,27 @@ class Hook:
     def on(self, platform: str) -> Hook | None:
         """The hook as it is on one platform."""
         return self.variants.get(platform, self.variants.get("default")) if self.variants else self
+
+    @functools.cached_property
+    def is_plain(self) -> bool:
+        """Whether a traced hook has just the derivatives that JAX gives it: nobody wrote, or refused, a hook that the
+        calculus would use for them."""
+        if self.kind != TRACED:
+            return False
+        if self.derived:
+            return self.cls._hooks["apply"].is_plain
+        todo, seen = [self.name], {self.name}
+        while todo:
+            rule = self.cls._rules[todo.pop()]
+            transposed = {name for name, _ in rule.transposed.values()}
+            for name in (transposed | {name for name, _ in rule.derivative.values()}) - seen:
+                hook = self.cls._hooks.get(name)
+                is_written = hook is not None and hook.kind != MISSING and not hook.derived
+                if is_written or find(self.cls, name, self) is None or (hook is None and name in transposed):
+                    return False
+                seen.add(name)
+                todo += [name] if hook is not None else []
+        return True
 
     @property
     def label(self) -> str:

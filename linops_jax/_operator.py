@@ -180,7 +180,9 @@ class Operator(metaclass=OperatorMeta, rules={}):
         where = f"{type(self)._label}.{name}"
         function = getattr(self, name, None)
         if function is None or getattr(function, "__isabstractmethod__", False):
-            return jax.eval_shape(lambda op, x: getattr(op, derive_from)(x), self, x)
+            leaves, tree = jax.tree.flatten(self)  # of an argument JAX would keep the structure, with its static values
+            evaluate = lambda leaves, x: getattr(jax.tree.unflatten(tree, leaves), derive_from)(x)  # noqa: E731
+            return jax.eval_shape(evaluate, leaves, x)
         try:
             answer = getattr(_specs.specs(self), name)(_specs.specs(x))
         except Exception as error:

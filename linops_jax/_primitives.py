@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import ad, batching, mlir, xla
 
-from linops_jax import _absent, _compat, _errors, _hooks, _results, _specs, _trampoline
+from linops_jax import _absent, _compat, _errors, _hooks, _specs, _traced, _trampoline
 from linops_jax._hooks import ADJOINT_PARAMETER_JVP, CT, HOST, MISSING, NATIVE, REFUSED, TRACED, Hook, T
 from linops_jax._native import Handler
 from linops_jax._trampoline import Binding
@@ -32,7 +32,7 @@ def make_primitive(hook: Hook) -> jax.extend.core.Primitive:
     """The primitive of one hook, with its rules. Registers nothing by name."""
     primitive = jax.extend.core.Primitive(hook.label)
     primitive.multiple_results = True
-    primitive.def_abstract_eval(_abstract_eval)
+    primitive.def_effectful_abstract_eval(_abstract_eval)
     primitive.def_impl(functools.partial(_evaluate_eagerly, primitive, hook.kind != TRACED))
     batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
     ad.primitive_jvps[primitive] = functools.partial(_jvp, hook)
@@ -63,8 +63,7 @@ def call(hook: Hook, arguments: Sequence[Any], out: Any) -> Any:
         message = f"{hook.label} needs at least one array as input."
         raise TypeError(message)
     specs, out_tree = jax.tree.flatten(out)
-    promise = tuple((s.shape, s.dtype) for s in specs)
-    results = _bind(hook, tuple(trees), leaves, [()] * len(leaves), out_tree, promise)
+    results = _bind(hook, tuple(trees), leaves, [()] * len(leaves), out_tree, specs)
     return jax.tree.unflatten(out_tree, results)
 
 
@@ -80,15 +79,62 @@ def _bind(
     operands: Sequence[Any],
     masks: Sequence[Mask],
     out_tree: Any,
-    out: tuple[Any, ...],
+    specs: Sequence[jax.ShapeDtypeStruct],
     *,
     for_derivative: bool = False,
 ) -> list[Any]:
     """Binds the primitive; with ``for_derivative`` nobody looks at integer results, which have no derivative."""
-    ignored = tuple((for_derivative or hook.name in _DERIVATIVES) and not _specs.is_inexact(dtype) for _, dtype in out)
+    ignored = tuple((for_derivative or hook.name in _DERIVATIVES) and not _specs.is_inexact(s.dtype) for s in specs)
     binding = _trampoline.bind(hook, trees, out_tree, ignored)
     operands = [x if isinstance(x, jax.Array) else jnp.asarray(x) for x in operands]
+    if hook.kind == TRACED:
+        return _bind_traced(binding, operands, tuple(masks), specs)
+    out = tuple((s.shape, s.dtype) for s in specs)
     return hook.cls._primitives[hook.name].bind(*operands, binding=binding, batch=tuple(masks), out=out)
+
+
+def _bind_traced(
+    binding: Binding, operands: Sequence[Any], batch: tuple[Mask, ...], specs: Sequence[jax.ShapeDtypeStruct]
+) -> list[Any]:
+    """A traced hook whose derivatives are JAX's own is called as any JAX function; others are a primitive with a jaxpr,
+    whose first operands are what the hook closes over."""
+    if binding.hook.is_plain and _compat.inside_shard_map():  # tangents may vary over more axes than a jaxpr's types
+        return _mapped(_traced.function(binding, specs), batch)(*operands)
+    elements = [_element(jax.typeof(x), mask) if any(mask) else x for x, mask in zip(operands, batch, strict=True)]
+    program, jaxpr, closed_over = _traced.trace(binding, specs, elements)
+    if not binding.hook.is_plain:
+        batch = ((False,) * len(batch[0]),) * len(closed_over) + batch
+        out = tuple((s.shape, s.dtype) for s in specs)
+        primitive = binding.hook.cls._primitives[binding.hook.name]
+        return primitive.bind(*closed_over, *operands, binding=binding, batch=batch, out=out, jaxpr=jaxpr)
+    # JAX's caches keep what stands in the key: the binding, so that the next call finds its jaxpr, but not tracers.
+    function = program if closed_over else functools.partial(_inlined(binding.hook), jaxpr, binding)
+    return _mapped(function, batch)(*operands)
+
+
+@functools.cache
+def _inlined(hook: Hook) -> Callable[..., Any]:
+    def evaluate(jaxpr: Any, binding: Binding, *operands: Any) -> list[Any]:
+        return jax.extend.core.jaxpr_as_fun(jaxpr)(*operands)
+
+    evaluate.__name__ = evaluate.__qualname__ = hook.label
+    return jax.jit(evaluate, static_argnums=(0, 1))
+
+
+def _element(aval: Any, mask: Mask) -> jax.ShapeDtypeStruct:
+    """The type of one element of a batch."""
+    axes = sum(mask)
+    sharding = aval.sharding
+    if not sharding.mesh.empty:
+        sharding = sharding.update(spec=jax.sharding.PartitionSpec(*sharding.spec[axes:]))
+    return _specs.spec(aval.update(shape=aval.shape[axes:], sharding=sharding))
+
+
+def _mapped(function: Callable[..., Any], batch: tuple[Mask, ...]) -> Callable[..., Any]:
+    """A function of one element as a function of the primitive's operands."""
+    for axis in reversed(range(len(batch[0]))):
+        function = jax.vmap(function, in_axes=[0 if mask[axis] else None for mask in batch])
+    return function
 
 
 # ---- evaluation ---------------------------------------------------------------------------------------------------
@@ -114,20 +160,29 @@ def _batch_partition(avals: Sequence[Any], batch: Sequence[Mask]) -> list[Any]:
     ]
 
 
-def _abstract_eval(*avals: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...]) -> list[Any]:
-    sizes = _batch_sizes(avals, batch)
+def _abstract_eval(
+    *avals: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...], jaxpr: Any = None
+) -> tuple[list[Any], Any]:
+    sizes, partition = _batch_sizes(avals, batch), _batch_partition(avals, batch)
+    if jaxpr is not None:
+        return [_batched(aval, sizes, partition) for aval in jaxpr.out_avals], jaxpr.effects
     model = next((aval for aval in avals if not aval.sharding.mesh.empty), avals[0])
     model = _compat.varying_over(frozenset().union(*map(_compat.varying_axes, avals)), model)
 
     def result(shape: tuple[int, ...], dtype: Any) -> Any:
-        keywords: dict[str, Any] = {}
-        if not model.sharding.mesh.empty:  # batch axes keep their place on the mesh
-            spec = jax.sharding.PartitionSpec(*_batch_partition(avals, batch), *[None] * len(shape))
-            keywords["sharding"] = model.sharding.update(spec=spec)
-        dtype = jax.dtypes.canonicalize_dtype(dtype)
-        return model.update(shape=(*sizes, *shape), dtype=dtype, weak_type=False, **keywords)
+        whole = model.sharding.update(spec=jax.sharding.PartitionSpec(*[None] * len(shape)))
+        aval = model.update(shape=shape, dtype=jax.dtypes.canonicalize_dtype(dtype), sharding=whole)
+        return _batched(aval, sizes, partition)
 
-    return [result(shape, dtype) for shape, dtype in out]
+    return [result(shape, dtype) for shape, dtype in out], set()
+
+
+def _batched(aval: Any, sizes: Sequence[Any], partition: Sequence[Any]) -> Any:
+    """The type of a batch of results: batch axes keep their place on the mesh."""
+    sharding = aval.sharding
+    if not sharding.mesh.empty:
+        sharding = sharding.update(spec=jax.sharding.PartitionSpec(*partition, *sharding.spec))
+    return aval.update(shape=(*sizes, *aval.shape), weak_type=False, sharding=sharding)
 
 
 def _evaluate_eagerly(primitive: Any, waits: bool, *operands: Any, **params: Any) -> list[Any]:
@@ -168,23 +223,14 @@ def as_raised(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _evaluate_traced(*operands: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...]) -> list[Any]:
+def _evaluate_traced(
+    *operands: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...], jaxpr: Any = None
+) -> list[Any]:
     """A traced hook as a JAX function of the primitive's operands."""
-    hook = binding.hook
-    out_specs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in out]
-
-    def once(*leaves: Any) -> list[Any]:
-        result = binding(*leaves, **({"out": jax.tree.unflatten(binding.out_tree, out_specs)} if hook.derived else {}))
-        values = _results.result_leaves(hook, binding.out_tree, result)
-        return [
-            jnp.zeros(spec.shape, spec.dtype) if ignored else _results.cast(hook, value, spec)
-            for value, spec, ignored in zip(values, out_specs, binding.ignored, strict=True)
-        ]
-
-    function = once
-    for axis in reversed(range(len(batch[0]))):
-        function = jax.vmap(function, in_axes=[0 if mask[axis] else None for mask in batch])
-    return function(*operands)
+    if jaxpr is not None:
+        return _mapped(jax.extend.core.jaxpr_as_fun(jaxpr), batch)(*operands)
+    function = _traced.function(binding, [jax.ShapeDtypeStruct(*spec) for spec in out])
+    return _mapped(function, batch)(*_compat.with_same_varying_axes(list(operands)))  # as the hook of the host has them
 
 
 def _of_variant(hook: Hook, binding: Binding) -> Binding:
@@ -199,11 +245,8 @@ def _lower_host(hook: Hook, context: Any, *operands: Any, binding: Binding, batc
 
 
 def _lower_traced(hook: Hook, context: Any, *operands: Any, binding: Binding, **params: Any) -> Any:
-    def evaluate(*operands: Any) -> list[Any]:
-        return _evaluate_traced(*_compat.with_same_varying_axes(list(operands)), binding=binding, **params)
-
-    binding = _of_variant(hook, binding)
-    return mlir.lower_fun(evaluate, multiple_results=True)(context, *operands)
+    rule = mlir.lower_fun(_evaluate_traced, multiple_results=True)
+    return rule(context, *operands, binding=_of_variant(hook, binding), **params)
 
 
 def _lower_native(
@@ -302,7 +345,8 @@ def _zero_or_error(cls: Any, name: str, tree: Any, tangents: Sequence[Any], mask
     axes = [axis for axis in range(len(kept[0])) if any(mask[axis] for mask in kept)]
     kept = [tuple(mask[axis] for axis in axes) for mask in kept]
     hook = cls._hooks[_hooks.refusal_of(name)]
-    (zero,) = _bind(hook, (tree,), values, kept, jax.tree.structure(0), (((), np.dtype(np.float32)),))
+    spec = jax.ShapeDtypeStruct((), np.float32)
+    (zero,) = _bind(hook, (tree,), values, kept, jax.tree.structure(0), [spec])
     return jnp.sum(zero)
 
 
@@ -316,12 +360,12 @@ _LOWERINGS = {
 
 
 def _batch(
-    primitive: Any, operands: Sequence[Any], dims: Sequence[Any], *, binding: Binding, batch: tuple[Mask, ...], out: Any
+    primitive: Any, operands: Sequence[Any], dims: Sequence[Any], *, batch: tuple[Mask, ...], **params: Any
 ) -> tuple[list[Any], list[int]]:
     """One more batch axis, in front."""
     moved = [x if dim is None else jnp.moveaxis(x, dim, 0) for x, dim in zip(operands, dims, strict=True)]
     masks = tuple((dim is not None, *mask) for dim, mask in zip(dims, batch, strict=True))
-    results = primitive.bind(*moved, binding=binding, batch=masks, out=out)
+    results = primitive.bind(*moved, batch=masks, **params)
     return results, [0] * len(results)
 
 
@@ -335,7 +379,8 @@ class _Groups:
         self.trees = dict(zip(binding.hook.rule.arguments, binding.trees, strict=True))
         self.values: dict[str, list[Any]] = {}
         self.masks: dict[str, list[Mask]] = {}
-        start = 0
+        start = len(operands) - sum(tree.num_leaves for tree in binding.trees)
+        self.closed_over, self.closed_over_masks = list(operands[:start]), list(batch[:start])
         for name, tree in self.trees.items():
             stop = start + tree.num_leaves
             self.values[name] = list(operands[start:stop])
@@ -345,16 +390,24 @@ class _Groups:
     def add(self, name: str, tree: Any, values: list[Any], masks: list[Mask]) -> None:
         self.trees[name], self.values[name], self.masks[name] = tree, values, masks
 
-    def bind(self, hook: Hook, names: Sequence[str], out_tree: Any, out: tuple[Any, ...]) -> list[Any]:
+    def bind(self, hook: Hook, names: Sequence[str], out_tree: Any, specs: Sequence[Any]) -> list[Any]:
         return _bind(
             hook,
             tuple(self.trees[name] for name in names),
             [value for name in names for value in self.values[name]],
             [mask for name in names for mask in self.masks[name]],
             out_tree,
-            out,
+            specs,
             for_derivative=True,
         )
+
+    def bind_again(self, names: Sequence[str], binding: Binding, out: tuple[Any, ...], jaxpr: Any) -> list[Any]:
+        """The same hook of other arguments, in the program that is at hand: what it closes over may be gone."""
+        operands = [value for name in names for value in self.values[name]]
+        masks = [mask for name in names for mask in self.masks[name]]
+        primitive = binding.hook.cls._primitives[binding.hook.name]
+        batch = (*self.closed_over_masks, *masks)
+        return primitive.bind(*self.closed_over, *operands, binding=binding, batch=batch, out=out, jaxpr=jaxpr)
 
 
 def _is_zero(tangent: Any) -> bool:
@@ -376,10 +429,12 @@ def _jvp(
     binding: Binding,
     batch: tuple[Mask, ...],
     out: tuple[Any, ...],
+    **traced: Any,
 ) -> tuple[list[Any], list[Any]]:
-    results = hook.cls._primitives[hook.name].bind(*primals, binding=binding, batch=batch, out=out)
+    results = hook.cls._primitives[hook.name].bind(*primals, binding=binding, batch=batch, out=out, **traced)
     groups = _Groups(binding, primals, batch)
-    moving = _Groups(binding, tangents, batch).values
+    directions = _Groups(binding, tangents, batch)
+    moving = directions.values
     terms = []
     inlined: list[str] = []
     for name in hook.rule.arguments:
@@ -404,16 +459,19 @@ def _jvp(
         else:
             raise _absent.no_derivative(binding, name, [not _vanishes(t) for t in moving[name]])
         tangent = [
-            jnp.zeros(jnp.shape(primal), jax.typeof(primal).dtype) if _is_zero(t) else t
+            _specs.zeros(_specs.spec(primal)) if _is_zero(t) else t
             for primal, t in zip(groups.values[name], moving[name], strict=True)
         ]
         groups.add(T, groups.trees[name], tangent, groups.masks[name])
-        terms.append(groups.bind(target, arguments, binding.out_tree, out))
-    if inlined:
-        kept = [
+        if target is hook and groups.closed_over:
+            terms.append(groups.bind_again(arguments, binding, out, **traced))
+        else:
+            terms.append(groups.bind(target, arguments, binding.out_tree, [jax.ShapeDtypeStruct(*s) for s in out]))
+    if inlined or not all(map(_is_zero, directions.closed_over)):
+        kept = directions.closed_over + [
             t for name in hook.rule.arguments for t in (moving[name] if name in inlined else [None] * len(moving[name]))
         ]
-        terms.append(_jvp_of_traced(binding, primals, kept, batch, out))
+        terms.append(_jvp_of_traced(primals, kept, binding=binding, batch=batch, out=out, **traced))
     if not terms:
         return results, list(map(_zero, results))
     return results, [_sum(result, parts) for result, parts in zip(results, zip(*terms, strict=True), strict=True)]
@@ -429,22 +487,25 @@ def _sum(result: Any, parts: Sequence[Any]) -> Any:
     return functools.reduce(jnp.add, parts)
 
 
-def _jvp_of_traced(
-    binding: Binding, primals: Sequence[Any], tangents: Sequence[Any], batch: tuple[Mask, ...], out: tuple[Any, ...]
-) -> list[Any]:
+def _jvp_of_traced(primals: Sequence[Any], tangents: Sequence[Any], **params: Any) -> list[Any]:
     """JAX's own derivative of a traced hook, in the arguments for which the class has no hook; None is no tangent."""
+    binding = params["binding"]
     if not binding.hook.is_jax and binding.hook.by_others is not None:
-        binding = _trampoline.bind(binding.hook.by_others, binding.trees, binding.out_tree, binding.ignored)
+        params["binding"] = _trampoline.bind(binding.hook.by_others, binding.trees, binding.out_tree, binding.ignored)
     positions = [i for i, t in enumerate(tangents) if t is not None and not _is_zero(t)]
+    moving = [tangents[i] for i in positions]
+    if any(_compat.varying_axes(t) - _compat.varying_axes(primals[i]) for i, t in zip(positions, moving, strict=True)):
+        params.pop("jaxpr", None)  # whose types are those of the values
+    if "jaxpr" not in params:  # as _evaluate_traced will have them
+        varying = _compat.with_same_varying_axes([*primals, *moving])
+        primals, moving = varying[: len(primals)], varying[len(primals) :]
 
     def function(*values: Any) -> list[Any]:
         operands = list(primals)
         for position, value in zip(positions, values, strict=True):
             operands[position] = value
-        return _evaluate_traced(*operands, binding=binding, batch=batch, out=out)
+        return _evaluate_traced(*operands, **params)
 
-    varying = _compat.with_same_varying_axes([*primals, *(tangents[i] for i in positions)])
-    primals, moving = varying[: len(primals)], varying[len(primals) :]
     return jax.jvp(function, tuple(primals[i] for i in positions), tuple(moving))[1]
 
 
@@ -455,6 +516,7 @@ def _transpose(
     binding: Binding,
     batch: tuple[Mask, ...],
     out: tuple[Any, ...],
+    **traced: Any,
 ) -> list[Any]:
     """The library's one conjugation: transpose = conj after adjoint after conj. Plain transposes are what they are."""
     if all(map(_is_zero, cotangents)):
@@ -483,13 +545,13 @@ def _transpose(
     groups.add(CT, binding.out_tree, cotangent, [(True,) * len(sizes)] * len(out))
     masks = groups.masks[name]
     moved = [x.aval if ad.is_undefined_primal(x) else jax.typeof(x) for x in groups.values[name]]
-    wanted = tuple((aval.shape[sum(mask) :], aval.dtype) for aval, mask in zip(moved, masks, strict=True))
+    wanted = [_element(aval, mask) for aval, mask in zip(moved, masks, strict=True)]
     results = groups.bind(adjoint, arguments, groups.trees[name], wanted)
     found = iter(
         _placed_like(aval, conj(_sum_missing_axes(result, mask))) if _specs.is_inexact(result.dtype) else None
         for result, mask, aval in zip(results, masks, moved, strict=True)
     )
-    answer: list[Any] = []
+    answer: list[Any] = [None] * len(groups.closed_over)
     for argument, values in groups.values.items():
         if argument in (CT, T):
             continue
@@ -512,6 +574,7 @@ def _placed_like(aval: Any, cotangent: Any) -> Any:
     axes = _compat.varying_axes(cotangent) - _compat.varying_axes(aval)
     if axes:
         cotangent = jax.lax.psum(cotangent, tuple(sorted(axes)))
+    cotangent = _compat.vary(cotangent, _compat.varying_axes(aval))
     sharding = aval.sharding
     if sharding.mesh.empty or jax.typeof(cotangent).sharding == sharding:
         return cotangent

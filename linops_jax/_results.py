@@ -131,5 +131,5 @@ def cast(hook: Hook, value: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
         )
         raise NotImplementedError(message)
     if value is None and hook.name in PULLS_BACK:
-        return jnp.zeros(spec.shape, spec.dtype)
+        return _specs.zeros(spec)
     return fitting(hook, jnp.asarray(value), spec.shape, spec.dtype).astype(spec.dtype)

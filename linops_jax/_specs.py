@@ -10,7 +10,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _advice
+from linops_jax import _advice, _compat
 
 _NUMBERS = (bool, int, float, complex)
 _INTEGERS = (int, np.integer)
@@ -85,8 +85,10 @@ def is_spec(leaf: Any) -> bool:
 
 
 def spec(leaf: Any) -> jax.ShapeDtypeStruct:
-    """Shape and canonical dtype of one array, tracer or spec, and nothing else of it."""
-    return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True))
+    """Shape and canonical dtype of one array, tracer, aval or spec, and its place on a mesh as far as it belongs to the
+    type: explicit sharding, and the axes of a shard_map over which it varies. Comparisons and messages leave that out."""
+    dtype = jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
+    return jax.ShapeDtypeStruct(leaf.shape, dtype, **_compat.place(leaf))
 
 
 def specs(tree: Any) -> Any:
@@ -136,6 +138,22 @@ def _is_bare_shape(value: Any) -> bool:
     if isinstance(value, _INTEGERS):
         return not isinstance(value, bool)
     return type(value) in (tuple, list, dict) and all(map(_is_bare_shape, jax.tree.leaves(value))) and value != {}
+
+
+def frozen(s: jax.ShapeDtypeStruct) -> tuple[Any, ...]:
+    """A spec as a value for static fields."""
+    place = tuple(_compat.place(s).items())
+    return (s.shape, s.dtype, place) if place else (s.shape, s.dtype)
+
+
+def thawed(value: tuple[Any, ...]) -> jax.ShapeDtypeStruct:
+    shape, dtype, *place = value
+    return jax.ShapeDtypeStruct(shape, dtype, **dict(*place))
+
+
+def zeros(s: jax.ShapeDtypeStruct) -> jax.Array:
+    """Zeros of the type of a spec."""
+    return _compat.placed(jnp.zeros(s.shape, s.dtype), s)
 
 
 def promised(tree: Any, where: str) -> Any:

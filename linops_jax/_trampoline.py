@@ -50,7 +50,7 @@ class Binding(Interned):
     because JAX's cache of abstract evaluations holds callables weakly, and everything else until it is emptied.
     """
 
-    __slots__ = ("_nonce", "_target", "hook", "ignored", "layout", "out_tree", "trees")
+    __slots__ = ("_nonce", "_target", "hook", "ignored", "layout", "out_tree", "programs", "trees")
 
     hook: Hook
     trees: tuple[Any, ...]  # structure of each argument, self first
@@ -59,6 +59,7 @@ class Binding(Interned):
     layout: (
         Any  # plain values by which a functional hook finds its batch axes; None: it has none, or they are looped over
     )
+    programs: dict[Any, Any]  # of a traced hook: JAX functions, by what is promised of their results
 
     def __repr__(self) -> str:
         return self.label
@@ -91,6 +92,7 @@ def bind(hook: Hook, trees: tuple[Any, ...], out_tree: Any, ignored: tuple[bool,
     new = Binding()
     new.hook, new.trees, new.out_tree, new.ignored, new.layout = new._value = hook, trees, out_tree, ignored, layout
     new._target = new._nonce = None
+    new.programs = {}
     return intern(new)
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import close, energy, like, normal
+from helpers import S, close, energy, like, normal
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from operators import CASES, Dense, DenseWithParameters, M
@@ -410,7 +410,13 @@ class TracedMixed(lo.LinearOperator):
         return (jnp.conj(self.factor) * y,) * 2
 
 
-@pytest.mark.parametrize("cls", [Mixed, TracedMixed])
+class DerivedMixed(TracedMixed):
+    """Of which JAX derives the adjoint."""
+
+    adjoint = lo.LinearOperator.adjoint
+
+
+@pytest.mark.parametrize("cls", [Mixed, TracedMixed, DerivedMixed])
 def test_tangents_differ_between_devices_where_values_do_not(cls):
     """One of three values is sharded, all tangents are."""
     values = (like(np.zeros(()), 1), like(np.zeros(8), 2), like(np.zeros(2), 3))
@@ -427,7 +433,7 @@ def test_tangents_differ_between_devices_where_values_do_not(cls):
 
 
 @pytest.mark.parametrize("sharded", [(0,), (1,), (0, 2), (1, 2)])
-@pytest.mark.parametrize("cls", [Mixed, TracedMixed])
+@pytest.mark.parametrize("cls", [Mixed, TracedMixed, DerivedMixed])
 def test_gradients_of_what_differs_and_of_what_does_not(cls, sharded):
     """Of a value that is the same on all devices, the sum; in forward and reverse mode, and one over the other."""
     shapes = [(4,) if i == 0 else (8,) if i in sharded else (2,) for i in range(3)]
@@ -443,5 +449,250 @@ def test_gradients_of_what_differs_and_of_what_does_not(cls, sharded):
     close(gradients(ours), gradients(plain))
     directions = tuple(like(v, 7) for v in values)
     second = lambda f: jax.jit(lambda: jax.jvp(jax.grad(f, (0, 1, 2)), tuple(values), directions)[1])()  # noqa: E731
-    if cls is TracedMixed:
+    if cls is not Mixed:
         close(second(ours), second(plain), 10)
+
+
+# ---- traced hooks are JAX code ----------------------------------------------------------------------------------------
+
+
+class Triple(lo.LinearOperator):
+    """Three times the input; JAX derives the adjoint."""
+
+    @lo.traced
+    def apply(self, x):
+        return 3 * x
+
+    def infer_shape(self, x):
+        return x
+
+    def infer_adjoint_shape(self, y):
+        return y
+
+
+class OwnTriple(Triple):
+    """With an adjoint of its own: such hooks are primitives."""
+
+    @lo.traced
+    def adjoint(self, y):
+        return 3 * y
+
+
+class Scaled(lo.LinearOperator):
+    """factor x, with an adjoint of its own and a field."""
+
+    factor: jax.Array
+    infer_shape = Triple.infer_shape
+
+    @lo.traced
+    def apply(self, x):
+        return self.factor * x
+
+    @lo.traced
+    def adjoint(self, y):
+        return self.factor * y
+
+
+class Shifted(lo.NonlinearOperator):
+    """x -> sin(3 x), with a Jacobian of its own."""
+
+    @lo.traced
+    def apply(self, x):
+        return jnp.sin(3 * x)
+
+    @lo.traced
+    def jacobian_apply(self, x, dx):
+        return 3 * jnp.cos(3 * x) * dx
+
+    @lo.traced
+    def jacobian_adjoint(self, x, dy):
+        return 3 * jnp.cos(3 * x) * dy
+
+
+# Programs of an operator f and an array: twins of them are plain JAX.
+PROGRAMS = {
+    "value": lambda f: f,
+    "gradient": lambda f: jax.grad(lambda x: jnp.sum(f(x) ** 2)),
+    "jvp": lambda f: lambda x: jax.jvp(f, (x,), (x,))[1],
+    "batch": lambda f: jax.vmap(f),
+    "gradients of a batch": lambda f: jax.vmap(jax.grad(lambda x: jnp.sum(f(x) ** 2))),
+    "checkpoint in scan": lambda f: (
+        lambda x: jax.grad(
+            lambda x: jnp.sum(jax.lax.scan(jax.checkpoint(lambda v, _: (f(v), None)), x, None, length=2)[0])
+        )(x)
+    ),
+    "hessian": lambda f: lambda x: jax.jvp(jax.grad(lambda x: jnp.sum(f(x) ** 2)), (x,), (x,))[1],
+}
+
+
+@pytest.mark.parametrize("spec", [P("i"), P(None, "i")], ids=str)
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    ("op", "twin"),
+    [
+        (Triple(), lambda x: 3 * x),
+        (OwnTriple(), lambda x: 3 * x),
+        (Scaled(jnp.float32(3)), lambda x: 3 * x),
+        (Shifted(), lambda x: jnp.sin(3 * x)),
+    ],
+    ids=["derived", "own adjoint", "field", "own Jacobian"],
+)
+def test_traced_hooks_keep_explicit_shardings(op, twin, program, spec):
+    """The types are those of plain JAX, and nothing is gathered."""
+    x = local_to(EXPLICIT, normal((8, 4), np.float32), *spec)
+    ours, plain = jax.jit(PROGRAMS[program](op)), jax.jit(PROGRAMS[program](twin))
+    with jax.set_mesh(EXPLICIT):
+        found, expected = ours(x), plain(x)
+        assert "all-gather" not in ours.lower(x).compile().as_text()
+    close(jax.device_get(found), jax.device_get(expected))
+    assert types(found) == types(expected)
+    if program in ("value", "gradient", "batch"):  # without an ambient mesh: others JAX refuses
+        close(jax.device_get(jax.jit(PROGRAMS[program](op))(x)), jax.device_get(expected))
+
+
+@pytest.mark.parametrize("mesh", [AUTO, EXPLICIT], ids=["auto", "explicit"])
+@pytest.mark.parametrize("own_adjoint", [False, True])
+def test_shard_map_inside_of_a_traced_hook(own_adjoint, mesh):
+    """No mesh is around: the hook brings its own."""
+    local = jax.shard_map(lambda x: 2 * jnp.flip(x), mesh=mesh, in_specs=P("i"), out_specs=P("i"))
+
+    class Flips(lo.LinearOperator):
+        @lo.traced
+        def apply(self, x):
+            return local(x)
+
+        if own_adjoint:
+            adjoint = apply
+
+    x = jnp.asarray(normal((8,), np.float32))
+    if mesh is EXPLICIT:
+        x = local_to(mesh, x, "i")
+    A = Flips().with_domain(x) if own_adjoint else lo.Function(local, x)
+    expected = 2 * np.flip(np.reshape(x, (4, 2)), 1).ravel()
+    for f in (A, jax.jit(A), A.H, jax.jit(A.H), jax.jit(lambda x: jax.vjp(A, x)[1](x)[0])):
+        close(np.asarray(f(x)), expected)
+
+
+class AllSum(lo.LinearOperator):
+    """The sum over the devices: from what differs between them to what does not."""
+
+    @lo.traced
+    def apply(self, x):
+        return jax.lax.psum(x, "i")
+
+    def infer_shape(self, x):
+        return jax.ShapeDtypeStruct(x.shape, x.dtype)
+
+
+class OwnAllSum(AllSum):
+    @lo.traced
+    def adjoint(self, y):
+        return y
+
+
+@pytest.mark.parametrize("program", ["value", "gradient", "jvp", "gradients of a batch", "hessian"])
+@pytest.mark.parametrize("op", [AllSum(), OwnAllSum()], ids=["derived", "own adjoint"])
+def test_collectives_in_traced_hooks(op, program):
+    xs = like(np.zeros((8, 3)), 1)
+
+    def run(f):
+        local = lambda x: PROGRAMS[program](lambda x: x * f(x))(x)  # noqa: E731
+        return jax.jit(jax.shard_map(local, mesh=AUTO, in_specs=P("i"), out_specs=P("i")))(xs)
+
+    close(run(op), run(lambda x: jax.lax.psum(x, "i")))
+
+
+# What a traced function closes over: arrays, tracers of jit, grad and vmap around it.
+AROUND = {
+    "eager": lambda f: f,
+    "jit": jax.jit,
+    "gradient": lambda f: jax.grad(lambda m: energy(f(m))),
+    "gradient, compiled": lambda f: jax.jit(jax.grad(lambda m: energy(f(m)))),
+    "jvp": lambda f: lambda m: jax.jvp(f, (m,), (m,)),
+    "batch": lambda f: lambda m: jax.vmap(f)(jnp.stack([m, 2 * m])),
+    "gradients of a batch": lambda f: lambda m: jax.vmap(jax.grad(lambda m: energy(f(m))))(jnp.stack([m, 2 * m])),
+    "hessian": lambda f: jax.hessian(lambda m: energy(f(m))),
+    "checkpoint in scan": lambda f: (
+        lambda m: jax.grad(
+            lambda m: energy(
+                jax.lax.scan(jax.checkpoint(lambda v, _: (v + jnp.sum(f(m)), None)), m[0], None, length=2)[0]
+            )
+        )(m)
+    ),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("inside", ["value", "adjoint", "normal", "gradient", "batch"])
+def test_what_a_function_closes_over_is_an_operand(inside, around):
+    x = like(np.zeros(3), 2)
+
+    def run(function):
+        def value(m):
+            A = function(m)
+            if inside == "gradient":
+                return jax.grad(lambda x: energy(A(x)))(x)
+            if inside == "batch":
+                return jax.vmap(A)(jnp.stack([x, -x]))
+            return {"value": A, "adjoint": A.H, "normal": A.H @ A}[inside](x)
+
+        return AROUND[around](value)(like(np.zeros((3, 3)), 1))
+
+    close(run(lambda m: lo.Function(lambda v: m @ v, x)), run(lo.Matrix), 5)
+
+
+def test_tracers_that_are_closed_over_are_not_kept():
+    """Not by JAX's caches, and not by ours; and no later program finds old ones."""
+    with jax.checking_leaks():
+        jax.jit(lambda m: lo.Function(lambda v: m * v, S((3,), np.float32))(m))(jnp.ones(3))
+    for value in (1.0, 2.0, 3.0):
+        found = jax.jit(lambda m: lo.Function(lambda v: m * v, S((3,), np.float32))(jnp.ones(3)))(jnp.full(3, value))
+        close(found, jnp.full(3, value))
+
+
+@pytest.mark.parametrize("around", ["eager", "jit", "gradient", "gradient, compiled", "jvp", "batch"])
+def test_hooks_with_an_adjoint_of_their_own_close_over_tracers(around):
+    x = like(np.zeros(3), 2)
+
+    def make(m):
+        class Closes(lo.LinearOperator):
+            @lo.traced
+            def apply(self, x):
+                return m @ x
+
+            @lo.traced
+            def adjoint(self, y):
+                return m.T @ y
+
+        return Closes()
+
+    run = lambda make: AROUND[around](lambda m: make(m)(x))(like(np.zeros((3, 3)), 1))  # noqa: E731
+    close(run(make), run(lo.Matrix), 5)
+
+
+def test_an_adjoint_that_is_refused_is_refused_in_traced_code():
+    class Forward(Triple):
+        adjoint = None
+
+    with pytest.raises(NotImplementedError, match="Forward has no adjoint: reverse-mode differentiation needs it"):
+        jax.grad(lambda x: jnp.sum(Forward()(x)))(jnp.ones(3))
+
+
+@pytest.mark.parametrize("cls", [Triple, OwnTriple])
+def test_eager_calls_trace_a_hook_once(cls):
+    traces = []
+
+    class Counting(cls):
+        @lo.traced
+        def apply(self, x):
+            traces.append(x)
+            return 3 * x
+
+    def work():
+        jax.vmap(Counting())(jnp.ones((2, 3)))
+        jax.vmap(jax.grad(lambda x: jnp.sum(Counting()(x))))(jnp.ones((2, 3)))
+
+    work()
+    first = len(traces)
+    work()
+    assert len(traces) == first

@@ -25,7 +25,7 @@ class _WithDomain(OfOne):
 
     @functools.cached_property
     def domain(self) -> Any:
-        return jax.tree.unflatten(self.tree, [jax.ShapeDtypeStruct(*leaf) for leaf in self.leaves])
+        return jax.tree.unflatten(self.tree, list(map(_specs.thawed, self.leaves)))
 
     @property
     def _precedence(self) -> int:
@@ -85,6 +85,6 @@ def with_domain(op: Any, spec: Any) -> Operator:
             return op
     leaves, tree = jax.tree.flatten(spec)
     cls: Any = WithDomain if isinstance(op, LinearOperator) else NonlinearWithDomain
-    wrapped = cls(op, tuple((leaf.shape, leaf.dtype) for leaf in leaves), tree)
+    wrapped = cls(op, tuple(map(_specs.frozen, leaves)), tree)
     wrapped.codomain  # noqa: B018 a domain that the operator cannot take is refused here
     return wrapped

@@ -1,0 +1,46 @@
+"""Traced hooks as JAX programs. They are traced where they are bound: there JAX knows the types and meshes around them, and
+what they close over is at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from linops_jax import _compat, _results, _specs, _trampoline
+from linops_jax._trampoline import Binding
+
+
+def function(binding: Binding, specs: Sequence[jax.ShapeDtypeStruct]) -> Callable[..., list[Any]]:
+    """The hook as a JAX function of the arrays in its arguments; ``specs`` are what is promised of its results."""
+    hook, trees, out_tree, ignored = binding.hook, binding.trees, binding.out_tree, binding.ignored  # it may own us
+
+    def evaluate(*leaves: Any) -> list[Any]:
+        arguments = _trampoline.arguments(trees, leaves)
+        keywords = {"out": jax.tree.unflatten(out_tree, specs)} if hook.derived else {}
+        values = _results.result_leaves(hook, out_tree, hook.function(*arguments, **keywords))
+        return [
+            _specs.zeros(spec) if unused else _results.cast(hook, value, spec)
+            for value, spec, unused in zip(values, specs, ignored, strict=True)
+        ]
+
+    evaluate.__name__ = evaluate.__qualname__ = binding.label
+    return evaluate
+
+
+def trace(
+    binding: Binding, specs: Sequence[jax.ShapeDtypeStruct], operands: Sequence[Any]
+) -> tuple[Callable[..., list[Any]], Any, list[Any]]:
+    """A compiled function of the operands (arrays or specs), its closed jaxpr, and the tracers that it closes over.
+
+    These are the first operands of the jaxpr. It is the same object each time, as long as the binding lives: JAX knows
+    better than anybody what a trace depends on.
+    """
+    key = tuple(specs)
+    program = binding.programs.get(key)
+    if program is None:
+        program = binding.programs.setdefault(key, jax.jit(function(binding, key)))
+    jaxpr, closed_over = _compat.trace(program, operands)
+    return program, jaxpr, closed_over
