@@ -166,6 +166,7 @@ def _abstract_eval(
     sizes, partition = _batch_sizes(avals, batch), _batch_partition(avals, batch)
     if jaxpr is not None:
         return [_batched(aval, sizes, partition) for aval in jaxpr.out_avals], jaxpr.effects
+    _refuse_to_gather(avals, binding, batch)
     model = next((aval for aval in avals if not aval.sharding.mesh.empty), avals[0])
     model = _compat.varying_over(frozenset().union(*map(_compat.varying_axes, avals)), model)
 
@@ -175,6 +176,24 @@ def _abstract_eval(
         return _batched(aval, sizes, partition)
 
     return [result(shape, dtype) for shape, dtype in out], set()
+
+
+def _refuse_to_gather(avals: Sequence[Any], binding: Binding, batch: tuple[Mask, ...]) -> None:
+    """On an explicit mesh nothing is gathered unless somebody says so; batch axes are shared out among devices."""
+    names = [
+        name
+        for name, tree in zip(binding.hook.rule.arguments, binding.trees, strict=True)
+        for _ in range(tree.num_leaves)
+    ]
+    for name, aval, mask in zip(names, avals, batch, strict=True):
+        if any(aval.sharding.spec[sum(mask) :]):
+            message = (
+                f"{binding.label} is foreign code and needs the whole of {'each field' if name == 'self' else name}, but on "
+                f"this explicit mesh it is sharded: found {aval.str_short(short_dtypes=True)}. Gather it with "
+                "jax.sharding.reshard(array, jax.P()), or call the operator inside jax.shard_map, where it gets the part of "
+                "each device."
+            )
+            raise TypeError(message)
 
 
 def _batched(aval: Any, sizes: Sequence[Any], partition: Sequence[Any]) -> Any:

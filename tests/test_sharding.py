@@ -207,22 +207,37 @@ def test_sharded_jit(name, mesh):
             assert types(found) == types(expected)
 
 
-@pytest.mark.parametrize("mesh", [AUTO, EXPLICIT], ids=["auto", "explicit"])
 @pytest.mark.parametrize("specs", [((None, "i"), (None, "i")), (("i", None), (None,)), ((None, None), ("i", None))])
-def test_sharded_along_an_axis_of_the_operator(specs, mesh):
+def test_sharded_along_an_axis_of_the_operator(specs):
     """XLA gathers what the hook needs whole; columns of x may be a batch."""
     matrix, xs = like(np.zeros((4, 8), complex), 1), like(np.zeros((8, 4), complex), 2)
 
     def product(matrix, xs):
         return jax.vmap(DenseWithParameters(matrix), -1, -1)(xs)
 
-    with jax.set_mesh(mesh):
-        arguments = local_to(mesh, matrix, *specs[0]), local_to(mesh, xs, *specs[1])
+    with jax.set_mesh(AUTO):
+        arguments = local_to(AUTO, matrix, *specs[0]), local_to(AUTO, xs, *specs[1])
         value = jax.jit(product)(*arguments)
         gradient = jax.jit(jax.grad(lambda *z: energy(product(*z)), (0, 1)))(*arguments)
     close(jax.device_get(value), jax.device_get(matrix @ xs))
     expected = jax.grad(lambda matrix, xs: energy(matrix @ xs), (0, 1))(matrix, xs)
     close(jax.device_get(gradient), jax.device_get(expected))
+
+
+@pytest.mark.parametrize(("of_matrix", "of_x"), [((None, "i"), ()), (("i",), ()), ((), ("i",))])
+def test_nothing_is_gathered_on_an_explicit_mesh_unless_somebody_says_so(of_matrix, of_x):
+    matrix = local_to(EXPLICIT, like(np.zeros((4, 8), complex), 1), *of_matrix)
+    x = local_to(EXPLICIT, like(np.zeros(8, complex), 2), *of_x)
+    message = r"DenseWithParameters\.apply .* whole of .* sharded: found .*@i.*reshard.*shard_map"
+    with jax.set_mesh(EXPLICIT):
+        for run in (
+            lambda m, x: DenseWithParameters(m)(x),
+            jax.jit(lambda m, x: jax.vjp(DenseWithParameters(m), x)[0]),
+        ):
+            with pytest.raises(TypeError, match=message):
+                run(matrix, x)
+        m, v = jax.sharding.reshard((matrix, x), P())
+        close(jax.device_get(DenseWithParameters(m)(v)), jax.device_get(m @ v))
 
 
 @pytest.mark.parametrize("name", ["parameters", "sine", "traced", "derived"])
