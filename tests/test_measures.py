@@ -128,7 +128,7 @@ def test_zero_sizes(shape):
     op, spec = lo.Matrix(np.zeros(shape)), S(shape[1:], np.float64)
     assert lo.todense(op, spec).shape == lo.tosparse(op, spec).shape == shape
     assert lo.norm(op, spec) == 0
-    assert lo.todense(lo.Identity(), ()).shape == (0, 0)
+    assert lo.todense(lo.Identity(), {}).shape == (0, 0)
     assert lo.diagonal(lo.Matrix(np.zeros((0, 0))), S((0,), np.float64)).shape == (0,)
     assert lo.trace(lo.Matrix(np.zeros((0, 0))), S((0,), np.float64)) == 0
 
