@@ -25,6 +25,7 @@ class Traits:
     unitary: bool = False
     diagonal: bool = False
     adjoint_rtol: float | None = None
+    jacobian_rtol: float | None = None
     deterministic: bool = False
 
     @property

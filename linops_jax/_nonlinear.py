@@ -29,6 +29,9 @@ class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
       ``parameter_vjp``. Count axes from the end.
     - ``real_linear=True``: the Jacobian is linear over the reals only; checks compare real parts.
     - ``adjoint_rtol=1e-3``: ``jacobian_adjoint`` is declared inexact, up to this relative error.
+    - ``jacobian_rtol=1e-3``: so is ``jacobian_apply``, as the derivative of ``apply``: a model that solves differential
+      equations up to a tolerance, or differentiates by differences, has one. Where there is no ``jacobian_apply``,
+      ``jacobian_adjoint`` is meant.
     - ``deterministic=True``: two calls agree bit for bit.
     """
 

@@ -17,6 +17,7 @@ class Properties:
     diagonal:     every entry of the result is a multiple of the same entry of the input
     real_linear:  linear over the reals only; of a nonlinear operator, its Jacobian
     adjoint_rtol: relative error of an adjoint that is declared inexact; None: it is exact
+    jacobian_rtol: that of the Jacobian of a nonlinear operator, as the derivative of the operator
 
     Classes declare them by keywords (``class Blur(lo.LinearOperator, symmetric=True)``), ``lo.declare`` adds them to one
     operator, and where they depend on static fields or dtypes a class overrides the property ``properties``.
@@ -29,6 +30,7 @@ class Properties:
     diagonal: bool = False
     real_linear: bool = False
     adjoint_rtol: float | None = None
+    jacobian_rtol: float | None = None
 
     def __post_init__(self) -> None:
         if self.positive:
@@ -45,9 +47,14 @@ NAMES = tuple(field.name for field in dataclasses.fields(Properties))
 def common(parts: Iterable[Any], *kept: str) -> Properties:
     """Those of ``kept`` that all parts have. Linearity over the reals only is contagious, inexactness adds up."""
     each = [part.properties for part in parts]
-    inexact = [p.adjoint_rtol for p in each if p.adjoint_rtol is not None]
     return Properties(
         **{name: all(getattr(p, name) for p in each) for name in kept},
         real_linear=any(p.real_linear for p in each),
-        adjoint_rtol=sum(inexact) if inexact else None,
+        adjoint_rtol=_sum(p.adjoint_rtol for p in each),
+        jacobian_rtol=_sum(p.jacobian_rtol for p in each),
     )
+
+
+def _sum(errors: Iterable[float | None]) -> float | None:
+    declared = [error for error in errors if error is not None]
+    return sum(declared) if declared else None

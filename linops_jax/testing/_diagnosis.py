@@ -6,21 +6,29 @@ what the mistake is. A constant factor is allowed for in each.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from linops_jax.testing import _probes
-from linops_jax.testing._locate import locate
+from linops_jax.testing._hypotheses import (
+    Hypothesis,
+    Pairs,
+    Trials,
+    Vector,
+    borders,
+    conjugations,
+    number,
+    rearrangements,
+    shifts_with_loss,
+    varying_factors,
+)
+from linops_jax.testing._locate import Entry, extent, halves, locate, overwritten
 from linops_jax.testing._subject import Subject, describe_tree
 
-Vector = Any
-Hypothesis = tuple[str, Callable[[Vector], Vector]]
 _PROBES = 5
 
 
@@ -53,24 +61,27 @@ def _support(pair: tuple[Vector, Vector]) -> str:
     return f" (seen where only {' and '.join(texts)} is not zero)" if texts else ""
 
 
-def _causes(subject: Subject, pairs: list[tuple[Vector, Vector]], tolerance: float) -> list[str]:
-    forwards = [subject.forward(u) for u, _ in pairs]
-    reverses = [subject.reverse(v) for _, v in pairs]
-    if not all(map(_is_finite, (*forwards, *reverses))):
-        which = "A u" if not all(map(_is_finite, forwards)) else "A^H v"
+def _causes(subject: Subject, pairs: Pairs, tolerance: float) -> list[str]:
+    trials = Trials(subject, pairs, tolerance)
+    if not all(map(_is_finite, (*trials.forwards, *trials.reverses))):
+        which = "A u" if not all(map(_is_finite, trials.forwards)) else "A^H v"
         return [f"a result is not finite: {which} holds NaN or infinity for random input"]
-    if all(_probes.norm(x) == 0 for x in reverses):
+    if all(_probes.norm(x) == 0 for x in trials.reverses):
         return ["the adjoint returns zero"]
     if zero := _probes.norm(subject.reverse(jax.tree.map(jnp.zeros_like, pairs[0][1]))):
         return [f"the adjoint has an offset: A^H 0 has norm {zero:.2e} instead of 0"]
-    if found := _by_hypotheses(subject, pairs, forwards, tolerance) or _not_linear(subject, pairs[0][1], tolerance):
+    if found := _simple(trials) or _not_linear(subject, pairs[0][1], tolerance):
         return [found]
-    if causes := [*_lost_part(subject, reverses), *_another_map(subject, pairs[0][0], tolerance)]:
+    if causes := [*_lost_part(subject, trials.reverses), *_another_map(subject, pairs[0][0], tolerance)]:
         return causes
-    entry, extent = locate(subject, pairs, tolerance)
-    if extent:
-        return [f"{extent}: {entry}"]
-    return [*_lost_precision(subject, pairs, tolerance), *([f"for example, {entry}"] if entry else [])]
+    entry = locate(subject, pairs)
+    if entry is None:
+        return list(varying_factors(trials))[:1]
+    if found := overwritten(entry, tolerance) or extent(entry, pairs, tolerance) or _with_loss(trials):
+        return [found]
+    if causes := [*_border(trials, entry), *varying_factors(trials)]:
+        return causes[:1]
+    return [*_lost_precision(trials, entry), f"for example, {entry}"]
 
 
 def _is_finite(tree: Vector) -> bool:
@@ -80,38 +91,76 @@ def _is_finite(tree: Vector) -> bool:
 # ---- hypotheses ---------------------------------------------------------------------------------------------------------
 
 
-def _by_hypotheses(
-    subject: Subject, pairs: list[tuple[Vector, Vector]], forwards: list[Vector], tolerance: float
-) -> str:
-    expected = [_product(subject, au, v) for au, (_, v) in zip(forwards, pairs, strict=True)]
-    scale = max(_probes.norm(au) * _probes.norm(v) for au, (_, v) in zip(forwards, pairs, strict=True))
-    for sentence, reverse in _hypotheses(subject):
-        found = [_product(subject, u, reverse(v)) for u, v in pairs]
-        factor = _common_factor(found, expected, 10 * tolerance * scale)
-        if factor is None:
-            continue
-        if abs(factor - 1) <= 100 * tolerance:
-            if sentence:
-                return sentence
-        elif not sentence:
-            return f"<u, A^H v> is {_factor(factor, subject)} times <A u, v> in every probe: a constant factor"
-        else:
-            return f"{sentence}, and it is {_factor(factor, subject)} times as large"
+def _simple(trials: Trials) -> str:
+    """The hypothesis that makes the adjoint right, or right but for a constant factor."""
+    subject = trials.subject
+    factor = trials.factor(Hypothesis("", subject.reverse))
+    conjugated = _first(trials, conjugations(subject)) if factor is None or _is_phase(factor) else ""
+    if conjugated and (factor is None or "times" not in conjugated):
+        also = "" if factor is None else f" (or multiplied by {number(factor)}, which is the same for these numbers)"
+        return f"{conjugated}{also}"
+    if factor is not None and _everywhere(trials, factor):
+        said = _factor(factor, subject)
+        return f"<u, A^H v> is {said} times <A u, v> in every probe: a constant factor{_of_a_phase(factor)}"
+    return _first(trials, rearrangements(subject))
+
+
+def _first(trials: Trials, hypotheses: Iterator[Hypothesis]) -> str:
+    """The first of them that explains the error; a constant factor is allowed for."""
+    for tried in hypotheses:
+        if (factor := trials.factor(tried)) is not None:
+            exact = abs(factor - 1) <= 100 * trials.tolerance
+            return (
+                tried.sentence
+                if exact
+                else f"{tried.sentence}, and it is {_factor(factor, trials.subject)} times as large"
+            )
     return ""
 
 
-def _product(subject: Subject, u: Vector, v: Vector) -> complex:
-    value = _probes.inner(u, v)
-    return complex(value.real) if subject.real else value
+def _is_phase(c: complex) -> bool:
+    return abs(abs(c) - 1) < 1e-3
 
 
-def _common_factor(found: list[complex], expected: list[complex], difference: float) -> complex | None:
-    """c with found = c expected in all probes, up to the given difference."""
-    f, e = np.array(found), np.array(expected)
-    if not np.vdot(e, e) > 0:
-        return None
-    c = complex(np.vdot(e, f) / np.vdot(e, e))
-    return c if c and np.max(np.abs(f - c * e)) <= max(abs(c), 1.0) * difference else None
+def _of_a_phase(c: complex) -> str:
+    angle = math.atan2(c.imag, c.real)
+    if not _is_phase(c) or abs(c.imag) < 1e-6:
+        return ""
+    return f" of modulus 1, exp({angle:.6g} i): is a factor of apply to be conjugated?"
+
+
+def _everywhere(trials: Trials, factor: complex) -> bool:
+    """Whether the wrong entry that the probes lead to has this factor as well: few wrong entries look like one close to 1."""
+    entry = locate(trials.subject, trials.pairs)
+    if entry is None:
+        return True
+    slack = 100 * trials.tolerance + 1e-3 * abs(factor - 1)
+    return abs(entry.adjoint - factor * entry.forward) <= slack * max(
+        abs(entry.forward), abs(entry.adjoint), entry.size * trials.tolerance
+    )
+
+
+def _with_loss(trials: Trials) -> str:
+    return _first(trials, shifts_with_loss(trials.subject))
+
+
+def _border(trials: Trials, entry: Entry) -> Iterator[str]:
+    """Where all is right inside: the border, and a wrong entry at each end of it."""
+    for tried, border in borders(trials.subject):
+        factor = trials.factor(tried)
+        if factor is None or abs(factor - 1) > 100 * trials.tolerance or not _probes.norm(border(entry.u)):
+            continue
+        outside = [(border(u), v) for u, v in trials.pairs]
+        others = [locate(trials.subject, [(half, v) for u, v in outside for half in [_end(u, end)]]) for end in (0, 1)]
+        named = list(dict.fromkeys(str(found) for found in (entry, *others) if found is not None))
+        yield f"the adjoint is {tried.sentence}: {'; '.join(named[:2])}"
+        return
+
+
+def _end(v: Vector, end: int) -> Vector:
+    """The first or the last half of the elements that are not zero."""
+    found = halves(v)
+    return found[end] if len(found) == 2 else v
 
 
 def _factor(c: complex, subject: Subject) -> str:
@@ -132,70 +181,6 @@ def _factor(c: complex, subject: Subject) -> str:
             if value > 2 and math.isclose(abs(c), value**power, rel_tol=1e-4):
                 return f"{shown} ({text}: a normalisation?)"
     return f"{shown} (the sign)" if abs(c + 1) < 1e-3 else shown
-
-
-def _hypotheses(subject: Subject) -> Iterator[Hypothesis]:
-    b, x, y = subject.reverse, subject.spec, subject.out
-    yield "", b
-    if not all(map(_is_real, (x, y))):
-        yield (
-            "the adjoint is the plain transpose: a conjugation is missing (A^H = conj A^T)",
-            lambda v: _conj(b(_conj(v))),
-        )
-        yield "the result of the adjoint must be conjugated", lambda v: _conj(b(v))
-        yield "the argument of the adjoint must be conjugated", lambda v: b(_conj(v))
-    for what, tree, before in (("result", x, False), ("argument", y, True)):
-        for sentence, move in _rearrangements(tree):
-            moved = (lambda v, t=move: b(t(v))) if before else (lambda v, t=move: t(b(v)))
-            yield f"the {what} of the adjoint {sentence}", moved
-
-
-def _is_real(tree: Vector) -> bool:
-    return not any(map(_probes.is_complex, jax.tree.leaves(tree)))
-
-
-def _conj(tree: Vector) -> Vector:
-    return jax.tree.map(jnp.conj, tree)
-
-
-def _rearrangements(tree: Vector) -> Iterator[tuple[str, Callable[[Vector], Vector]]]:
-    """Maps of a vector with this structure to itself: what a slip with an axis or an index does."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    for index, (path, leaf) in enumerate(leaves):
-        at = f" in {jax.tree_util.keystr(path)}" if path else ""
-        for axis in range(leaf.ndim):
-            if leaf.shape[axis] > 1:
-                yield f"is flipped along axis {axis}{at}", _on_leaf(index, lambda a, k=axis: jnp.flip(a, k))
-                for shift in (1, -1):
-                    yield (
-                        f"is shifted by one along axis {axis}{at}",
-                        _on_leaf(index, lambda a, k=axis, s=shift: jnp.roll(a, s, k)),
-                    )
-        for i, j in itertools.combinations(range(leaf.ndim), 2):
-            if leaf.shape[i] == leaf.shape[j] > 1:
-                yield f"has axes {i} and {j} swapped{at}", _on_leaf(index, lambda a, i=i, j=j: jnp.swapaxes(a, i, j))
-    for (i, (path_i, a)), (j, (path_j, b)) in itertools.combinations(enumerate(leaves), 2):
-        if (a.shape, a.dtype) == (b.shape, b.dtype):
-            names = " and ".join(map(jax.tree_util.keystr, (path_i, path_j)))
-            yield f"has the arrays {names} swapped", _swap_leaves(i, j)
-
-
-def _on_leaf(index: int, function: Callable[[Any], Any]) -> Callable[[Vector], Vector]:
-    def move(v: Vector) -> Vector:
-        leaves, tree = jax.tree.flatten(v)
-        leaves[index] = function(leaves[index])
-        return jax.tree.unflatten(tree, leaves)
-
-    return move
-
-
-def _swap_leaves(i: int, j: int) -> Callable[[Vector], Vector]:
-    def move(v: Vector) -> Vector:
-        leaves, tree = jax.tree.flatten(v)
-        leaves[i], leaves[j] = leaves[j], leaves[i]
-        return jax.tree.unflatten(tree, leaves)
-
-    return move
 
 
 # ---- what no rearrangement explains ---------------------------------------------------------------------------------
@@ -225,24 +210,30 @@ def _another_map(subject: Subject, u: Vector, tolerance: float) -> Iterator[str]
     au = subject.forward(u)
     if _differs_little(subject.reverse(au), u, tolerance):
         yield "the adjoint is the inverse: A^H A u = u for random u"
-    elif describe_tree(subject.spec) == describe_tree(subject.out) and _differs_little(
-        subject.reverse(u), au, tolerance
-    ):
-        yield "the adjoint does what apply does: A^H u = A u for random u"
+    elif describe_tree(subject.spec) == describe_tree(subject.out):
+        found = subject.reverse(u)
+        c = _probes.inner(au, found) / max(_probes.norm(au) ** 2, 1e-300)
+        if abs(c) > 1e-3 and _differs_little(found, jax.tree.map(lambda leaf: c * _probes.double(leaf), au), tolerance):
+            times = "" if abs(c - 1) < 1e-3 else "minus " if abs(c + 1) < 1e-3 else f"{number(c)} times "
+            sign = {"": "", "minus ": "-"}.get(times, f"{number(c)} ")
+            yield f"the adjoint does {times}what apply does: A^H u = {sign}A u for random u"
 
 
 def _differs_little(found: Vector, expected: Vector, tolerance: float) -> bool:
     return _probes.norm(_probes.subtract(found, expected)) <= 100 * tolerance * _probes.norm(expected)
 
 
-def _lost_precision(subject: Subject, pairs: list[tuple[Vector, Vector]], tolerance: float) -> Iterator[str]:
-    eps = _probes.eps(subject.spec, subject.out)
-    errors = []
-    for u, v in pairs:
-        au, ahv = subject.forward(u), subject.reverse(v)
+def _lost_precision(trials: Trials, entry: Entry) -> Iterator[str]:
+    """Only where rounding explains the error, and no single entry is off by more."""
+    eps, errors = _probes.eps(trials.subject.spec, trials.subject.out), []
+    for (u, v), au, ahv in zip(trials.pairs, trials.forwards, trials.reverses, strict=True):
         scale = max(_probes.norm(au) * _probes.norm(v), _probes.norm(u) * _probes.norm(ahv))
-        errors.append(abs(_product(subject, au, v) - _product(subject, u, ahv)) / scale)
+        errors.append(abs(trials.product(au, v) - trials.product(u, ahv)) / scale)
     for name, coarse in (("float32", 2.0**-23), ("bfloat16 or float16", 2.0**-8)):
-        if eps < coarse and tolerance < min(errors) and max(errors) <= _probes.MARGIN * coarse:
+        if (
+            eps < coarse
+            and max(errors) <= _probes.MARGIN * coarse
+            and entry.difference <= _probes.MARGIN * coarse * entry.size
+        ):
             yield f"the error is of the size of rounding in {name}: a lost precision?"
             return

@@ -16,6 +16,7 @@ from linops_jax.testing._show import Printable, table, verdict
 from linops_jax.testing._subject import Subject, unwatched
 
 _MOST_BLOCKS = 64  # pairs of single arrays
+_NOTHING = 0.1  # a tolerance beyond which a test says nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +95,8 @@ def dot_test(op: Any, x: Any = None, *, probes: int = 5, seed: int = 0, rtol: fl
     - seed: of the random vectors
     - rtol: tolerance to use instead
 
-    Raises TypeError for a nonlinear operator (test ``F.jacobian(x)``) and where the input is not known, ValueError for less
-    than one probe.
+    Raises TypeError for a nonlinear operator (test ``F.jacobian(x)``), where the input is not known, and where
+    ``infer_shape`` or ``infer_adjoint_shape`` answers what cannot be; ValueError for less than one probe.
     """
     if hasattr(op, "jacobian_apply"):
         message = (
@@ -106,7 +107,11 @@ def dot_test(op: Any, x: Any = None, *, probes: int = 5, seed: int = 0, rtol: fl
         message = f"dot_test: probes={probes} compares nothing. Give at least 1."
         raise ValueError(message)
     with unwatched():
-        return run(Subject(op, x, seed=seed, where="dot_test"), probes=probes, rtol=rtol)
+        subject = Subject(op, x, seed=seed, where="dot_test")
+        if subject.says_adjoint_shape and (wrong := subject.wrong_adjoint_shape()):
+            message = f"dot_test: {wrong}."
+            raise TypeError(message)
+        return run(subject, probes=probes, rtol=rtol)
 
 
 def run(subject: Subject, *, probes: int = 5, rtol: float | None = None) -> DotTest:
@@ -114,7 +119,7 @@ def run(subject: Subject, *, probes: int = 5, rtol: float | None = None) -> DotT
     rng = np.random.default_rng(subject.seed)
     us, vs = list(_probes.draws(rng, subject.spec, probes)), list(_probes.draws(rng, subject.out, probes))
     tolerance, reason = adjoint_tolerance(subject, rtol)
-    pairs = _pairs(us, vs, probes)
+    pairs = [*_as_given(subject, vs), *_pairs(us, vs, probes)]
     found = tuple(_probe(subject, u, v) for u, v in pairs)
     failing = [i for i, probe in enumerate(found) if not probe.error <= tolerance]
     if rtol is None and failing and (more := _rounding_allows(subject, [(found[i], pairs[i]) for i in failing])):
@@ -133,10 +138,15 @@ def _rounding_allows(subject: Subject, failing: list[tuple[Probe, tuple[Any, Any
     """
     tolerance, eps = 0.0, _probes.eps(subject.spec, subject.out)
     for probe, (u, v) in failing:
-        noise = subject.rounding(subject.forward, u) * _probes.norm(v) / np.sqrt(_probes.size(subject.out))
-        noise += subject.rounding(subject.reverse, v) * _probes.norm(u) / np.sqrt(_probes.size(subject.spec))
-        allowed = _probes.MARGIN * noise / probe.scale if probe.scale > 0 else 0.0
-        if not probe.error <= allowed <= _probes.MARGIN * _probes.CANCELLATION * eps:
+        if not probe.scale > 0:
+            return 0.0
+        through = _probes.norm(v) / np.sqrt(_probes.size(subject.out)) / probe.scale
+        back = _probes.norm(u) / np.sqrt(_probes.size(subject.spec)) / probe.scale
+        noise = subject.rounding("forward", u) * through + subject.rounding("reverse", v) * back
+        noise = noise if noise <= _probes.CANCELLATION * eps else 0.0
+        noise += subject.sensitivity("forward", u) * through + subject.sensitivity("reverse", v) * back
+        allowed = _probes.MARGIN * noise
+        if not probe.error <= allowed < _NOTHING:
             return 0.0
         tolerance = max(tolerance, allowed)
     return tolerance
@@ -158,6 +168,11 @@ def _pairs(us: list[Any], vs: list[Any], probes: int) -> list[tuple[Any, Any]]:
         alone = itertools.product(us[probes:] or us[:1], vs[probes:] or vs[:1])
         pairs += itertools.islice(alone, _MOST_BLOCKS)
     return pairs
+
+
+def _as_given(subject: Subject, vs: list[Any]) -> list[tuple[Any, Any]]:
+    """The arrays that were given, as they are, with a random v."""
+    return [] if subject.given is None or not _probes.all_inexact(subject.given) else [(subject.given, vs[0])]
 
 
 def _probe(subject: Subject, u: Any, v: Any) -> Probe:

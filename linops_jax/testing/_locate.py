@@ -5,6 +5,8 @@ The error <A u, v> - <u, A^H v> is bilinear in u and v: if it is large for the w
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
 from typing import Any
 
@@ -16,28 +18,80 @@ from linops_jax.testing import _probes
 from linops_jax.testing._subject import Subject
 
 Vector = Any
+_MOST_REPEATS = 64  # elements of y that one element of x may lead to
 
 
-def locate(subject: Subject, pairs: list[tuple[Vector, Vector]], tolerance: float) -> tuple[str, str]:
-    """One wrong entry of the adjoint, and how far the errors extend: empty where they are all over."""
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A wrong entry of the adjoint: unit vectors in x and y, and what stands there."""
+
+    subject: Subject
+    u: Vector
+    v: Vector
+    forward: complex  # what apply says
+    adjoint: complex
+
+    @property
+    def difference(self) -> float:
+        difference = self.forward - self.adjoint
+        return abs(difference.real if self.subject.real else difference)
+
+    @functools.cached_property
+    def size(self) -> float:
+        """Of the row and column of A in which it stands."""
+        return max(_probes.norm(self.subject.forward(self.u)), _probes.norm(self.subject.reverse(self.v)))
+
+    def __str__(self) -> str:
+        return (
+            f"from y{_element(self.v)} to x{_element(self.u)} the adjoint has {_entry(self.subject, self.adjoint)}, apply "
+            f"says {_entry(self.subject, self.forward)}"
+        )
+
+
+def locate(subject: Subject, pairs: list[tuple[Vector, Vector]]) -> Entry | None:
+    """One wrong entry of the adjoint: the one that these pairs of vectors lead to."""
     u, v = max(pairs, key=lambda pair: _error(subject, *pair)[0])
     if not (_probes.all_inexact(u) and _probes.all_inexact(v)):
-        return "", ""
+        return None
     for _ in range(_probes.size(u).bit_length() + _probes.size(v).bit_length()):
-        halves = [(half, v) for half in _halves(u)] if _count(u) >= _count(v) else [(u, half) for half in _halves(v)]
-        if len(halves) < 2:
+        parts = [(half, v) for half in halves(u)] if _count(u) >= _count(v) else [(u, half) for half in halves(v)]
+        if len(parts) < 2:
             break
-        u, v = max(halves, key=lambda pair: _error(subject, *pair)[0])
+        u, v = max(parts, key=lambda pair: _error(subject, *pair)[0])
     if _count(u) != 1 or _count(v) != 1:
-        return "", ""
+        return None
     units = itertools.product(_units(subject, u), _units(subject, v))
     e, f = max(units, key=lambda pair: _error(subject, *pair)[0])
     difference, forward, adjoint = _error(subject, e, f)
-    entry = (
-        f"from y{_element(f)} to x{_element(e)} the adjoint has {_entry(subject, adjoint)}, apply says "
-        f"{_entry(subject, forward)}"
+    return Entry(subject, e, f, forward, adjoint) if difference > 0 else None
+
+
+def extent(entry: Entry, pairs: list[tuple[Vector, Vector]], tolerance: float) -> str:
+    """How far the errors reach: empty where they are all over."""
+    found = _extent(entry.subject, pairs, entry.u, entry.v, tolerance)
+    return f"{found}: {entry}" if found else ""
+
+
+def overwritten(entry: Entry, tolerance: float) -> str:
+    """Whether the element of x gets only one of the elements of y that apply makes of it: where an index repeats."""
+    subject = entry.subject
+    row = _flatten(subject.forward(entry.u))[0]
+    places = np.flatnonzero(row)
+    if abs(entry.adjoint) > tolerance * abs(entry.forward) or not 1 < len(places) <= _MOST_REPEATS:
+        return ""
+    form = _flatten(entry.v)[1]
+    units = [_unflatten(np.where(np.arange(len(row)) == j, 1, 0), form) for j in places]
+    entries = [_error(subject, entry.u, unit) for unit in units]
+    right = [
+        unit for unit, (error, *_) in zip(units, entries, strict=True) if error <= 10 * tolerance * abs(entry.forward)
+    ]
+    zero = [adjoint for _, _, adjoint in entries if abs(adjoint) <= tolerance * abs(entry.forward)]
+    if len(right) != 1 or len(right) + len(zero) != len(places):
+        return ""
+    return (
+        f"x{_element(entry.u)} gets what y{_element(right[0])} holds and nothing of the other {len(zero)} elements of y that "
+        f"depend on it: where an index repeats, the adjoint overwrites instead of adding (np.add.at)? For example, {entry}"
     )
-    return (entry, _extent(subject, pairs, u, v, tolerance)) if difference > 0 else ("", "")
 
 
 def _error(subject: Subject, u: Vector, v: Vector) -> tuple[float, complex, complex]:
@@ -91,16 +145,17 @@ def _count(v: Vector) -> int:
     return int(np.count_nonzero(_flatten(v)[0]))
 
 
-def _halves(v: Vector) -> list[Vector]:
+def halves(v: Vector) -> list[Vector]:
+    """The two halves of the elements that are not zero; none where there are not two."""
     flat, form = _flatten(v)
     support = np.flatnonzero(flat)
-    halves = []
+    found = []
     for part in np.array_split(support, 2):
         if len(part) and len(part) < len(support):
             half = np.zeros_like(flat)
             half[part] = flat[part]
-            halves.append(_unflatten(half, form))
-    return halves
+            found.append(_unflatten(half, form))
+    return found
 
 
 def _without(v: Vector, element: Vector) -> Vector:

@@ -15,6 +15,7 @@ MARGIN = 10.0
 LOOSE = 100.0
 # Eps up to which rounding errors are put down to numbers that cancel. Beyond, something is computed in lower precision.
 CANCELLATION = 2000.0
+_FEW = 20  # elements, up to which a zero among them would hide much
 
 
 def is_inexact(leaf: Any) -> bool:
@@ -78,10 +79,43 @@ def near(rng: np.random.Generator, arrays: Any) -> Any:
     )
 
 
+def with_zeros(rng: np.random.Generator, arrays: Any, zeros: float = 0.1) -> Any:
+    """A few elements of each floating array set to exactly zero; arrays of one element, and those of one sign, stay."""
+
+    def leaf(a: Any) -> Any:
+        values = np.array(a)
+        one_sign = not is_complex(a) and (np.all(values > 0) or np.all(values < 0))
+        if not is_inexact(a) or values.size < 2 or one_sign:
+            return a
+        at = rng.choice(values.size, max(1, int(zeros * values.size)), replace=False)
+        values.reshape(-1)[at] = 0
+        return jnp.asarray(values)
+
+    return jax.tree.map(leaf, arrays)
+
+
+def nudged(rng: np.random.Generator, arrays: Any) -> Iterator[Any]:
+    """``arrays``, twice, changed in their last digits: up and down at random, or what all have in common would cancel.
+
+    The second time half of the elements go the other way than the first time, so that not even two or three of them go
+    the same way both times.
+    """
+    leaves, tree = jax.tree.flatten(arrays)
+    signs = [rng.choice([-1.0, 1.0], leaf.shape) for leaf in leaves]
+    others = [s * (-1.0) ** (i + np.arange(s.size).reshape(s.shape)) for i, s in enumerate(signs)]
+    for chosen in (signs, others):
+        moved = [
+            (a * (1 + eps(a) * s)).astype(a.dtype) if is_inexact(a) else a for a, s in zip(leaves, chosen, strict=True)
+        ]
+        yield jax.tree.unflatten(tree, moved)
+
+
 def draws(rng: np.random.Generator, spec: Any, probes: int) -> Iterator[Any]:
-    """``probes`` full draws, then each leaf alone: a small block must not hide behind a large one."""
-    for _ in range(probes):
-        yield draw(rng, spec)
+    """``probes`` full draws, the last of several with a few exact zeros; then each leaf alone, or a small block could hide
+    behind a large one."""
+    for number in range(1, probes + 1):
+        full = draw(rng, spec)
+        yield with_zeros(rng, full) if 1 < number == probes and size(spec) > _FEW else full
     leaves, tree = jax.tree.flatten(spec)
     if len(leaves) > 1:
         for alone in range(len(leaves)):

@@ -26,6 +26,7 @@ misfit = _specs.misfit
 mismatch = _specs.mismatch
 _USUAL = 10.0  # eps by which a result changes where nothing cancels
 _TANGENTS = frozenset({"dx", "dx1", "dx2", "dself"})
+WITH_ZEROS = " at a point with exact zeros"
 
 
 _thread = threading.local()
@@ -82,8 +83,12 @@ class Subject:
 
     @functools.cached_property
     def out(self) -> Any:
-        """Specs of the result."""
-        return self.op._infer_shape(self.spec)
+        """Specs of the result. Raises TypeError where nobody says them."""
+        answer = self.op._infer_shape(self.spec)
+        if answer is None:
+            message = f"{type(self.op)._label}.infer_shape returned None. Return the specs of the result: is a return missing?"
+            raise TypeError(message)
+        return answer
 
     @property
     def is_composite(self) -> bool:
@@ -107,6 +112,11 @@ class Subject:
     def adjoint_rtol(self) -> float | None:
         """How inexact the adjoint is declared to be; the errors of parts add up."""
         return self.op.properties.adjoint_rtol
+
+    @property
+    def jacobian_rtol(self) -> float | None:
+        """How inexact the Jacobian is declared to be; the errors of parts add up."""
+        return self.op.properties.jacobian_rtol
 
     @property
     def is_deterministic(self) -> bool:
@@ -152,7 +162,7 @@ class Subject:
 
     def evaluations(self, rng: np.random.Generator) -> Iterator[tuple[str, Callable[[], Any]]]:
         """What there is to evaluate, at random vectors: the operator and its adjoint, or its derivative."""
-        x = self.point(rng)
+        x = self.first(rng)
         yield "A(x)" if self.is_linear else "F(x)", lambda: self.forward(x)
         if self.has_adjoint:
             y = self.cotangent(rng)
@@ -166,38 +176,65 @@ class Subject:
 
     @property
     def says_adjoint_shape(self) -> bool:
-        """Whether the class itself says the shape of A^H y."""
-        return not self.is_composite and getattr(self.op, "infer_adjoint_shape", None) is not None
+        """Whether the class has ``infer_adjoint_shape``."""
+        return self.is_linear and not self.is_composite and getattr(self.op, "infer_adjoint_shape", None) is not None
 
-    def infer_adjoint_shape(self) -> Any:
-        """Specs of A^H y for a y of the operator's own."""
-        return self.op._infer_adjoint_shape(self.out)
+    def wrong_adjoint_shape(self) -> str | None:
+        """What is wrong with the answer of ``infer_adjoint_shape`` to the specs of A x; None where nothing is."""
+        where = f"{type(self.op)._label}.infer_adjoint_shape({describe_tree(self.out)})"
+        try:
+            answer = _specs.specs(self.op).infer_adjoint_shape(_specs.specs(self.out))
+        except Exception as error:
+            _errors.annotate(error, f"{type(self.op)._label}.infer_adjoint_shape")
+            raise
+        if answer is None:
+            return f"{where} returned None, expected {describe_tree(self.spec)}: is a return missing?"
+        answer = _specs.promised(answer, f"{type(self.op)._label}.infer_adjoint_shape")
+        if difference := mismatch(answer, self.spec):
+            return f"{where}: {difference}"
+        for (path, a), x in zip(
+            jax.tree_util.tree_leaves_with_path(answer), jax.tree.leaves(_specs.specs(self.spec)), strict=True
+        ):
+            coarse = _probes.is_inexact(x) and _probes.eps(a) > _probes.eps(x, self.out)
+            if coarse or not _specs.castable(np.dtype(x.dtype), np.dtype(a.dtype)):
+                at = f" at {jax.tree_util.keystr(path)}" if path else ""
+                return f"{where}: found {describe(a)}{at}, which cannot hold x, {describe(x)}"
+        return None
 
-    def rounding(self, function: Callable[[Any], Any], x: Any) -> float:
-        """How large the rounding errors are in ``function(x)``, those inside included; 0 where it cannot be told.
+    def rounding(self, direction: str, x: Any) -> float:
+        """How large the rounding errors are in ``forward(x)`` or ``reverse(x)``, those inside included; 0 where it cannot
+        be told.
 
-        A linear map is evaluated on two parts of x and on their sum. A nonlinear one on x changed in its last digits.
+        A linear map is evaluated on two parts of x and on their sum.
         """
-        rng = self.rng("rounding")
-        measure = _split if self.is_linear else _nudge
-        return max(measure(function, x, rng) for _ in range(3))
+        function, rng = getattr(self, direction), self.rng("rounding")
+        return max(_split(function, x, rng) for _ in range(3)) if self.is_linear else 0.0
+
+    def sensitivity(self, direction: str, x: Any) -> float:
+        """By how much the result changes with the last digits of the point at which a nonlinear operator is evaluated."""
+        function = getattr(self, direction)
+        return 0.0 if self.is_linear else change(function, x, function(x), self.rng("sensitivity"))
 
     @functools.cached_property
     def amplification(self) -> float:
         """How many times larger than usual the rounding errors are, because large numbers cancel inside the operator.
 
-        1 where nothing cancels, and where the errors are too large to be put down to that.
+        1 where nothing cancels, and where the errors are too large to be put down to that. What the last digits of x do
+        to F(x) is never too large.
         """
         rng = self.rng("amplification")
-        maps: list[tuple[Any, Any]] = [(self.forward, self.point)]
+        maps: list[tuple[str, Any]] = [("forward", self.point)]
         if self.has_adjoint:
-            maps.append((self.reverse, self.cotangent))
-        found = 1.0
-        for function, draw in (*maps, *maps):
+            maps.append(("reverse", self.cotangent))
+        rounding = sensitivity = 1.0
+        for direction, draw in (*maps, *maps):
             x = draw(rng)
-            size = _probes.norm(function(x)) * _probes.eps(self.spec, self.out)
-            found = max(found, self.rounding(function, x) / size) if 0 < size < np.inf else found
-        return found if _USUAL < found <= _probes.CANCELLATION else 1.0
+            size = _probes.norm(getattr(self, direction)(x)) * _probes.eps(self.spec, self.out)
+            if 0 < size < np.inf:
+                rounding = max(rounding, self.rounding(direction, x) / size)
+                sensitivity = max(sensitivity, self.sensitivity(direction, x) / size)
+        found = max(rounding if rounding <= _probes.CANCELLATION else 1.0, sensitivity)
+        return found if found > _USUAL else 1.0
 
     # ---- vectors ----------------------------------------------------------------------------------------------------
 
@@ -213,6 +250,27 @@ class Subject:
 
     def points(self, rng: np.random.Generator, count: int) -> list[Any]:
         return [self.point(rng) for _ in range(count)]
+
+    @functools.cached_property
+    def given(self) -> Any:
+        """The arrays that were given, as they are; None where specs were, or numbers that are not finite."""
+        if not _is_arrays(self._given):
+            return None
+        arrays = jax.tree.map(jnp.asarray, self._given)
+        return arrays if np.isfinite(_probes.norm(arrays)) else None
+
+    def first(self, rng: np.random.Generator) -> Any:
+        """The input to begin with: what was given, as it is."""
+        return self.point(rng) if self.given is None else self.given
+
+    def special_points(self, rng: np.random.Generator) -> Iterator[tuple[str, Any]]:
+        """Points at which mistakes hide that random ones do not show, and what to call them."""
+        if self.given is not None:
+            yield " at the arrays as given", self.given
+        point = self.point(rng)
+        zeros = _probes.with_zeros(rng, point)
+        if any(map(np.any, jax.tree.leaves(jax.tree.map(lambda a, b: np.asarray(a) != b, zeros, point)))):
+            yield WITH_ZEROS, zeros
 
     def tangent(self, rng: np.random.Generator) -> Any:
         return _probes.draw_tangent(rng, self.spec)
@@ -267,7 +325,7 @@ class Hand:
         if name == "dself":
             return _probes.draw_tangent(rng, self.subject.op)
         if name == "x":
-            return self.subject.point(rng)
+            return self.subject.first(rng)
         return self.subject.tangent(rng) if name in _TANGENTS else self.subject.cotangent(rng)
 
     def call(self, arguments: list[Any], out: Any = None) -> list[np.ndarray | None]:
@@ -300,6 +358,15 @@ class Hand:
                 who = "expected" if reverses else "infer_shape promised"
                 yield f"{self.label}{at} returned {_specs.describe(found)}; {who} {_specs.describe(promised)}"
 
+    def finer_than_promised(self, leaves: list[Any]) -> Iterator[str]:
+        """What was computed in double precision and is cast to single."""
+        for promised, found in zip(jax.tree.leaves(self.promise), leaves, strict=True):
+            if found is None or found.dtype.kind not in "fc" or not _probes.is_inexact(promised):
+                continue
+            if jnp.finfo(found.dtype).bits > jnp.finfo(promised.dtype).bits:
+                yield f"{self.label} computes in {found.dtype}, and its result is cast to {np.dtype(promised.dtype)}"
+                return
+
 
 def _poisons(dtype: Any) -> tuple[Any, Any]:
     if dtype == np.bool_:
@@ -327,13 +394,10 @@ def _split(function: Callable[[Any], Any], x: Any, rng: np.random.Generator) -> 
     return found if np.isfinite(found) and found / 3 <= again <= 3 * found else 0.0
 
 
-def _nudge(function: Callable[[Any], Any], x: Any, rng: np.random.Generator) -> float:
-    def nudge(leaf: Any) -> Any:
-        signs = rng.choice([-1.0, 1.0], leaf.shape)
-        return (leaf * (1 + _probes.eps(leaf) * signs)).astype(leaf.dtype) if _probes.is_inexact(leaf) else leaf
-
-    change = _probes.norm(_probes.subtract(function(jax.tree.map(nudge, x)), function(x)))
-    return change if np.isfinite(change) else 0.0
+def change(function: Callable[[Any], Any], x: Any, y: Any, rng: np.random.Generator) -> float:
+    """By how much y = function(x) changes where x changes in its last digits; 0 where it cannot be told."""
+    changes = [_probes.norm(_probes.subtract(function(moved), y)) for moved in _probes.nudged(rng, x)]
+    return max(filter(np.isfinite, changes), default=0.0)
 
 
 def _parts(op: Any) -> Iterator[Any]:

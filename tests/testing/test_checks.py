@@ -101,6 +101,43 @@ def test_dot_test_needs_a_linear_operator_and_an_input():
     assert lo.dot_test(lo.Identity().with_domain(SPECS[np.float32])).passed
 
 
+def test_dot_test_asks_infer_adjoint_shape():
+    class Forgets(Dense):
+        def infer_adjoint_shape(self, y):
+            pass
+
+    class Integers(Dense):
+        def infer_adjoint_shape(self, y):
+            return jax.ShapeDtypeStruct(y.shape, np.int32)
+
+    for cls, message in ((Forgets, "None"), (Integers, r"found i32\[6\], which cannot hold x, f32\[6\]")):
+        with pytest.raises(TypeError, match=rf"{cls.__name__}\.infer_adjoint_shape.*{message}"):
+            lo.dot_test(cls(matrix(np.float32)), SPECS[np.float32])
+
+
+def test_a_note_where_double_precision_is_cast():
+    class InDouble(Dense):
+        def apply(self, x):
+            return self.matrix.astype(np.float64) @ x
+
+    report = lo.check_operator(InDouble(matrix(np.float32)), SPECS[np.float32])
+    assert "note promises: InDouble.apply computes in float64, and its result is cast to float32" in str(report)
+
+
+def test_a_note_where_the_imaginary_part_is_always_zero():
+    class RealPart(lo.LinearOperator, real_linear=True):
+        def apply(self, x):
+            return x.real.astype(x.dtype)
+
+        adjoint = apply
+
+        def infer_shape(self, x):
+            return x
+
+    report = lo.check_operator(RealPart(), SPECS[np.complex64])
+    assert "the imaginary part of every result is zero" in str(report)
+
+
 def test_operator_checks_have_names():
     names = [name for name, _ in lo.operator_checks(lo.Identity(), jnp.ones(3))]
     assert {"linear", "adjoint", "promises", "jit", "vmap", "jvp", "vjp"} <= set(names)
@@ -160,6 +197,127 @@ def test_a_nonlinear_operator_is_tested_at_example_arrays():
     with pytest.raises(CheckError, match=r"promises: ValueError: log of what is not positive \[Log\.apply failed\]"):
         lo.check_operator(Log(), SPECS[np.float32])
     assert lo.check_operator(Log(), jnp.linspace(0.5, 3, 7)).passed
+
+
+class CentredSquares(lo.NonlinearOperator):
+    """(x - mean x)^2: the derivative knows nothing of a common offset."""
+
+    def apply(self, x):
+        return (x - x.mean()) ** 2
+
+    def jacobian_apply(self, x, dx):
+        return 2 * (x - x.mean()) * (dx - dx.mean())
+
+    def jacobian_adjoint(self, x, dy):
+        g = 2 * (x - x.mean()) * dy
+        return g - g.mean()
+
+    def infer_shape(self, x):
+        return x
+
+
+class TracedCentredSquares(lo.NonlinearOperator):
+    @lo.traced
+    def apply(self, x):
+        return (x - x.mean()) ** 2
+
+
+class Centre(lo.LinearOperator):
+    def apply(self, x):
+        return x - x.mean()
+
+    adjoint = apply
+
+    def infer_shape(self, x):
+        return x
+
+
+@pytest.mark.parametrize("op", [CentredSquares(), TracedCentredSquares(), Centre()], ids=repr)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_common_offset_that_cancels_is_no_false_alarm(op, dtype, x64):
+    checks = [
+        name for name, _ in lo.operator_checks(op, np.ones(3)) if "jacobian" in name or name in ("linear", "adjoint")
+    ]
+    for seed in range(5):
+        x = (1e4 + np.random.default_rng(seed).standard_normal(2 if seed == 0 else 20)).astype(dtype)
+        named = dict(lo.operator_checks(op, x, seed=seed))
+        for name in checks:
+            named[name]()
+
+
+class Rectified(lo.NonlinearOperator):
+    """M max(x, 0): many kinks at once where many elements are zero."""
+
+    matrix: jax.Array
+
+    def apply(self, x):
+        return self.matrix @ np.maximum(x, 0)
+
+    def jacobian_apply(self, x, dx):
+        return self.matrix @ ((x > 0) * dx)
+
+    def jacobian_adjoint(self, x, dy):
+        return (x > 0) * (self.matrix.T @ dy)
+
+    def infer_shape(self, x):
+        return jax.ShapeDtypeStruct(self.matrix.shape[:1], x.dtype)
+
+
+def test_kinks_at_the_arrays_as_given_are_no_false_alarm(x64):
+    for seed in range(5):
+        values = np.random.default_rng(seed).standard_normal((3, N))
+        for x in (np.zeros(N), np.array([0, 0, 1, -2, 0, 3.0])):
+            named = dict(lo.operator_checks(Rectified(values), x, seed=seed))
+            for name in ("jacobian", "jacobian_adjoint"):
+                named[name]()
+
+
+def test_where_zeros_are_outside_of_the_domain_nothing_is_said(x64):
+    class Guarded(lo.NonlinearOperator):
+        """1 / x and the root of |x|, with what is usual at zero: neither has a slope there."""
+
+        def apply(self, x):
+            return np.where(x == 0, 0, 1 / np.where(x == 0, 1, x)), np.sqrt(np.abs(x))
+
+        def jacobian_apply(self, x, dx):
+            with np.errstate(all="ignore"):
+                return np.where(x == 0, 0, -dx / x**2), 0.5 * np.sign(x) * dx / np.sqrt(np.abs(x))
+
+        def jacobian_adjoint(self, x, dy):
+            with np.errstate(all="ignore"):
+                return np.where(x == 0, 0, -dy[0] / x**2) + 0.5 * np.sign(x) * dy[1] / np.sqrt(np.abs(x))
+
+        def infer_shape(self, x):
+            return x, x
+
+    for seed in range(3):
+        assert lo.check_operator(Guarded(), jax.ShapeDtypeStruct((9,), np.float64), seed=seed).passed
+
+
+def test_a_jacobian_that_is_declared_inexact(x64):
+    class Differences(lo.NonlinearOperator, jacobian_rtol=1e-3, adjoint_rtol=1e-12):
+        """A Jacobian as a solver with a tolerance computes it."""
+
+        def apply(self, x):
+            return np.sin(x)
+
+        def jacobian_apply(self, x, dx):
+            return 1.0004 * np.cos(x) * dx
+
+        def jacobian_adjoint(self, x, dy):
+            return 1.0004 * np.cos(x) * dy
+
+        def infer_shape(self, x):
+            return x
+
+    class Backwards(Differences):
+        jacobian_apply = None
+
+    spec = jax.ShapeDtypeStruct((N,), np.float64)
+    assert Differences().properties.jacobian_rtol == 1e-3
+    assert (Differences() + Differences()).properties.jacobian_rtol == 2e-3
+    for op in (Differences(), Backwards(), 2 * Differences(), Differences() @ Differences()):
+        assert lo.check_operator(op, spec).passed
 
 
 def test_every_dtype_that_is_asked_for(x64):

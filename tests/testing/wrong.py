@@ -174,6 +174,51 @@ class WrongAdjointSpec(Dense):
         return y
 
 
+@wrong("promises", r"ForgetsToReturnSpecs\.infer_shape returned None")
+class ForgetsToReturnSpecs(Dense):
+    def infer_shape(self, x):
+        S(x.shape, x.dtype)
+
+
+@wrong("adjoint_shape", r"ForgetsToReturnAdjointSpecs\.infer_adjoint_shape.*None")
+class ForgetsToReturnAdjointSpecs(Dense):
+    def infer_adjoint_shape(self, y):
+        S(y.shape, y.dtype)
+
+
+@wrong(
+    "adjoint_shape",
+    r"IntegersInAdjoint\.infer_adjoint_shape\(f32\[6\]\): found i32\[6\], which cannot hold x, f32\[6\]",
+)
+class IntegersInAdjoint(Dense):
+    def infer_adjoint_shape(self, y):
+        return S(y.shape, np.int32)
+
+
+@wrong("adjoint_shape", r"found f32\[6\], which cannot hold x, c64\[6\]", C)
+class RealAdjointSpec(Dense):
+    def infer_adjoint_shape(self, y):
+        return S(y.shape, np.float32)
+
+
+@wrong("adjoint_shape", r"found f32\[6\], which cannot hold x, f64\[6\]", np.float64)
+class SingleAdjointSpec(Dense):
+    def infer_adjoint_shape(self, y):
+        return S(y.shape, np.float32)
+
+
+@wrong("adjoint_shape", r"found \(f32\[6\],\), expected f32\[6\]")
+class TupleInAdjoint(Dense):
+    def infer_adjoint_shape(self, y):
+        return (S(y.shape, y.dtype),)
+
+
+@wrong("promises", r"IntegersPromised\.apply returned f32\[6\]; infer_shape promised i32\[6\]")
+class IntegersPromised(Dense):
+    def infer_shape(self, x):
+        return S(x.shape, np.int32)
+
+
 @wrong("written", r"WritesHalf\.apply leaves 2 of 6 elements of out unwritten.*the first is \[1\]")
 class WritesHalf(Dense):
     def apply(self, x, *, out):
@@ -271,13 +316,13 @@ class AffineOffset(Dense):
         return self.matrix @ x + 1
 
 
-@wrong("linear", r"complex a and b.*linear over the real numbers only: declare the class with real_linear=True", C)
+@wrong("linear", r"complex a and b.*the imaginary part of every result is zero in A\(x\): was it dropped", C)
 class RealPartOnly(Dense):
     def apply(self, x):
         return (self.matrix @ x).real.astype(x.dtype)
 
 
-@wrong("linear", r"linear over the real numbers only", C)
+@wrong("linear", r"linear over the real numbers only: declare the class with real_linear=True", C)
 class ConjugatesItsInput(Dense):
     def apply(self, x):
         return self.matrix @ x.conj()
@@ -304,6 +349,29 @@ class SinglePrecision(Dense):
         return (self.matrix.astype(np.float32) @ x.astype(np.float32)).astype(x.dtype)
 
 
+@wrong("linear", r"not linear: A\(a x \+ b z\) and a A x \+ b A z, real a and b, differ by")
+class CountsWhatIsNotZero(Smooth):
+    def apply(self, x):
+        return super().apply(x) * R(np.count_nonzero(x) / x.size)
+
+
+@wrong("linear", r"not linear: .*real a and b, differ by", spec=np.linspace(1, 4, N).astype(R))
+class SeesItsExampleOnly(Smooth):
+    """Right for all but the arrays that people have."""
+
+    def apply(self, x):
+        return np.abs(x) if np.all(x > 0) or np.all(x < 0) else super().apply(x)
+
+
+@wrong("linear", r"differ by .*; what depends on the size of x, or on earlier calls, is not linear", np.float64)
+class ClippedFarOut(Dense):
+    """No rounding, although it is as small."""
+
+    def apply(self, x):
+        y = self.matrix @ x
+        return np.where(np.abs(y) > 1, y + np.sign(y) * 1e-7 * y**2, y)
+
+
 @wrong("linear", r"A x holds NaN or infinity")
 class NotANumber(Dense):
     def apply(self, x):
@@ -325,10 +393,27 @@ class WrongSign(Dense):
         return -super().adjoint(y)
 
 
-@wrong("adjoint", r"is 0\+1j times", C)
+@wrong("adjoint", r"is 0\+1j times .* of modulus 1, exp\(1\.5708 i\): is a factor of apply to be conjugated\?", C)
 class TimesI(Dense):
     def adjoint(self, y):
         return 1j * super().adjoint(y)
+
+
+@wrong("adjoint", r"a conjugation is missing .*\(or multiplied by -1, which is the same", C)
+class PhaseNotConjugated(lo.LinearOperator):
+    """A real matrix times i."""
+
+    def apply(self, x):
+        return (1j * (matrix(R) @ x)).astype(x.dtype)
+
+    def adjoint(self, y):
+        return (1j * (matrix(R).T @ y)).astype(y.dtype)
+
+    def infer_shape(self, x):
+        return x
+
+    def infer_adjoint_shape(self, y):
+        return y
 
 
 @wrong("adjoint", r"is 0\.166667 \(one over the number of elements of the input: a normalisation\?\) times", C)
@@ -376,6 +461,41 @@ class NotTransposed(Smooth):
         return self.apply(y)
 
 
+@wrong("adjoint", r"the adjoint does minus what apply does: A\^H u = -A u")
+class MinusApply(Smooth):
+    def adjoint(self, y):
+        return -self.apply(y)
+
+
+@wrong("adjoint", r"the adjoint does 0\.5 times what apply does: A\^H u = 0\.5 A u")
+class HalfOfApply(Smooth):
+    def adjoint(self, y):
+        return 0.5 * self.apply(y)
+
+
+class Repeats(lo.LinearOperator):
+    """Picks elements, some of them twice; the adjoint keeps only the last of these."""
+
+    indices = np.array([0, 2, 2, 5, 2, 0])
+
+    def apply(self, x):
+        return x[self.indices]
+
+    def adjoint(self, y):
+        x = np.zeros(N, y.dtype)
+        x[self.indices] = y
+        return x
+
+    def infer_shape(self, x):
+        return S((len(self.indices),), x.dtype)
+
+    def infer_adjoint_shape(self, y):
+        return S((N,), y.dtype)
+
+
+wrong("adjoint", r"x\[[02]\] gets what y\[[45]\] holds and nothing .*overwrites instead of adding")(Repeats)
+
+
 @wrong("adjoint", r"the adjoint is the inverse: A\^H A u = u")
 class Inverse(Dense):
     def adjoint(self, y):
@@ -392,6 +512,81 @@ class Flipped(Smooth):
 class Shifted(Smooth):
     def adjoint(self, y):
         return np.roll(super().adjoint(y), 1, axis=1)
+
+
+@wrong("adjoint", r"the result of the adjoint is shifted by one along axis 1, and not around its end", shape=(N, 7))
+class ShiftedOut(Smooth):
+    def adjoint(self, y):
+        return np.pad(super().adjoint(y), ((0, 0), (1, 0)))[:, :-1].copy()
+
+
+@wrong(
+    "adjoint",
+    r"the (result|argument) of the adjoint is shifted by one along axis 0, and not around its end",
+    shape=(9,),
+)
+class ArgumentShiftedOut(Smooth):
+    def adjoint(self, y):
+        return super().adjoint(np.append(y[1:], np.zeros(1, y.dtype)))
+
+
+@wrong("adjoint", r"the result of the adjoint is shifted by half its length along axis 0: fftshift", shape=(9,))
+class ShiftedByHalf(Smooth):
+    def adjoint(self, y):
+        return np.fft.fftshift(super().adjoint(y))
+
+
+@wrong("adjoint", r"the result of the adjoint is taken at \(-i\) mod n along axis 0")
+class Backwards(Smooth):
+    def adjoint(self, y):
+        return np.roll(super().adjoint(y)[::-1], 1)
+
+
+@wrong("adjoint", r"a factor that varies along axis 1 of x: it is 2, but 1 at index 0, 1 at index 4", shape=(3, 5))
+class TwiceButForSome(Smooth):
+    def adjoint(self, y):
+        return super().adjoint(y) * np.array([1, 2, 2, 2, 1], R)
+
+
+@wrong("adjoint", r"a factor that varies along axis 0 of y: .* at index 0, .* and so on \(a weight\?\)", shape=(N, 3))
+class Weighted(Smooth):
+    def adjoint(self, y):
+        return super().adjoint(y * np.linspace(0.3, 2, N, dtype=R)[:, None])
+
+
+@wrong("adjoint", r"a factor that varies along axis 0 of x: .*phases, which are to be conjugated", C)
+class Chirp(Dense):
+    chirp = np.exp(0.3j * np.arange(N) ** 2).astype(C)
+
+    def apply(self, x):
+        return super().apply(self.chirp * x)
+
+    def adjoint(self, y):
+        return self.chirp * super().adjoint(y)
+
+
+class PaddedInTwoWays(Smooth):
+    """A filter that replicates at the border, and whose adjoint pads with zeros."""
+
+    def filtered(self, x, mode):
+        e = np.pad(x, 1, mode=mode)
+        return (e[:-2] + 2 * e[1:-1] + e[2:]) / 4
+
+    def apply(self, x):
+        return self.filtered(x, "edge")
+
+    def adjoint(self, y):
+        return self.filtered(y, "constant")
+
+
+for n in (40, 100_000):
+    WRONG[f"PaddedInTwoWays of {n}"] = (
+        PaddedInTwoWays(),
+        S((n,), R),
+        "adjoint",
+        r"right but for a border of width 1 along axis 0: .*from y\[(0|\d*9)\] to x\[(0|\d*9)\] the adjoint has 0\.5, apply says "
+        r"0\.75; from y",
+    )
 
 
 @wrong("adjoint", r"the result of the adjoint has axes 0 and 1 swapped", shape=(N, N))
@@ -617,6 +812,96 @@ class SlightlyWrongJacobian(Cube):
 class InfiniteJacobian(Cube):
     def jacobian_apply(self, x, dx):
         return dx / np.zeros_like(x)
+
+
+class Deviation(lo.NonlinearOperator):
+    """The standard deviation of each row: 0 / 0 in the derivative of a row of equal numbers."""
+
+    def apply(self, x):
+        return x.std(-1)
+
+    def slope(self, x):
+        return (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True) / x.shape[-1]
+
+    def jacobian_apply(self, x, dx):
+        return np.sum(self.slope(x) * dx, -1)
+
+    def jacobian_adjoint(self, x, dy):
+        return self.slope(x) * dy[:, None]
+
+    def infer_shape(self, x):
+        return S(x.shape[:-1], x.dtype)
+
+
+WRONG["Deviation"] = (
+    Deviation(),
+    np.ones((2, N)),
+    "jacobian",
+    r"jacobian_apply is not the derivative of apply: the derivative is not finite at the arrays as given",
+)
+
+
+class Slopes(lo.NonlinearOperator):
+    """f(x), with what should be f'(x)."""
+
+    def apply(self, x):
+        return np.abs(x)
+
+    def slope(self, x):
+        return np.sign(x)
+
+    def jacobian_apply(self, x, dx):
+        return (self.slope(x) * dx).astype(x.dtype)
+
+    def jacobian_adjoint(self, x, dy):
+        return (self.slope(x) * dy).astype(x.dtype)
+
+    def infer_shape(self, x):
+        return x
+
+
+@wrong("jacobian", r"at a point with exact zeros: the derivative is not finite, where the one-sided ones are")
+class NoSlopeAtZero(Slopes):
+    def slope(self, x):
+        return x / np.abs(x)
+
+
+@wrong(
+    "jacobian", r"exact zeros: in 1 of 6 numbers it is not between the one-sided ones: .*0\.\d+ on one side", np.float64
+)
+class SincWithASlopeAtZero(Slopes):
+    def apply(self, x):
+        return np.sinc(x) + x
+
+    def slope(self, x):
+        safe = np.where(x == 0, 1, x)
+        return np.where(x == 0, 0, np.cos(np.pi * safe) / safe - np.sin(np.pi * safe) / (np.pi * safe**2) + 1)
+
+
+@wrong("jacobian", r"at the arrays as given: in \d of 6 numbers it is not between", spec=np.zeros(N))
+class SteeperThanBothSides(Slopes):
+    def slope(self, x):
+        return np.where(x == 0, 3, np.sign(x))
+
+
+@wrong("jacobian_adjoint", r"A is the Jacobian at a point with exact zeros: .*one entry is wrong")
+class AdjointTakesTheOtherSlope(Slopes):
+    def jacobian_adjoint(self, x, dy):
+        return np.where(x >= 0, dy, -dy)
+
+
+@wrong("jacobian", r"off by .*\(its norm is .*, more than jacobian_rtol=0\.001 of it\)", np.float64)
+class MoreInexactJacobianThanDeclared(Cube, jacobian_rtol=1e-3):
+    def jacobian_apply(self, x, dx):
+        return 3.01 * x**2 * dx
+
+
+@wrong("pullback", r"jacobian_adjoint is not that of the derivative: .* order", np.float64)
+class MoreInexactReverseThanDeclared(Cube, jacobian_rtol=1e-3, adjoint_rtol=1e-3):
+    jacobian_apply = None
+
+    def jacobian_adjoint(self, x, dy):
+        return 3.1 * x**2 * dy
 
 
 @wrong("jacobian_linear", r"linear over the real numbers only: declare the class with real_linear=True", C)

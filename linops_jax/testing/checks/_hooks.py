@@ -22,19 +22,23 @@ def _has_host_hooks(subject: Subject) -> bool:
 
 
 @check()
-def check_promises(subject: Subject) -> None:
+def check_promises(subject: Subject) -> str | None:
     """A(x) has the shapes and dtypes of ``infer_shape``, and so has every host hook, called with read-only NumPy arrays."""
+    finer: list[str] = []
     for hand in subject.host_hooks():
         arguments = hand.arguments()
-        broken = list(hand.broken_promises(hand.call(arguments, hand.poisoned())))
+        found = hand.call(arguments, hand.poisoned())
+        broken = list(hand.broken_promises(found))
         require(not broken, "; ".join(broken))
+        finer += hand.finer_than_promised(found)
     rng = subject.rng("promises")
-    y = subject.forward(subject.point(rng))
+    y = subject.forward(subject.first(rng))
     require(_is_promised(y, subject.out), f"A(x) is {describe_tree(y)}; promised {describe_tree(subject.out)}")
     if subject.has_adjoint:
         x = subject.reverse(subject.cotangent(rng))
         wanted = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), subject.spec)
         require(_is_promised(x, wanted), f"A^H(y) is {describe_tree(x)}; expected {describe_tree(wanted)}")
+    return "; ".join(finer) or None
 
 
 def _is_promised(found: Any, promised: Any) -> bool:
@@ -43,12 +47,11 @@ def _is_promised(found: Any, promised: Any) -> bool:
     )
 
 
-@check(needs=("promises",), when=lambda subject: subject.is_linear and subject.says_adjoint_shape)
+@check(needs=("promises",), when=lambda subject: subject.says_adjoint_shape)
 def check_adjoint_shape(subject: Subject) -> None:
-    """``infer_adjoint_shape`` leads back: from the specs of A x to the shapes of x."""
-    found = subject.infer_adjoint_shape()
-    difference = mismatch(found, subject.spec)
-    require(difference is None, f"infer_adjoint_shape({describe_tree(subject.out)}): {difference}")
+    """``infer_adjoint_shape`` leads back: from the specs of A x to the structure and shapes of x, in dtypes that can hold x."""
+    wrong = subject.wrong_adjoint_shape()
+    require(wrong is None, str(wrong))
 
 
 @check(needs=("promises",), when=_has_host_hooks)

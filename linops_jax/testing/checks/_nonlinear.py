@@ -11,10 +11,10 @@ import numpy as np
 
 from linops_jax.testing import _probes
 from linops_jax.testing._check import check, close, require
-from linops_jax.testing._dot_test import adjoint_tolerance, run
-from linops_jax.testing._subject import Subject
-from linops_jax.testing._taylor import at_several_points, taylor_test
-from linops_jax.testing.checks._linear import _linearity, compare_dense, is_small
+from linops_jax.testing._dot_test import DotTest, adjoint_tolerance, run
+from linops_jax.testing._subject import WITH_ZEROS, Subject, change
+from linops_jax.testing._taylor import at_several_points, in_some_direction, kink_test, taylor_test
+from linops_jax.testing.checks._linear import DROPPED, _linearity, compare_dense, is_small, without_imaginary_part
 
 
 def _moves(subject: Subject) -> bool:
@@ -44,13 +44,65 @@ def only_inexact(function: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
 def check_jacobian(subject: Subject) -> None:
     """Taylor test: |F(x + h dx) - F(x) - h J(x) dx| falls as h^2, down to rounding."""
     rng = subject.rng("jacobian")
+    what, function = "jacobian_apply is not the derivative of apply", only_inexact(subject.op)
+
+    def derivative(x: Any, dx: Any) -> list[Any]:
+        return inexact(subject.op.jacobian(x)(dx))
 
     def attempt() -> None:
-        x, dx = subject.point(rng), subject.tangent(rng)
-        derivative = inexact(subject.op.jacobian(x)(dx))
-        taylor_test(only_inexact(subject.op), x, dx, derivative, "jacobian_apply is not the derivative of apply")
+        x = subject.point(rng)
+        dx = _moving(rng, subject.tangent(rng), x, alone=False, zeros=0)  # these stay zero: F may have kinks there
+        taylor_test(function, x, dx, derivative(x, dx), what, rtol=subject.jacobian_rtol)
 
+    for where, x in subject.special_points(rng):
+        in_some_direction(lambda alone, where=where, x=x: _at_a_kink(subject, x, where, alone, rng, derivative, what))
     at_several_points(attempt)
+
+
+def _at_a_kink(
+    subject: Subject, x: Any, where: str, alone: bool, rng: Any, derivative: Callable[[Any, Any], Any], what: str
+) -> None:
+    """The Taylor test at a point where F may have kinks, or not be defined: there one-sided derivatives decide."""
+    invented = where == WITH_ZEROS
+    dx = _moving(rng, subject.tangent(rng), x, alone, zeros=1 if invented else None)
+    function = only_inexact(subject.op)
+    try:
+        found = derivative(x, dx)
+    except Exception:
+        if invented:
+            return
+        raise
+    try:
+        taylor_test(function, x, dx, found, what, rtol=subject.jacobian_rtol)
+    except AssertionError as error:
+        if not invented and "not finite" in str(error):
+            message = f"{error}{where}"
+            raise AssertionError(message) from None
+        kink_test(function, x, dx, found, f"{what}{where}", rtol=subject.jacobian_rtol)
+    except Exception:
+        if not invented:
+            raise
+
+
+def _moving(rng: Any, dx: Any, x: Any, alone: bool, zeros: int | None) -> Any:
+    """``dx``, in which only so many of the elements move that are zero in x, or only a single element moves at all."""
+    leaves, tree = jax.tree.flatten(dx)
+    flat = np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])
+    moves = flat != 0
+    still = moves & (np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(x)]) == 0)
+    kept = rng.permutation(np.flatnonzero(still))[:zeros] if zeros is not None else np.zeros(0, int)
+    if alone:
+        kept = kept if len(kept) else rng.permutation(np.flatnonzero(moves))[:1]
+    drops = moves if alone else still & (zeros is not None)
+    drops[kept] = False
+    parts = np.split(np.where(drops, 0, flat), np.cumsum([leaf.size for leaf in leaves])[:-1])
+    return jax.tree.unflatten(
+        tree,
+        [
+            jnp.asarray((p if _probes.is_complex(leaf) else p.real).reshape(leaf.shape), leaf.dtype)
+            for p, leaf in zip(parts, leaves, strict=True)
+        ],
+    )
 
 
 @check(needs=("jacobian",), when=_has_jacobian)
@@ -60,23 +112,38 @@ def check_jacobian_linear(subject: Subject) -> None:
     scalars = (0.7 - 0.4j, -0.2 + 1.1j) if complex_scalars else (0.7, -1.3)
     if (error := _linearity(_jacobian_of(subject), *scalars)) is None:
         return
-    real = complex_scalars and _linearity(_jacobian_of(subject), 0.7, -1.3) is None
-    why = "it is linear over the real numbers only: declare the class with real_linear=True" if real else "it must be"
+    jacobian = _jacobian_of(subject)
+    why = "it must be"
+    if complex_scalars and _linearity(jacobian, 0.7, -1.3) is None:
+        dropped = without_imaginary_part(jacobian.forward(jacobian.point(subject.rng("imaginary part"))))
+        dropped = dropped and not without_imaginary_part(subject.forward(subject.point(subject.rng("imaginary part"))))
+        why = "it is linear over the real numbers only: declare the class with real_linear=True"
+        why = DROPPED.format(at="").replace("every result", "J dx") if dropped else why
     message = (
         f"J(x) is not linear in dx: J(a u + b v) and a J u + b J v differ by {error[0]:.2e} > {error[1]:.2e}; {why}"
     )
     raise AssertionError(message)
 
 
-def _jacobian_of(subject: Subject) -> Subject:
+def _jacobian_of(subject: Subject, x: Any = None) -> Subject:
     """The derivative at a point, as a subject of its own."""
-    at = subject.point(subject.rng("jacobian at"))
-    jacobian = subject.op.jacobian(at)
-    return _Tangents(jacobian, seed=subject.seed)
+    at = subject.first(subject.rng("jacobian at")) if x is None else x
+    return _Tangents(subject.op.jacobian(at), seed=subject.seed).of(subject.op, at)
 
 
 class _Tangents(Subject):
     """A Jacobian: integers of its input do not move."""
+
+    def of(self, op: Any, at: Any) -> _Tangents:
+        """Notes whose derivative this is, and where."""
+        self._nonlinear, self._at = op, at
+        return self
+
+    def sensitivity(self, direction: str, x: Any) -> float:
+        def seen_from(at: Any) -> Any:
+            return getattr(_Tangents(self._nonlinear.jacobian(at), seed=self.seed), direction)(x)
+
+        return change(seen_from, self._at, seen_from(self._at), self.rng("sensitivity"))
 
     def point(self, rng: Any) -> Any:
         return self.tangent(rng)
@@ -99,7 +166,20 @@ class _Tangents(Subject):
 def check_jacobian_adjoint(subject: Subject) -> None:
     """<J u, v> = <u, J^H v> at a random point, up to rounding or the declared ``adjoint_rtol``."""
     test = run(_jacobian_of(subject))
-    require(test.passed, f"A is the Jacobian: {test.sentence}; {test.diagnosis}")
+    where = "" if subject.given is None else " at the arrays as given"
+    require(test.passed, f"A is the Jacobian{where}: {test.sentence}; {test.diagnosis}")
+    for where, x in subject.special_points(subject.rng("jacobian adjoint")):
+        if where == WITH_ZEROS and (again := _run_if_finite(_jacobian_of(subject, x))) is not None:
+            require(again.passed, f"A is the Jacobian{where}: {again.sentence}; {again.diagnosis}")
+
+
+def _run_if_finite(jacobian: Subject) -> DotTest | None:
+    """The dot test at a point that nobody gave: exceptions and infinities there are no mistakes."""
+    try:
+        test = run(jacobian, probes=2)
+    except Exception:
+        return None
+    return test if np.isfinite(test.error) else None
 
 
 @check(
@@ -122,23 +202,32 @@ def check_dense_jacobian_adjoint(subject: Subject) -> None:
 )
 def check_pullback(subject: Subject) -> None:
     """Reverse mode only: Re <F(x + h dx) - F(x) - h J dx, dy> falls as h^2, with <J dx, dy> = <dx, J^H dy>."""
-    if subject.adjoint_rtol is not None:
-        return
     rng = subject.rng("pullback")
 
     def attempt() -> None:
         x, dx, dy = subject.point(rng), subject.tangent(rng), _probes.draw_tangent(rng, subject.out)
         _, pull = jax.vjp(only_inexact(subject.op), x)
         (ct,) = pull([leaf.conj() for leaf in inexact(dy)])
-        slope = sum(
-            _probes.inner(leaf.conj(), d).real
+        pairs = [
+            (leaf.conj(), d)
             for leaf, d in zip(jax.tree.leaves(ct), jax.tree.leaves(dx), strict=True)
             if leaf.dtype != jax.dtypes.float0
-        )
-        what = "jacobian_adjoint is not that of the derivative"
-        taylor_test(seen_through(dy, subject.op), x, dx, np.float64(slope), what, scale=size_through(dy, subject.op(x)))
+        ]
+        slope = sum(_probes.inner(a, b).real for a, b in pairs)
+        rtol = _inexact_pullback(subject, slope, pairs)
+        what, scale = "jacobian_adjoint is not that of the derivative", size_through(dy, subject.op(x))
+        taylor_test(seen_through(dy, subject.op), x, dx, np.float64(slope), what, scale=scale, rtol=rtol)
 
     at_several_points(attempt)
+
+
+def _inexact_pullback(subject: Subject, slope: float, pairs: list[tuple[Any, Any]]) -> float | None:
+    """The declared errors, which are relative to the norms, relative to one inner product."""
+    declared = [rtol for rtol in (subject.adjoint_rtol, subject.jacobian_rtol) if rtol is not None]
+    if not declared:
+        return None
+    norms = [_probes.norm([pair[i] for pair in pairs]) for i in (0, 1)]
+    return sum(declared) * norms[0] * norms[1] / max(abs(slope), 1e-300)
 
 
 def seen_through(dy: Any, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -181,7 +270,7 @@ def check_hessian(subject: Subject) -> None:
         x, dx1, dx2 = subject.point(rng), subject.tangent(rng), subject.tangent(rng)
         derivative = _hessian(subject, x, dx1, dx2)
         what = "hessian_apply is not the derivative of jacobian_apply"
-        taylor_test(_directional(subject, dx1), x, dx2, derivative, what)
+        taylor_test(_directional(subject, dx1), x, dx2, derivative, what, rtol=subject.jacobian_rtol)
 
     at_several_points(attempt)
 
