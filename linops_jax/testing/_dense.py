@@ -13,6 +13,7 @@ import numpy as np
 from linops_jax.testing import _probes
 
 MOST = 256  # rows and columns together, up to which matrices are compared: each is a call
+MOST_SIMULATIONS = 96  # the same for nonlinear operators, whose calls cost more
 
 
 def matrix(function: Callable[[Any], Any], spec: Any, rows: int) -> np.ndarray:

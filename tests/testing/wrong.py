@@ -671,6 +671,24 @@ class WrongGram(Solvable):
         return self.matrix.T @ (self.matrix @ x)
 
 
+@wrong("gram", r"gram\(x\) is A A\^H x", C)
+class GramOfTheAdjoint(Solvable):
+    def gram(self, x):
+        return self.matrix @ (self.matrix.conj().T @ x)
+
+
+@wrong("gram", r"gram\(x\) is 2 A\^H A x: a constant factor", C)
+class GramTwice(Solvable):
+    def gram(self, x):
+        return 2 * (self.matrix.conj().T @ (self.matrix @ x))
+
+
+@wrong("inverse", r"100 eps of the norms; the imaginary part of inverse\(y\) is zero everywhere", C)
+class RealInverse(Solvable):
+    def inverse(self, y):
+        return np.linalg.solve(self.matrix, y).real.astype(y.dtype)
+
+
 @wrong("inverse", r"A inverse\(y\) and y: they differ by .*, which exceeds", C)
 class WrongInverse(Solvable):
     def inverse(self, y):
