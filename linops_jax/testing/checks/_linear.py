@@ -175,14 +175,14 @@ def _as_pairs(subject: Subject) -> str:
     return " (complex numbers are pairs of reals)" if any(map(_probes.is_complex, leaves)) else ""
 
 
-@check(needs=("adjoint",), when=_has_adjoint)
+@check(needs=("adjoint", "adjoint_shape"), when=_has_adjoint)
 def check_adjoint_of_adjoint(subject: Subject) -> None:
     """A.H.H = A."""
     x = subject.point(subject.rng("adjoint of adjoint"))
     close(subject.op.H.H(x), subject.op(x), "A.H.H(x) and A(x)", subject)
 
 
-@check(needs=("adjoint",), when=lambda subject: _has_adjoint(subject) and is_inexact(subject))
+@check(needs=("adjoint", "adjoint_shape"), when=lambda subject: _has_adjoint(subject) and is_inexact(subject))
 def check_transpose(subject: Subject) -> None:
     """jax.linear_transpose gives A^T = conj A^H conj, and its own transpose gives A."""
     rng = subject.rng("transpose")

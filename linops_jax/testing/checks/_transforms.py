@@ -56,7 +56,7 @@ def check_vmap(subject: Subject) -> None:
     close(nested, expected, "vmap(vmap(A), in_axes=1) and a loop", subject)
 
 
-@check(needs=("vmap", "adjoint"), when=lambda subject: subject.has_adjoint)
+@check(needs=("vmap", "adjoint", "adjoint_shape"), when=lambda subject: subject.has_adjoint)
 def check_vmap_of_adjoint(subject: Subject) -> None:
     """vmap(A.H) = a loop over A.H."""
     rng = subject.rng("vmap of adjoint")
@@ -102,7 +102,7 @@ def check_jvp(subject: Subject) -> None:
     close(dy, expected, "jvp and the derivative", subject)
 
 
-@check(needs=("jit", "adjoint", "jacobian_adjoint", "pullback"), when=_pullable)
+@check(needs=("jit", "adjoint", "adjoint_shape", "jacobian_adjoint", "pullback"), when=_pullable)
 def check_vjp(subject: Subject) -> None:
     """vjp(A) = A^T = conj A^H conj, and the vjp of the vjp is A again; for a nonlinear F, with its Jacobian."""
     rng = subject.rng("vjp")
