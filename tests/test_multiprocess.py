@@ -37,6 +37,24 @@ class Gain(lo.LinearOperator, batched=False):
         return {"gain": np.conj(np.cumsum(x)) * dy}
 
 
+class Twice(lo.LinearOperator):
+    """x -> 2 weights x, or with a wrong adjoint."""
+
+    weights: jax.Array
+    wrong: bool = lo.static(default=False)
+
+    @lo.traced
+    def apply(self, x):
+        return 2 * self.weights * x
+
+    @lo.traced
+    def adjoint(self, y):
+        return (3 if self.wrong else 2) * self.weights * y
+
+    def infer_shape(self, x):
+        return x
+
+
 def energy(y):
     return jnp.sum(y**2) + jnp.sum(jnp.sin(y))
 
@@ -74,6 +92,12 @@ def main(process, address):
 
     ys = multihost_utils.process_allgather(jax.jit(jax.vmap(Gain(gain)))(xs), tiled=True)
     np.testing.assert_allclose(ys, y, rtol=1e-5)
+
+    # The checks, of operators on arrays of which each process has a part
+    weights, vector = place(x.ravel(), "i"), place(rng.standard_normal(3 * BATCH).astype(np.float32), "i")
+    assert lo.dot_test(Twice(weights), vector).passed
+    assert not lo.dot_test(Twice(weights, wrong=True), vector).passed
+    lo.check_operator(Twice(weights), vector)
     multihost_utils.sync_global_devices("done")
     os.write(1, f"\nright {process}\n".encode())  # at once: other threads write as well
 

@@ -1,5 +1,6 @@
 """Several CPU devices: shard_map with its checks on, sharded jit, and gradients of what is sharded and what is not."""
 
+import contextlib
 import functools
 
 import jax
@@ -711,3 +712,57 @@ def test_eager_calls_trace_a_hook_once(cls):
     first = len(traces)
     work()
     assert len(traces) == first
+
+
+# ---- the checks, wherever the arrays are ------------------------------------------------------------------------------
+
+
+class ForgetsSigns(Scaled):
+    """Its adjoint is wrong."""
+
+    @lo.traced
+    def adjoint(self, y):
+        return jnp.abs(self.factor) * y
+
+
+@pytest.mark.parametrize("ambient", [True, False], ids=["set_mesh", "no set_mesh"])
+@pytest.mark.parametrize("spec", [P(), P("i")], ids=["whole", "sharded"])
+@pytest.mark.parametrize("mesh", [AUTO, EXPLICIT], ids=["auto", "explicit"])
+def test_dot_test_on_a_mesh(mesh, spec, ambient):
+    x = local_to(mesh, normal((8,), np.float32), *spec)
+    factor = local_to(mesh, normal((8,), np.float32, 1), *spec)
+    with jax.set_mesh(mesh) if ambient else contextlib.nullcontext():
+        for op in (Scaled(factor), Triple(), lo.Function(lambda x: 2 * x, x), Triple() @ Scaled(factor)):
+            assert lo.dot_test(op, x).passed
+        assert not lo.dot_test(ForgetsSigns(factor), x).passed
+
+
+@pytest.mark.parametrize(
+    ("op", "place"),
+    [
+        *((OwnTriple(), place) for place in ("auto", "explicit", "explicit, sharded, no set_mesh")),
+        *((op, "explicit, sharded") for op in (Triple(), Shifted())),
+    ],
+    ids=str,
+)
+def test_check_operator_on_a_mesh(op, place):
+    mesh = AUTO if place == "auto" else EXPLICIT
+    x = normal((8,), np.float32)
+    with contextlib.nullcontext() if "no set_mesh" in place else jax.set_mesh(mesh):
+        lo.check_operator(op, local_to(mesh, x, "i") if "sharded" in place else x)
+
+
+@pytest.mark.parametrize("mesh", [AUTO, EXPLICIT], ids=["auto", "explicit"])
+def test_check_operator_of_a_host_hook_under_a_mesh(mesh):
+    """All devices of the mesh compute."""
+    with jax.set_mesh(mesh):
+        lo.check_operator(Dense(M), S((3,), np.complex64))
+
+
+def test_the_check_of_shard_map_is_skipped_where_the_operator_opens_one():
+    f = jax.shard_map(lambda x: 2 * x, mesh=AUTO, in_specs=P("i"), out_specs=P("i"))
+    for ambient in (False, True):
+        with jax.set_mesh(AUTO) if ambient else contextlib.nullcontext():
+            report = lo.check_operator(lo.Function(f, S((8,), np.float32)))
+        (outcome,) = (outcome for outcome in report.outcomes if outcome.name == "shard_map")
+        assert "skipped: the operator opens a shard_map itself" in outcome.message

@@ -34,7 +34,7 @@ class Check:
 
     def run(self, subject: Subject) -> str | None:
         """The check of an operator and input that are one already."""
-        with unwatched():
+        with unwatched(), subject.on_its_mesh():
             return self.function(subject)
 
 
@@ -71,7 +71,7 @@ def close(
         at = jax.tree_util.keystr(path)
         require((a.shape, a.dtype) == (b.shape, b.dtype), f"{what}{at}: {describe(a)}, expected {describe(b)}")
         if a.dtype == jax.dtypes.float0 or np.array_equal(
-            np.asarray(a), np.asarray(b), equal_nan=_probes.is_inexact(a)
+            _probes.fetch(a), _probes.fetch(b), equal_nan=_probes.is_inexact(a)
         ):
             continue
         error = _probes.norm(_probes.subtract(a, b))

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from linops_jax.testing import _probes
@@ -25,7 +24,7 @@ def matrix(function: Callable[[Any], Any], spec: Any, rows: int) -> np.ndarray:
         for position, unit in itertools.product(range(int(np.prod(leaf.shape))), units):
             vector = [np.zeros(s.shape, s.dtype) for s in leaves]
             vector[index].reshape(-1)[position] = unit
-            columns.append(pairs(function(jax.tree.unflatten(tree, list(map(jnp.asarray, vector))))))
+            columns.append(pairs(function(jax.tree.unflatten(tree, list(map(_probes.place, vector, leaves))))))
     return np.stack(columns, axis=1).reshape(rows, -1)
 
 

@@ -44,7 +44,7 @@ def _like(subject: Subject, pair: tuple[Vector, Vector]) -> list[tuple[Vector, V
     rng = subject.rng("diagnosis")
 
     def another(v: Vector, drawn: Vector) -> Vector:
-        return jax.tree.map(lambda a, b: b if np.any(np.asarray(a)) else jnp.zeros_like(b), v, drawn)
+        return jax.tree.map(lambda a, b: b if np.any(_probes.fetch(a)) else jnp.zeros_like(b), v, drawn)
 
     draws = [(subject.point(rng), subject.cotangent(rng)) for _ in range(_PROBES - 1)]
     return [pair, *((another(pair[0], u), another(pair[1], v)) for u, v in draws)]
@@ -55,7 +55,7 @@ def _support(pair: tuple[Vector, Vector]) -> str:
     texts = []
     for letter, vector in zip("uv", pair, strict=True):
         leaves = jax.tree_util.tree_leaves_with_path(vector)
-        kept = [jax.tree_util.keystr(path) for path, leaf in leaves if np.any(np.asarray(leaf))]
+        kept = [jax.tree_util.keystr(path) for path, leaf in leaves if np.any(_probes.fetch(leaf))]
         if len(kept) < len(leaves):
             texts.append(f"{letter}{', '.join(kept)}")
     return f" (seen where only {' and '.join(texts)} is not zero)" if texts else ""

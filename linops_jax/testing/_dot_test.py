@@ -106,8 +106,8 @@ def dot_test(op: Any, x: Any = None, *, probes: int = 5, seed: int = 0, rtol: fl
     if probes < 1:
         message = f"dot_test: probes={probes} compares nothing. Give at least 1."
         raise ValueError(message)
-    with unwatched():
-        subject = Subject(op, x, seed=seed, where="dot_test")
+    subject = Subject(op, x, seed=seed, where="dot_test")
+    with unwatched(), subject.on_its_mesh():
         if subject.says_adjoint_shape and (wrong := subject.wrong_adjoint_shape()):
             message = f"dot_test: {wrong}."
             raise TypeError(message)

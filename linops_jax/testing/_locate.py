@@ -126,7 +126,7 @@ def _extent(subject: Subject, pairs: list[tuple[Vector, Vector]], u: Vector, v: 
 
 def _flatten(v: Vector) -> tuple[Any, Any]:
     leaves, tree = jax.tree.flatten(v)
-    flat = np.concatenate([np.asarray(leaf).astype(np.complex128).ravel() for leaf in leaves])
+    flat = np.concatenate([_probes.fetch(leaf).astype(np.complex128).ravel() for leaf in leaves])
     return flat, (tree, [(leaf.shape, leaf.dtype) for leaf in leaves])
 
 

@@ -53,11 +53,11 @@ def draw(rng: np.random.Generator, spec: Any) -> Any:
         if not isinstance(s, jax.ShapeDtypeStruct):
             return jnp.asarray(s)
         if jnp.issubdtype(s.dtype, np.bool_):
-            return jnp.asarray(rng.integers(0, 2, s.shape).astype(bool))
+            return place(rng.integers(0, 2, s.shape).astype(bool), s)
         if not is_inexact(s):
             low = 0 if jnp.issubdtype(s.dtype, np.unsignedinteger) else -3
-            return jnp.asarray(rng.integers(low, 4, s.shape)).astype(s.dtype)
-        return jnp.asarray(_gaussian(rng, s), dtype=jax.dtypes.canonicalize_dtype(s.dtype))
+            return place(rng.integers(low, 4, s.shape).astype(s.dtype), s)
+        return place(_gaussian(rng, s), s)
 
     return jax.tree.map(leaf, spec)
 
@@ -67,9 +67,33 @@ def draw_tangent(rng: np.random.Generator, tree: Any) -> Any:
 
     def leaf(s: Any) -> jax.Array:
         values = _gaussian(rng, s) if is_inexact(s) else np.zeros(s.shape)
-        return jnp.asarray(values, dtype=jax.dtypes.canonicalize_dtype(s.dtype))
+        return place(values, s)
 
     return jax.tree.map(leaf, tree)
+
+
+def place(values: np.ndarray, like: Any) -> jax.Array:
+    """An array in the dtype of an array or spec, and where that is on a mesh."""
+    dtype, sharding = jax.dtypes.canonicalize_dtype(like.dtype), getattr(like, "sharding", None)
+    if not isinstance(sharding, jax.sharding.NamedSharding):
+        return jnp.asarray(values, dtype=dtype)
+    if isinstance(sharding.mesh, jax.sharding.AbstractMesh):
+        return jax.sharding.reshard(jnp.asarray(values, dtype=dtype), sharding)
+    return jax.device_put(np.asarray(values).astype(dtype), sharding)
+
+
+def is_local(tree: Any) -> bool:
+    """Whether this process has all parts of all arrays."""
+    return all(leaf.is_fully_addressable for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array))
+
+
+def fetch(leaf: Any) -> np.ndarray:
+    """The whole array, as NumPy has it; also where other processes hold parts of it, which must ask for it as well."""
+    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        from jax.experimental import multihost_utils
+
+        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+    return np.asarray(leaf)
 
 
 def near(rng: np.random.Generator, arrays: Any) -> Any:
@@ -130,7 +154,7 @@ def _gaussian(rng: np.random.Generator, spec: Any) -> np.ndarray:
 
 def double(leaf: Any) -> Any:
     """A NumPy array in double precision."""
-    array = np.asarray(leaf)
+    array = fetch(leaf)
     return array.astype(np.complex128 if is_complex(array) else np.float64)
 
 
@@ -151,9 +175,7 @@ def norm(u: Any) -> float:
 
 def add(u: Any, v: Any, factor: float = 1.0) -> Any:
     """u + factor v, rounded to the dtypes of u; integers stay."""
-    return jax.tree.map(
-        lambda a, b: jnp.asarray(double(a) + factor * double(b), dtype=a.dtype) if is_inexact(a) else a, u, v
-    )
+    return jax.tree.map(lambda a, b: place(double(a) + factor * double(b), a) if is_inexact(a) else a, u, v)
 
 
 def subtract(u: Any, v: Any) -> Any:

@@ -69,7 +69,7 @@ class Subject:
         self.seed = seed
         _specs.refuse_shapes(x, where, "Pass jax.ShapeDtypeStruct({}, dtype), or an array")
         given = op.domain if x is None else _specs.lists_as_arrays(x)
-        self.spec = jax.tree.map(lambda leaf: leaf if _is_index(leaf) else _specs.specs(leaf), given)
+        self.spec = jax.tree.map(lambda leaf: leaf if _is_index(leaf) else _placed_spec(leaf), given)
         self._given = given
 
     def __repr__(self) -> str:
@@ -83,12 +83,47 @@ class Subject:
 
     @functools.cached_property
     def out(self) -> Any:
-        """Specs of the result. Raises TypeError where nobody says them."""
-        answer = self.op._infer_shape(self.spec)
-        if answer is None:
+        """Specs of the result, on the mesh of the arrays that were given. Raises TypeError where nobody says them."""
+        specs = _specs.specs(self.spec)
+        is_typed = any(spec.sharding is not None for spec in jax.tree.leaves(specs))
+        out = jax.eval_shape(self.op._forward, specs) if is_typed else self.op._infer_shape(self.spec)
+        if out is None:
             message = f"{type(self.op)._label}.infer_shape returned None. Return the specs of the result: is a return missing?"
             raise TypeError(message)
-        return answer
+        if self._mesh is None:
+            return out
+
+        def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+            partition = jax.sharding.PartitionSpec() if leaf.sharding is None else leaf.sharding.spec
+            return leaf.update(sharding=jax.sharding.NamedSharding(self._mesh, partition))
+
+        return jax.tree.map(placed, out)
+
+    @functools.cached_property
+    def _mesh(self) -> Any:
+        """The mesh of the arrays that were given, or None."""
+        shardings = (getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(self.spec))
+        meshes = (sharding.mesh for sharding in shardings if isinstance(sharding, jax.sharding.NamedSharding))
+        return next((mesh for mesh in meshes if isinstance(mesh, jax.sharding.Mesh)), None)
+
+    def replicated(self, leaf: Any) -> jax.Array:
+        """An array for the operator, the same on all devices of the mesh."""
+        array = jnp.asarray(leaf)
+        if self._mesh is None:
+            return array
+        return jax.device_put(np.asarray(array), jax.sharding.NamedSharding(self._mesh, jax.sharding.PartitionSpec()))
+
+    def on_its_mesh(self) -> Any:
+        """The context in which JAX computes with arrays that are explicitly sharded."""
+        alone = self._mesh is not None and jax.sharding.get_abstract_mesh().empty
+        if alone and jax.sharding.AxisType.Explicit in self._mesh.axis_types:
+            return jax.set_mesh(self._mesh)
+        return contextlib.nullcontext()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this process has all of the operator's arrays and of those that were given."""
+        return _probes.is_local((self.op, self._given))
 
     @property
     def is_composite(self) -> bool:
@@ -424,6 +459,14 @@ def _has_hessian(op: Any) -> bool:
     return all(name in hooks and hooks[name].is_jax for name in ("jacobian_apply", "jacobian_adjoint"))
 
 
+def _placed_spec(leaf: Any) -> jax.ShapeDtypeStruct:
+    """The spec of an array, with its place on a mesh: vectors are drawn there."""
+    spec = _specs.specs(leaf)
+    if isinstance(leaf, jax.Array) and isinstance(leaf.sharding, jax.sharding.NamedSharding):
+        return spec.update(sharding=leaf.sharding)
+    return spec
+
+
 def _is_index(leaf: Any) -> bool:
     return isinstance(leaf, np.ndarray | jax.Array) and not _specs.is_inexact(leaf.dtype)
 
@@ -433,7 +476,7 @@ def _is_arrays(tree: Any) -> bool:
 
 
 def _readonly(leaf: Any) -> np.ndarray:
-    array = np.array(leaf)
+    array = np.array(_probes.fetch(leaf))
     array.flags.writeable = False
     return array
 

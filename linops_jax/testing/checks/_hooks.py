@@ -103,7 +103,7 @@ def _same(subject: Subject, first: Any, second: Any, what: str) -> None:
     if not subject.is_deterministic:
         return close(first, second, what, subject, amplified=False)
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
-        bits = np.asarray(a).tobytes() == np.asarray(b).tobytes()
+        bits = _probes.fetch(a).tobytes() == _probes.fetch(b).tobytes()
         difference = _probes.norm(_probes.subtract(a, b))
         require(bits, f"{what}: declared deterministic, but the bits differ; the numbers by {difference:.2e}")
     return None
@@ -127,7 +127,7 @@ def check_by_hand(subject: Subject) -> None:
             continue
         arguments = hand.arguments()
         found = hand.call(arguments, hand.poisoned())
-        _, *inputs = jax.tree.map(jnp.asarray, arguments)
+        inputs = jax.tree.map(subject.replicated, arguments[1:])
         expected = jax.tree.leaves(through_jax[hand.name](subject.op, *inputs))
         for a, b in zip(found, expected, strict=True):
             if a is not None and _probes.is_inexact(b):
@@ -135,7 +135,12 @@ def check_by_hand(subject: Subject) -> None:
                 close(jnp.asarray(a, dtype=b.dtype), b, f"{hand.label} by hand and through JAX", subject)
 
 
-@check(needs=("repeatable",), when=_has_host_hooks)
+def _has_threads(subject: Subject) -> bool:
+    """Programs of several processes must run in the same order in all of them."""
+    return _has_host_hooks(subject) and jax.process_count() == 1
+
+
+@check(needs=("repeatable",), when=_has_threads)
 def check_threads(subject: Subject) -> None:
     """Calls from several threads at once give what they give one after another."""
     rng = subject.rng("threads")

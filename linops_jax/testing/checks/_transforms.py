@@ -38,9 +38,16 @@ def check_jit(subject: Subject) -> None:
     """jit(A)(x) = A(x), with the operator as a closure and as an argument."""
     x = subject.point(subject.rng("jit"))
     expected = subject.op(x)
-    close(jax.jit(lambda x: subject.op(x))(x), expected, "jit(A)(x) and A(x)", subject)
+    close(_jit(subject.op)(x), expected, "jit(A)(x) and A(x)", subject)
     found = jax.jit(lambda op, x: op(x))(subject.op, x)
     close(found, expected, "jit with the operator as an argument, and A(x)", subject)
+
+
+def _jit(op: Any, transform: Callable[[Any], Any] = lambda op: op) -> Callable[[Any], Any]:
+    """The transformed operator under ``jit``, as a closure where JAX allows it: not over parts of other processes' arrays."""
+    if _probes.is_local(op):
+        return jax.jit(lambda x: transform(op)(x))
+    return lambda x: jax.jit(lambda op, x: transform(op)(x))(op, x)
 
 
 @check(needs=("jit",))
@@ -49,7 +56,7 @@ def check_vmap(subject: Subject) -> None:
     xs = subject.points(subject.rng("vmap"), _BATCH)
     ys = [subject.op(x) for x in xs]
     close(jax.vmap(subject.op)(stack(xs)), stack(ys), "vmap(A) and a loop", subject)
-    trailing = jax.jit(jax.vmap(subject.op, in_axes=-1))(stack(xs, -1))
+    trailing = _jit(subject.op, lambda op: jax.vmap(op, in_axes=-1))(stack(xs, -1))
     close(trailing, stack(ys), "jit(vmap(A, in_axes=-1)) and a loop", subject)
     nested = jax.vmap(jax.vmap(subject.op), in_axes=1)(stack([stack(xs), stack(xs[::-1])]))
     expected = stack([stack([y, z]) for y, z in zip(ys, ys[::-1], strict=True)])
@@ -140,6 +147,7 @@ def _can_check_grads(subject: Subject) -> bool:
     eps = _probes.eps(subject.spec, subject.out)
     return (
         is_inexact(subject)
+        and subject.is_local  # JAX's function fetches arrays
         and is_small(subject)
         and subject.has_forward
         and eps < (1e-5 if subject.is_linear else 1e-10)
@@ -180,20 +188,33 @@ def _parts(tree: Any) -> list[tuple[Any, ...]]:
 
 
 @check(needs=("vmap", "vmap_of_adjoint", "threads"))
-def check_shard_map(subject: Subject) -> None:
+def check_shard_map(subject: Subject) -> str | None:
     """Under ``shard_map`` over all devices of this process: the values of a batch, and its gradient, = a loop."""
     count = jax.local_device_count()
     mesh = jax.make_mesh((count,), ("i",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.local_devices())
     rng = subject.rng("shard_map")
     xs = subject.points(rng, count)
+    if "shard_map[" in str(jax.make_jaxpr(subject.op)(xs[0])):
+        return "skipped: the operator opens a shard_map itself, and JAX allows none around it"
+    ys = [subject.cotangent(rng) for _ in xs] if _pullable(subject) else []
+    if jax.sharding.get_abstract_mesh().empty and subject.is_local:
+        _compare_in_shard_map(subject.op, mesh, xs, ys, subject)
+        return None
+    arrays = jax.tree.map(_probes.fetch, (subject.op, xs, ys))  # which lie on another mesh
+    with jax.set_mesh(mesh):
+        op, xs, ys = jax.tree.map(jnp.asarray, arrays)
+        _compare_in_shard_map(op, mesh, xs, ys, subject)
+    return None
+
+
+def _compare_in_shard_map(op: Any, mesh: Any, xs: list[Any], ys: list[Any], subject: Subject) -> None:
     split = PartitionSpec("i")
-    mapped = jax.jit(jax.shard_map(jax.vmap(subject.op), mesh=mesh, in_specs=split, out_specs=split))
-    close(mapped(stack(xs)), stack([subject.op(x) for x in xs]), "shard_map(vmap(A)) and a loop", subject)
-    if not _pullable(subject):
+    mapped = jax.jit(jax.shard_map(jax.vmap(op), mesh=mesh, in_specs=split, out_specs=split))
+    close(mapped(stack(xs)), stack([op(x) for x in xs]), "shard_map(vmap(A)) and a loop", subject)
+    if not ys:
         return
-    ys = [subject.cotangent(rng) for _ in xs]
     (found,) = jax.vjp(mapped, stack(xs))[1](stack(ys))
-    pulls = [jax.vjp(subject.op, x)[1](y)[0] for x, y in zip(xs, ys, strict=True)]
+    pulls = [jax.vjp(op, x)[1](y)[0] for x, y in zip(xs, ys, strict=True)]
     close(found, stack(pulls), "the gradient of shard_map(vmap(A)) and a loop", subject)
 
 
@@ -221,13 +242,14 @@ def check_pickle(subject: Subject) -> str | None:
 
 @check(needs=("jit",), when=lambda subject: bool(subject.host_hooks()) and _is_not_empty(subject))
 def check_calls(subject: Subject) -> None:
-    """One host call per evaluation: of ``apply`` for a value, of the adjoint for a gradient."""
+    """One host call per evaluation on each device: of ``apply`` for a value, of the adjoint for a gradient."""
     calls: dict[str, int] = {}
     twin = subject.counting(calls)
     names = {hand.name for hand in subject.host_hooks()}
     x = subject.point(subject.rng("calls"))
-    jax.block_until_ready(jax.jit(twin)(x))
-    _expect(calls, {"apply": 1} if "apply" in names else {}, "jit(A)(x)")
+    value = jax.block_until_ready(jax.jit(twin)(x))
+    times = len(jax.tree.leaves(value)[0].sharding.addressable_devices)  # under an ambient mesh each of them computes
+    _expect(calls, {"apply": times} if "apply" in names else {}, "jit(A)(x)")
     if not _pullable(subject):
         return
     y = subject.cotangent(subject.rng("calls of adjoint"))
@@ -239,7 +261,7 @@ def check_calls(subject: Subject) -> None:
 
     calls.clear()
     jax.block_until_ready(jax.jit(value_and_pullback)(x, y))
-    _expect(calls, {name: 1 for name in ("apply", reverse) if name in names}, "a value and its gradient")
+    _expect(calls, {name: times for name in ("apply", reverse) if name in names}, "a value and its gradient")
 
 
 def _is_not_empty(subject: Subject) -> bool:
