@@ -65,7 +65,8 @@ class Function(OfOne, LinearComposite):
     codomain: specs of the result of a NumPy function; None: the function is called once on zeros to see
 
     ``real_linear=True`` and the other keywords are properties, see ``Properties``. The functions are compared by
-    identity: making the operator anew in a loop compiles anew. Arrays that they close over are constants.
+    identity: making the operator anew in a loop compiles anew. Arrays that they close over are constants; tracers that JAX
+    code closes over are operands, and derivatives with respect to them work.
     Raises TypeError for what is not callable or not a known property.
     """
 
