@@ -30,14 +30,16 @@ def _apply_of(op: Any) -> Callable[[Any], Any]:
 
 
 def _adjoint_of(op: Any, y: Any, *, out: Any) -> Any:
-    return _adjoint(_apply_of(op), y, out)
+    return _adjoint(_apply_of(op), y, out, (op, y))
 
 
-def _adjoint(linear: Callable[[Any], Any], y: Any, out: Any) -> Any:
-    """The adjoint of a linear function; None in place of integer arrays, through which JAX does not transpose."""
+def _adjoint(linear: Callable[[Any], Any], y: Any, out: Any, arguments: Any) -> Any:
+    """The adjoint of a linear function that depends on ``arguments``; None in place of integer arrays, through which JAX
+    does not transpose."""
     wanted, tree = jax.tree.flatten(out)
     moving = [i for i, spec in enumerate(wanted) if _specs.is_inexact(spec.dtype)]
-    cotangents = [leaf for leaf in jax.tree.leaves(_conj(y)) if _specs.is_inexact(leaf.dtype)]
+    ys = jax.tree.leaves(_conj(y))
+    cotangents = [ct for ct in ys if _specs.is_inexact(ct.dtype)]
     answer: list[Any] = [None] * len(wanted)
     if moving and cotangents:
 
@@ -45,10 +47,14 @@ def _adjoint(linear: Callable[[Any], Any], y: Any, out: Any) -> Any:
             leaves = [_specs.zeros(spec) for spec in wanted]
             for i, value in zip(moving, values, strict=True):
                 leaves[i] = value
-            result = linear(jax.tree.unflatten(tree, leaves))
-            return [leaf for leaf in jax.tree.leaves(result) if _specs.is_inexact(leaf.dtype)]
+            results = jax.tree.leaves(linear(jax.tree.unflatten(tree, leaves)))
+            return [
+                jnp.asarray(z).astype(ct.dtype)
+                for z, ct in zip(results, ys, strict=True)
+                if _specs.is_inexact(ct.dtype)
+            ]
 
-        at = _varying_as(cotangents, [wanted[i] for i in moving])
+        at = _varying_as(jax.tree.leaves(arguments), [wanted[i] for i in moving])
         results = jax.eval_shape(function, *at)
         cotangents = [_compat.placed(ct, spec) for ct, spec in zip(cotangents, results, strict=True)]
         for i, x in zip(moving, jax.linear_transpose(function, *at)(cotangents), strict=True):
@@ -56,13 +62,14 @@ def _adjoint(linear: Callable[[Any], Any], y: Any, out: Any) -> Any:
     return jax.tree.unflatten(tree, answer)
 
 
-def _varying_as(cotangents: list[Any], specs: list[jax.ShapeDtypeStruct]) -> list[jax.ShapeDtypeStruct]:
-    """The specs; where they do not say that they vary over the mesh of a shard_map, they do as y does, or JAX would add up
-    the devices."""
-    axes = frozenset[Any]().union(*map(_compat.varying_axes, cotangents))
-    if not axes or any(map(_compat.varying_axes, specs)):
-        return specs
-    return [spec.update(manual_axis_type=_compat.varying_type(axes)) for spec in specs]
+def _varying_as(arrays: list[Any], specs: list[jax.ShapeDtypeStruct]) -> list[jax.Array]:
+    """Zeros with these specs; where they do not say that they vary over the mesh of a shard_map, they do as the arrays do,
+    or JAX would add up the devices."""
+    zeros = list(map(_specs.zeros, specs))
+    if any(map(_compat.varying_axes, specs)):
+        return zeros
+    axes = frozenset[Any]().union(*map(_compat.varying_axes, arrays))
+    return [_compat.vary(zero, axes) for zero in zeros]
 
 
 def gram_of(op: Any, x: Any, *, out: Any) -> Any:
@@ -87,7 +94,10 @@ def _parameter_vjp_of(op: Any, x: Any, dy: Any, *, out: Any) -> Any:
 
 
 def _pull_back(function: Callable[[Any], Any], at: Any, dy: Any) -> Any:
-    y, pullback = jax.vjp(function, at)
+    def promised(at: Any) -> Any:
+        return jax.tree.map(lambda y, dy: jnp.asarray(y).astype(dy.dtype), function(at), dy)
+
+    y, pullback = jax.vjp(promised, at)
     (ct,) = pullback(_tangents(_conj(dy), y))
     return jax.tree.map(lambda leaf: None if leaf.dtype == jax.dtypes.float0 else jnp.conj(leaf), ct)
 
@@ -106,7 +116,7 @@ def transposed(given: Hook, argument: str) -> Callable[..., Any]:
             result = given.function(*values, out=specs) if given.derived else given.function(*values)
             return _results.as_promised(given, result, specs)
 
-        return _adjoint(linear, known[CT], out)
+        return _adjoint(linear, known[CT], out, arguments)
 
     return derived
 

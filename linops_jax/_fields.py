@@ -136,14 +136,18 @@ def is_registered(value: Any) -> bool:
 
 
 def register_pytree(cls: Any) -> None:
-    """Array fields are children in the order of declaration, static values are auxiliary data; nothing is checked."""
+    """Array fields are children in the order of declaration, static values are auxiliary data; nothing is checked.
+
+    A class with ``_fold`` and ``_unfold`` leaves out of its children what it can make again of the others.
+    """
     _registered[id(cls)] = cls
     arrays, statics = array_fields(cls), static_fields(cls)
     keys = tuple(map(jax.tree_util.GetAttrKey, arrays))
+    fold, unfold = getattr(cls, "_fold", None), getattr(cls, "_unfold", None)
 
     def flatten(op: Any) -> tuple[tuple[Any, ...], Statics]:
         values = op.__dict__
-        return tuple(values[name] for name in arrays), values["_statics"]
+        return tuple(values[name] for name in arrays) if fold is None else fold(op), values["_statics"]
 
     def flatten_with_keys(op: Any) -> tuple[tuple[Any, ...], Statics]:
         children, aux = flatten(op)
@@ -154,7 +158,7 @@ def register_pytree(cls: Any) -> None:
         op.__dict__.update(zip(arrays, children, strict=True))
         op.__dict__.update(zip(statics, aux.values, strict=True))
         op.__dict__["_statics"] = aux
-        return op
+        return op if unfold is None else unfold(op)
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
 
@@ -211,7 +215,7 @@ def fixed_values(cls: Any, aux: Statics) -> dict[str, Any]:
 
 
 def restore(cls: Any, statics: tuple[Any, ...], arrays: tuple[Any, ...]) -> Any:
-    """An operator from its static values and children, without the constructor."""
+    """An operator from its static values and array fields, without the constructor."""
     return from_values(
         cls, {**fixed_values(cls, Statics(statics)), **dict(zip(array_fields(cls), arrays, strict=True))}
     )

@@ -328,7 +328,8 @@ def _decode_operator(name: str, statics: list[Any], arrays: list[Any]) -> Any:
             f"{expected[1]!r:.200}, but the class now has {found[0]} and {found[1]}. Export the program again."
         )
         raise TypeError(message)
-    return restore(cls, values, tuple(decode_tree(tree) for _, tree in arrays))
+    op = restore(cls, values, tuple(decode_tree(tree) for _, tree in arrays))
+    return op._unfold() if hasattr(cls, "_unfold") else op
 
 
 def require_class(name: str) -> Any:

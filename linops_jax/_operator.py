@@ -83,7 +83,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
         if not (is_concrete := _specs.is_concrete(x)):
             x = _specs.lists_as_arrays(x, lambda: self.domain)
             is_concrete = _specs.are_concrete(x)
-        if is_concrete and self._can_run_compiled and not watchers:
+        if is_concrete and self._can_run_compiled and not watchers and not _upstream.is_open():
             return _primitives.run_compiled(_compiled, self._waits, self, x)
         return self._checked(x)
 
@@ -105,6 +105,11 @@ class Operator(metaclass=OperatorMeta, rules={}):
         if type(self)._composite:
             return any(part._waits for part in self._parts())
         return type(self)._hooks["apply"].kind in (_hooks.HOST, _hooks.NATIVE)
+
+    @property
+    def _is_recorded(self) -> bool:
+        """Whether what it was applied to may tell its adjoint the shape of the result."""
+        return not type(self)._composite
 
     @functools.cached_property
     def _is_looked_for(self) -> bool:
@@ -134,6 +139,8 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
     def _forward(self, x: Any) -> Any:
         if type(self)._composite:
+            if self._is_recorded and _upstream.is_open():
+                self._infer_shape(x)
             return self.apply(x)  # type: ignore[attr-defined]
         return self._evaluate("apply", (x,), self._infer_shape(x))
 
@@ -146,7 +153,8 @@ class Operator(metaclass=OperatorMeta, rules={}):
             raise NotImplementedError(message)
         for watcher in watchers:
             watcher(self, name, arguments, out)
-        return _primitives.call(hook, (_specs.as_arrays(self, type(self)._label), *arguments), out)
+        with _upstream.outside():
+            return _primitives.call(hook, (_specs.as_arrays(self, type(self)._label), *arguments), out)
 
     def _infer_shape(self, x: Any) -> Any:
         """Specs of ``self(x)`` from arrays or specs, with JAX's canonical dtypes. Found once for each input."""
@@ -158,7 +166,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
             y = self._derive_shape(x)
             if _upstream.looked_up() == before:  # otherwise it is true on this way only
                 self._remember(asked, y)
-        if not type(self)._composite:
+        if self._is_recorded:
             _upstream.record(self, x, y)
         return y
 

@@ -14,9 +14,10 @@ from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from linops_jax import _specs
-from linops_jax._linear import Adjoint, LinearOperator
+from linops_jax._linear import Adjoint, LinearOperator, UnknownShapeError
 from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._operator import Operator
 from linops_jax.algebra._composition import Composition, NonlinearComposition, compose
@@ -61,7 +62,8 @@ def _simplify(op: Any, x: Any, seen: dict[Any, tuple[Any, Any]]) -> Any:
     if key not in seen:
         simple = _with_simple_parts(op, x, seen)
         for rule in RULES:
-            if (simpler := rule(simple, x)) is not None:
+            simpler = rule(simple, x)
+            if simpler is not None and (x is None or _specs.same(simpler._infer_shape(x), simple._infer_shape(x))):
                 simple = _simplify(simpler, x, seen)
                 break
         seen[key] = (op, simple)
@@ -77,6 +79,7 @@ def _with_simple_parts(op: Any, x: Any, seen: dict[Any, tuple[Any, Any]]) -> Any
     if not type(op)._composite or isinstance(op, Inverse):
         return op
     leaves, structure = jax.tree.flatten(op, is_leaf=lambda value: value is not op and is_operator(value))
+    leaves = list(op.factors) if isinstance(op, PRODUCTS) else leaves  # of which the structure has each once
     inputs = iter([None] * len(leaves) if x is None else op._inputs_of_parts(x))
     simple = [_simple_part(leaf, next(inputs), seen) if is_operator(leaf) else leaf for leaf in leaves]
     if all(a is b for a, b in zip(leaves, simple, strict=True)):
@@ -101,13 +104,28 @@ def adjoint(op: Any, x: Any) -> Any:
     if not isinstance(op, Adjoint):
         return None
     inner = op.op
-    if inner.properties.symmetric or isinstance(inner, Adjoint):
-        return inner if inner.properties.symmetric else inner.op
+    if isinstance(inner, Adjoint):
+        return inner.op
+    if inner.properties.symmetric and (inner.domain is None or _specs.same(inner.domain, inner.codomain)):
+        return inner
     if isinstance(inner, Diagonal):
         return Diagonal(jnp.conj(inner.d))
     if inner.domain is not None:
-        return inner._adjoint_inside(inner.domain)
+        return _adjoint_between(inner, inner.codomain, inner.domain)
     return None if inner.properties.real_linear or not inner._says_adjoint_shape else inner._adjoint_inside(None)
+
+
+def _adjoint_between(op: Any, codomain: Any, domain: Any) -> Any:
+    """A^H by its parts, where these lead from the one space to the other."""
+    try:
+        inside = op._adjoint_inside(domain)
+        fits = inside is not None and _specs.same(inside._infer_shape(codomain), domain)
+    except (
+        UnknownShapeError,
+        ValueError,
+    ):  # a part on its own does not know its shape, or cannot take what others return
+        return None
+    return _on_domain(inside, codomain) if fits else None
 
 
 def conjugate(op: Any, x: Any) -> Any:
@@ -135,9 +153,10 @@ def gathered_scalars(op: Any, x: Any) -> Any:
         return None
     if _is_number(op.scalar) and type(op.scalar) in (bool, int) and op.scalar == 1:
         return op.op
-    if isinstance(op.op, SCALED):
+    if isinstance(op.op, SCALED) and _can_merge(op.scalar, op.op.scalar):
         return scale(op.scalar * op.op.scalar, op.op.op)
-    return Diagonal(op.scalar * jnp.asarray(op.op.d)) if isinstance(op.op, Diagonal) else None
+    merges = isinstance(op.op, Diagonal) and _can_merge(op.scalar, op.op.d)
+    return Diagonal(op.scalar * jnp.asarray(op.op.d)) if merges else None
 
 
 def scalars_to_the_front(op: Any, x: Any) -> Any:
@@ -148,7 +167,8 @@ def scalars_to_the_front(op: Any, x: Any) -> Any:
         passed = op.factors[:i]
         if not isinstance(factor, SCALED) or not all(isinstance(f, LinearOperator) for f in passed):
             continue
-        if not _is_complex(factor.scalar) or all(map(_is_complex_linear, passed)):
+        knows = x is not None or _is_python(factor.scalar)  # that the result has the same dtype
+        if knows and (not _is_complex(factor.scalar) or all(map(_is_complex_linear, passed))):
             rest = (*passed, factor.op, *op.factors[i + 1 :])
             return scale(factor.scalar, functools.reduce(compose, rest))
     return None
@@ -206,7 +226,7 @@ def _result(op: Any, x: Any) -> Any:
 
 
 def _diagonals(left: Any, right: Any, x: Any, mirrored: bool) -> Any:
-    both = isinstance(left, Diagonal) and isinstance(right, Diagonal)
+    both = isinstance(left, Diagonal) and isinstance(right, Diagonal) and _can_merge(left.d, right.d)
     return Diagonal(jnp.asarray(left.d) * right.d) if both and left.d.ndim == right.d.ndim else None
 
 
@@ -234,7 +254,7 @@ def equal_terms(op: Any, x: Any) -> Any:
     for i, first in enumerate(op.terms):
         for j in range(i + 1, len(op.terms)):
             (a, f), (b, g) = _factor_of(first), _factor_of(op.terms[j])
-            if f is g or (isinstance(f, Identity) and isinstance(g, Identity)):
+            if (f is g or (isinstance(f, Identity) and isinstance(g, Identity))) and _can_merge(a, b):
                 return _sum([*op.terms[:i], scale(a + b, f), *op.terms[i + 1 : j], *op.terms[j + 1 :]])
     return None
 
@@ -256,7 +276,8 @@ def diagonal_terms(op: Any, x: Any) -> Any:
         return None
     for i, first in enumerate(op.terms):
         for j, second in enumerate(op.terms):
-            if i != j and isinstance(first, Diagonal) and (added := _as_diagonal(second, first.d.ndim)) is not None:
+            added = _as_diagonal(second, first.d.ndim) if i != j and isinstance(first, Diagonal) else None
+            if added is not None and _can_merge(first.d, added):
                 rest = [term for k, term in enumerate(op.terms) if k not in (i, j)]
                 return _sum([Diagonal(jnp.asarray(first.d) + added), *rest])
     return None
@@ -303,6 +324,20 @@ def _bare(op: Any) -> Any:
 
 def _is_number(value: Any) -> bool:
     return not isinstance(value, jax.Array)
+
+
+def _is_python(value: Any) -> bool:
+    return type(value) in (bool, int, float, complex)
+
+
+def _can_merge(*values: Any) -> bool:
+    """Whether numbers and arrays can be added and multiplied before they meet the data: in the types of narrow integers and
+    half precision they would overflow."""
+    dtypes = {np.dtype(value.dtype) for value in values if not _is_python(value)}
+    return len(dtypes) < 2 and all(dtype in _WIDE for dtype in dtypes)
+
+
+_WIDE = frozenset(map(np.dtype, (np.float32, np.float64, np.complex64, np.complex128)))
 
 
 def _is_complex(scalar: Any) -> bool:

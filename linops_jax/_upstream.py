@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from linops_jax import _specs
 
@@ -61,8 +62,18 @@ def here() -> Callable[[], contextlib.AbstractContextManager[None]]:
     return back
 
 
+@contextlib.contextmanager
+def outside() -> Iterator[None]:
+    """No product is around: JAX keeps what is traced here for any other one."""
+    passed, steps, _way.passed, _way.steps = _way.passed, _way.steps, (), None
+    try:
+        yield
+    finally:
+        _way.passed, _way.steps = passed, steps
+
+
 def is_open() -> bool:
-    """Whether somebody may ask later what is evaluated now."""
+    """Whether a product is being evaluated: then somebody may ask later what is evaluated now."""
     return _way.steps is not None
 
 
@@ -72,15 +83,32 @@ def record(op: Any, x: Any, y: Any) -> None:
 
 
 def domain_of(op: Any, y: Any) -> Any:
-    """Specs of what an equal operator was applied to when it gave ``y`` on this way; None where it did not."""
+    """Specs of what an equal operator was applied to when it gave ``y`` on this way; None where it did not.
+
+    Where it gave the same shapes in another dtype, its input is promoted likewise: a real operator in a complex product.
+    """
+    y = _specs.specs(y)
     _way.looked_up += 1
     wanted = None
+    inputs = []
     for other, x, result in reversed(_way.passed):
-        if type(other) is type(op) and _specs.same(result, y):
+        if type(other) is type(op) and _specs.mismatch(result, y) is None:
             wanted = _signature(op) if wanted is None else wanted
             if _signature(other) == wanted:
-                return x
-    return None
+                if _specs.same(result, y):
+                    return x
+                inputs.append(x)
+    return next((wide for x in inputs if _leads_to(op, wide := _promoted(x, y), y)), None)
+
+
+def _promoted(x: Any, y: Any) -> Any:
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(y)]
+    return jax.tree.map(lambda leaf: _specs.with_dtype(leaf, jnp.result_type(leaf.dtype, *dtypes)), x)
+
+
+def _leads_to(op: Any, x: Any, y: Any) -> bool:
+    with outside():
+        return _specs.same(op._derive_shape(x), y)
 
 
 def looked_up() -> int:

@@ -267,3 +267,52 @@ def test_a_domain_can_be_made_smaller():
     close(small(r), A(r))
     with pytest.raises(ValueError, match=r"has another domain already: found c64\[3\], expected f32\[3\]"):
         small.with_domain(COMPLEX)
+
+
+def test_inverses_on_real_numbers():
+    d = lo.Diagonal(normal((3,), C))
+    for op in (d.inv, (d @ lo.Diagonal(np.array([1, 2, 3], R))).inv, d**-2, (2j * d).inv):
+        check(op, like(REAL, 1))
+
+
+def test_kronecker_products_of_a_real_domain_and_complex_results():
+    """The factor that returns complex numbers comes last, whichever it is."""
+    a, b = lo.Matrix(normal((3, 3), R)).with_domain(REAL), M.with_domain(REAL)
+    for op, dense in (
+        (lo.kron(a, b), np.kron(a.op.matrix, b.op.matrix)),
+        (lo.kron(b, a), np.kron(b.op.matrix, a.op.matrix)),
+    ):
+        close(lo.todense(op), jnp.asarray(dense), scale=10)
+        check(op, like(S((3, 3), R), 1))
+    close(
+        lo.todense(lo.kron_sum(a, b)),
+        jnp.asarray(np.kron(a.op.matrix, np.eye(3)) + np.kron(np.eye(3), b.op.matrix)),
+        scale=10,
+    )
+
+
+class Rounds(lo.LinearOperator):
+    """Traced code that returns less precision than it promises."""
+
+    @lo.traced
+    def apply(self, x):
+        return x.astype(R)
+
+    def infer_shape(self, x):
+        return S(x.shape, np.float64)
+
+
+class RoundsSquares(lo.NonlinearOperator):
+    @lo.traced
+    def apply(self, x):
+        return (x**2).astype(R)
+
+    def infer_shape(self, x):
+        return S(x.shape, np.float64)
+
+
+def test_derivatives_of_traced_code_less_precise_than_promised(x64):
+    x = jnp.arange(1.0, 4.0)
+    close(jax.grad(lambda x: Rounds()(x).sum())(x), jnp.ones(3))
+    close(jax.grad(lambda x: RoundsSquares()(x).sum())(x), 2 * x)
+    close(lo.Diagonal(jnp.asarray(2j)).H(jnp.ones(2, R)), -2j * jnp.ones(2))  # a weakly typed array

@@ -1,6 +1,7 @@
 """What is known of domains and codomains: once for each operator, however operators nest."""
 
 import copy
+import dataclasses
 import pickle
 
 import jax
@@ -171,6 +172,42 @@ def test_grams_are_positive_whatever_they_are_made_of():
     assert (lo.declare(lo.Matrix(-jnp.eye(4)), symmetric=True) ** 2).properties.positive
 
 
+def test_what_comes_again_in_a_product_is_one_parameter():
+    """Gradient steps, vmap and jit see it once, so that what was mirrored stays so."""
+    m = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    M, x = lo.Matrix(m), like(REAL, 1)
+    W = lo.Matrix(np.diag(np.arange(4)).astype(np.float32))
+    fixed = M.with_domain(REAL)
+    for G in (M.H @ M, M.H @ W @ M, fixed.H @ W @ fixed, (W @ fixed).H @ W @ fixed, (M.H @ M) @ (M.H @ M), fixed.gram):
+        leaves, structure = jax.tree.flatten(G)
+        assert len(leaves) == len({id(leaf) for leaf in leaves})
+        again = jax.tree.unflatten(structure, [2 * leaf for leaf in leaves])
+        assert again.properties == G.properties
+        assert jax.tree.structure(again) == structure
+        assert (again.domain, repr(again)) == (G.domain, repr(G))
+        close(again(x), jax.jit(lambda G, x: G(x))(again, x))
+        close(again(x), lo.todense(again, REAL) @ x, scale=10)
+        close(pickle.loads(pickle.dumps(again))(x), again(x))
+
+    def loss(G):
+        return jnp.sum(G(x) ** 2)
+
+    gradient = jax.grad(loss)(M.H @ M)
+    expected = jax.grad(lambda m: jnp.sum((m.T @ (m @ x)) ** 2))(jnp.asarray(m))
+    close(gradient.factors[1].matrix, expected, scale=10)
+    assert gradient.factors[0].op is gradient.factors[1]
+    ms = jnp.stack([m, 2 * m])
+    batch = jax.vmap(lambda m: lo.Matrix(m).gram)(ms)
+    close(jax.vmap(lambda G: G(x))(batch), jnp.einsum("nji,njk,k->ni", ms, ms, x), scale=10)
+
+
+def test_another_factor_is_no_longer_mirrored():
+    M, x = lo.Matrix(np.eye(3, dtype=np.float32)), like(REAL, 1)
+    changed = dataclasses.replace(M.H @ M, factors=(M.H, lo.Matrix(2 * np.eye(3, dtype=np.float32))))
+    assert not changed.properties.symmetric
+    close(changed(x), 2 * x)
+
+
 def test_powers():
     m = np.random.default_rng(0).standard_normal((3, 3)).astype(np.float32)
     M, x = lo.Matrix(m), like(REAL, 1)
@@ -208,3 +245,69 @@ def test_shapes_follow_the_precision_at_hand():
     for wide in (False, True, False):
         with jax.enable_x64(wide):
             assert op.codomain.dtype == op(jnp.ones(3, np.float32)).dtype == (np.float64 if wide else np.float32)
+
+
+class Total(lo.LinearOperator):
+    @lo.traced
+    def apply(self, x):
+        return jnp.sum(x)
+
+
+class Product(lo.NonlinearOperator):
+    @lo.traced
+    def apply(self, x):
+        return x[0] * x[1]
+
+
+def test_composites_that_do_not_know_their_domain_see_what_was_passed():
+    x = like(S((2, 3), np.float32), 1)
+    close(lo.along_axis(Total(), 0).gram(x), jnp.broadcast_to(x.sum(0), (2, 3)), scale=10)
+    scaled = lo.freeze(Product(), {1: x}, linear=True)
+    close(scaled.gram(x), x**3)
+    zero = lo.Zero((5,))
+    close((zero.H @ zero)(x), jnp.zeros((2, 3), np.float32))
+    close((A.H @ A.with_domain(REAL))(jnp.ones(3)), 2 * jnp.ones(3))
+    mixed = (A.H @ A @ A.H @ A).with_domain(REAL)
+    close(mixed.H(jnp.ones(3)), 4 * jnp.ones(3))
+
+
+def test_a_real_operator_in_a_complex_product():
+    for op in (
+        2j * A,
+        A + 1j * A,
+        lo.Diagonal(1j * np.ones(6, np.complex64)) @ A,
+        lo.hstack([A, 1j * A]) @ lo.vstack([I, I]),
+    ):
+        x = like(REAL, 1)
+        expected = jax.tree.map(jnp.conj, jax.vjp(op, x)[1](jnp.conj(op(x)))[0])
+        close(jnp.real(op.gram(x)), expected, scale=10)
+        close(jnp.real(op.gram.with_domain(x)(x)), expected, scale=10)
+
+
+class Cut(lo.LinearOperator):
+    """Inputs of many lengths give one result."""
+
+    @lo.traced
+    def apply(self, x):
+        return x[:2]
+
+    def infer_shape(self, x):
+        return S((2,), x.dtype)
+
+
+def test_the_way_of_one_product_is_forgotten_in_the_next():
+    """Also where parts are called eagerly, one by one, and JAX keeps what they were traced to."""
+    G = Cut().H @ Cut()
+    for n in (3, 4, 3):
+        assert G.apply(jnp.ones(n)).shape == G(jnp.ones(n)).shape == (n,)
+
+
+def test_exceptions_leave_nothing_behind():
+    class Fails(lo.LinearOperator):
+        apply = adjoint = lambda self, x: 1 / 0
+        infer_shape = lambda self, x: x  # noqa: E731
+
+    with pytest.raises(ZeroDivisionError, match="division by zero"):
+        (Fails() @ A.H @ A)(jnp.ones(3))
+    with pytest.raises(TypeError, match=r"Repeat\.H\(y\) needs to know"):
+        (A.H @ I)(jnp.ones(6))

@@ -155,3 +155,74 @@ def test_operators_as_arguments_of_jit():
 def test_not_an_operator():
     with pytest.raises(TypeError, match=r"simplify expected an operator, found int 2"):
         lo.simplify(2)
+
+
+WIDE, REAL = S((3,), np.complex128), S((3,), np.float32)
+FOURIER = lo.FFT()
+
+
+class Repeat(lo.LinearOperator):
+    """Without infer_adjoint_shape."""
+
+    def apply(self, x):
+        return np.concatenate([x, x])
+
+    def adjoint(self, y):
+        return y[: len(y) // 2] + y[len(y) // 2 :]
+
+    def infer_shape(self, x):
+        return S((2 * x.shape[0],), x.dtype)
+
+
+N = Repeat()
+H = lo.declare(A + A.H, symmetric=True)
+SPACES = {
+    "an identity within wider precision": I.with_domain(SPEC).with_domain(WIDE),
+    "a unitary product on real numbers": (FOURIER.H @ FOURIER).with_domain(REAL),
+    "a Hermitian matrix on real numbers": H.with_domain(REAL),
+    "a complex domain made real": (-FOURIER).with_domain(SPEC).with_domain(REAL),
+    "a stack of complex domains made real": lo.vstack([A.with_domain(SPEC), FOURIER]).with_domain(REAL),
+    "a power made real": (A**2).with_domain(SPEC).with_domain(REAL),
+    "adjoints of unknown shape": (N.H @ N @ N).with_domain(REAL),
+    "a Jacobian wider than its operator": lo.Affine(lo.Matrix(np.eye(3, dtype=np.float32)), normal((3,), C)).jacobian(
+        np.ones(3, np.float32)
+    ),
+    "a complex factor on real numbers": (2j * lo.Matrix(np.eye(3, dtype=np.float32))).with_domain(REAL),
+    "an adjoint on real numbers": (1j * FOURIER.H).with_domain(REAL),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_spaces_stay(name, x64):
+    op = SPACES[name]
+    for part in (op, op.H, op.T, op.gram):
+        simple = lo.simplify(part)
+        assert (simple.domain, simple.codomain) == (part.domain, part.codomain)
+        x = like(part.domain, 1)
+        close(simple(x), part(x), scale=30)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        lo.Diagonal(np.array([200, 100, 3], np.uint8)) @ lo.Diagonal(np.array([100, 100, 3], np.uint8)),
+        lo.Diagonal(np.ones(3, bool)) + lo.Diagonal(np.ones(3, bool)),
+        100 * lo.Diagonal(np.array([100, 3, 1], np.int8)),
+        np.int8(100) * (np.int8(100) * I),
+        np.bool_(True) * I + np.bool_(True) * I,
+        np.float16(6e4) * (np.float16(6e4) * I),
+        lo.Diagonal(np.full(3, 6e4, np.float16)) @ lo.Diagonal(np.full(3, 6e4, np.float16)),
+    ],
+    ids=str,
+)
+def test_numbers_of_narrow_types_do_not_meet_each_other(op):
+    x = like(REAL, 1)
+    close(lo.simplify(op)(x), op(x))
+
+
+def test_wide_factors_stay_where_something_narrows(x64):
+    op = A.with_domain(SPEC) @ (np.float64(2) * I)
+    x = like(SPEC, 1)
+    assert lo.simplify(op)(x).dtype == op(x).dtype
+    fixed = (lo.Matrix(np.eye(3, dtype=np.float32)).with_domain(REAL) @ (np.float64(2) * I)).with_domain(REAL)
+    assert lo.simplify(fixed).codomain == fixed.codomain

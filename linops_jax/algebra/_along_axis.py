@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _specs
+from linops_jax import _specs, _upstream
 from linops_jax._fields import static
 from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
@@ -69,7 +69,12 @@ class AlongAxis(_AlongAxis, LinearComposite):
         part = self.op.with_domain(_part(domain, self._at(domain)))
         return AlongAxis(part.H, self.axes) if part.codomain.ndim == len(self.axes) else None
 
+    _is_recorded = True  # type: ignore[assignment]
+    _is_looked_for = True  # type: ignore[assignment]
+
     def _infer_adjoint_shape(self, y: Any) -> Any:
+        if (domain := _upstream.domain_of(self, y)) is not None:
+            return domain
         at = self._at(y)
         return _replaced(y, at, self.op._spaces_of(_part(y, at))[0], self)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from linops_jax import _specs, _upstream
 from linops_jax._fields import static
-from linops_jax._linear import Adjoint, LinearOperator
+from linops_jax._linear import Adjoint, LinearOperator, UnknownShapeError
 from linops_jax._operator import ATOM, PRODUCT, Operator, constructor
 from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
@@ -20,9 +22,14 @@ from linops_jax.algebra._scale import NonlinearScaled, Scaled, scale
 
 class _Composition:
     factors: tuple[Any, ...]  # as written: the last one is applied first
-    repeats: str  # which factors are an operator that came before, or its adjoint, and where that was: "2=0 3=1 "
+    repeats: str  # factors of the same operator as an earlier one, "2=0H 3=1.": 2 is the adjoint of what 0 is made of, 3 is 1
+    repeated_domains: tuple[Any, ...]  # of these, where they have one: a D among the letters
     _precedence = PRODUCT
-    _hidden = ("repeats",)
+    _hidden = ("repeats", "repeated_domains")
+
+    def __post_init__(self) -> None:
+        parts = tuple(id(_base(factor)) for factor in self.factors)
+        self.repeats, self.repeated_domains = _repeats(self.factors, parts)
 
     def apply(self, x: Any) -> Any:
         i = len(self.factors)
@@ -35,18 +42,46 @@ class _Composition:
                 after_factor()
         return x
 
+    def _fold(self) -> tuple[Any, ...]:
+        """What comes again is one child: its parameters are the same, whatever somebody puts in their place."""
+        if not self.repeats:
+            return (self.factors,)
+        again = _read(self.repeats)
+        return (tuple(None if i in again else factor for i, factor in enumerate(self.factors)),)
+
+    def _unfold(self) -> Any:
+        if self.repeats and isinstance(self.factors, tuple):
+            factors, domains = list(self.factors), iter(self.repeated_domains)
+            for i, (first, letters) in _read(self.repeats).items():
+                as_it_is = letters == "."
+                factors[i] = factors[first] if as_it_is else _wrapped(_base(factors[first]), letters, domains)
+            self.__dict__["factors"] = tuple(factors)
+        return self
+
     def is_mirrored(self, i: int, j: int) -> bool:
-        """Whether two factors are each other's adjoint."""
+        """Whether two factors are each other's adjoint, on the same domain."""
         if i < 0 or self._same_parts[i] != self._same_parts[j]:
+            return False
+        if i != j and not _specs.same(self._domains_of_parts[i], self._domains_of_parts[j]):
             return False
         f, g = self.factors[i], self.factors[j]
         return _is_adjoint(f) != _is_adjoint(g) or (isinstance(f, LinearOperator) and f.properties.symmetric)
 
     @functools.cached_property
     def _same_parts(self) -> tuple[int, ...]:
-        """Ids of the operators that factors are made of. Flattening and unflattening makes new objects; repeats remain."""
-        first = dict(tuple(map(int, pair.split("="))) for pair in self.repeats.split())
-        return tuple(id(_base(self.factors[first.get(i, i)])) for i in range(len(self.factors)))
+        """Ids of the operators that factors are made of."""
+        return tuple(id(_base(factor)) for factor in self.factors)
+
+    @functools.cached_property
+    def _domains_of_parts(self) -> list[Any]:
+        """Domains of what factors or their adjoints are made of: as they say, or as the product's domain does."""
+        passes, y = ([(None, None)] * len(self.factors), None) if self.domain is None else self._passes(self.domain)
+        domains = []
+        for factor, (x, _) in zip(self.factors, passes, strict=True):
+            own, known = (factor.codomain, y) if _is_adjoint(factor) else (factor.domain, x)
+            domains.append(known if own is None else own)
+            y = x
+        return domains
 
     @functools.cached_property
     def domain(self) -> Any:
@@ -91,11 +126,15 @@ class Composition(_Composition, LinearComposite):
     """The product of linear operators."""
 
     factors: tuple[LinearOperator, ...]
-    repeats: str = static(default="")
+    repeats: str = static(default="", init=False)
+    repeated_domains: tuple[Any, ...] = static(default=(), init=False)
 
     @property
     def H(self) -> LinearOperator:
-        return self._adjoint_inside(self.domain)
+        try:
+            return self._adjoint_inside(self.domain)
+        except UnknownShapeError:  # on its own, a factor does not know what it gets in this product
+            return super().H
 
     def _adjoint_inside(self, domain: Any) -> LinearOperator:
         """The product of the adjoints: each on the spaces of its factor, where the domain says them."""
@@ -125,7 +164,8 @@ class NonlinearComposition(_Composition, NonlinearComposite):
     """One operator after another, at least one of them nonlinear."""
 
     factors: tuple[Operator, ...]
-    repeats: str = static(default="")
+    repeats: str = static(default="", init=False)
+    repeated_domains: tuple[Any, ...] = static(default=(), init=False)
 
     def jacobian(self, x: Any) -> LinearOperator:
         derivatives = []
@@ -144,11 +184,38 @@ def _base(op: Any) -> Any:
 
 
 def _is_adjoint(op: Any) -> bool:
-    is_adjoint = False
+    return _wrappers(op)[0].count("H") % 2 == 1
+
+
+def _wrappers(op: Any) -> tuple[str, tuple[Any, ...]]:
+    """What is around the base of a factor, from outside, as letters: H for the adjoint, D for a domain; and the domains."""
+    letters, domains = "", []
     while isinstance(op, Adjoint | WithDomain):
-        is_adjoint ^= isinstance(op, Adjoint)
+        letters += "H" if isinstance(op, Adjoint) else "D"
+        domains += [(op.leaves, op.tree)] if isinstance(op, WithDomain) else []
         op = op.op
-    return is_adjoint
+    return letters, tuple(domains)
+
+
+def _wrapped(op: Any, letters: str, domains: Iterator[Any]) -> Any:
+    own = [next(domains) for letter in letters if letter == "D"]
+    for letter in reversed(letters):
+        op = of_checked_parts(Adjoint, (), (op,)) if letter == "H" else of_checked_parts(WithDomain, own.pop(), (op,))
+    return op
+
+
+def _repeats(factors: tuple[Any, ...], parts: tuple[int, ...], start: int = 0) -> tuple[str, tuple[Any, ...]]:
+    """The fields of these names, for factors from ``start`` on."""
+    text, domains = "", ()
+    for i in range(start, len(parts)):
+        if (first := parts.index(parts[i])) < i:
+            letters, own = (".", ()) if factors[i] is factors[first] else _wrappers(factors[i])
+            text, domains = f"{text}{i}={first}{letters} ", domains + own
+    return text, domains
+
+
+def _read(repeats: str) -> dict[int, tuple[int, str]]:
+    return {int(i): (int(first), letters) for i, first, letters in re.findall(r"(\d+)=(\d+)([HD.]*)", repeats)}
 
 
 @constructor("compose")
@@ -162,18 +229,23 @@ def compose(a: Operator, b: Operator) -> Operator:
     if isinstance(a, Scaled | NonlinearScaled) and not product.is_mirrored(0, len(product.factors) - 1):
         return scale(a.scalar, compose(a.op, b))
     if b.codomain is not None:
-        product._remember(None, _meet(a, b))
+        try:
+            product._remember(None, _meet(a, b))
+        except UnknownShapeError:  # only what b has passed says it
+            product._infer_shape(b.domain)
     return product
 
 
 def _product(a: Operator, b: Operator) -> Any:
     """``a @ b``, whose parts have been checked when they were made."""
     (left, of_a), (right, of_b) = map(_factors, (a, b))
-    parts, repeats = of_a + of_b, getattr(a, "repeats", "")
+    factors, parts = left + right, of_a + of_b
+    repeats, domains = getattr(a, "repeats", ""), getattr(a, "repeated_domains", ())
     if getattr(b, "repeats", "") or not set(of_b).isdisjoint(of_a):
-        repeats += "".join(f"{i}={j} " for i in range(len(of_a), len(parts)) if (j := parts.index(parts[i])) < i)
+        more = _repeats(factors, parts, len(of_a))
+        repeats, domains = repeats + more[0], domains + more[1]
     kind = Composition if isinstance(a, LinearOperator) and isinstance(b, LinearOperator) else NonlinearComposition
-    product = of_checked_parts(kind, (repeats,), (left + right,))
+    product = of_checked_parts(kind, (repeats, domains), (factors,))
     product.__dict__["_same_parts"] = parts
     product.__dict__["domain"] = b.domain
     return product

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -13,6 +14,7 @@ from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._operator import Operator, constructor
 from linops_jax._printing import exact
+from linops_jax._properties import Properties
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
 
 
@@ -42,8 +44,16 @@ class WithDomain(_WithDomain, LinearComposite):
     leaves: tuple[Any, ...] = static()
     tree: Any = static()
 
+    @property
+    def properties(self) -> Properties:
+        """Between different spaces, as of a complex operator on a real domain, nothing is its own adjoint or inverse."""
+        known = self.op.properties
+        if _specs.same(self.domain, self.codomain):
+            return known
+        return dataclasses.replace(known, symmetric=False, positive=False, unitary=False)
+
     def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
-        return self.op._adjoint_inside(self.domain)
+        return self.op._adjoint_inside(domain)
 
     def _infer_adjoint_shape(self, y: Any) -> Any:
         return self.domain
@@ -58,7 +68,7 @@ class WithDomain(_WithDomain, LinearComposite):
         return self.op._gram(x, self.domain)
 
     def _inverse(self) -> LinearOperator | None:
-        inverse = self.op._inverse()
+        inverse = self.op._inverse() if _specs.same(self.domain, self.codomain) else None
         return None if inverse is None else inverse.with_domain(self.codomain)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, overload
 import jax
 import jax.numpy as jnp
 
-from linops_jax import _specs
+from linops_jax import _specs, _upstream
 from linops_jax._linear import LinearOperator, UnknownShapeError
 from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._operator import Operator
@@ -61,7 +61,12 @@ class LinearFrozen(_Freeze, LinearComposite):
     def apply(self, x: Any) -> Any:
         return self._derivative(_specs.specs(x))(x)
 
+    _is_recorded = True  # type: ignore[assignment]
+    _is_looked_for = True  # type: ignore[assignment]
+
     def _infer_adjoint_shape(self, y: Any) -> Any:
+        if (domain := _upstream.domain_of(self, y)) is not None:
+            return domain
         message = f"{exact(self)}.H(y) needs to know the shape of its result: fix the domain with with_domain(spec)."
         raise UnknownShapeError(message)
 

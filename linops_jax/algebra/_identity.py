@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from linops_jax import _upstream
 from linops_jax._fields import static
 from linops_jax._linear import UnknownShapeError
 from linops_jax._properties import Properties
@@ -57,9 +58,14 @@ class Zero(LinearComposite):
             return jax.tree.map(jnp.zeros_like, x)
         return jnp.zeros(self.shape, jnp.result_type(*jax.tree.leaves(x)))
 
+    _is_recorded = True  # type: ignore[assignment]
+    _is_looked_for = True  # type: ignore[assignment]
+
     def _infer_adjoint_shape(self, y: Any) -> Any:
         if self.shape is None:
             return y
+        if (domain := _upstream.domain_of(self, y)) is not None:
+            return domain
         message = (
             f"{type(self)._label}.H(y) needs to know the shape of its result: fix the domain with with_domain(spec)."
         )

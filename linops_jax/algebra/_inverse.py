@@ -21,7 +21,7 @@ class Inverse(Backwards, LinearComposite):
         return self.op._evaluate("inverse", (_specs.onto(y, codomain, lambda: exact(self)),), domain)
 
     def _pull_back(self, x: Any, like: Any) -> Any:
-        return self.op._evaluate("inverse_adjoint", (x,), like)
+        return self.op._evaluate("inverse_adjoint", (x,), self.op._infer_shape(x))
 
     def _inverse(self) -> LinearOperator:
         return self.op

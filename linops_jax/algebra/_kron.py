@@ -6,8 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from linops_jax import _specs
+from linops_jax import _specs, _upstream
 from linops_jax._linear import LinearOperator
 from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
@@ -37,7 +38,12 @@ class Kronecker(LinearComposite):
                 return None
         return Kronecker(self.a.H, self.b.H)
 
+    _is_recorded = True  # type: ignore[assignment]
+    _is_looked_for = True  # type: ignore[assignment]
+
     def _infer_adjoint_shape(self, y: Any) -> Any:
+        if (domain := _upstream.domain_of(self, y)) is not None:
+            return domain
         return self._product(y, _rank(self.a.codomain), _rank(self.b.codomain))._infer_adjoint_shape(y)
 
     def _pull_back(self, y: Any, like: Any) -> Any:
@@ -58,7 +64,8 @@ class Kronecker(LinearComposite):
                 f"{last} for the second. Fix the domain of one of them with with_domain(spec); without, each takes one axis."
             )
             raise ValueError(message)
-        return compose(AlongAxis(self.a, tuple(range(first))), AlongAxis(self.b, tuple(range(-last, 0))))
+        a, b = AlongAxis(self.a, tuple(range(first))), AlongAxis(self.b, tuple(range(-last, 0)))
+        return compose(b, a) if _refuses(self.a, self.b) else compose(a, b)
 
     @property
     def domain(self) -> Any:
@@ -77,6 +84,12 @@ class Kronecker(LinearComposite):
 
     def _expression(self, show: Any) -> str:
         return f"kron({show(self.a)}, {show(self.b)})"
+
+
+def _refuses(a: Any, b: Any) -> bool:
+    """Whether b has to come last, since a has a domain that what b returns does not fit, as a real one."""
+    known = a.domain is not None and b.codomain is not None
+    return known and not _specs.castable(np.dtype(b.codomain.dtype), np.dtype(a.domain.dtype))
 
 
 def _rank(spec: Any) -> int | None:
