@@ -9,9 +9,14 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 
+from linops_jax import _meta
+from linops_jax._linear import LinearOperator
+from linops_jax.algebra._composite import LinearComposite, OfOne
 from linops_jax.solvers._compiled import compiled, plain
 from linops_jax.solvers._iterate import SILENT, bicgstab, cg, cgls
 from linops_jax.solvers._scale import exponent, is_finite, norm, restored, shift
+
+_meta.introduce()  # lineax dispatches on our classes from here on
 
 RESTART = 30  # vectors that gmres keeps
 
@@ -82,6 +87,19 @@ class BiCGStab(Iteration):
         return _result(*bicgstab(state.mv, vector, *self.limits(options)))
 
 
+class Shifted(OfOne, LinearComposite):
+    """A / 2^exponent. Not a function of lineax's: its program, with all that A holds, would outlive ``jax.clear_caches()``."""
+
+    op: LinearOperator
+    exponent: Any
+
+    def apply(self, x: Any) -> Any:
+        return shift(self.op(x), -self.exponent)
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
+        return self.op._reverse(shift(y, -self.exponent), like)
+
+
 class Library(Iteration):
     """lineax's own solvers, for numbers of the size of one: tolerances are relative to all of them, and no unit a breakdown."""
 
@@ -97,7 +115,7 @@ class Library(Iteration):
         unit = jax.tree.map(lambda leaf: leaf / jnp.where(size > 0, size, 1).astype(jnp.finfo(leaf.dtype).dtype), unit)
         start = unit if self.kind == "gmres" else lx.conj(state).transpose().mv(unit)
         of_A = exponent(state.mv(shift(start, -exponent(start))))
-        scaled = lx.FunctionLinearOperator(lambda x: shift(state.mv(x), -of_A), state.in_structure())
+        scaled = Shifted(state, of_A)
         atol = shift(jnp.asarray(self.atol, size.dtype), -of_y) / jnp.where(size > 0, size, 1)
         solver = self._solver(atol)
         x, result, stats = solver.compute(solver.init(scaled, options), unit, options)
