@@ -1,0 +1,241 @@
+"""What a program must do: give what its twin gives, with the same dtypes; and its adjoints, and simplified."""
+
+import dataclasses
+import inspect
+import re
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from helpers import is_inexact, like
+from stress import parts, stacks, twins
+
+import linops_jax as lo
+
+# What may be refused, with the reason: name -> (text of the error, whether the program asks for it)
+REFUSALS = {
+    "adjoints in fields, forward": (
+        "has no forward-mode derivative with respect to the fields",
+        lambda p: p.base == "p",  # parameter_jvp and parameter_vjp give the reverse mode of A^H only
+    ),
+    "second derivatives in fields": (
+        "has no hook. Write",  # derivatives of hooks that are derivatives already
+        lambda p: p.base == "p",
+    ),
+    "jacobians in fields": (
+        "Second derivatives of .* are not available|has no hessian",
+        lambda p: p.base == "p",  # how a Jacobian depends on fields
+    ),
+}
+
+
+class Wrong(AssertionError):
+    """A program and its twin differ."""
+
+
+def refute(message):
+    raise Wrong(message)
+
+
+def check(program):
+    """Raises what is wrong with a program; returns the name of a legitimate refusal, or None."""
+    with jax.enable_x64(program.wide), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for step in (check_value, check_stack, ALSO[program.also]):
+                _named(step, program)
+        except Exception as error:
+            for name, (text, asks) in REFUSALS.items():
+                if isinstance(error, NotImplementedError) and asks(program) and re.search(text, str(error)):
+                    return name
+            raise
+    return None
+
+
+def _named(step, program):
+    try:
+        step(program)
+    except Exception as error:
+        error.add_note(f"in {step.__name__}")
+        raise
+
+
+def _pair(program):
+    operators = program.operators()
+    return program.build(operators), program.build_twin(operators), like(program.spec(), 5)
+
+
+def check_value(program):
+    """Eagerly."""
+    op, twin, x = _pair(program)
+    close(op(x), twin, x)
+    close(jax.eval_shape(op, x), lambda x: jax.eval_shape(twin, x), x)
+
+
+def check_stack(program):
+    operators, x = program.operators(), like(program.spec(), 5)
+    if program.base == "p":
+        operators = jax.tree.map(jnp.asarray, operators)
+        first, argument = lambda px: program.build(px[0])(px[1]), (operators, x)
+        reference = lambda px: program.build_twin(px[0])(px[1])  # noqa: E731
+    else:
+        first, argument = program.build(operators), x
+        reference = program.build_twin(operators)
+    function, x = stacks.transform(first, argument, program.stack)
+    plain, _ = stacks.transform(reference, argument, program.stack, plain=True)
+    close(function(x), plain, x)
+
+
+def check_adjoints(program):
+    op, twin, x = _pair(program)
+    if not isinstance(op, lo.LinearOperator):
+        op, twin = op.jacobian(x), twin.jacobian(x)
+    op, twin = op.with_domain(twins.specs(x)), twin.with_domain(twins.specs(x))
+    y = like(jax.eval_shape(twin, x), 6)
+    spaces(op, twins.specs(x), twins.specs(y))
+    spaces(op.H, twins.specs(y), twins.specs(x))
+    for name in ("H", "T"):
+        close(getattr(op, name)(y), getattr(twin, name), y, name)
+    close(op.gram(x), twin.gram, x, "gram")
+    close(op.H.H(x), twin, x, "H.H")
+
+
+def check_simplified(program):
+    op, twin, x = _pair(program)
+    close(lo.simplify(op)(x), twin, x, "simplify(op)")
+    if op.domain is not None:
+        spaces(lo.simplify(op), op.domain, op.codomain)
+    if not isinstance(op, lo.LinearOperator):
+        return
+    op, twin = op.with_domain(twins.specs(x)), twin.with_domain(twins.specs(x))
+    y = like(op.codomain, 6)
+    for simple, expected, at in (
+        (lo.simplify(op), twin, x),
+        (lo.simplify(op.H), twin.H, y),
+        (lo.simplify(op).H, twin.H, y),
+    ):
+        close(simple(at), expected, at, "simplified")
+        spaces(simple, twins.specs(at), twins.specs(jax.eval_shape(expected, at)))
+
+
+ALSO = {"adjoints": check_adjoints, "simplified": check_simplified}
+
+
+def spaces(op, domain, codomain):
+    if (op.domain, op.codomain) != (domain, codomain):
+        refute(f"{op!r} has the spaces {op.domain} -> {op.codomain}, expected {domain} -> {codomain}")
+
+
+# ---- comparing ------------------------------------------------------------------------------------------------------
+
+
+def close(found, reference, x, name="value"):
+    """Equal structures, shapes and dtypes; numbers up to rounding, or what a rounding error of x makes of them."""
+    expected = reference(x)
+    if jax.tree.structure(found) != jax.tree.structure(expected):
+        refute(f"{name}: structure {jax.tree.structure(found)}, expected {jax.tree.structure(expected)}")
+    pairs = list(zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True))
+    for a, b in pairs:
+        if (a.shape, a.dtype) != (b.shape, b.dtype):
+            refute(f"{name}: {a.dtype}{a.shape}, expected {b.dtype}{b.shape}")
+    if pairs and isinstance(pairs[0][0], jax.ShapeDtypeStruct):
+        return
+    off = [np.max(np.abs(wide(a) - wide(b)), initial=0) for a, b in pairs]
+    size = [np.max(np.abs(wide(b)), initial=1e-3) for _, b in pairs]
+    epsilon = max([float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves((expected, x)) if is_inexact(leaf)])
+    if all(o <= 400 * epsilon * s for o, s in zip(off, size, strict=True)):
+        return
+    if not all(np.isfinite(wide(b)).all() for _, b in pairs):
+        return  # the twin has left the numbers
+    moves = [sensitivity(reference, x, epsilon, seed) for seed in range(3)]
+    if any(o > 400 * epsilon * s + 100 * max(m) for o, s, m in zip(off, size, zip(*moves, strict=True), strict=True)):
+        refute(f"{name}: {found}, expected {expected}; off by {off} of {size}")
+
+
+def sensitivity(reference, x, epsilon, seed):
+    rng = np.random.default_rng(seed)
+    moved = jax.tree.map(lambda leaf: leaf * (1 + epsilon * rng.choice([-1, 1], leaf.shape)).astype(leaf.dtype), x)
+    a, b = jax.tree.leaves(reference(x)), jax.tree.leaves(reference(moved))
+    return [np.max(np.abs(wide(u) - wide(v)), initial=0) for u, v in zip(a, b, strict=True)]
+
+
+def wide(array):
+    array = np.asarray(array)
+    return array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
+
+
+# ---- telling --------------------------------------------------------------------------------------------------------
+
+
+def smallest(program, error):
+    """The smallest part of a program, under the fewest transformations, that fails alike; and its error."""
+    for piece in program.pieces:
+        if (found := _error(piece)) is not None:
+            program, error = piece, found
+            break
+    names = list(program.stack)
+    for i in reversed(range(len(names))):
+        shorter = _replaced(program, stack=(*names[:i], *names[i + 1 :]))
+        if (found := _error(shorter)) is not None:
+            program, error = shorter, found
+            del names[i]
+    if program.base == "p" and (found := _error(plain := _replaced(program, base="x"))) is not None:
+        program, error = plain, found
+    return program, error
+
+
+def _replaced(program, **changes):
+    return dataclasses.replace(program, pieces=(), **changes)
+
+
+def _error(program):
+    try:
+        check(program)
+    except Exception as error:
+        return error
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    kind: str  # of the error, in one line
+    text: str
+
+
+def report(seed, program, error):
+    """What to print of a failure: its seed, its error, and a program to paste."""
+    small, error = smallest(program, error)
+    notes = " ".join(getattr(error, "__notes__", []))
+    first = str(error).partition("\n")[0]
+    kind = f"{type(error).__name__}: {first[:110]}"
+    text = f"\n---- seed {seed}: {type(error).__name__}: {error}\n{notes}\n{pasted(small)}"
+    return Report(kind, text)
+
+
+def pasted(program):
+    """A program that runs from the root of a checkout."""
+    bases = {cls for op in program.operators() for cls in type(op).__mro__ if cls.__module__ == parts.__name__}
+    sources = "\n\n".join(inspect.getsource(cls) for cls in vars(parts).values() if cls in bases)
+    listed = "".join(f"    {part},\n" for part in program.parts)
+    numbered = ", ".join(f"p{i}" for i in range(len(program.parts)))
+    return f"""
+import sys; sys.path[:0] = ["tests"]
+import jax; jax.config.update("jax_num_cpu_devices", 4); jax.config.update("jax_enable_x64", {program.wide})
+import jax.numpy as jnp, numpy as np
+import linops_jax as lo
+from helpers import S, like, normal
+from stress import programs, verdict
+from stress.parts import complex_of, real_of, result
+R, C, R64, C128 = np.float32, np.complex64, np.float64, np.complex128
+
+{sources}
+{numbered}{"," if program.parts else "_"} = (
+{listed})
+op = {program.op}
+x = like({program.x}, 5)
+print(op, op(x))
+program = programs.Program({program.parts!r}, {program.op!r},
+    {program.twin!r}, {program.x!r}, {program.base!r}, {program.stack!r}, {program.wide!r}, {program.also!r})
+verdict.check(program)
+"""
