@@ -70,13 +70,17 @@ class NoSuchExpression(Exception):
     """These spaces have none; another draw may."""
 
 
+class OutOfFuel(Exception):
+    """Too many tries."""
+
+
 class Draw:
     """One random program's choices."""
 
     def __init__(self, seed, wide):
         self.rng = np.random.default_rng(seed)
         self.dtypes = [np.dtype(d) for d in (DTYPES.values() if wide else (np.float32, np.complex64))]
-        self.wide = wide
+        self.wide, self.fuel = wide, 50
         self.parts, self.operators, self.pieces = [], [], []
 
     def pick(self, options):
@@ -146,7 +150,10 @@ class Draw:
 
     def expression(self, x, out, depth, linear):
         """From specs to a kind of result."""
-        for _ in range(30):
+        for _ in range(8):
+            self.fuel -= 1
+            if self.fuel < 0:
+                raise OutOfFuel
             try:
                 e = self._some(x, kind_of(x), out, depth, linear)
                 if kind_of(self.result(e)) != out:
@@ -340,7 +347,7 @@ def draw(seed):
             out = "m" if kind_of(x) == "m" else choices.pick("vvvvvtld")
             try:
                 e = choices.expression(x, out, int(rng.integers(1, 4)), bool(rng.random() < 0.6))
-            except NoSuchExpression:
+            except (NoSuchExpression, OutOfFuel):
                 continue
             return _finish(choices, e, rng)
     message = f"seed {seed} gives no program"
@@ -352,7 +359,7 @@ def _finish(choices, e, rng):
     used = [choices.operators[i] for i in _used(e.op)]
     linear = isinstance(_kind(e, choices), lo.LinearOperator)
     base = "p" if rng.random() < 0.3 and any(map(jax.tree.leaves, used)) else "x"
-    order = order_in_fields(used) if base == "p" else 3 if linear else min([2, *map(order_in_input, used)])
+    order = order_in_fields(used) if base == "p" else 2 if linear else min([2, *map(order_in_input, used)])
     stack = stacks.draw(rng, linear=linear and base == "x", order=order)
     inside = {piece.op: piece for piece in choices.pieces if piece.op in e.op and piece.op != e.op}
     pieces = sorted(inside.values(), key=lambda piece: len(piece.op))

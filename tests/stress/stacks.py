@@ -161,6 +161,9 @@ TRANSFORMATIONS = {
 }
 
 
+LENGTHS = (0, 1, 1, 2, 2, 3, 4, 5)  # of a stack: long ones take longest to compile
+
+
 def transform(function, x, names, *, plain=False):
     """The function under the transformations, innermost first, and what it is to be applied to."""
     for name in names:
@@ -172,7 +175,7 @@ def transform(function, x, names, *, plain=False):
 def draw(rng, *, linear, order):
     """Up to five names that go together. ``order``: how often the function may be differentiated."""
     names, batches, can_reverse, slow = [], 0, True, 0
-    for _ in range(rng.integers(0, 6)):
+    for _ in range(LENGTHS[rng.integers(len(LENGTHS))]):
         possible = [
             name
             for name, t in TRANSFORMATIONS.items()
@@ -180,7 +183,7 @@ def draw(rng, *, linear, order):
             and batches + t.batches <= 2
             and (can_reverse or not t.reverse)
             and (linear or not t.needs_linear)
-            and not (t.slow and slow >= 2)
+            and not (t.slow and slow >= 1)
         ]
         name = possible[rng.integers(len(possible))]
         chosen = TRANSFORMATIONS[name]
