@@ -216,7 +216,9 @@ def report(seed, program, error):
 def pasted(program):
     """A program that runs from the root of a checkout."""
     bases = {cls for op in program.operators() for cls in type(op).__mro__ if cls.__module__ == parts.__name__}
-    sources = "\n\n".join(inspect.getsource(cls) for cls in vars(parts).values() if cls in bases)
+    sources = "\n\n".join(
+        inspect.getsource(cls) for cls in vars(parts).values() if isinstance(cls, type) and cls in bases
+    )
     listed = "".join(f"    {part},\n" for part in program.parts)
     numbered = ", ".join(f"p{i}" for i in range(len(program.parts)))
     return f"""
