@@ -9,6 +9,7 @@ from stress.programs import Program
 
 ON_REALS = ("S((3,), R)", "x", (), False, "simplified")
 NESTED = "lo.hstack([p0, p0]).with_domain([S((3,), C), S((3,), C)])"
+SMALLER = "lo.vstack([p0, p1.with_domain(S((3,), C))])"
 
 # kind and reason: (text of the error in one line, a program that shows it)
 KNOWN = {
@@ -19,6 +20,10 @@ KNOWN = {
     "simplify takes B.H of a Hermitian B for B, on real inputs too": (
         r"simplified: complex\d+\(.*, expected float",
         Program(("Symmetric(normal((3, 3), C, 1))",), "p0", "p0", *ON_REALS),
+    ),
+    "simplify gives the parts of a container a smaller domain than the container has by one of them": (
+        "has another domain already",
+        Program(("Damp(normal((3,), R, 1))", "RealPart()"), SMALLER, SMALLER, *ON_REALS),
     ),
 }
 

@@ -112,8 +112,8 @@ class InPlace(lo.LinearOperator):
 
     @lo.in_place
     def adjoint(self, y, *, out):
-        out[..., ::-1] = np.cumsum(y[..., ::-1], axis=-1)
-        out *= np.conj(self.w)
+        z = np.conj(self.w) * np.cumsum(y[..., ::-1], axis=-1)[..., ::-1]
+        out[...] = z if np.iscomplexobj(out) else z.real
 
     def infer_shape(self, x):
         return result(x.shape, self.w, x)

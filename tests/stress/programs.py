@@ -40,6 +40,12 @@ class Program:
     def spec(self):
         return eval(self.x, NAMES)
 
+    @property
+    def epsilon(self):
+        """Of the shortest numbers in it."""
+        is_double = self.wide and not re.search(r"\b[RC]\b", f"{self.parts} {self.op} {self.x}")
+        return float(jnp.finfo(np.float64 if is_double else np.float32).eps)
+
     def build(self, operators):
         return _evaluate(self.op, operators)
 

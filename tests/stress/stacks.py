@@ -183,6 +183,9 @@ def draw(rng, *, linear, order):
             and batches + t.batches <= 2
             and (can_reverse or not t.reverse)
             and (linear or not t.needs_linear)
+            and not (
+                name == "shard_map" and "linear_transpose" in names
+            )  # refused by JAX: its input's spec does not vary
             and not (t.slow and slow >= 1)
         ]
         name = possible[rng.integers(len(possible))]
