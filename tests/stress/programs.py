@@ -164,7 +164,7 @@ class Draw:
                 e = self._some(x, kind_of(x), out, depth, linear)
                 if kind_of(self.result(e)) != out:
                     continue
-            except NoSuchExpression:
+            except (NoSuchExpression, twins.ElsewhereError):
                 continue
             self.pieces.append(e)
             return e
@@ -229,7 +229,8 @@ class Draw:
             raise NoSuchExpression
         way = self.pick(["H", "T"])
         if self.says_itself(f"{a.op}.{way}", x, z):
-            return self.combine(f"{{0}}.{way}", x, a, twin=f"{{0}}.with_domain({{z}}).{way}", z=text_of(z))
+            twin = f"{{0}}.with_domain({{z}}).{way}{self.only(a)}"
+            return self.combine(f"{{0}}.{way}", x, a, twin=twin, x=text_of(x), z=text_of(z))
         return self.combine(f"{{0}}.with_domain({{z}}).{way}", x, a, z=text_of(z))
 
     def gram(self, x, out, depth, linear):
@@ -239,8 +240,12 @@ class Draw:
         way = self.pick(["{0}.gram", "({0}.H @ {0})"])
         fixed = "{0}.with_domain({x}).gram"
         if self.says_itself(way.format(a.op), x, x):
-            return self.combine(way, x, a, twin=fixed, x=text_of(x))
+            return self.combine(way, x, a, twin=fixed + self.only(a), x=text_of(x))
         return self.combine(fixed, x, a, x=text_of(x))
+
+    def only(self, a):
+        """Of the text of the twin of an adjoint whose operator has no domain."""
+        return ".only({x})" if _evaluate(a.op, self.operators).domain is None else ""
 
     def says_itself(self, text, x, z):
         """Whether an adjoint finds by itself that its result is in z; what fails otherwise is to be seen."""

@@ -10,6 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 
+class ElsewhereError(TypeError):
+    """A twin is told of another space than the one that its operator would find out."""
+
+
 class Twin:
     __array_ufunc__ = None  # NumPy's scalars leave products to us
 
@@ -21,6 +25,17 @@ class Twin:
 
     def with_domain(self, spec):
         return Twin(self, spec)
+
+    def only(self, spec):
+        """What an adjoint that nobody told its domain is on inputs in one space."""
+
+        def function(x):
+            if specs(x) != spec:
+                message = f"expected {spec}, found {specs(x)}"
+                raise ElsewhereError(message)
+            return self(x)
+
+        return Twin(function)
 
     @property
     def H(self):
