@@ -94,10 +94,16 @@ def _parameter_vjp_of(op: Any, x: Any, dy: Any, *, out: Any) -> Any:
 
 
 def _pull_back(function: Callable[[Any], Any], at: Any, dy: Any) -> Any:
-    def promised(at: Any) -> Any:
-        return jax.tree.map(lambda y, dy: jnp.asarray(y).astype(dy.dtype), function(at), dy)
+    axes = frozenset[Any]().union(*map(_compat.varying_axes, jax.tree.leaves((at, dy))))
 
-    y, pullback = jax.vjp(promised, at)
+    def vary(tree: Any) -> Any:  # the pullback is that of each device, or JAX would add up their cotangents
+        return jax.tree.map(lambda leaf: _compat.vary(jnp.asarray(leaf), axes), tree)
+
+    def promised(at: Any) -> Any:
+        return vary(jax.tree.map(lambda y, dy: jnp.asarray(y).astype(dy.dtype), function(at), dy))
+
+    y, pullback = jax.vjp(promised, vary(at))
+    dy = vary(dy)
     (ct,) = pullback(_tangents(_conj(dy), y))
     return jax.tree.map(lambda leaf: None if leaf.dtype == jax.dtypes.float0 else jnp.conj(leaf), ct)
 

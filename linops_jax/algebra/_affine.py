@@ -59,7 +59,7 @@ class Affine(OfOne, NonlinearComposite):
             message = f"Affine: b does not have the shape of what {exact(self.op)} returns: {difference}."
             raise ValueError(message)
 
-    def jacobian(self, x: Any) -> LinearOperator:
+    def _jacobian(self, x: Any) -> LinearOperator:
         """A, with results in the dtype of F."""
         A = self.op.jacobian(x)
         codomain = self._infer_shape(A.domain)

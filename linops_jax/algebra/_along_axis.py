@@ -94,7 +94,7 @@ class NonlinearAlongAxis(_AlongAxis, NonlinearComposite):
     op: NonlinearOperator
     axes: Axes = static()
 
-    def jacobian(self, x: Any) -> LinearOperator:
+    def _jacobian(self, x: Any) -> LinearOperator:
         return JacobianAlongAxis(self, jnp.asarray(x))
 
 

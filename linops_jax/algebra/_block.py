@@ -87,7 +87,7 @@ class NonlinearBlock(_Block, NonlinearComposite):
 
     blocks: Any
 
-    def jacobian(self, x: Any) -> LinearOperator:
+    def _jacobian(self, x: Any) -> LinearOperator:
         rows, outer, inner = self._rows()
         xs = _parts.split(x, inner, f"{exact(self)}.jacobian")
         rows = [[op and op.jacobian(x) for op, x in _zip(row, xs)] for row in rows]

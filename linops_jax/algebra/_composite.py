@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from linops_jax import _meta
+from linops_jax import _meta, _specs
 from linops_jax._fields import restore
 from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._operator import Backwards as Backwards
 from linops_jax._operator import OfOne as OfOne
+from linops_jax._printing import exact
 
 
 class LinearComposite(LinearOperator, composite=True):
@@ -24,7 +25,17 @@ class LinearComposite(LinearOperator, composite=True):
 
 
 class NonlinearComposite(NonlinearOperator, composite=True):
-    """Subclasses write ``apply``, ``_derive_shape(x)``, and ``jacobian(x)``, the chain rule as algebra."""
+    """Subclasses write ``apply``, ``_derive_shape(x)``, and ``_jacobian(x)``, the chain rule as algebra."""
+
+    def jacobian(self, x: Any) -> LinearOperator:
+        """The derivative at x, in directions of its dtype: at a real point of a complex domain, real ones."""
+        x = _specs.as_arrays(x, f"{exact(self)}.jacobian(x)")
+        at = self._as_input(x)
+        jacobian = self._jacobian(at)
+        return jacobian if at is x else jacobian.with_domain(_specs.specs(x))
+
+    def _jacobian(self, x: Any) -> LinearOperator:
+        raise NotImplementedError
 
     def jacobian_apply(self, x: Any, dx: Any) -> Any:
         return self.jacobian(x)(dx)

@@ -167,7 +167,7 @@ class NonlinearComposition(_Composition, NonlinearComposite):
     repeats: str = static(default="", init=False)
     repeated_domains: tuple[Any, ...] = static(default=(), init=False)
 
-    def jacobian(self, x: Any) -> LinearOperator:
+    def _jacobian(self, x: Any) -> LinearOperator:
         derivatives = []
         for i, factor in enumerate(reversed(self.factors)):
             derivatives.append(factor.jacobian(x))  # type: ignore[attr-defined]

@@ -13,7 +13,6 @@ from linops_jax._fields import static
 from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._operator import Operator, constructor
-from linops_jax._printing import exact
 from linops_jax._properties import Properties
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
 
@@ -79,8 +78,8 @@ class NonlinearWithDomain(_WithDomain, NonlinearComposite):
     leaves: tuple[Any, ...] = static()
     tree: Any = static()
 
-    def jacobian(self, x: Any) -> LinearOperator:
-        return self.op.jacobian(self._as_input(_specs.as_arrays(x, f"{exact(self)}.jacobian(x)")))
+    def _jacobian(self, x: Any) -> LinearOperator:
+        return self.op.jacobian(x)
 
 
 @constructor("with_domain")

@@ -47,7 +47,7 @@ class Frozen(_Freeze, NonlinearComposite):
     op: Operator
     values: dict[Any, Any]
 
-    def jacobian(self, x: Any) -> LinearOperator:
+    def _jacobian(self, x: Any) -> LinearOperator:
         point = _fill(_specs.as_arrays(x, exact(self)), self.values, exact(self))
         return compose(self.op.jacobian(point), Insert(self.values)).with_domain(_specs.specs(x))  # type: ignore
 

@@ -83,7 +83,7 @@ class NonlinearPower(_Power, NonlinearComposite):
     op: Operator
     exponent: int = static()
 
-    def jacobian(self, x: Any) -> LinearOperator:
+    def _jacobian(self, x: Any) -> LinearOperator:
         product = self.op.jacobian(x)  # type: ignore[attr-defined]
         for _ in range(self.exponent - 1):
             x = self.op(x)

@@ -83,7 +83,7 @@ class NonlinearScaled(_Scale, NonlinearComposite):
     scalar: Any
     op: NonlinearOperator
 
-    def jacobian(self, x: Any) -> LinearOperator:
+    def _jacobian(self, x: Any) -> LinearOperator:
         return scale(self.scalar, self.op.jacobian(x))
 
 

@@ -83,7 +83,7 @@ class NonlinearVStack(_VStack, NonlinearComposite):
 
     ops: Any
 
-    def jacobian(self, x: Any) -> LinearOperator:
+    def _jacobian(self, x: Any) -> LinearOperator:
         return VStack(self._jacobians([x] * len(self._flat()[0])))
 
 
@@ -135,7 +135,7 @@ class NonlinearHStack(_HStack, NonlinearComposite):
 
     ops: Any
 
-    def jacobian(self, x: Any) -> LinearOperator:
+    def _jacobian(self, x: Any) -> LinearOperator:
         return HStack(self._jacobians(_parts.split(x, self._flat()[1], f"{exact(self)}.jacobian")))
 
 
@@ -194,7 +194,7 @@ class NonlinearBlockDiagonal(_BlockDiagonal, NonlinearComposite):
 
     ops: Any
 
-    def jacobian(self, x: Any) -> LinearOperator:
+    def _jacobian(self, x: Any) -> LinearOperator:
         return BlockDiagonal(self._jacobians(_parts.split(x, self._flat()[1], f"{exact(self)}.jacobian")))
 
 

@@ -61,7 +61,7 @@ class NonlinearSum(_Sum, NonlinearComposite):
 
     terms: tuple[Operator, ...]
 
-    def jacobian(self, x: Any) -> LinearOperator:
+    def _jacobian(self, x: Any) -> LinearOperator:
         return Sum(tuple(term.jacobian(x) for term in self.terms))  # type: ignore[attr-defined]
 
 
