@@ -77,7 +77,14 @@ def gram_of(op: Any, x: Any, *, out: Any) -> Any:
     return op._reverse(op._forward(x), out)
 
 
+def _varying(arrays: Any) -> Any:
+    """The arrays as those of each device, where one of them is: JAX's types would add up what devices have."""
+    leaves, tree = jax.tree.flatten(arrays)
+    return jax.tree.unflatten(tree, _compat.with_same_varying_axes([jnp.asarray(leaf) for leaf in leaves]))
+
+
 def _jacobian_apply_of(op: Any, x: Any, dx: Any, *, out: Any) -> Any:
+    x, dx = _varying((x, dx))
     return jax.jvp(_apply_of(op), (x,), (_tangents(dx, x),))[1]
 
 
@@ -86,6 +93,7 @@ def _jacobian_adjoint_of(op: Any, x: Any, dy: Any, *, out: Any) -> Any:
 
 
 def _parameter_jvp_of(op: Any, x: Any, dself: Any, *, out: Any) -> Any:
+    op, dself = _varying((op, dself))
     return jax.jvp(lambda op: _apply_of(op)(x), (op,), (_tangents(dself, op),))[1]
 
 
@@ -94,16 +102,14 @@ def _parameter_vjp_of(op: Any, x: Any, dy: Any, *, out: Any) -> Any:
 
 
 def _pull_back(function: Callable[[Any], Any], at: Any, dy: Any) -> Any:
-    axes = frozenset[Any]().union(*map(_compat.varying_axes, jax.tree.leaves((at, dy))))
-
-    def vary(tree: Any) -> Any:  # the pullback is that of each device, or JAX would add up their cotangents
-        return jax.tree.map(lambda leaf: _compat.vary(jnp.asarray(leaf), axes), tree)
+    at, dy = _varying((at, dy))
 
     def promised(at: Any) -> Any:
-        return vary(jax.tree.map(lambda y, dy: jnp.asarray(y).astype(dy.dtype), function(at), dy))
+        y = jax.tree.map(lambda y, dy: jnp.asarray(y).astype(dy.dtype), function(at), dy)
+        return _varying((y, dy))[0]
 
-    y, pullback = jax.vjp(promised, vary(at))
-    dy = vary(dy)
+    y, pullback = jax.vjp(promised, at)
+    dy = _varying((dy, y))[0]
     (ct,) = pullback(_tangents(_conj(dy), y))
     return jax.tree.map(lambda leaf: None if leaf.dtype == jax.dtypes.float0 else jnp.conj(leaf), ct)
 
