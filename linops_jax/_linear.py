@@ -119,7 +119,7 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         if self.domain is not None:
             return True
         if type(self)._composite:
-            return all(part._says_adjoint_shape for part in self._parts())
+            return all(part._says_adjoint_shape for part in self._parts())  # type: ignore[attr-defined]
         return getattr(self, "infer_adjoint_shape", None) is not None or self.properties.symmetric
 
     def _gram(self, x: Any, domain: Any = None) -> Any:

@@ -173,7 +173,8 @@ class Operator(metaclass=OperatorMeta, rules={}):
     def _remember(self, x: Any, y: Any) -> None:
         """Specs of the result for specs of an input, None for those of the domain."""
         if _fields.is_sealed(self):
-            known = self.__dict__.setdefault("_shapes", {})
+            values: dict[str, Any] = self.__dict__  # type: ignore[assignment]
+            known = values.setdefault("_shapes", {})
             if len(known) >= _MOST_SHAPES:
                 known.clear()
             known[_shape_key(x)] = y

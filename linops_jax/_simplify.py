@@ -155,8 +155,9 @@ def gathered_scalars(op: Any, x: Any) -> Any:
         return op.op
     if isinstance(op.op, SCALED) and _can_merge(op.scalar, op.op.scalar):
         return scale(op.scalar * op.op.scalar, op.op.op)
-    merges = isinstance(op.op, Diagonal) and _can_merge(op.scalar, op.op.d)
-    return Diagonal(op.scalar * jnp.asarray(op.op.d)) if merges else None
+    if isinstance(op.op, Diagonal) and _can_merge(op.scalar, op.op.d):
+        return Diagonal(op.scalar * jnp.asarray(op.op.d))
+    return None
 
 
 def scalars_to_the_front(op: Any, x: Any) -> Any:
@@ -276,7 +277,9 @@ def diagonal_terms(op: Any, x: Any) -> Any:
         return None
     for i, first in enumerate(op.terms):
         for j, second in enumerate(op.terms):
-            added = _as_diagonal(second, first.d.ndim) if i != j and isinstance(first, Diagonal) else None
+            if i == j or not isinstance(first, Diagonal):
+                continue
+            added = _as_diagonal(second, first.d.ndim)
             if added is not None and _can_merge(first.d, added):
                 rest = [term for k, term in enumerate(op.terms) if k not in (i, j)]
                 return _sum([Diagonal(jnp.asarray(first.d) + added), *rest])

@@ -270,7 +270,7 @@ def _meet(a: Any, b: Any) -> Any:
             )
             raise ValueError(message)
         try:
-            spec = factors[i]._infer_shape(spec)
+            spec = factors[i]._infer_shape(spec)  # type: ignore[attr-defined]
         except Exception as error:
             error.add_note(f"while composing {exact(a)} @ {exact(b)}")
             raise

@@ -88,8 +88,10 @@ class Kronecker(LinearComposite):
 
 def _refuses(a: Any, b: Any) -> bool:
     """Whether b has to come last, since a has a domain that what b returns does not fit, as a real one."""
-    known = a.domain is not None and b.codomain is not None
-    return known and not _specs.castable(np.dtype(b.codomain.dtype), np.dtype(a.domain.dtype))
+    found, wanted = b.codomain, a.domain
+    if found is None or wanted is None:
+        return False
+    return not _specs.castable(np.dtype(found.dtype), np.dtype(wanted.dtype))
 
 
 def _rank(spec: Any) -> int | None:

@@ -80,12 +80,14 @@ def together(specs: list[Any], structure: Any) -> Any:
 def common_domain(ops: Sequence[Any], where: str) -> Any:
     """The one domain of operators on the same input; None where none of them says it. Raises ValueError for two."""
     known = [op for op in ops if op.domain is not None]
-    first = known[0] if known else None
+    if not known:
+        return None
+    first = known[0]
     for op in known[1:]:
         if difference := _specs.misfit(op.domain, first.domain) or _specs.misfit(first.domain, op.domain):
             message = f"{where} {exact(first)} and {exact(op)}: their domains differ: {difference}."
             raise ValueError(message)
-    return first.domain if known else None
+    return first.domain
 
 
 def adjoint_shape(op: Any, y: Any) -> Any:

@@ -21,6 +21,7 @@ class _Power(OfOne):
     op: Any
     exponent: int
     _precedence = PRODUCT
+    _infer_shape: Any
 
     def _inputs_of_parts(self, x: Any) -> list[Any]:
         return [x] if _specs.same(self._infer_shape(x), x) else [None]

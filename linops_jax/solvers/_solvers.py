@@ -125,7 +125,7 @@ class Library(Iteration):
         if (
             self.kind == "gmres"
         ):  # lineax asks for small steps, too, and calls it stagnation where there are no smaller ones
-            rest = norm(jax.tree.map(jnp.subtract, unit, scaled.mv(x)))
+            rest = norm(jax.tree.map(jnp.subtract, unit, scaled(x)))
             limit = self.rtol + atol
             rounding = 4 * float(jnp.finfo(size.dtype).eps) * (1 + norm(x))
             converged = rest <= limit + jnp.where(limit > 0, rounding, 0)

@@ -115,9 +115,11 @@ class Subject:
 
     def on_its_mesh(self) -> Any:
         """The context in which JAX computes with arrays that are explicitly sharded."""
-        alone = self._mesh is not None and jax.sharding.get_abstract_mesh().empty
-        if alone and jax.sharding.AxisType.Explicit in self._mesh.axis_types:
-            return jax.set_mesh(self._mesh)
+        mesh = self._mesh
+        if mesh is None or not jax.sharding.get_abstract_mesh().empty:
+            return contextlib.nullcontext()
+        if jax.sharding.AxisType.Explicit in mesh.axis_types:
+            return jax.set_mesh(mesh)
         return contextlib.nullcontext()
 
     @property

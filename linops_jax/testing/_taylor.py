@@ -129,7 +129,7 @@ def _norm(flat: np.ndarray) -> float:
 
 
 def _reals(flat: np.ndarray) -> np.ndarray:
-    return np.concatenate([flat.real, flat.imag]) if np.iscomplexobj(flat) else flat
+    return np.concatenate([np.real(flat), np.imag(flat)]) if np.iscomplexobj(flat) else flat
 
 
 def at_several_points(attempt: Callable[[], None]) -> None:

@@ -99,7 +99,7 @@ def _moving(rng: Any, dx: Any, x: Any, alone: bool, zeros: int | None) -> Any:
     return jax.tree.unflatten(
         tree,
         [
-            jnp.asarray((p if _probes.is_complex(leaf) else p.real).reshape(leaf.shape), leaf.dtype)
+            jnp.asarray((p if _probes.is_complex(leaf) else np.real(p)).reshape(leaf.shape), leaf.dtype)
             for p, leaf in zip(parts, leaves, strict=True)
         ],
     )
