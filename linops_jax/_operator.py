@@ -159,7 +159,8 @@ class Operator(metaclass=OperatorMeta, rules={}):
     def _infer_shape(self, x: Any) -> Any:
         """Specs of ``self(x)`` from arrays or specs, with JAX's canonical dtypes. Found once for each input."""
         x = self._as_input(_specs.specs(x))
-        asked = x if self.domain is None else None
+        is_domain = self.domain is not None and jax.tree.leaves(x) == jax.tree.leaves(self.domain)  # its place, too
+        asked = None if is_domain else x
         y = self.__dict__.get("_shapes", {}).get(_shape_key(asked), _UNKNOWN)
         if y is _UNKNOWN or (type(self)._composite and _upstream.is_open() and self._is_looked_for):
             before = _upstream.looked_up()
