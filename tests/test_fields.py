@@ -237,7 +237,7 @@ def test_static_values_that_are_not_the_same(a, b):
     "value",
     [
         1, True, float("nan"), -0.0, ("a", (1.5, None)), Colour.RED, np.dtype("f4"), b"x", frozenset({1, -0.0}),
-        Point(Config(np.float32("nan"))), Slotted(complex(0.0, float("nan"))), np.datetime64("NaT"), OwnEquality("A"),
+        Point(Config(np.float32("nan"))), Slotted(complex(0.0, float("nan"))), np.datetime64("NaT", "D"), OwnEquality("A"),
         np.float32, decimal.Decimal("nan"), jax.tree.structure({"a": (0, None)}),
     ],
     ids=repr,
