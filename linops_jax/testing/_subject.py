@@ -113,13 +113,15 @@ class Subject:
             return array
         return jax.device_put(np.asarray(array), jax.sharding.NamedSharding(self._mesh, jax.sharding.PartitionSpec()))
 
+    @property
+    def is_explicit(self) -> bool:
+        """Whether arrays on an explicit mesh were given."""
+        return self._mesh is not None and jax.sharding.AxisType.Explicit in self._mesh.axis_types
+
     def on_its_mesh(self) -> Any:
         """The context in which JAX computes with arrays that are explicitly sharded."""
-        mesh = self._mesh
-        if mesh is None or not jax.sharding.get_abstract_mesh().empty:
-            return contextlib.nullcontext()
-        if jax.sharding.AxisType.Explicit in mesh.axis_types:
-            return jax.set_mesh(mesh)
+        if self.is_explicit and jax.sharding.get_abstract_mesh().empty:
+            return jax.set_mesh(self._mesh)
         return contextlib.nullcontext()
 
     @property
