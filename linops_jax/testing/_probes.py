@@ -104,9 +104,12 @@ def near(rng: np.random.Generator, arrays: Any) -> Any:
 
 
 def with_zeros(rng: np.random.Generator, arrays: Any, zeros: float = 0.1) -> Any:
-    """A few elements of each floating array set to exactly zero; arrays of one element, and those of one sign, stay."""
+    """A few elements of each floating array set to exactly zero; arrays of one element, those of one sign, and those of
+    which this process has a part only, stay."""
 
     def leaf(a: Any) -> Any:
+        if not is_local(a):
+            return a
         values = np.array(a)
         one_sign = not is_complex(a) and (np.all(values > 0) or np.all(values < 0))
         if not is_inexact(a) or values.size < 2 or one_sign:

@@ -321,9 +321,12 @@ def test_a_live_table_where_there_is_a_terminal(folder):
 
 
 def test_ctrl_c_ends_it(folder):
-    as_in_a_terminal = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); " + COMMAND[-1]
+    as_in_a_terminal = (
+        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "runpy.run_module('linops_jax', run_name='__main__')"
+    )
     with subprocess.Popen(
-        [*COMMAND[:-1], as_in_a_terminal, "check", "slow.py"],
+        [sys.executable, "-c", as_in_a_terminal, "check", "slow.py"],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -271,7 +271,7 @@ def test_one_problem_many_solvers_one_answer_with_gradients(name, solve):
     ],
     ids=["lineax first", "lineax second", "lineax after an operator", "another operator after lineax"],
 )
-def test_lineax_knows_operators_before_it_calls_one(order):
+def test_lineax_knows_operators_before_it_calls_one(order, tmp_path):
     source = f"""
 import jax
 spec = jax.ShapeDtypeStruct((3,), "float32")
@@ -279,4 +279,4 @@ spec = jax.ShapeDtypeStruct((3,), "float32")
 assert lx.is_symmetric(A) and lx.is_diagonal(A) and lx.is_positive_semidefinite(A) and not lx.has_unit_diagonal(A)
 assert lx.TaggedLinearOperator(A, ()).in_size() == 3
 """
-    subprocess.run([sys.executable, "-c", source], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", source], check=True, timeout=120, cwd=tmp_path)  # what is installed
