@@ -61,13 +61,27 @@ def _simplify(op: Any, x: Any, seen: dict[Any, tuple[Any, Any]]) -> Any:
     key = (id(op), None if x is None else (jax.tree.structure(x), *jax.tree.leaves(x)))
     if key not in seen:
         simple = _with_simple_parts(op, x, seen)
+        if not _keeps_spaces(simple, op, x):
+            simple = op  # the domain of a part has been the smaller one
         for rule in RULES:
             simpler = rule(simple, x)
-            if simpler is not None and (x is None or _specs.same(simpler._infer_shape(x), simple._infer_shape(x))):
+            if simpler is not None and _keeps_spaces(simpler, simple, x):
                 simple = _simplify(simpler, x, seen)
                 break
         seen[key] = (op, simple)
     return seen[key][1]
+
+
+def _keeps_spaces(simple: Any, op: Any, x: Any) -> bool:
+    """Whether it takes x as it is and answers in the same space, as far as that can be told."""
+    if x is None:
+        return True
+    if not (simple.domain is None or _specs.same(simple.domain, x)):
+        return False
+    try:
+        return _specs.same(simple._infer_shape(x), op._infer_shape(x))
+    except UnknownShapeError:  # of an adjoint that only the product around it tells
+        return True
 
 
 def _on_domain(op: Any, x: Any) -> Any:

@@ -220,6 +220,21 @@ def test_numbers_of_narrow_types_do_not_meet_each_other(op):
     close(lo.simplify(op)(x), op(x))
 
 
+def test_parts_that_promote_differently_stay_together():
+    """Of an unknown domain the whole stack promotes what it gets; apart, its parts would not."""
+    real, wide = lo.Matrix(np.eye(3, dtype=np.float32)), A
+    r = like(REAL, 1)
+    for op, y in ((lo.hstack([real, wide]).H, r), (lo.vstack([real, wide]).H, [r, like(SPEC, 2)]),
+                  (lo.block([[real, wide]]).H, [r])):  # fmt: skip
+        close(lo.simplify(op)(y), op(y))
+    assert repr(lo.simplify(lo.hstack([A, B]).H)) == "vstack([A.H, B.H])"
+
+
+def test_a_part_whose_domain_was_the_smaller_one_keeps_it(x64):
+    op = lo.vstack([I.with_domain(SPEC).T, lo.Matrix(np.eye(3, dtype=np.complex128)).with_domain(SPEC).H])
+    close(lo.simplify(op)(like(WIDE, 1)), op(like(WIDE, 1)))
+
+
 def test_wide_factors_stay_where_something_narrows(x64):
     op = A.with_domain(SPEC) @ (np.float64(2) * I)
     x = like(SPEC, 1)

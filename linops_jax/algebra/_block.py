@@ -56,7 +56,10 @@ class Block(_Block, LinearComposite):
         rows, outer, inner = self._rows()
         domains = [None] * inner.num_leaves if domain is None else inner.flatten_up_to(domain)
         parts = [[op and _parts.typed(op, x) for op, x in _zip(row, domains)] for row in rows]
-        if domain is not None:
+        if domain is None:
+            if not _parts.are_alike(_present([op for row in rows for op in row])):
+                return None
+        else:
             ys = outer.flatten_up_to(self._infer_shape(domain))
             if not all(_parts.have_codomain(_present(row), y) for row, y in _zip(parts, ys)):
                 return None

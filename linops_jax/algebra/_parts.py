@@ -72,6 +72,15 @@ def have_codomain(ops: Sequence[Any], codomain: Any) -> bool:
     return all(_specs.same(op.codomain, codomain) for op in ops)
 
 
+def are_alike(ops: Sequence[Any]) -> bool:
+    """Whether operators are of one kind and of the same dtypes, so that they promote what they get alike."""
+    return len({(_kinds(op), *(getattr(leaf, "dtype", type(leaf)) for leaf in jax.tree.leaves(op))) for op in ops}) == 1
+
+
+def _kinds(op: Any) -> tuple[Any, ...]:
+    return (type(op), *map(_kinds, op._parts()))
+
+
 def together(specs: list[Any], structure: Any) -> Any:
     """Domains in the container's structure; None where one of them is unknown."""
     return None if any(spec is None for spec in specs) else jax.tree.unflatten(structure, specs)

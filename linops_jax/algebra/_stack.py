@@ -65,8 +65,11 @@ class VStack(_VStack, LinearComposite):
 
     ops: Any
 
-    def _adjoint_inside(self, domain: Any) -> LinearOperator:
-        return HStack(self._adjoints([domain] * len(self._flat()[0])))
+    def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
+        ops, _ = self._flat()
+        if domain is None and not _parts.are_alike(ops):
+            return None
+        return HStack(self._adjoints([domain] * len(ops)))
 
     def _infer_adjoint_shape(self, y: Any) -> Any:
         ops, structure = self._flat()
@@ -116,7 +119,7 @@ class HStack(_HStack, LinearComposite):
         ops, structure = self._flat()
         domains = [None] * len(ops) if domain is None else structure.flatten_up_to(domain)
         parts = [_parts.typed(op, x) for op, x in zip(ops, domains, strict=True)]
-        if domain is not None and not _parts.have_codomain(parts, self._infer_shape(domain)):
+        if not (_parts.are_alike(ops) if domain is None else _parts.have_codomain(parts, self._infer_shape(domain))):
             return None
         return VStack(self._adjoints(domains))
 
