@@ -316,3 +316,15 @@ def test_derivatives_of_traced_code_less_precise_than_promised(x64):
     close(jax.grad(lambda x: Rounds()(x).sum())(x), jnp.ones(3))
     close(jax.grad(lambda x: RoundsSquares()(x).sum())(x), 2 * x)
     close(lo.Diagonal(jnp.asarray(2j)).H(jnp.ones(2, R)), -2j * jnp.ones(2))  # a weakly typed array
+
+
+def test_a_real_part_of_y_does_not_make_the_domain_real():
+    """Where another part of y is complex, or what comes before in a product."""
+    a, b = lo.Matrix(normal((3, 3), C)), lo.Diagonal(normal((3,), C, 1))
+    op, y = lo.vstack([a, K]) @ b, [like(COMPLEX, 1), like(REAL, 2)]
+    wide = [leaf.astype(C) for leaf in y]
+    close(op.H(y), true_adjoint(op, like(COMPLEX, 3), wide), scale=10)
+    close(lo.vstack([a, K]).H(y), true_adjoint(lo.vstack([a, K]), like(COMPLEX, 3), wide), scale=10)
+    along = lo.along_axis(T, 0)
+    x = like(S((3, 3), R), 1)
+    close((along.H @ along)(x), 4 * x.astype(C), scale=10)  # as of T.H @ T

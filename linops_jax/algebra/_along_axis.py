@@ -73,7 +73,7 @@ class AlongAxis(_AlongAxis, LinearComposite):
     _is_looked_for = True  # type: ignore[assignment]
 
     def _infer_adjoint_shape(self, y: Any) -> Any:
-        if (domain := _upstream.domain_of(self, y)) is not None:
+        if not self.op._says_adjoint_shape and (domain := _upstream.domain_of(self, y)) is not None:
             return domain
         at = self._at(y)
         return _replaced(y, at, self.op._spaces_of(_part(y, at))[0], self)

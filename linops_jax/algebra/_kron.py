@@ -42,7 +42,8 @@ class Kronecker(LinearComposite):
     _is_looked_for = True  # type: ignore[assignment]
 
     def _infer_adjoint_shape(self, y: Any) -> Any:
-        if (domain := _upstream.domain_of(self, y)) is not None:
+        knows = self.a._says_adjoint_shape and self.b._says_adjoint_shape
+        if not knows and (domain := _upstream.domain_of(self, y)) is not None:
             return domain
         return self._product(y, _rank(self.a.codomain), _rank(self.b.codomain))._infer_adjoint_shape(y)
 

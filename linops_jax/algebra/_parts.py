@@ -107,8 +107,19 @@ def adjoint_shape(op: Any, y: Any) -> Any:
 def common_adjoint_shape(ops: Sequence[Any], ys: Sequence[Any]) -> Any:
     """Specs of the sum of A_k^H y_k from those of y_k: an input that each of the operators takes.
 
-    Raises what the first of them raises where none of them knows.
+    Where their answers differ in dtype they are asked again for what is promoted to all of them: a real y is no reason to
+    take the domain for real where another y is complex. Raises what the first of them raises where none of them knows.
     """
+    found = _adjoint_shapes(ops, ys)
+    if not all(_specs.same(x, found[0]) for x in found):
+        dtypes = [leaf.dtype for leaf in jax.tree.leaves((found, ys))]
+        wide = [jax.tree.map(lambda leaf: _specs.with_dtype(leaf, jnp.result_type(*dtypes)), y) for y in ys]
+        found = _adjoint_shapes(ops, wide)
+    return next((x for x in found if not any(_specs.misfit(x, other) for other in found)), found[0])
+
+
+def _adjoint_shapes(ops: Sequence[Any], ys: Sequence[Any]) -> list[Any]:
+    """The answers of those that know."""
     found, errors = [], []
     for op, y in zip(ops, ys, strict=True):
         try:
@@ -117,7 +128,7 @@ def common_adjoint_shape(ops: Sequence[Any], ys: Sequence[Any]) -> Any:
             errors.append(error)
     if not found:
         raise errors[0]
-    return next((x for x in found if not any(_specs.misfit(x, other) for other in found)), found[0])
+    return found
 
 
 def add_up(ops: Sequence[Any], values: list[Any], where: str) -> Any:
