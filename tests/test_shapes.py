@@ -159,6 +159,13 @@ def test_what_cannot_be_added_is_refused_when_it_is_built():
         Q @ P
 
 
+def test_a_sum_that_only_the_product_around_it_can_measure():
+    six = S((6,), np.float32)
+    total = lo.Matrix(jnp.ones((3, 6))).with_domain(six) + A.H
+    x = like(REAL, 1)
+    close((total @ A)(x), jnp.ones((3, 6)) @ jnp.concatenate([x, x]) + 2 * x, scale=10)
+
+
 def test_grams_are_positive_whatever_they_are_made_of():
     B = 2 * lo.Matrix(jnp.arange(20.0).reshape(4, 5))
     W = lo.declare(lo.Matrix(jnp.eye(4)), positive=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
-from linops_jax._linear import LinearOperator
+from linops_jax._linear import LinearOperator, UnknownShapeError
 from linops_jax._operator import SUM, Operator, constructor
 from linops_jax._properties import Properties, common
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, of_checked_parts
@@ -73,8 +74,9 @@ def add(a: Operator, b: Operator) -> Operator:
     total = of_checked_parts(kind, (), (terms,))
     total.__dict__["domain"] = domain = common_domain((a, b), "cannot add")
     if domain is not None:
-        results = [op._infer_shape(domain) if op.domain is None else op.codomain for op in (a, b)]
-        total._remember(None, add_up((a, b), results, "cannot add"))
+        with contextlib.suppress(UnknownShapeError):  # only a product around the sum may say it
+            results = [op._infer_shape(domain) if op.domain is None else op.codomain for op in (a, b)]
+            total._remember(None, add_up((a, b), results, "cannot add"))
     return total
 
 
