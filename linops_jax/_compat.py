@@ -104,6 +104,12 @@ def with_same_varying_axes(values: list[Any]) -> list[Any]:
     return [vary(value, union) for value in values]
 
 
+def all_vary(tree: Any) -> Any:
+    """The pytree, of which each array varies over all axes over which one of them does."""
+    leaves, structure = jax.tree.flatten(tree)
+    return jax.tree.unflatten(structure, with_same_varying_axes(leaves))
+
+
 def vary(value: Any, axes: frozenset[Any]) -> Any:
     """The value, which counts as another one on each device along these mesh axes."""
     missing = axes - varying_axes(value) if axes else axes
@@ -140,3 +146,20 @@ def placed(array: jax.Array, like: Any) -> jax.Array:
     if wanted is not None and jax.typeof(array).sharding != wanted:
         array = jax.sharding.reshard(array, wanted)
     return vary(array, varying_axes(like))
+
+
+def gathered(tree: Any) -> Any:
+    """The arrays, of which each device has the whole, on explicit meshes."""
+
+    def one(leaf: Any) -> Any:
+        sharding = place(leaf).get("sharding")
+        if sharding is None:
+            return leaf
+        return jax.sharding.reshard(leaf, jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec()))
+
+    return jax.tree.map(one, tree)
+
+
+def no_tangent(primal: Any) -> Any:
+    """The tangent of what is constant, for a rule of ``jax.custom_jvp`` with symbolic zeros."""
+    return jax.custom_derivatives.SymbolicZero(jax.typeof(primal).to_tangent_aval())

@@ -172,6 +172,49 @@ def test_derivatives_of_positive_systems():
     close(*pushed, scale=1000)
 
 
+@pytest.mark.parametrize(("shape", "dtype"), [((7, 3), C128), ((3, 7), F64), ("rank 2", F64)], ids=by_name)
+def test_second_derivatives(shape, dtype):
+    """Of pinv(A) y, in directions that keep the rank; mixed in A and y, forward over reverse and reverse over reverse."""
+    if shape == "rank 2":
+        left, right = normal((6, 2), dtype, 1), normal((2, 4), dtype, 2)
+        operands, matrix = (left, right), lambda left, right: left @ right
+    else:
+        operands, matrix = (normal(shape, dtype, 1),), lambda m: m
+    y = normal(matrix(*operands).shape[:1], dtype, 3)
+
+    def ours(y, *operands):
+        return energy(jnp.sin(solve(lo.Matrix(matrix(*operands)), y, rtol=1e-14).value))
+
+    def pinv(y, *operands):
+        m = matrix(*operands)
+        if shape == "rank 2":
+            left, right = operands
+            gram = lambda m: jnp.linalg.inv(m.conj().T @ m)  # noqa: E731
+            return energy(jnp.sin(right.conj().T @ gram(right.conj().T) @ gram(left) @ left.conj().T @ y))
+        short = m.shape[0] < m.shape[1]
+        h = m.conj().T
+        return energy(jnp.sin(h @ jnp.linalg.solve(m @ h, y) if short else jnp.linalg.solve(h @ m, h @ y)))
+
+    where, along = (y, *operands), tuple(like(a, 7 + i) for i, a in enumerate((y, *operands)))
+    both = []
+    for f in (ours, pinv):
+        slope = jax.grad(f, tuple(range(len(where))))
+        forward = jax.jit(lambda *w, slope=slope: jax.jvp(slope, w, along))(*where)
+        real = lambda *w, slope=slope: sum(jnp.vdot(d, s).real for d, s in zip(along, slope(*w), strict=True))  # noqa: E731
+        both.append((forward, jax.jit(jax.grad(real, tuple(range(len(where)))))(*where)))
+    close(*both, scale=1e5)
+
+
+@pytest.mark.parametrize("solver", ["cg", "bicgstab", "gmres", "direct"])
+def test_second_derivatives_of_square_systems(solver):
+    m, y = positive(F64, 4), normal((4,), F64, 2)
+    ours = lambda m: energy(solve(lo.Matrix(m), y, solver=solver, rtol=1e-14).value)  # noqa: E731
+    dense = lambda m: energy(jnp.linalg.solve(m, y))  # noqa: E731
+    along = positive(F64, 4) / 3
+    both = [jax.jvp(jax.jit(jax.grad(f)), (m,), (along,))[1] for f in (ours, dense)]
+    close(*both, scale=1e7)
+
+
 @pytest.mark.parametrize("solver", ["cg", "cgls", "lsmr", "gmres", "bicgstab", "auto"])
 def test_another_number_is_no_new_program(solver):
     """Whatever it comes as: of compilations, JAX tells its listeners."""
@@ -513,9 +556,9 @@ def test_bad_input(error, message, call):
 
 def test_missing_package(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "lineax", None)
-    monkeypatch.delitem(__import__("sys").modules, "linops_jax.solvers._solvers", raising=False)
+    monkeypatch.delitem(__import__("sys").modules, "linops_jax.solvers._lineax", raising=False)
     with pytest.raises(ImportError, match=r'needs lineax, which is not installed: pip install "linops-jax\[interop\]"'):
-        solve(EYE, Y)
+        solve(EYE, Y, solver="lsmr")
 
 
 # ---- the inverse by a solver ----------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ class LinearFrozen(_Freeze, LinearComposite):
         return self._derivative(like)._reverse(y, like)
 
     def _derivative(self, spec: Any) -> Any:
-        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), spec)
+        zero = jax.tree.map(_specs.zeros, spec)
         return Frozen(self.op, self.values).jacobian(zero)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax import _upstream
+from linops_jax import _specs, _upstream
 from linops_jax._fields import static
 from linops_jax._linear import UnknownShapeError
 from linops_jax._properties import Properties
@@ -72,7 +72,7 @@ class Zero(LinearComposite):
         raise UnknownShapeError(message)
 
     def _pull_back(self, y: Any, like: Any) -> Any:
-        return jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), like)
+        return jax.tree.map(_specs.zeros, like)
 
     @classmethod
     def examples(cls) -> Any:

@@ -10,8 +10,11 @@ import jax
 import jax.core
 import jax.numpy as jnp
 
+from linops_jax import _compat
 from linops_jax._linear import LinearOperator
 from linops_jax._primitives import as_raised
+from linops_jax._vectors import add, dot, exponent, shift, times
+from linops_jax._vectors import norm as length
 from linops_jax.measures import _vectors
 from linops_jax.measures._dense import dense_form
 
@@ -21,11 +24,11 @@ _DENSE = 2**16  # entries of a matrix up to which it is computed, instead of pro
 def norm(A: LinearOperator, spec: Any = None, *, rtol: float = 1e-4, maxiter: int = 1000, seed: Any = 0) -> jax.Array:
     """The largest singular value, max ‖A x‖ / ‖x‖; a 0-d real array, never more than the true one but for rounding.
 
-    From the matrix where that has up to 65536 entries; otherwise by JAX's LOBPCG on A^H A, never on A, until the residual
-    ‖A^H A v - s^2 v‖ is at most ``rtol`` s^2. The relative error is then at most about ``rtol`` / 2, and of the order of
-    its square where the largest singular value stands alone. In single precision ``rtol`` is 1.2e-5 at least. Each
-    iteration takes 4 products with A and A^H. Works under ``jit``, ``vmap`` and ``grad``: the derivative is that of
-    ‖A v‖ at the singular vector v.
+    From the matrix where that has up to 65536 entries; otherwise by LOBPCG (Knyazev, 2001) on A^H A, never on A, until the
+    residual ‖A^H A v - s^2 v‖ is at most ``rtol`` s^2. The relative error is then at most about ``rtol`` / 2, and of the
+    order of its square where the largest singular value stands alone. In single precision ``rtol`` is 1.2e-5 at least.
+    Each iteration takes two products with A and two with A^H; on meshes, arrays stay where they are. Works under ``jit``,
+    ``vmap`` and ``grad``: the derivative is that of ‖A v‖ at the singular vector v.
 
     spec: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
     maxiter: after so many iterations it gives up, with a RuntimeWarning outside of ``jit``
@@ -40,10 +43,7 @@ def norm(A: LinearOperator, spec: Any = None, *, rtol: float = 1e-4, maxiter: in
     if is_small(form):
         return jnp.linalg.norm(dense_form(form), 2)
     rtol = max(rtol, 100 * float(jnp.finfo(form.dtype).eps))
-    # LOBPCG works on real matrices: complex vectors are pairs, and each singular value is there twice.
-    form = _vectors.VectorForm(op, True)
-    start = jax.random.normal(_vectors.key(seed), form.shape[1:], form.dtype)
-    value, count = _largest(form, rtol, maxiter, start)
+    value, count = _largest(op, rtol, maxiter, _vectors.key(seed))
     if not isinstance(count, jax.core.Tracer) and count >= maxiter:
         message = (
             f"lo.norm: {maxiter} iterations did not reach rtol={rtol:.1e} for {op!r}; the norm is at least {value:.6g}. "
@@ -55,24 +55,81 @@ def norm(A: LinearOperator, spec: Any = None, *, rtol: float = 1e-4, maxiter: in
 
 def is_small(form: _vectors.VectorForm) -> bool:
     rows, columns = form.shape
-    return rows * columns <= _DENSE or columns <= 5  # the fewest that LOBPCG takes are 6
+    return rows * columns <= _DENSE
 
 
 @as_raised
 @functools.partial(jax.jit, static_argnums=2)
-def _largest(form: _vectors.VectorForm, rtol: Any, maxiter: int, start: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _largest(op: LinearOperator, rtol: Any, maxiter: int, key: Any) -> tuple[jax.Array, jax.Array]:
     """The largest singular value and the number of iterations."""
-    from jax.experimental.sparse.linalg import lobpcg_standard
+    fixed, start = _compat.all_vary((jax.lax.stop_gradient(op), _random(key, op.domain)))
+    of_A = exponent(fixed(start))
+    raised, lowered = jnp.maximum(-of_A, 0), jnp.maximum(of_A, 0)  # no digit of a small entry is lost either way
 
-    fixed = jax.lax.stop_gradient(form)
-    image = jnp.max(jnp.abs(fixed.forward(start)))
-    scale = jnp.where(image == 0, 1, image)  # the squares of very large or small numbers do not exist
+    def gram(v: Any) -> Any:
+        image = shift(fixed(shift(v, raised)), -lowered)
+        return jax.tree.map(_compat.placed, shift(fixed.H(shift(image, raised)), -lowered), v)
 
-    def gram(vectors: jax.Array) -> jax.Array:
-        product = jax.vmap(lambda v: fixed.reverse(fixed.forward(v) / scale) / scale, 1, 1)(vectors)
-        return jnp.where(image == 0, vectors, product)  # no residual is small enough for the zero operator
+    v, count = _largest_eigenvector(gram, start, rtol, maxiter)
+    return length(op(jax.lax.stop_gradient(v))), count
 
-    tolerance = rtol / (20 * start.size)  # of 10 n (s^2 + ‖A^H A v‖): see LOBPCG
-    _, vectors, count = lobpcg_standard(gram, start[:, None], maxiter, tolerance)
-    v = jax.lax.stop_gradient(vectors[:, 0])
-    return scale * jnp.linalg.norm(form.forward(v) / scale), count
+
+def _random(key: Any, domain: Any) -> Any:
+    """Normal numbers."""
+    leaves, tree = jax.tree.flatten(domain)
+    keys = jax.random.split(key, len(leaves))
+    wide = [jnp.result_type(leaf.dtype, jnp.float32) for leaf in leaves]
+    drawn = [jax.random.normal(k, leaf.shape, d) for k, leaf, d in zip(keys, leaves, wide, strict=True)]
+    return jax.tree.unflatten(
+        tree, [_compat.placed(x.astype(leaf.dtype), leaf) for x, leaf in zip(drawn, leaves, strict=True)]
+    )
+
+
+def _largest_eigenvector(gram: Any, start: Any, rtol: Any, maxiter: int) -> tuple[Any, jax.Array]:
+    """Of a positive operator S, of length one, and the number of iterations. LOBPCG with one vector, over the reals.
+
+    The next x is the best in the space of x, the residual w and the last direction p, three orthonormal vectors. With
+    each vector v goes S v: sums of such pairs are pairs.
+    """
+
+    def proceed(carry: Any) -> Any:
+        _, value, residual, _, step = carry
+        return (_size(residual) > rtol * value) & (step < maxiter)
+
+    def body(carry: Any) -> Any:
+        x, _, residual, p, step = carry
+        (w,) = _unit(_without((residual,), x[:1]))
+        w = w, gram(w)
+        for _ in range(2):  # once is not orthogonal, for what is small
+            p = _unit(_without(_without(p, x), w))
+        small = jnp.stack([jnp.stack([dot(u[0], v[1]) for v in (x, w, p)]) for u in (x, w, p)])
+        a, b, c = jnp.linalg.eigh((small + small.T) / 2)[1][:, -1]
+        p = add(times(b, w), c, p)
+        return (*evaluated(add(times(a, x[0]), 1, p[0])), p, step + 1)
+
+    def evaluated(x: Any) -> Any:
+        (x,) = _unit((x,))
+        image = gram(x)  # anew: sums would sum up rounding
+        value = dot(x, image)
+        return (x, image), value, add(image, -value, x)
+
+    x, value, residual = evaluated(start)
+    nowhere = jax.tree.map(jnp.zeros_like, x)
+    count = jnp.int32(0) * (value > 0)  # in shard_map, a number of each device
+    (x, _), *_, count = jax.lax.while_loop(proceed, body, (x, value, residual, nowhere, count))
+    return x, count
+
+
+def _without(pair: Any, unit: Any) -> Any:
+    """The pair, less its part along the vector of another one, which has length one."""
+    return add(pair, -dot(unit[0], pair[0]), unit)
+
+
+def _unit(pair: Any) -> Any:
+    """The pair for a vector of length one, or zeros."""
+    size = _size(pair[0])
+    return times(jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1), 0), pair)
+
+
+def _size(v: Any) -> jax.Array:
+    return jnp.sqrt(dot(v, v))

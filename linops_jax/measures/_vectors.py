@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax import _specs
+from linops_jax import _compat, _specs
 from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._printing import exact
@@ -74,9 +74,10 @@ def dtype(spec: Any, pairs: bool = False) -> Any:
 
 
 def pack(tree: Any, dtype: Any, pairs: bool = False) -> jax.Array:
-    """A pytree of arrays as one vector."""
+    """A pytree of arrays as one vector, which each device has as a whole."""
     leaves = [
-        jnp.stack([leaf.real, leaf.imag], -1) if _width(leaf, pairs) == 2 else leaf for leaf in jax.tree.leaves(tree)
+        jnp.stack([leaf.real, leaf.imag], -1) if _width(leaf, pairs) == 2 else leaf
+        for leaf in jax.tree.leaves(_compat.gathered(tree))
     ]
     return jnp.concatenate([jnp.zeros(0, dtype), *(leaf.ravel().astype(dtype) for leaf in leaves)])
 
@@ -93,7 +94,7 @@ def unpack(vector: Any, spec: Any, pairs: bool = False) -> Any:
             part = jax.lax.complex(*part.reshape(-1, 2).T)
         elif not _specs.is_complex(leaf.dtype):
             part = part.real
-        values.append(part.reshape(leaf.shape).astype(leaf.dtype))
+        values.append(_compat.placed(part.reshape(leaf.shape).astype(leaf.dtype), leaf))
         start = stop
     return jax.tree.unflatten(structure, values)
 
@@ -106,7 +107,8 @@ def unit(spec: Any, index: Any, pairs: bool = False) -> Any:
         width, count = _width(leaf, pairs), math.prod(leaf.shape)
         position, part = (index - start) // width, (index - start) % width
         here = (jnp.arange(count) == position).astype(leaf.dtype).reshape(leaf.shape)
-        values.append(jnp.where(part == 1, 1j, 1).astype(leaf.dtype) * here if width == 2 else here)
+        entry = jnp.where(part == 1, 1j, 1).astype(leaf.dtype) * here if width == 2 else here
+        values.append(_compat.placed(entry, leaf))
         start += count * width
     return jax.tree.unflatten(structure, values)
 

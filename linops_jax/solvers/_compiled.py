@@ -11,11 +11,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
+import numpy as np
 
 from linops_jax._fields import Statics
 
+_ARRAYS = jax.Array, np.ndarray
 _ARRAY = object()  # stands for one among the static leaves
 
 
@@ -24,19 +25,29 @@ def plain(function: Any) -> Callable[..., Any]:
     return inspect.unwrap(function)
 
 
+def split(tree: Any) -> tuple[Statics, list[Any]]:
+    """The arrays of a pytree, and the rest, which is static."""
+    leaves, structure = jax.tree.flatten(tree)
+    static = Statics((structure, *(_ARRAY if isinstance(leaf, _ARRAYS) else leaf for leaf in leaves)))
+    return static, [leaf for leaf in leaves if isinstance(leaf, _ARRAYS)]
+
+
+def joined(static: Statics, arrays: list[Any]) -> Any:
+    """The pytree again."""
+    structure, *leaves = static.values
+    moving = iter(arrays)
+    return jax.tree.unflatten(structure, [next(moving) if leaf is _ARRAY else leaf for leaf in leaves])
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Like ``equinox.filter_jit``: leaves that are no arrays are static. The result has arrays only."""
 
     @functools.partial(jax.jit, static_argnums=0)
     def run(static: Statics, arrays: list[Any]) -> Any:
-        tree, *leaves = static.values
-        moving = iter(arrays)
-        return function(*jax.tree.unflatten(tree, [next(moving) if leaf is _ARRAY else leaf for leaf in leaves]))
+        return function(*joined(static, arrays))
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
-        leaves, tree = jax.tree.flatten(arguments)
-        static = Statics((tree, *(_ARRAY if eqx.is_array(leaf) else leaf for leaf in leaves)))
-        return run(static, list(filter(eqx.is_array, leaves)))
+        return run(*split(arguments))
 
     return call

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import numbers
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax import _specs
+from linops_jax import _specs, _vectors
 from linops_jax._linear import LinearOperator, UnknownShapeError
 from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._operator import Operator
@@ -20,7 +21,11 @@ from linops_jax._primitives import as_raised
 from linops_jax._printing import exact
 from linops_jax.algebra import vstack
 from linops_jax.algebra._identity import Identity
-from linops_jax.solvers import _progress, _real, _scale, _watch
+from linops_jax.solvers import _progress, _real, _watch
+from linops_jax.solvers._compiled import compiled
+from linops_jax.solvers._methods import Direct, Iteration
+from linops_jax.solvers._pseudoinverse import PseudoInverse
+from linops_jax.solvers._pseudoinverse import solve as pseudoinverse_solve
 from linops_jax.solvers._solution import InexactAdjointWarning, Solution, Stats, report
 
 LINEAR = ("cg", "cgls", "lsmr", "gmres", "bicgstab", "direct")
@@ -104,12 +109,11 @@ def solve(
         found = f"the array {_specs.describe(A)}; lo.Matrix(a) makes an operator of it" if is_array else f"{A!r:.80}"
         message = f"lo.solve expects an operator, found {found}."
         raise TypeError(message)
-    solvers = _load("_solvers", "lineax")
     A, y = fit(A, y, x0)
     limits = [as_operand(limit, y) for limit in (rtol, atol)]
-    name, method = _choose(solvers, A, solver, damp, regularizer, limits, max_steps)
+    name, method = _choose(A, solver, damp, regularizer, limits, max_steps)
     _check_watched(callback, history, name, WATCHED)
-    _check_adjoint(A, name, solvers.relies_on_adjoint(method))
+    _check_adjoint(A, name, method.relies_on_adjoint)
 
     op, target = damped(A, y, damp, regularizer)
     if x0 is not None:
@@ -124,27 +128,19 @@ def solve(
     wide = name == "lsmr" and _real.is_single(op)  # lineax 0.1 mixes precisions there
     room = steps_allowed(A, max_steps) if history else 0
     with _progress.shown(progress, traced) as counted, _watch.watching(callback, room, traced) as watch:
-        z, found = _run(solvers, counted(op), target, (method, inner, watch), wide)
+        run = lambda A, b, M: compiled_solve(PseudoInverse(A, method, M), b, watch)  # noqa: E731
+        z, found = _real.in_own_numbers(run, counted(op), target, inner, wide)
     x = z if preconditioner is None or name == "cg" else preconditioner(z)
     x = x if x0 is None else jax.tree.map(jnp.add, x0, x)
     residual = relative_residual(A, x, y)
     steps = jnp.asarray(found["num_steps"])
     if history and not _specs.is_being_traced((steps, found["history"])):
         found["history"] = found["history"][: int(steps)]
-    stats = Stats(steps, residual, found["converged"] & _scale.is_finite([x, residual]), found.get("history"))
+    stats = Stats(steps, residual, found["converged"] & _vectors.is_finite([x, residual]), found.get("history"))
     return report(Solution(x, jax.lax.stop_gradient(stats)), name, rtol, atol, throw)
 
 
-@as_raised
-def _run(solvers: Any, op: Any, target: Any, how: Any, wide: bool) -> Any:
-    if _real.is_complex_linear(op) and not wide:
-        return solvers.run(op, target, *how)
-    method, preconditioner, watch = how
-    inner = None if preconditioner is None else _real.OnReals(preconditioner, wide)
-    x, stats = solvers.run(_real.OnReals(op, wide), _real.to_reals(target, wide), method, inner, watch)
-    found = _real.from_reals(x, op.domain)
-    fixed = jax.lax.stop_gradient((found, _real.to_reals(found, wide), x))
-    return found, {**stats, "converged": stats["converged"] & _scale.holds(*fixed)}
+compiled_solve = as_raised(compiled(pseudoinverse_solve))
 
 
 def fit(A: Any, y: Any, x0: Any) -> tuple[Any, Any]:
@@ -192,11 +188,11 @@ def _domain(A: Any, y: Any, x0: Any) -> Any:
         raise TypeError(message) from error
 
 
-def _choose(solvers: Any, A: Any, solver: Any, damp: Any, regularizer: Any, limits: Any, steps: Any) -> Any:
-    """The name to print, and the solver."""
+def _choose(A: Any, solver: Any, damp: Any, regularizer: Any, limits: Any, steps: Any) -> Any:
+    """The name to print, and the method."""
     is_damped = regularizer is not None or not is_zero(damp)
-    if solvers.is_solver(solver):
-        return type(solver).__name__, solver
+    if "lineax" in sys.modules and (foreign := _load("_lineax", "lineax").foreign(solver)):
+        return type(solver).__name__, foreign
     name = ALIASES.get(solver, solver) if isinstance(solver, str) else None
     if name == "auto":
         known = A.properties
@@ -216,7 +212,12 @@ def _choose(solvers: Any, A: Any, solver: Any, damp: Any, regularizer: Any, limi
             f"{difference}. Use one of {', '.join(map(repr, LEAST_SQUARES))}."
         )
         raise ValueError(message)
-    return name, solvers.make(name, *limits, steps_allowed(A, steps))
+    if name == "direct":
+        return name, Direct(A.properties.diagonal and not is_damped)
+    limits = [*limits, steps_allowed(A, steps)]
+    if name in WATCHED:
+        return name, Iteration(name, *limits, full_rank=name != "cgls")
+    return name, _load("_lineax", "lineax").Library(name, *limits)
 
 
 def steps_allowed(A: Any, max_steps: int | None) -> int:
@@ -262,7 +263,7 @@ def damped(A: Any, y: Any, damp: Any, regularizer: Any) -> tuple[Any, Any]:
         raise ValueError(message)
     R = (Identity() if regularizer is None else regularizer).with_domain(A.domain)
     op = vstack([A, as_operand(damp, A.domain) * R])
-    return op, [y, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), op.codomain[1])]
+    return op, [y, jax.tree.map(_specs.zeros, op.codomain[1])]
 
 
 def is_zero(damp: Any) -> bool:
@@ -299,7 +300,7 @@ def relative_residual(A: Any, x: Any, y: Any) -> Any:
 
 
 def norm(tree: Any) -> Any:
-    return _scale.norm(jax.lax.stop_gradient(tree))
+    return _vectors.norm(jax.lax.stop_gradient(tree))
 
 
 def _load(module: str, package: str) -> Any:

@@ -12,17 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax.solvers._scale import dot, exponent, inner, restored, shift
-from linops_jax.solvers._watch import Watch
+from linops_jax._vectors import add, dot, exponent, inner, restored, shift
+from linops_jax.solvers._watch import SILENT, Watch
 
 Apply = Callable[[Any], Any]
-SILENT = Watch()
-
-
-def add(a: Any, scalar: Any, b: Any) -> Any:
-    """a + scalar b, in the dtypes of a."""
-    kind = (lambda u: u.dtype) if jnp.iscomplexobj(scalar) else (lambda u: jnp.finfo(u.dtype).dtype)
-    return jax.tree.map(lambda u, v: u + jnp.asarray(scalar, kind(u)) * v.astype(u.dtype), a, b)
 
 
 def ratio(a: Any, b: Any) -> jax.Array:
@@ -169,7 +162,7 @@ def bicgstab(
 
     def done(x: Any, size: Any) -> Any:
         rounding = 4 * eps * (jnp.sqrt(dot(y, y)) + jnp.sqrt(dot(x, x)))
-        return size <= limit + jnp.where(limit > 0, rounding, 0)
+        return size <= limit + jnp.minimum(rounding, limit)
 
     def unfinished(carry: Any) -> Any:
         x, _, size, progress, step, _ = carry

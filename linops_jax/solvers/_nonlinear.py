@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import optimistix as optx
 from jax.custom_derivatives import SymbolicZero
 
-from linops_jax import _specs
+from linops_jax import _specs, _vectors
 from linops_jax._primitives import as_raised
-from linops_jax.solvers import _front, _progress, _scale, _solvers
+from linops_jax.solvers import _front, _lineax, _progress
 from linops_jax.solvers._compiled import compiled, plain
 from linops_jax.solvers._real import from_reals, to_reals
 from linops_jax.solvers._solution import Solution, Stats
@@ -59,11 +59,11 @@ def solve(
                 R,
             ),
             STEPS if max_steps is None else max_steps,
-            optx.ImplicitAdjoint(_solvers.CGLS(1e-6, 0, INNER_STEPS)),
+            optx.ImplicitAdjoint(_lineax.CGLS(1e-6, 0, INNER_STEPS)),
         )
     x = from_reals(value, _specs.specs(x0))
     residual = _front.relative_residual(A, x, y)
-    stats = Stats(steps, residual, converged & _scale.is_finite([x, residual]))
+    stats = Stats(steps, residual, converged & _vectors.is_finite([x, residual]))
     return name, Solution(x, jax.lax.stop_gradient(stats))
 
 
@@ -124,4 +124,4 @@ def _choose(solver: Any, rtol: Any, atol: Any) -> tuple[str, Any]:
             f"{', '.join(map(repr, ('auto', *SOLVERS)))}, and those of optimistix."
         )
         raise ValueError(message)
-    return name, SOLVERS[name](rtol, atol, linear_solver=_solvers.CGLS(INNER_RTOL, 0, INNER_STEPS))
+    return name, SOLVERS[name](rtol, atol, linear_solver=_lineax.CGLS(INNER_RTOL, 0, INNER_STEPS))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _specs
+from linops_jax import _specs, _vectors
 from linops_jax._fields import static
 from linops_jax._linear import LinearOperator
 from linops_jax._properties import Properties, common
@@ -38,6 +39,19 @@ class OnReals(LinearComposite):
     @property
     def properties(self) -> Properties:
         return common([self.op], "symmetric", "positive", "unitary")
+
+
+def in_own_numbers(
+    solve: Callable[[Any, Any, Any], Any], op: LinearOperator, y: Any, preconditioner: Any = None, wide: bool = False
+) -> tuple[Any, dict[str, Any]]:
+    """``solve(op, y, preconditioner)``, the solution and its statistics, in numbers over which ``op`` is linear."""
+    if is_complex_linear(op) and not wide:
+        return solve(op, y, preconditioner)
+    inner = None if preconditioner is None else OnReals(preconditioner, wide)
+    x, stats = solve(OnReals(op, wide), to_reals(y, wide), inner)
+    found = from_reals(x, op.domain)
+    fixed = jax.lax.stop_gradient((found, to_reals(found, wide), x))
+    return found, {**stats, "converged": stats["converged"] & _vectors.holds(*fixed)}
 
 
 def to_reals(tree: Any, wide: bool = False) -> Any:

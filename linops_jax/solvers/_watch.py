@@ -41,6 +41,9 @@ class Watch:
         return noted.at[step - 1].set(residual) if self.length else None
 
 
+SILENT = Watch()
+
+
 class _Listener:
     """A function, until it raises."""
 
@@ -66,10 +69,10 @@ def _pass_on(key: Any, step: Any, residual: Any) -> None:
 
 
 @contextlib.contextmanager
-def watching(callback: Any, length: int, traced: bool) -> Iterator[Watch | None]:
-    """What the solver has to note, or None; to be left when the solve is over."""
+def watching(callback: Any, length: int, traced: bool) -> Iterator[Watch]:
+    """What the solver has to note; to be left when the solve is over."""
     if callback is None:
-        yield Watch(length=length) if length else None
+        yield Watch(length=length)
         return
     if not callable(callback):
         message = f"lo.solve: callback must be a function of the step and the residual, found {callback!r:.80}."

@@ -1,4 +1,7 @@
-"""Powers of two that bring arrays of any unit to the size of one: no square leaves the range, and nothing is rounded."""
+"""Pytrees of arrays as vectors: sums, inner products and norms, on any mesh and in any unit.
+
+Powers of two bring arrays of any unit to the size of one: no square leaves the range, and nothing is rounded.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax import _specs
+from linops_jax import _compat, _specs
+
+
+def add(a: Any, scalar: Any, b: Any) -> Any:
+    """a + scalar b, in the dtypes of a."""
+    kind = (lambda u: u.dtype) if jnp.iscomplexobj(scalar) else (lambda u: jnp.finfo(u.dtype).dtype)
+    return jax.tree.map(lambda u, v: u + jnp.asarray(scalar, kind(u)) * v.astype(u.dtype), a, b)
+
+
+def times(scalar: Any, a: Any) -> Any:
+    """scalar a, in the dtypes of a, for a real scalar."""
+    return jax.tree.map(lambda u: scalar.astype(jnp.finfo(u.dtype).dtype) * u, a)
 
 
 def dot(a: Any, b: Any) -> jax.Array:
@@ -19,7 +33,13 @@ def inner(a: Any, b: Any) -> jax.Array:
     """<a, b>, conjugated in a; in single precision at least."""
     pairs = list(zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
     dtype = jnp.result_type(jnp.float32, *(leaf.dtype for pair in pairs for leaf in pair))
-    return jnp.sum(jnp.stack([jnp.vdot(u, v, preferred_element_type=dtype).astype(dtype) for u, v in pairs]))
+
+    def one(u: Any, v: Any) -> jax.Array:
+        if _compat.place(u).get("sharding"):  # JAX refuses products over sharded axes
+            return jnp.sum(u.conj().astype(dtype) * v)
+        return jnp.vdot(u, v, preferred_element_type=dtype).astype(dtype)
+
+    return jnp.sum(jnp.stack([one(u, v) for u, v in pairs]))
 
 
 def norm(tree: Any) -> jax.Array:

@@ -1,0 +1,84 @@
+"""Solvers of our own for A x = y: what they are given, and where they are right."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linops_jax import _compat
+from linops_jax._linear import LinearOperator
+from linops_jax._vectors import exponent, restored, shift
+from linops_jax.measures import _vectors
+from linops_jax.measures._dense import dense_form
+from linops_jax.solvers._iterate import bicgstab, cg, cgls
+from linops_jax.solvers._watch import Watch
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["rtol", "atol"], meta_fields=["name", "max_steps", "full_rank"]
+)
+@dataclasses.dataclass(frozen=True)
+class Iteration:
+    """ "cg", "cgls" or "bicgstab": stops when |r| <= rtol |r_0| + atol, in the Euclidean norm.
+
+    full_rank: A is invertible, which saves its derivatives three solves
+    """
+
+    name: str
+    rtol: Any
+    atol: Any
+    max_steps: int
+    full_rank: bool
+
+    @property
+    def relies_on_adjoint(self) -> bool:
+        return self.name == "cgls"
+
+    def solve(
+        self, op: LinearOperator, y: Any, preconditioner: LinearOperator | None, watch: Watch
+    ) -> tuple[Any, dict[str, Any]]:
+        apply = lambda x: jax.tree.map(_compat.placed, op(x), y)  # noqa: E731
+        axes = frozenset[Any]().union(*map(_compat.varying_axes, jax.tree.leaves(y)))
+        adjoint = lambda r: jax.tree.map(lambda leaf: _compat.vary(leaf, axes), op.H(r))  # noqa: E731
+        limits = self.rtol, self.atol, self.max_steps, watch
+        if self.name == "cg":
+            return cg(apply, y, (lambda r: r) if preconditioner is None else preconditioner, *limits)
+        if self.name == "cgls":
+            return cgls(apply, adjoint, y, *limits)
+        return bicgstab(apply, y, *limits)
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["diagonal"])
+@dataclasses.dataclass(frozen=True)
+class Direct:
+    """Division by a diagonal, of which only zeros have no inverse; otherwise the singular values of the dense matrix."""
+
+    diagonal: bool
+
+    full_rank = relies_on_adjoint = False
+
+    def solve(self, op: LinearOperator, y: Any, preconditioner: None, watch: Watch) -> tuple[Any, dict[str, Any]]:
+        of_y = exponent(y)
+        x = (_divide if self.diagonal else _by_singular_values)(op, shift(y, -of_y))
+        x, exists = restored(x, of_y)
+        return x, {"num_steps": jnp.zeros_like(exists, jnp.int32), "converged": exists}
+
+
+def _divide(op: LinearOperator, y: Any) -> Any:
+    diagonal = op(jax.tree.map(jnp.ones_like, y))
+    return jax.tree.map(lambda d, leaf: jnp.where(d == 0, 0, leaf / jnp.where(d == 0, 1, d)), diagonal, y)
+
+
+def _by_singular_values(op: LinearOperator, y: Any) -> Any:
+    form = _vectors.VectorForm(op, False)
+    target = _vectors.pack(y, form.dtype)
+    u, s, vh = jnp.linalg.svd(dense_form(form), full_matrices=False)
+    smallest = jnp.finfo(s.dtype).eps * max(form.shape) * jnp.max(s, initial=0)
+    parts = jnp.where(
+        s > smallest, jnp.matmul(u.conj().T, target, precision="highest") / jnp.where(s > smallest, s, 1), 0
+    )
+    return form.unpack_domain(jnp.matmul(vh.conj().T, parts, precision="highest"))
