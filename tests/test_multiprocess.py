@@ -98,8 +98,27 @@ def main(process, address):
     assert lo.dot_test(Twice(weights), vector).passed
     assert not lo.dot_test(Twice(weights, wrong=True), vector).passed
     lo.check_operator(Twice(weights), vector)
+    check_solvers(weights, vector, multihost_utils.process_allgather)
     multihost_utils.sync_global_devices("done")
     os.write(1, f"\nright {process}\n".encode())  # at once: other threads write as well
+
+
+def check_solvers(weights, y, gathered):
+    """lo.solve, inverses and norms, one problem for all processes."""
+    whole = lambda tree: jax.tree.map(lambda leaf: gathered(leaf, tiled=True), tree)  # noqa: E731
+    w, expected = whole(weights), whole(y) / (2 * whole(weights))
+
+    def loss(weights, y, solver):
+        return jnp.sum(lo.solve(Twice(weights), y, solver=solver, rtol=1e-6, x0=jnp.zeros_like(y)).value)
+
+    for solver in ("cgls", "bicgstab"):
+        found = lo.solve(Twice(weights), y, solver=solver, rtol=1e-6, x0=jnp.zeros_like(y))
+        np.testing.assert_allclose(whole(found.value), expected, rtol=1e-3, atol=1e-4)
+        slopes = jax.jit(jax.grad(loss, (0, 1)), static_argnums=2)(weights, y, solver)
+        np.testing.assert_allclose(whole(slopes[0]), -expected / w, rtol=1e-2, atol=1e-2 * np.max(np.abs(expected / w)))
+        np.testing.assert_allclose(whole(slopes[1]), 1 / (2 * w), rtol=1e-2, atol=1e-3)
+    np.testing.assert_allclose(whole(Twice(weights).with_domain(y).inv(y)), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(whole(lo.norm(Twice(weights), y)), 2 * np.max(np.abs(w)), rtol=1e-4)
 
 
 def free_port():
