@@ -300,6 +300,15 @@ def test_norm_over_the_reals(iterate):
     assert lo.norm(lo.Matrix(np.array([[1, 1j]])), S((2,), complex)) == pytest.approx(np.sqrt(2))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
+def test_norm_in_half_precision(dtype, iterate):
+    m = jnp.asarray(a(np.float32, 12, 9), dtype)
+    found = lo.norm(lo.Matrix(m), S((9,), dtype))
+    np.testing.assert_allclose(
+        found, np.linalg.norm(np.asarray(m, np.float64), 2), rtol=4 * float(jnp.finfo(dtype).eps)
+    )
+
+
 def test_derivative_of_the_norm(iterate):
     m, spec = a(np.complex128, 9, 8), S((8,), complex)
     u, s, vh = np.linalg.svd(m)

@@ -106,6 +106,48 @@ def test_linear_over_the_reals_only(solver):
     close(solve(Antilinear(a, b), y, solver=solver, rtol=1e-13).value, x[:5] + 1j * x[5:], scale=1000)
 
 
+class TracedAntilinear(lo.LinearOperator, real_linear=True):
+    """a x + b conj(x), in JAX."""
+
+    a: jax.Array
+    b: jax.Array
+
+    @lo.traced
+    def apply(self, x):
+        return self.a @ x + self.b @ jnp.conj(x)
+
+    def infer_adjoint_shape(self, y):
+        return S(self.a.shape[1:], y.dtype)
+
+
+def test_derivatives_over_the_reals_only():
+    a, b, y = (normal(shape, np.complex128, i) for i, shape in enumerate([(6, 4), (6, 4), (6,)]))
+
+    def dense(a, b, y):
+        matrix = jnp.block([[(a + b).real, (b - a).imag], [(a + b).imag, (a - b).real]])
+        x = jnp.linalg.solve(matrix.T @ matrix, matrix.T @ jnp.concatenate([y.real, y.imag]))
+        return energy(x[:4] + 1j * x[4:])
+
+    ours = lambda a, b, y: energy(solve(TracedAntilinear(a, b), y, rtol=1e-13).value)  # noqa: E731
+    close(jax.grad(ours, (0, 1, 2))(a, b, y), jax.grad(dense, (0, 1, 2))(a, b, y), scale=1e4)
+
+
+@pytest.mark.parametrize("solver", ["cg", "cgls", "lsmr", "gmres", "bicgstab", "direct"])
+@pytest.mark.parametrize("dtype", [F32, np.float16, jnp.bfloat16], ids=by_name)
+def test_narrow_numbers(solver, dtype):
+    m, y = (jnp.asarray(array, dtype) for array in (positive(F64, 4) / 4 + np.eye(4), normal((4,), F64, 2)))
+    wide = [np.asarray(array, F64) for array in (m, y)]
+    atol = 30 * float(jnp.finfo(dtype).eps)
+    rtol = max(1e-4, 3 * float(jnp.finfo(dtype).eps))
+    found = solve(lo.Matrix(m), y, solver=solver, rtol=rtol)
+    assert found.value.dtype == dtype
+    np.testing.assert_allclose(found.value.astype(F64), np.linalg.solve(*wide), atol=max(atol, 1e-3))
+    slope = jax.grad(lambda m: jnp.sum(solve(lo.Matrix(m), y, solver=solver, rtol=rtol).value.astype(F64)))(m)
+    expected = jax.grad(lambda m: jnp.sum(jnp.linalg.solve(m, wide[1])))(wide[0])
+    assert slope.dtype == dtype
+    np.testing.assert_allclose(slope.astype(F64), expected, atol=max(10 * atol, 1e-2))
+
+
 def test_from_real_to_complex():
     op, x = HalfSpectrum().with_domain(S((6,), np.float64)), normal((6,), np.float64, 1)
     close(solve(op, np.fft.rfft(x)).value, x)

@@ -26,9 +26,9 @@ def norm(A: LinearOperator, spec: Any = None, *, rtol: float = 1e-4, maxiter: in
 
     From the matrix where that has up to 65536 entries; otherwise by LOBPCG (Knyazev, 2001) on A^H A, never on A, until the
     residual ‖A^H A v - s^2 v‖ is at most ``rtol`` s^2. The relative error is then at most about ``rtol`` / 2, and of the
-    order of its square where the largest singular value stands alone. In single precision ``rtol`` is 1.2e-5 at least.
-    Each iteration takes two products with A and two with A^H; on meshes, arrays stay where they are. Works under ``jit``,
-    ``vmap`` and ``grad``: the derivative is that of ‖A v‖ at the singular vector v.
+    order of its square where the largest singular value stands alone. In single precision ``rtol`` is 1.2e-5 at least, in
+    half precision 4 roundings. Each iteration takes two products with A and two with A^H; on meshes, arrays stay where
+    they are. Works under ``jit``, ``vmap`` and ``grad``: the derivative is that of ‖A v‖ at the singular vector v.
 
     spec: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
     maxiter: after so many iterations it gives up, with a RuntimeWarning outside of ``jit``
@@ -42,7 +42,8 @@ def norm(A: LinearOperator, spec: Any = None, *, rtol: float = 1e-4, maxiter: in
         return jnp.zeros((), jnp.finfo(form.dtype).dtype)
     if is_small(form):
         return jnp.linalg.norm(dense_form(form), 2)
-    rtol = max(rtol, 100 * float(jnp.finfo(form.dtype).eps))
+    eps = [float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves((op.domain, op.codomain))]
+    rtol = max(rtol, 100 * float(jnp.finfo(form.dtype).eps), 4 * max(eps))
     value, count = _largest(op, rtol, maxiter, _vectors.key(seed))
     if not isinstance(count, jax.core.Tracer) and count >= maxiter:
         message = (

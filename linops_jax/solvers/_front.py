@@ -125,7 +125,8 @@ def solve(
         inner, op = (preconditioner, op) if name == "cg" else (None, op @ preconditioner)
 
     traced = _specs.is_being_traced((A, target, damp, preconditioner, limits))
-    wide = name == "lsmr" and _real.is_single(op)  # lineax 0.1 mixes precisions there
+    # lineax 0.1 mixes precisions in the one, and there is no QR decomposition in half precision for the other
+    wide = _real.is_narrower(op, {"lsmr": float, "gmres": jnp.float32}.get(name, jnp.float16))
     room = steps_allowed(A, max_steps) if history else 0
     with _progress.shown(progress, traced) as counted, _watch.watching(callback, room, traced) as watch:
         run = lambda A, b, M: compiled_solve(PseudoInverse(A, method, M), b, watch)  # noqa: E731

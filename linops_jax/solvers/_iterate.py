@@ -161,8 +161,8 @@ def bicgstab(
         return x, r, new, new < size, step, noted
 
     def done(x: Any, size: Any) -> Any:
-        rounding = 4 * eps * (jnp.sqrt(dot(y, y)) + jnp.sqrt(dot(x, x)))
-        return size <= limit + jnp.minimum(rounding, limit)
+        allowed = rounding(jnp.sqrt(dot(y, y)), jnp.sqrt(dot(x, x)))
+        return size <= limit + jnp.where(limit > 0, allowed, 0)
 
     def unfinished(carry: Any) -> Any:
         x, _, size, progress, step, _ = carry
@@ -173,6 +173,12 @@ def bicgstab(
     reached = done(x, size) & jnp.isfinite(size)
     x, exists = restored(x, of_y - of_A)
     return x, _stats(steps, reached & exists, noted)
+
+
+def rounding(y: Any, x: Any) -> jax.Array:
+    """Of y - A x, from the sizes of y and x, for an A of the size of one. What takes half of all digits is none."""
+    eps = float(jnp.finfo(x.dtype).eps)
+    return jnp.minimum(4 * eps * (y + x), jnp.sqrt(eps) * y)
 
 
 def _none(like: Any) -> Any:

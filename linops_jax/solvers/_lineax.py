@@ -16,7 +16,7 @@ from linops_jax._linear import LinearOperator
 from linops_jax._vectors import exponent, is_finite, norm, restored, shift
 from linops_jax.algebra._composite import LinearComposite, OfOne
 from linops_jax.solvers._compiled import joined, split
-from linops_jax.solvers._iterate import cgls
+from linops_jax.solvers._iterate import cgls, rounding
 from linops_jax.solvers._watch import Watch
 
 _meta.introduce()  # lineax dispatches on our classes from here on
@@ -98,8 +98,7 @@ class Library:
             # lineax asks for small steps, too, and calls it stagnation where there are no smaller ones
             rest = norm(jax.tree.map(jnp.subtract, unit, scaled(x)))
             limit = self.rtol + atol
-            rounding = 4 * float(jnp.finfo(size.dtype).eps) * (1 + norm(x))
-            converged = rest <= limit + jnp.minimum(rounding, limit)
+            converged = rest <= limit + jnp.where(limit > 0, rounding(1, norm(x)), 0)
         x = jax.tree.map(lambda leaf: leaf * size.astype(jnp.finfo(leaf.dtype).dtype), x)
         x, exists = restored(x, of_y - of_A)
         steps = jnp.where(size > 0, self._steps(stats, y), 0)

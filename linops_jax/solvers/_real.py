@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from linops_jax import _specs, _vectors
 from linops_jax._fields import static
@@ -32,9 +31,15 @@ class OnReals(LinearComposite):
     def _pull_back(self, y: Any, like: Any) -> Any:
         return to_reals(self.op._reverse(from_reals(y, self.op.codomain), self.op.domain), self.wide)
 
+    def _derive_shape(self, x: Any) -> Any:
+        return self._on_reals(self.op._infer_shape(self.op.domain))
+
     @property
     def domain(self) -> Any:
-        return jax.eval_shape(lambda x: to_reals(x, self.wide), self.op.domain)
+        return self._on_reals(self.op.domain)
+
+    def _on_reals(self, spec: Any) -> Any:
+        return jax.eval_shape(lambda x: to_reals(x, self.wide), spec)
 
     @property
     def properties(self) -> Properties:
@@ -79,7 +84,7 @@ def is_complex_linear(op: LinearOperator) -> bool:
     return kinds == {False} or (len(kinds) == 1 and not op.properties.real_linear)
 
 
-def is_single(op: LinearOperator) -> bool:
-    """Whether double precision is on and some array of the operator is in another one."""
+def is_narrower(op: LinearOperator, dtype: Any) -> bool:
+    """Whether some array of the operator has fewer bits than these real numbers."""
     leaves = jax.tree.leaves((op.domain, op.codomain))
-    return jnp.result_type(float) == np.float64 and any(jnp.finfo(leaf.dtype).bits < 64 for leaf in leaves)
+    return any(jnp.finfo(leaf.dtype).bits < jnp.finfo(jnp.result_type(dtype)).bits for leaf in leaves)
