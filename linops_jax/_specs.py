@@ -321,4 +321,9 @@ def cast_like(value: Any, model: Any, where: str) -> Any:
 
 def is_being_traced(tree: Any) -> bool:
     """Whether numbers cannot be read: tracers among these leaves, or everything is staged out, as under ``jax.jit``."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in (*jax.tree.leaves(tree), jnp.add(0, 0)))
+    return is_staged() or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def is_staged() -> bool:
+    """Whether all that is computed becomes part of a program, as under ``jax.jit``."""
+    return isinstance(jnp.add(0, 0), jax.core.Tracer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
@@ -10,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from linops_jax import _specs
+from linops_jax._compiled import compiled
 from linops_jax._linear import LinearOperator
-from linops_jax._primitives import as_raised
 from linops_jax.measures import _vectors
 
 _BATCH_BYTES = 2**26  # what the inputs and outputs of one batch of probes may take
@@ -146,8 +145,7 @@ def _batch(form: _vectors.VectorForm) -> int:
     return max(1, min(columns, _BATCH_BYTES // (16 * max(rows + columns, 1))))
 
 
-@as_raised
-@functools.partial(jax.jit, static_argnums=2)
+@compiled
 def _columns(form: _vectors.VectorForm, indices: jax.Array, batch: int) -> jax.Array:
     """Columns of the matrix, as rows."""
     dtype = _vectors.dtype(form.op.codomain, form.pairs)
@@ -158,8 +156,7 @@ def _columns(form: _vectors.VectorForm, indices: jax.Array, batch: int) -> jax.A
     return jax.lax.map(column, indices, batch_size=batch)
 
 
-@as_raised
-@jax.jit
+@compiled
 def _diagonal(op: LinearOperator) -> jax.Array:
     form, dtype = _vectors.VectorForm(op, False), _vectors.dtype(op.codomain)
 
@@ -171,8 +168,7 @@ def _diagonal(op: LinearOperator) -> jax.Array:
     return jax.lax.map(entry, jnp.arange(form.shape[0]), batch_size=_batch(form))
 
 
-@as_raised
-@functools.partial(jax.jit, static_argnums=1)
+@compiled
 def _estimate(op: LinearOperator, samples: int, key: Any) -> Any:
     stochtrace = _matfree()
     form = _vectors.VectorForm(op, False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from typing import Any
 
@@ -11,8 +10,8 @@ import jax.core
 import jax.numpy as jnp
 
 from linops_jax import _compat
+from linops_jax._compiled import compiled
 from linops_jax._linear import LinearOperator
-from linops_jax._primitives import as_raised
 from linops_jax._vectors import add, dot, exponent, shift, times
 from linops_jax._vectors import norm as length
 from linops_jax.measures import _vectors
@@ -44,7 +43,7 @@ def norm(A: LinearOperator, spec: Any = None, *, rtol: float = 1e-4, maxiter: in
         return jnp.linalg.norm(dense_form(form), 2)
     eps = [float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves((op.domain, op.codomain))]
     rtol = max(rtol, 100 * float(jnp.finfo(form.dtype).eps), 4 * max(eps))
-    value, count = _largest(op, rtol, maxiter, _vectors.key(seed))
+    value, count = _largest(op, jnp.asarray(rtol, form.dtype), maxiter, _vectors.key(seed))
     if not isinstance(count, jax.core.Tracer) and count >= maxiter:
         message = (
             f"lo.norm: {maxiter} iterations did not reach rtol={rtol:.1e} for {op!r}; the norm is at least {value:.6g}. "
@@ -59,8 +58,7 @@ def is_small(form: _vectors.VectorForm) -> bool:
     return rows * columns <= _DENSE
 
 
-@as_raised
-@functools.partial(jax.jit, static_argnums=2)
+@compiled
 def _largest(op: LinearOperator, rtol: Any, maxiter: int, key: Any) -> tuple[jax.Array, jax.Array]:
     """The largest singular value and the number of iterations."""
     fixed, start = _compat.all_vary((jax.lax.stop_gradient(op), _random(key, op.domain)))

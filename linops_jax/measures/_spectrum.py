@@ -6,7 +6,6 @@ the reals only, is a map between real spaces: its singular values are those of t
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -14,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from linops_jax import _specs
+from linops_jax._compiled import compiled
 from linops_jax._linear import LinearOperator
-from linops_jax._primitives import as_raised
 from linops_jax._printing import exact
 from linops_jax.measures import _vectors
 from linops_jax.measures._dense import dense_form
@@ -190,7 +189,6 @@ def _as_scipy(form: _vectors.VectorForm) -> Any:
     return make(form.shape, function("forward"), function("reverse"), dtype=np.dtype(form.dtype))
 
 
-@as_raised
-@functools.partial(jax.jit, static_argnums=1)
+@compiled
 def _product(form: _vectors.VectorForm, name: str, v: jax.Array) -> jax.Array:
     return getattr(form, name)(v)

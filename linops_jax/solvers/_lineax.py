@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import lineax as lx
 
 from linops_jax import _compat, _meta
+from linops_jax._compiled import joined, split
 from linops_jax._linear import LinearOperator
 from linops_jax._vectors import exponent, is_finite, norm, restored, shift
 from linops_jax.algebra._composite import LinearComposite, OfOne
-from linops_jax.solvers._compiled import joined, split
 from linops_jax.solvers._iterate import cgls, rounding
 from linops_jax.solvers._watch import Watch
 

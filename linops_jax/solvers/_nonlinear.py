@@ -12,9 +12,8 @@ import optimistix as optx
 from jax.custom_derivatives import SymbolicZero
 
 from linops_jax import _specs, _vectors
-from linops_jax._primitives import as_raised
+from linops_jax._compiled import compiled, plain
 from linops_jax.solvers import _front, _lineax, _progress
-from linops_jax.solvers._compiled import compiled, plain
 from linops_jax.solvers._real import from_reals, to_reals
 from linops_jax.solvers._solution import Solution, Stats
 
@@ -48,7 +47,7 @@ def solve(
     traced = _specs.is_being_traced((A, y, x0, damp))
     size = _front.norm(y)
     with _progress.shown(progress, traced) as watched:
-        value, steps, converged = as_raised(_least_squares)(
+        value, steps, converged = _least_squares(
             method,
             to_reals(x0),
             (

@@ -252,6 +252,16 @@ def solved(plan):
 
 def solved_in_a_jit(plan):
     op = Planned(plan).with_domain(x)
+    for solver in ("cg", "cgls", "bicgstab"):
+        run = jax.jit(jax.grad(lambda y: jnp.sum(lo.solve(op, y, solver=solver).value)))
+        np.testing.assert_allclose(run(2 * x), np.full(len(x), 0.5), rtol=1e-5)
+
+def measured_in_a_jit(plan):
+    op = Planned(plan).with_domain(x)
+    np.testing.assert_allclose(jax.jit(lambda: lo.norm(op) + lo.trace(op) + op.inv(x)[0])(), 2 + 2 * len(x) + x[0] / 2)
+
+def solved_by_lineax_in_a_jit(plan):
+    op = Planned(plan).with_domain(x)
     np.testing.assert_allclose(jax.jit(lambda y: lo.solve(op, y, solver="gmres").value)(2 * x), x, rtol=1e-5)
 
 def alive(references):
@@ -280,8 +290,8 @@ assert alive(references) == 0, alive(references)
     ("work", "clear"),
     [
         *((work, False) for work in ("jitted", "jitted_gradient", "jitted_batch_in_a_loop", "jitted_composite",
-                                     "jitted_nonlinear", "traced")),
-        *((work, True) for work in ("jitted_as_argument", "eager", "solved", "solved_in_a_jit")),
+                                     "jitted_nonlinear", "traced", "solved_in_a_jit", "measured_in_a_jit")),
+        *((work, True) for work in ("jitted_as_argument", "eager", "solved", "solved_by_lineax_in_a_jit")),
     ],
 )  # fmt: skip
 def test_a_live_object_goes_with_the_last_program_of_all(run_child, work, clear):

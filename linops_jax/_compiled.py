@@ -1,4 +1,4 @@
-"""Functions of other libraries as one compiled program, which goes when JAX's caches are emptied.
+"""Functions of the library's own as compiled programs, which go when JAX's caches are emptied.
 
 lineax and optimistix compile with ``equinox.filter_jit``. It donates, and what a function with donated arguments was
 compiled for outlives ``jax.clear_caches()``: operators, and whatever large objects they hold. So we compile ourselves.
@@ -14,7 +14,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from linops_jax import _specs
 from linops_jax._fields import Statics
+from linops_jax._primitives import as_raised
 
 _ARRAYS = jax.Array, np.ndarray
 _ARRAY = object()  # stands for one among the static leaves
@@ -40,7 +42,11 @@ def joined(static: Statics, arrays: list[Any]) -> Any:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Like ``equinox.filter_jit``: leaves that are no arrays are static. The result has arrays only."""
+    """Like ``equinox.filter_jit``: leaves that are no arrays are static. The result has arrays only.
+
+    In a program that is being traced it is code like any other, so that nothing is kept but by that program. Eager calls
+    wait, and the exception of a host hook comes out as it was raised.
+    """
 
     @functools.partial(jax.jit, static_argnums=0)
     def run(static: Statics, arrays: list[Any]) -> Any:
@@ -48,6 +54,6 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
-        return run(*split(arguments))
+        return function(*arguments) if _specs.is_staged() else as_raised(run)(*split(arguments))
 
     return call
