@@ -1,5 +1,6 @@
 """Combinators against what they must equal: matrices over the reals, all properties, every transformation, four dtypes."""
 
+import dataclasses
 import functools
 
 import jax
@@ -202,7 +203,7 @@ def test_vmap_is_a_loop_and_eager_is_jitted(case):
 
 
 def test_properties_are_true(case):
-    """What is known of a combinator holds for its matrix, and does not change on the way through jit."""
+    """What is known of a combinator holds for its matrix, and of an argument of jit too, but for what factors say."""
     op, spec, m = case
     known = op.properties
     n = len(m)
@@ -218,8 +219,12 @@ def test_properties_are_true(case):
         weighted = jax.tree.map(lambda w, x: jnp.real(w) * x, weights, like(spec, 6))
         close(op(weighted), jax.tree.map(lambda w, y: jnp.real(w) * y, weights, op(like(spec, 6))))
     seen = []
-    jax.eval_shape(lambda op: seen.append(op.properties), op)
-    assert seen == [known]
+    leaves, tree = jax.tree.flatten(op)
+    jax.eval_shape(lambda leaves: seen.append(jax.tree.unflatten(tree, leaves).properties), leaves)
+    has_factors = any(isinstance(leaf, int | float) for leaf in leaves)
+    assert seen == [dataclasses.replace(known, positive=seen[0].positive and known.positive) if has_factors else known]
+    jax.eval_shape(lambda: seen.append(op.properties))
+    assert seen[1:] == [known]
 
 
 # ---- which properties are found --------------------------------------------------------------------------------------
@@ -291,6 +296,49 @@ def test_what_is_known(op, expected):
     known = op.properties
     names = ("symmetric", "positive", "unitary", "diagonal", "real_linear")
     assert " ".join(name for name in names if getattr(known, name)) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda s: s, {"positive": True, "symmetric": True}),
+        (lambda s: -s, {"symmetric": True}),
+        (lambda s: s / 2, {"positive": True, "symmetric": True, "unitary": True}),
+        (lambda s: 1j * s, {}),
+        (jnp.asarray, {"symmetric": True}),
+        (lambda s: None, {}),
+    ],
+    ids=["the same", "negative", "one", "imaginary", "an array of JAX", "nothing"],
+)
+def test_what_is_known_of_a_factor_goes_with_it(change, expected):
+    op = 2 * I.with_domain(S((3,), np.float32))
+    changed = jax.tree.map(change, op)
+    assert changed.properties == lo.Properties(diagonal=True, **expected)
+    assert (-op + changed).properties.positive is False
+    found = []
+    jax.jit(lambda op: found.append(jax.tree.map(change, op).properties.positive))(op)
+    assert found == [False]  # one program for every factor
+
+
+def test_gradients_of_multiples_have_their_structure():
+    op, x = 2.0 * lo.Diagonal(np.arange(1, 4, dtype=np.float32)), np.ones(3, np.float32)
+    slope = jax.grad(lambda op: jnp.sum(op(x)))(op)
+    stepped = jax.tree.map(lambda p, g: p - g, op, slope)
+    np.testing.assert_allclose(stepped.scalar, 2 - 6, rtol=1e-6)
+    assert not stepped.properties.positive
+    last, _ = jax.lax.scan(lambda op, _: (jax.tree.map(lambda p: -p, op), None), op, length=3)
+    np.testing.assert_allclose(last(x), op(x))
+
+
+def test_inverses_by_solvers_know_the_factor(monkeypatch):
+    """By conjugate gradients, though the operator is an argument of a compiled function."""
+    from linops_jax.solvers import _iterate
+
+    monkeypatch.setattr(_iterate, "cgls", None)
+    op = 2 * lo.declare(Dense(np.diag(np.arange(1, 4, dtype=np.float32))), positive=True)
+    np.testing.assert_allclose(
+        op.with_domain(S((3,), np.float32)).inv(np.ones(3, np.float32)), 1 / (2 * np.arange(1, 4)), rtol=1e-5
+    )
 
 
 def test_inexact_adjoints_add_up():

@@ -7,9 +7,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from linops_jax import _specs
-from linops_jax._fields import static
 from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._operator import PRODUCT, constructor
@@ -21,7 +21,6 @@ from linops_jax.algebra._parts import typed
 class _Scale(OfOne):
     scalar: Any
     _precedence = PRODUCT
-    _hidden = ("known",)
 
     def apply(self, x: Any) -> Any:
         return jax.tree.map(lambda y: self.scalar * y, self.op(x))
@@ -43,21 +42,21 @@ class Scaled(_Scale, LinearComposite):
 
     scalar: Any
     op: LinearOperator
-    known: frozenset[str] = static(default=frozenset())  # of the scalar: traced code cannot look at it
 
     @property
     def properties(self) -> Properties:
-        of_op = self.op.properties
+        """What is known of the scalar is read off it, and nothing is kept: whoever puts another one in its place changes it."""
+        of_op, known = self.op.properties, _known(self.scalar)
         return dataclasses.replace(
             of_op,
-            symmetric=of_op.symmetric and "real" in self.known,
-            positive=of_op.positive and "nonnegative" in self.known,
-            unitary=of_op.unitary and "unit" in self.known,
+            symmetric=of_op.symmetric and "real" in known,
+            positive=of_op.positive and "nonnegative" in known,
+            unitary=of_op.unitary and "unit" in known,
         )
 
     def _inverse(self) -> LinearOperator | None:
-        inverse = None if "zero" in self.known else self.op._inverse()
-        return None if inverse is None else Scaled(1 / self.scalar, inverse, self.known)
+        inverse = None if "zero" in _known(self.scalar) else self.op._inverse()
+        return None if inverse is None else Scaled(1 / self.scalar, inverse)
 
     def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
         """A complex factor passes A^H only where A is linear over complex numbers, between complex spaces."""
@@ -89,13 +88,14 @@ class NonlinearScaled(_Scale, NonlinearComposite):
 
 @constructor("scale")
 def scale(scalar: Any, op: Any) -> Any:
-    return Scaled(scalar, op, _known(scalar)) if isinstance(op, LinearOperator) else NonlinearScaled(scalar, op)
+    return Scaled(scalar, op) if isinstance(op, LinearOperator) else NonlinearScaled(scalar, op)
 
 
 def _known(scalar: Any) -> frozenset[str]:
-    """Of any real scalar that it is real, whatever value JAX puts in its place; of a number of Python or NumPy, more."""
-    real = not jnp.issubdtype(jnp.result_type(scalar), jnp.complexfloating)
-    facts = {"real": real}
-    if not isinstance(scalar, jax.Array):
-        facts |= {"nonnegative": real and scalar >= 0, "unit": abs(scalar) == 1, "zero": scalar == 0}
-    return frozenset(name for name, holds in facts.items() if holds)
+    """Of a number of Python or NumPy its sign and size; of an array of JAX, whose value a program may not know, the dtype."""
+    if np.ndim(scalar) == 0 and isinstance(scalar, bool | int | float | complex | np.generic | np.ndarray):
+        real = not np.iscomplexobj(scalar)
+        facts = {"real": real, "nonnegative": real and scalar >= 0, "unit": abs(scalar) == 1, "zero": scalar == 0}
+        return frozenset(name for name, holds in facts.items() if holds)
+    dtype = getattr(scalar, "dtype", None)  # None: something stands in for an array in a tree
+    return frozenset() if dtype is None or _specs.is_complex(dtype) else frozenset({"real"})
