@@ -68,6 +68,14 @@ TargetPtr resolve(const std::string& key, std::string& error) {
   return found;
 }
 
+// The text of an error where the operator would not promise these shapes.
+std::string check_promise(const Target& target, const std::string& batch, const XLA_FFI_CallFrame& frame) {
+  InFlight guard;
+  if (closing) return "the interpreter is shutting down";
+  nb::gil_scoped_acquire gil;
+  return is_promised(target, batch, frame) ? std::string() : report_exception(target.name);
+}
+
 // Null with the text of an error.
 [[gnu::noinline]] const Prepared* prepare(State& state, const XLA_FFI_CallFrame& frame, std::string& error) {
   auto made = std::make_unique<Prepared>();
@@ -82,6 +90,8 @@ TargetPtr resolve(const std::string& key, std::string& error) {
     error = report_text(made->target->name, error);
     return nullptr;
   }
+  error = check_promise(*made->target, state.batch, frame);
+  if (!error.empty()) return nullptr;
   const Prepared* first = nullptr;  // another thread may be
   return state.prepared.compare_exchange_strong(first, made.get()) ? made.release() : first;
 }

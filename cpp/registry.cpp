@@ -17,15 +17,18 @@ std::unordered_map<std::string, std::weak_ptr<Target>>& table =
 
 }  // namespace
 
-Target::Target(std::string name, PyObject* call, PyObject* store, bool direct, bool takes_out, Signature signature)
+Target::Target(std::string name, PyObject* call, PyObject* store, PyObject* check, bool direct, bool takes_out,
+               Signature signature)
     : name(std::move(name)),
       call(call),
       store(store),
+      check(check),
       direct(direct),
       takes_out(takes_out),
       signature(std::move(signature)) {
   Py_INCREF(call);
   Py_INCREF(store);
+  Py_INCREF(check);
 }
 
 Target::~Target() {
@@ -38,6 +41,7 @@ Target::~Target() {
   }
   drop(call);
   drop(store);
+  drop(check);
 }
 
 bool register_target(const std::string& key, const TargetPtr& target) {

@@ -108,13 +108,16 @@ bool resolve(State& state) {
 bool prepare(State& state, const XLA_FFI_CallFrame& frame) {
   if (state.plan != nullptr) return true;
   std::string error;
+  std::unique_ptr<const Plan> plan;
   if (state.target->function != nullptr) {
     error = "this program calls it as a host hook, but it is a native one. Export the program again.";
   } else {
-    state.plan = make_plan(state.target->signature, state.batch, frame, error);
+    plan = make_plan(state.target->signature, state.batch, frame, error);
   }
-  if (state.plan == nullptr) PyErr_SetString(PyExc_ValueError, error.c_str());
-  return state.plan != nullptr;
+  if (plan == nullptr) PyErr_SetString(PyExc_ValueError, error.c_str());
+  if (plan == nullptr || !is_promised(*state.target, state.batch, frame)) return false;
+  if (state.plan == nullptr) state.plan = std::move(plan);  // otherwise another thread has been asked meanwhile
+  return true;
 }
 
 // Everything that needs the GIL. JAX inside a hook would wait for the program that waits for the hook: it is refused.
@@ -186,6 +189,30 @@ XLA_FFI_DEFINE_HANDLER(
 }  // namespace
 
 std::string report_exception(const std::string& name) { return report(name); }
+
+bool is_promised(const Target& target, const std::string& batch, const XLA_FFI_CallFrame& frame) {
+  Reference operands(PyList_New(0)), results(PyList_New(0));
+  const auto add = [](PyObject* list, const XLA_FFI_Buffer& buffer) {
+    Reference shape(PyTuple_New(static_cast<Py_ssize_t>(buffer.rank) + 1));
+    if (shape.object == nullptr) return false;
+    for (Py_ssize_t i = 0; i <= static_cast<Py_ssize_t>(buffer.rank); ++i) {
+      PyObject* number = PyLong_FromLongLong(i == 0 ? static_cast<long long>(buffer.dtype) : buffer.dims[i - 1]);
+      if (number == nullptr) return false;
+      PyTuple_SET_ITEM(shape.object, i, number);
+    }
+    return PyList_Append(list, shape.object) == 0;
+  };
+  if (operands.object == nullptr || results.object == nullptr) return false;
+  for (size_t i = 0; i < static_cast<size_t>(frame.args.size); ++i) {
+    if (!add(operands.object, argument(frame, i))) return false;
+  }
+  for (size_t i = 0; i < static_cast<size_t>(frame.rets.size); ++i) {
+    if (!add(results.object, result(frame, i))) return false;
+  }
+  Reference answer(PyObject_CallFunction(target.check, "s#OO", batch.data(), static_cast<Py_ssize_t>(batch.size()),
+                                         operands.object, results.object));
+  return answer.object != nullptr;
+}
 
 TargetPtr resolve_key(const std::string& key) {
   State state;

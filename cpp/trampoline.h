@@ -36,6 +36,10 @@ std::string report_exception(const std::string& name);
 // With the GIL held: the target of a key from elsewhere; null with a Python exception.
 TargetPtr resolve_key(const std::string& key);
 
+// With the GIL held: whether shapes and dtypes of a call are such as its operator promises; false with a Python
+// exception.
+bool is_promised(const Target& target, const std::string& batch, const XLA_FFI_CallFrame& frame);
+
 void close_trampoline(double seconds);  // refuses further calls and waits for those in flight; GIL held
 
 }  // namespace linops

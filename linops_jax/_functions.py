@@ -112,7 +112,10 @@ class Functions:
         try:
             return Statics(tuple(sorted(keywords.items())))
         except TypeError as error:
-            name, value = next(item for item in keywords.items() if not is_hashable(item[1]))
+            unhashable = next((item for item in keywords.items() if not is_hashable(item[1])), None)
+            if unhashable is None:  # its own __eq__ or __hash__ has raised
+                raise
+            name, value = unhashable
             message = (
                 f"{self.name}: the keyword {name} must be hashable, but is {type(value).__name__} {value!r:.80}. Pass a "
                 "tuple for a list and an array as a positional argument; under jax.jit, bind keywords with "
@@ -187,6 +190,20 @@ class Functions:
             )
             raise TypeError(message) from None
         return [(_specs.spec(jax.ShapeDtypeStruct(shape, dtype)), axis) for shape, dtype, axis in entries]
+
+    def _promised(self, rule: Any, given: dict[str, Any], result: Any) -> dict[str, Any]:
+        """Specs of a function's arguments and of its results, as a program should call it that does so with those given."""
+        points = [name for name in self._rules["apply"].arguments if name.startswith("x")]
+        at = {name: given.get(name, result) for name in points}  # of one that is not given, the result is the cotangent
+        inputs = [*jax.tree.leaves(given["fixed"]), *jax.tree.leaves(list(at.values()))]
+        positions = [*self.fixed, *itertools.islice(self.free(), len(inputs) - len(self.fixed))]
+        specs = [inputs[i] for i in sorted(range(len(inputs)), key=positions.__getitem__)]
+        results = [spec for spec, _ in self.promise("apply", specs)]
+        found = {**given, "result": result}
+        of_results = {"result", "dy"} - ({"result"} if rule.reverses else set())
+        expected = {name: _in_structure_of(tree, results) for name, tree in found.items() if name in of_results}
+        alike = {name for name in found if name.startswith("d") or name == "result"} - of_results
+        return expected | {name: at["x"] for name in alike if "x" in given}
 
     def layout(self, binding: Any, avals_in: Sequence[Any], avals_out: Sequence[Any], masks: Any) -> Any:
         """Called at every lowering: checks what is promised, and says where batch axes go if the function takes them.
@@ -405,6 +422,11 @@ def multilinear(n: int) -> type[Functions]:
 
 def _with_shape(spec: Any, shape: tuple[Any, ...]) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, spec.dtype)
+
+
+def _in_structure_of(tree: Any, leaves: list[Any]) -> Any:
+    structure = jax.tree.structure(tree)
+    return jax.tree.unflatten(structure, leaves) if structure.num_leaves == len(leaves) else leaves
 
 
 def _unbatched(aval: Any, axes: int) -> jax.ShapeDtypeStruct:

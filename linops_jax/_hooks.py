@@ -29,6 +29,7 @@ class Rule:
     transposed:  argument in which the hook is linear -> (hook, its arguments): the adjoint of that linear map
     derivative:  other argument -> (hook, its arguments): the derivative in that direction
     reverses:    the result is a cotangent: of a real input only the real part of a complex result counts
+    in_fields:   that of the fields, an operator
     functional:  a function of functional.py: its transposed maps are plain transposes, and its operator says what the
                  trampoline calls, how it lays out batch axes, and what is missing
     """
@@ -37,6 +38,7 @@ class Rule:
     transposed: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
     derivative: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
     reverses: bool = False
+    in_fields: bool = False
     functional: bool = False
 
 
@@ -73,6 +75,7 @@ LINEAR: dict[str, Rule] = {
             "dy": ("parameter_jvp", ("self", "x", CT)),
         },
         reverses=True,
+        in_fields=True,
     ),
     ADJOINT_PARAMETER_JVP: Rule(
         ("self", "y", "dself"),
@@ -119,7 +122,9 @@ NONLINEAR: dict[str, Rule] = {
         reverses=True,
     ),
     "parameter_jvp": Rule(("self", "x", "dself"), transposed={"dself": ("parameter_vjp", ("self", "x", CT))}),
-    "parameter_vjp": Rule(("self", "x", "dy"), transposed={"dy": ("parameter_jvp", ("self", "x", CT))}, reverses=True),
+    "parameter_vjp": Rule(
+        ("self", "x", "dy"), transposed={"dy": ("parameter_jvp", ("self", "x", CT))}, reverses=True, in_fields=True
+    ),
 }
 
 # Hooks that answer with specs: called while JAX traces, never inside a program.

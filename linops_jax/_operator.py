@@ -171,6 +171,15 @@ class Operator(metaclass=OperatorMeta, rules={}):
             _upstream.record(self, x, y)
         return y
 
+    def _promised(self, rule: Any, given: dict[str, Any], result: Any) -> dict[str, Any]:
+        """Specs of a hook's arguments and of its result, as a program should call it that does so with those given."""
+        with _upstream.outside():
+            x = self._as_input(given.get("x", result))  # what reverses without an x answers with one
+            y = self._infer_shape(x)
+        back = self if rule.in_fields else x
+        role = {"self": self, "dself": self, "y": y, "dy": y, "result": back if rule.reverses else y}
+        return {name: role.get(name, x) for name in (*given, "result")}
+
     def _remember(self, x: Any, y: Any) -> None:
         """Specs of the result for specs of an input, None for those of the domain."""
         if _fields.is_sealed(self):

@@ -16,7 +16,7 @@ import jax.ffi
 import ml_dtypes
 import numpy as np
 
-from linops_jax import _calls, _compat, _errors, _keys, _results, _sharding
+from linops_jax import _calls, _compat, _errors, _keys, _promises, _results, _sharding
 from linops_jax import _trampoline_ext as _ext
 from linops_jax._hooks import HOST, NATIVE, Hook
 from linops_jax._interned import Interned, intern
@@ -50,7 +50,7 @@ class Binding(Interned):
     because JAX's cache of abstract evaluations holds callables weakly, and everything else until it is emptied.
     """
 
-    __slots__ = ("_nonce", "_target", "hook", "ignored", "layout", "out_tree", "programs", "trees")
+    __slots__ = ("_nonce", "_target", "hook", "ignored", "layout", "out_tree", "programs", "promises", "trees")
 
     hook: Hook
     trees: tuple[Any, ...]  # structure of each argument, self first
@@ -60,6 +60,7 @@ class Binding(Interned):
         Any  # plain values by which a functional hook finds its batch axes; None: it has none, or they are looped over
     )
     programs: dict[Any, Any]  # of a traced hook: JAX functions, by what is promised of their results
+    promises: _promises.Promises  # of the programs that are made here
 
     def __repr__(self) -> str:
         return self.label
@@ -93,6 +94,7 @@ def bind(hook: Hook, trees: tuple[Any, ...], out_tree: Any, ignored: tuple[bool,
     new.hook, new.trees, new.out_tree, new.ignored, new.layout = new._value = hook, trees, out_tree, ignored, layout
     new._target = new._nonce = None
     new.programs = {}
+    new.promises = _promises.Promises(hook, trees, out_tree)
     return intern(new)
 
 
@@ -130,6 +132,7 @@ def make_target(binding: Binding) -> Any:
         batched=binding.layout is not None or _is_batched(hook),
         looped=_flags(are_fields(binding)),
         ignored=_flags(binding.ignored),
+        check=_checker(binding.promises),
     )
 
 
@@ -149,8 +152,19 @@ def _make_native_target(binding: Binding) -> Any:
         parallel=native.parallel,
         looped=_flags(are_fields(binding)),
         ignored=_flags(binding.ignored),
+        check=_checker(binding.promises),
         takes=[(sum(_BITS[name] for name in names), rank) for names, rank in native.takes(binding.layout, arrays)],
     )
+
+
+def _checker(promises: _promises.Promises) -> Callable[..., None]:
+    """What the extension asks once for each executable, with the program's batch axes and XLA's shapes."""
+
+    def check(batch: str, operands: list[tuple[int, ...]], results: list[tuple[int, ...]]) -> None:
+        found = [tuple((np.dtype(_DTYPES[code]), tuple(dims)) for code, *dims in side) for side in (operands, results)]
+        promises.check(batch.split(",") if batch else [], *found)
+
+    return check
 
 
 def _is_batched(hook: Hook) -> bool:
@@ -380,6 +394,7 @@ def _lower_call(
     attributes: Mapping[str, Any] | None = None,
 ) -> Any:
     key, obstacle = _register(binding)
+    binding.promises.keep(context.avals_in, context.avals_out, batch)
     if obstacle is not None and _compat.is_lowering_for_export(context):
         made_of = ("keywords", "functions") if binding.hook.rule.functional else ("static fields", "class")
         message = (

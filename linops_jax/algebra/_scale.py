@@ -93,7 +93,8 @@ def scale(scalar: Any, op: Any) -> Any:
 
 def _known(scalar: Any) -> frozenset[str]:
     """Of a number of Python or NumPy its sign and size; of an array of JAX, whose value a program may not know, the dtype."""
-    if np.ndim(scalar) == 0 and isinstance(scalar, bool | int | float | complex | np.generic | np.ndarray):
+    kinds: Any = bool | int | float | complex | np.generic | np.ndarray
+    if np.ndim(scalar) == 0 and isinstance(scalar, kinds):
         real = not np.iscomplexobj(scalar)
         facts = {"real": real, "nonnegative": real and scalar >= 0, "unit": abs(scalar) == 1, "zero": scalar == 0}
         return frozenset(name for name, holds in facts.items() if holds)

@@ -83,7 +83,7 @@ refused("nested more than 200 levels deep", '{"class":' + "[" * 100_000 + "]" * 
 deep = "*"
 for _ in range(150):
     deep = ["tuple", deep]
-refused("apply returned .* infer_shape promised the structure", key(result=deep))
+refused("calls it with result: .*, where infer_shape promises f32.4.", key(result=deep))
 refused("entry 'arguments' is 'missing'; expected the entries class, hook, arguments, result", key(arguments=...))
 refused(r"entry 'hook' is \['apply'\]", key(hook=["apply"]))
 refused("entry 'surprise' is 1", key(surprise=1))
@@ -191,12 +191,87 @@ refused("do not fit", calls(fixed=["tuple", ["int", 0]]), **one)
 refused("do not fit", calls(keywords=["tuple", ["tuple", ["int", 0], ["int", 0]]]), **one)
 refused("do not fit", {**calls(), "layout": ["tuple", ["int", 1], ["tuple"], ["tuple"], ["tuple"]]}, **one)
 refused("has no f_T: reverse-mode differentiation needs it", {**calls(), "hook": "transpose"}, **one)
+refused("double.*this program calls it with result: .*f32.5.*, where infer_shape promises .*f32.4.", calls(), **one,
+        out=(5,))
+refused("promises .*f32.4.", calls(), "1", operands=[(3, 4)], out=(3, 4, 1))
+transposed = {**calls(functions=["tuple", *[["function", "__main__:double"]] * 2]), "hook": "transpose"}
+np.testing.assert_array_equal(run(transposed, **one), np.full(4, 4))
+refused("calls it with dy: .*f32.4.*, where infer_shape promises .*f32.5.", transposed, **one, out=(5,))
 many = "linops_jax._functions:MultilinearCall99999999"
 refused("operator class MultilinearCall99999999 of module linops_jax", {**calls(), "class": many}, **one)
 """
 
 
-@pytest.mark.parametrize("cases", [BATCH, KEYS, NAMES, FUNCTIONS], ids=["batch", "keys", "names", "functions"])
+SHAPES = r"""
+calls = []
+
+class Row(lo.LinearOperator):
+    def apply(self, x):
+        calls.append(x.shape)
+        return x[:3].astype(np.float32)
+    def adjoint(self, y): return np.concatenate([y, y[:1]])
+    def infer_shape(self, x):
+        if x.ndim != 1:
+            raise ValueError("one axis please")
+        return jax.ShapeDtypeStruct((3,), np.float32)
+
+class Power(lo.NonlinearOperator):
+    def apply(self, x): return x**2
+    def jacobian_apply(self, x, dx): return 2 * x * dx
+    def jacobian_adjoint(self, x, dy): return 2 * x * dy
+    def infer_shape(self, x): return x
+
+class Computes(Row):
+    def infer_shape(self, x): return jnp.zeros(3, np.float32) + 0
+
+class Wide(Row):
+    def apply(self, x): return x[:3]
+    def infer_shape(self, x): return jax.ShapeDtypeStruct((3,), jnp.result_type(float))
+
+def of(name, hook="apply", arguments=("*",), **changes):
+    name = f"__main__:{name}"
+    return key(**{"class": name, "hook": hook, "arguments": [["operator", name, [], []], *arguments], **changes})
+
+def unpromised(name, found, promised):
+    return rf"ValueError: this program calls it with {name}: {found}, where infer_shape promises {promised}\. Export"
+
+def f32(dims): return rf"f32\[{dims}\]"
+
+one, two, first = {"operands": [(4,)]}, {"operands": [(4,), (4,)]}, {"operands": [(3,)]}
+np.testing.assert_array_equal(run(of("Row"), **one, out=(3,)), [2, 2, 2])
+assert calls == [(4,)]
+refused("Row.apply failed: " + unpromised("result", f32(4), f32(3)), of("Row"), **one, out=(4,))
+refused(unpromised("result", f32(2), f32(3)), of("Row"), "1", operands=[(2, 4)], out=(2, 2))
+refused(unpromised("result", r"i8\[3\]", f32(3)), of("Row"), **one, out=(3,), dtype=np.int8)
+refused("Row.apply failed: ValueError: one axis please", of("Row"), operands=[(4, 4)], out=(3,))
+assert calls == [(4,)], "no hook saw anything of these"
+np.testing.assert_array_equal(run(of("Row", "adjoint"), **first, out=(4,)), [2, 2, 2, 2])
+refused("Row.adjoint failed: " + unpromised("y", f32(2), f32(3)), of("Row", "adjoint"), operands=[(2,)], out=(4,))
+refused("no_execution|JAX was called", of("Computes"), **one, out=(3,))
+
+# a program may be from where jax_enable_x64 was the other way round
+np.testing.assert_array_equal(run(of("Wide"), **one, out=(3,)), [2, 2, 2])
+with jax.enable_x64(True):
+    np.testing.assert_array_equal(run(of("Wide"), **one, out=(3,), dtype=np.float64), [2, 2, 2])
+
+for hook, argument in (("jacobian_apply", "dx"), ("jacobian_adjoint", "dy")):
+    call = of("Power", hook, ("*", "*"))
+    np.testing.assert_array_equal(run(call, **two), np.full(4, 8))
+    refused(f"Power.{hook} failed: " + unpromised(argument, f32(1), f32(4)), call, operands=[(4,), (1,)])
+    refused(f"Power.{hook} failed: " + unpromised("result", f32(5), f32(4)), call, **two, out=(5,))
+
+vjp = key(hook="parameter_vjp", arguments=[operator(), "*", "*"], result=operator())
+jvp = key(hook="parameter_jvp", arguments=[operator(), "*", operator()])
+np.testing.assert_array_equal(run(vjp, operands=[(4,)] * 3), np.full(4, 4))
+refused("D.parameter_vjp failed: ValueError: this program calls it with result: D", vjp, operands=[(4,)] * 3, out=(5,))
+np.testing.assert_array_equal(run(jvp, operands=[(4,)] * 3), np.full(4, 4))
+refused("D.parameter_jvp failed: ValueError: this program calls it with dself: D", jvp, operands=[(4,), (4,), (1,)])
+"""
+
+
+@pytest.mark.parametrize(
+    "cases", [BATCH, KEYS, NAMES, FUNCTIONS, SHAPES], ids=["batch", "keys", "names", "functions", "shapes"]
+)
 def test_attributes_that_cannot_be(run_child, cases):
     child = run_child(PRELUDE + cases)
     assert " was " not in child.stdout

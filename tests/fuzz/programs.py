@@ -134,7 +134,7 @@ def make_program(rng):
 
 
 def expected(batch, operands, out):
-    """From the masks alone, one element of the batch after the other; None where the hooks themselves may broadcast."""
+    """From the masks alone, one element of the batch after the other; None where the hook itself may broadcast its field."""
     masks = batch.split(",") if batch else ["", ""]
     result = np.full(out, 0, operands[0].dtype)
     for index in itertools.product(*map(range, out[: len(masks[0])])):
@@ -142,7 +142,8 @@ def expected(batch, operands, out):
             a[tuple(i if has == "1" else 0 for i, has in zip(index, mask, strict=True) if has != "0")]
             for a, mask in zip(operands, masks, strict=True)
         )
-        if not d.shape == x.shape == result[index].shape:
+        assert x.shape == result[index].shape, "infer_shape would not have promised this"
+        if d.shape != x.shape:
             return None
         result[index] = d * x
     return result

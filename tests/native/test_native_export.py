@@ -1,5 +1,6 @@
 """Native hooks in programs that leave the process."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -86,12 +87,12 @@ def test_export_and_back_in_another_process(shop, tmp_path, monkeypatch):
     compiled = jax.jit(lambda x: shop.Scaling(3.0)(x)).lower(x).compile()
     (tmp_path / "executable").write_bytes(pickle.dumps(serialize_executable.serialize(compiled)))
     (tmp_path / "loader.py").write_text(LOADER)
-    environment = {"PYTHONPATH": str(tmp_path)}
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, str(tmp_path / "loader.py"), *names, "executable"]
     done = subprocess.run(
         command,
         cwd=tmp_path,
-        env={**__import__("os").environ, **environment},
+        env={**os.environ, **environment},
         timeout=120,
         capture_output=True,
         text=True,
@@ -136,6 +137,11 @@ refused("with 2 operands and 1 result; its key describes 1 operand", "Scaling", 
 refused("as a host hook, but it is a native one", "Scaling", target="linops_jax_host", **three)
 refused("was made for another kind of Scaling.apply: found", "Scaling", layout=["tuple"], **three)
 assert run("Scaling", "1", [(0, 5)], (0, 5), **three).shape == (0, 5)
+promised = r"Scaling\\.%s failed: ValueError: this program calls it with %s: f32\\[%s\\], where infer_shape promises f32\\[%s\\]"
+refused(promised % ("apply", "result", 500, 5), "Scaling", out=(500,), **three)
+refused(promised % ("apply", "result", 500, 5), "Scaling", "1", [(3, 5)], (3, 500), **three)
+refused(promised % ("apply", "result", "5,1", 5), "Scaling", out=(5, 1), **three)
+refused(promised % ("adjoint", "y", 5, 500), "Scaling", out=(500,), hook="adjoint", **three)
 
 def array(dtype="float32", rank=1):
     return ["tuple", ["str", dtype], ["int", rank]]
