@@ -175,6 +175,11 @@ class Hook:
         """Whether ``function`` is JAX code, at least for one platform: JAX can derive what is missing."""
         return self.kind == TRACED or any(variant.kind == TRACED for variant in self.variants.values())
 
+    @functools.cached_property
+    def is_foreign(self) -> bool:
+        """Whether it is no JAX code, at least on one platform: it may raise while it runs."""
+        return self.kind in (HOST, NATIVE, REFUSED) or any(variant.is_foreign for variant in self.variants.values())
+
     def on(self, platform: str) -> Hook | None:
         """The hook as it is on one platform."""
         return self.variants.get(platform, self.variants.get("default")) if self.variants else self

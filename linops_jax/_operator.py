@@ -11,7 +11,7 @@ import jax
 import jax.core
 import numpy as np
 
-from linops_jax import _advice, _errors, _fields, _hooks, _primitives, _printing, _specs, _upstream
+from linops_jax import _advice, _errors, _fields, _primitives, _printing, _specs, _upstream
 from linops_jax._meta import OperatorMeta
 from linops_jax._printing import ATOM as ATOM
 from linops_jax._printing import PRODUCT as PRODUCT
@@ -99,12 +99,16 @@ class Operator(metaclass=OperatorMeta, rules={}):
         """Whether an eager call may be a compiled one, shapes and all: it says nothing that depends on values."""
         return all(part._is_traceable for part in self._parts())
 
-    @functools.cached_property
     def _waits(self) -> bool:
         """Whether an eager call waits, so that the exception of a host hook is raised where the call stands."""
+        return self._parts_wait if type(self)._composite else _primitives.calls_foreign_code(type(self)._hooks["apply"])
+
+    @functools.cached_property
+    def _parts_wait(self) -> bool:
+        """Found out once for each composite, after it has been traced. It may call any hook of its parts."""
         if type(self)._composite:
-            return any(part._waits for part in self._parts())
-        return type(self)._hooks["apply"].kind in (_hooks.HOST, _hooks.NATIVE)
+            return any(part._parts_wait for part in self._parts())
+        return any(map(_primitives.calls_foreign_code, type(self)._hooks.values()))
 
     @property
     def _is_recorded(self) -> bool:

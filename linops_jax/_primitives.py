@@ -8,6 +8,7 @@ of them. ``out`` holds shape and dtype of the results of one evaluation. Differe
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,7 +34,10 @@ def make_primitive(hook: Hook) -> jax.extend.core.Primitive:
     primitive = jax.extend.core.Primitive(hook.label)
     primitive.multiple_results = True
     primitive.def_effectful_abstract_eval(_abstract_eval)
-    primitive.def_impl(functools.partial(_evaluate_eagerly, primitive, hook.kind != TRACED))
+    waits = functools.partial(calls_foreign_code, hook)
+    primitive.def_impl(functools.partial(_evaluate_eagerly, primitive, waits))
+    if hook.is_foreign:
+        _foreign.add(primitive)
     batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
     ad.primitive_jvps[primitive] = functools.partial(_jvp, hook)
     ad.primitive_transposes[primitive] = functools.partial(_transpose, hook)
@@ -102,6 +106,7 @@ def _bind_traced(
         return _mapped(_traced.function(binding, specs), batch)(*operands)
     elements = [_element(jax.typeof(x), mask) if any(mask) else x for x, mask in zip(operands, batch, strict=True)]
     program, jaxpr, closed_over = _traced.trace(binding, specs, elements)
+    _note_foreign_code(binding.hook, jaxpr)
     if not binding.hook.is_plain:
         batch = ((False,) * len(batch[0]),) * len(closed_over) + batch
         out = tuple((s.shape, s.dtype) for s in specs)
@@ -135,6 +140,33 @@ def _mapped(function: Callable[..., Any], batch: tuple[Mask, ...]) -> Callable[.
     for axis in reversed(range(len(batch[0]))):
         function = jax.vmap(function, in_axes=[0 if mask[axis] else None for mask in batch])
     return function
+
+
+# ---- foreign code -------------------------------------------------------------------------------------------------
+
+_foreign: set[Any] = set()  # primitives of foreign code; traced hooks that were seen to call it, which live as long
+_looked_into: weakref.WeakSet[Any] = weakref.WeakSet()  # jaxprs
+
+
+def calls_foreign_code(hook: Hook) -> bool:
+    """Whether it may raise while it runs: it is foreign code, or traced code that calls some, as far as it has been traced."""
+    return hook.is_foreign or hook in _foreign
+
+
+def _note_foreign_code(hook: Hook, jaxpr: Any) -> None:
+    if hook not in _foreign and jaxpr not in _looked_into:
+        _looked_into.add(jaxpr)
+        if _has_foreign_code(jaxpr):
+            _foreign.add(hook)
+
+
+def _has_foreign_code(program: Any) -> bool:
+    """Whether a jaxpr, or anything in the parameters of its equations, calls foreign code."""
+    if isinstance(program, tuple | list):
+        return any(map(_has_foreign_code, program))
+    jaxpr = getattr(program, "jaxpr", program)
+    equations = getattr(jaxpr, "eqns", ())
+    return any(eqn.primitive in _foreign or _has_foreign_code(tuple(eqn.params.values())) for eqn in equations)
 
 
 # ---- evaluation ---------------------------------------------------------------------------------------------------
@@ -204,19 +236,21 @@ def _batched(aval: Any, sizes: Sequence[Any], partition: Sequence[Any]) -> Any:
     return aval.update(shape=(*sizes, *aval.shape), weak_type=False, sharding=sharding)
 
 
-def _evaluate_eagerly(primitive: Any, waits: bool, *operands: Any, **params: Any) -> list[Any]:
+def _evaluate_eagerly(primitive: Any, waits: Callable[[], bool], *operands: Any, **params: Any) -> list[Any]:
     """Eager calls of foreign code wait, so that the user's own exception is raised where the call stands."""
     return run_compiled(functools.partial(xla.apply_primitive, primitive, **params), waits, *operands)
 
 
-def run_compiled(function: Callable[..., Any], wait: bool, *arguments: Any) -> Any:
-    """Runs a compiled function; where it waits, the exception of a host hook comes out as it was raised."""
-    if not wait:
-        return function(*arguments)
+def run_compiled(function: Callable[..., Any], waits: Callable[[], bool], *arguments: Any) -> Any:
+    """Runs a compiled function; where it waits, the exception of a host hook comes out as it was raised.
 
+    ``waits`` is asked afterwards, when the function has been traced.
+    """
     _errors.begin_eager_call()
     try:
         result = function(*arguments)
+        if not waits():
+            return result
         for leaf in (result,) if hasattr(result, "block_until_ready") else jax.tree.leaves(result):
             if hasattr(leaf, "block_until_ready"):  # not a tracer: a call on constants while something else is traced
                 leaf.block_until_ready()
@@ -231,13 +265,17 @@ def run_compiled(function: Callable[..., Any], wait: bool, *arguments: Any) -> A
     raise original
 
 
+def always() -> bool:
+    return True
+
+
 def as_raised(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function of the library's own, often compiled: it waits, and the exception of a host hook comes out as it
     was raised."""
 
     @functools.wraps(function)
     def run(*arguments: Any, **keywords: Any) -> Any:
-        return run_compiled(functools.partial(function, **keywords), True, *arguments)
+        return run_compiled(functools.partial(function, **keywords), always, *arguments)
 
     return run
 

@@ -46,7 +46,7 @@ class Call:
         """
         keywords = self._functions.static_keywords(kwargs) if kwargs else _NONE
         if all(map(_specs.is_concrete, args)):
-            return _primitives.run_compiled(self._compiled, True, keywords, *args)
+            return _primitives.run_compiled(self._compiled, _primitives.always, keywords, *args)
         return self._evaluate(keywords, *args)
 
     def as_operator(self, *fixed: Any, **kwargs: Any) -> LinearOperator | NonlinearOperator:

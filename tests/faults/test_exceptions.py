@@ -470,6 +470,27 @@ class NoJacobian(lo.NonlinearOperator):
         return x
 
 
+class Around(lo.LinearOperator):
+    """Traced code that calls an operator with host hooks."""
+
+    inner: lo.LinearOperator
+
+    @lo.traced
+    def apply(self, x):
+        return self.inner(x) + x
+
+    def infer_shape(self, x):
+        return x
+
+
+class HalfTraced(Around):
+    def adjoint(self, y):
+        raise Unlucky(1, reason="adjoint")
+
+    def infer_adjoint_shape(self, y):
+        return y
+
+
 A, S, LARGE = NoForward(), jax.ShapeDtypeStruct((3,), np.float32), jax.ShapeDtypeStruct((300,), np.float32)
 
 
@@ -503,6 +524,13 @@ EAGER = {
     "preconditioner": lambda: lo.solve(lo.declare(lo.Identity(), positive=True), X, solver="cg", preconditioner=A),
     "nonlinear": lambda: lo.solve(NoJacobian(), X, x0=X),
     "inv": lambda: NoAdjoint().inv(X),
+    "traced code around it": lambda: Around(A)(X),
+    "traced code around traced code": lambda: Around(Around(A))(X),
+    "traced code in a sum": lambda: (2 * Around(A) + lo.Identity())(X),
+    "traced code around a solve": lambda: Around(NoAdjoint().with_domain(S).inv)(X),
+    "the adjoint of traced code": lambda: Around(NoAdjoint()).with_domain(S).H(X),
+    "an adjoint by hand beside traced code": lambda: HalfTraced(lo.Identity()).H(X),
+    "lineax's method": lambda: A.with_domain(S).as_matrix(),
 }
 
 
@@ -511,4 +539,4 @@ def test_eager_calls_of_the_library_raise_the_hooks_own_exception(name):
     with pytest.raises(Unlucky, match=r"number \d because of (apply|adjoint|jacobian)") as caught:
         EAGER[name]()
     assert caught.value is lo.last_error()
-    assert re.fullmatch(r"No\w+\.\w+ failed", caught.value.__notes__[0])
+    assert re.fullmatch(r"(No|Half)\w+\.\w+ failed", caught.value.__notes__[0])
