@@ -278,17 +278,24 @@ def in_place(hook: Any) -> Any:
 
 
 class AlsoOperator:
-    """A hook with the name of an operator: ``Blur.gram`` and, inside of hooks, ``self.gram`` are the plain method;
-    everywhere else ``A.gram`` is the operator."""
+    """A hook with the name of an operator: ``Blur.gram`` and, inside of hooks, ``self.gram`` are the plain method, as is
+    ``super().gram`` wherever it is called; everywhere else ``A.gram`` is the operator."""
 
-    def __init__(self, make: Callable[[Any], Any], hook: Any = None):
-        self.make, self.hook = make, hook
+    def __init__(self, name: str, make: Callable[[Any], Any], hook: Any = None):
+        self.name, self.make, self.hook = name, make, hook
 
     def __get__(self, op: Any, cls: Any = None) -> Any:
         if op is None:
             return self if self.hook is None else self.hook
-        if self.hook is not None and _compat.inside_hook():
+        by_super = inspect.getattr_static(type(op), self.name) is not self
+        if self.hook is not None and (by_super or _compat.inside_hook()):
             return types.MethodType(self.hook, op)
+        if by_super:
+            message = (
+                f"{type(op)._label}: super().{self.name} is no hook, since no class above defines one. Write "
+                "self.adjoint(self.apply(x)), or what is faster."
+            )
+            raise AttributeError(message)
         return self.make(op)
 
 

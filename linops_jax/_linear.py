@@ -79,12 +79,12 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         def __matmul__(self, other: Any) -> Any: ...
         def __rmatmul__(self, other: LinearOperator) -> LinearOperator: ...
     else:
-        gram = _hooks.AlsoOperator(lambda op: op.H @ op)
+        gram = _hooks.AlsoOperator("gram", lambda op: op.H @ op)
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if _hooks.is_hook(hook := cls.__dict__.get("gram")):
-            cls.gram = _hooks.AlsoOperator(LinearOperator.gram.make, hook)
+            cls.gram = _hooks.AlsoOperator("gram", LinearOperator.gram.make, hook)
 
     @property
     def inv(self) -> LinearOperator:

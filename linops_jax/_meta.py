@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, dataclass_transform
 
-from linops_jax import _absent, _derived, _fields, _hooks, _primitives
+from linops_jax import _absent, _derived, _fields, _hooks, _primitives, _specs
 from linops_jax._hooks import ADJOINT_PARAMETER_JVP, INFER, MISSING, REFUSED, TRACED, Hook, Rule
 from linops_jax._properties import NAMES, Properties
 
@@ -44,6 +44,7 @@ class OperatorMeta(abc.ABCMeta):
     _traits: Traits
     _label: str
     _composite: bool
+    _says_domain: bool  # a class of somebody's that overrides the property
     _hooks: dict[str, Hook]
     _primitives: dict[str, Any]
 
@@ -61,6 +62,8 @@ class OperatorMeta(abc.ABCMeta):
         refuse_reserved_fields(cls)
         cls._hooks = {} if cls._composite else collect_hooks(cls)
         cls._primitives = {hook.name: _primitives.make_primitive(hook) for hook in cls._hooks.values()}
+        owner = next(base for base in cls.__mro__ if "domain" in vars(base))
+        cls._says_domain = not cls._composite and "_reserved" not in vars(owner)
         _fields.register_pytree(cls)
         return cls
 
@@ -76,6 +79,8 @@ class OperatorMeta(abc.ABCMeta):
         def __call__(cls, *args, **kwargs):
             op = super().__call__(*args, **kwargs)
             _fields.seal(op, allow_numbers=cls._composite)
+            if cls._says_domain and (domain := op.domain) is not None:
+                _specs.as_specs(domain, f"{cls._label}.domain")
             if introductions:
                 introduce()
             return op

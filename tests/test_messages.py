@@ -352,3 +352,29 @@ def test_ready_made_operators_take_one_array(op, value):
 def test_no_probes():
     with pytest.raises(ValueError, match=r"dot_test: probes=0 compares nothing\. Give at least 1"):
         lo.dot_test(A, V, probes=0)
+
+
+class OfSize(Host):
+    """Says its domain itself."""
+
+    answer: object = lo.static()
+
+    @property
+    def domain(self):
+        return jax.ShapeDtypeStruct((3,), np.float32) if self.answer is None else self.answer
+
+
+def test_a_domain_that_is_a_shape():
+    with pytest.raises(TypeError, match=r"OfSize\.domain: found \(3,\), which is a shape\. Pass jax\.ShapeDtypeStruct"):
+        OfSize((3,))
+    with pytest.raises(TypeError, match=r"OfSize\.domain: found str 'three'; expected a jax\.ShapeDtypeStruct"):
+        OfSize("three")
+    assert OfSize(None).codomain == S((3,), np.float32)
+
+
+@pytest.mark.parametrize("nothing", [{}, (), None, []], ids=str)
+def test_an_input_without_arrays(nothing):
+    with pytest.raises(
+        TypeError, match=r"Zero\(shape=\(2,\)\) answers in the dtype of its input, but .* has no arrays"
+    ):
+        lo.Zero((2,))(nothing)

@@ -191,6 +191,42 @@ def test_hooks_are_inherited_overridden_and_reach_super():
     np.testing.assert_array_equal(jax.grad(lambda x: Triple()(x).sum())(x), 3 * x)
 
 
+class Faster(lo.LinearOperator):
+    def apply(self, x):
+        return 2 * x
+
+    adjoint = apply
+
+    def gram(self, x):
+        return 4 * x
+
+    def infer_shape(self, x):
+        return x
+
+
+class Shifted(Faster):
+    def gram(self, x):
+        return super().gram(x) + 1  # no gram, but one can see who computed it
+
+
+class Lost(lo.LinearOperator):
+    apply, adjoint, infer_shape = Faster.apply, Faster.adjoint, Faster.infer_shape
+
+    def gram(self, x):
+        return super().gram(x)
+
+
+def test_super_gram_is_the_hook_of_the_class_above():
+    x = np.ones(2, np.float32)
+    np.testing.assert_array_equal(Shifted.gram(Shifted(), x), [5, 5])  # by hand, as in a unit test of hooks
+    np.testing.assert_array_equal(Shifted().gram(x), [5, 5])
+    for call in (lambda: Lost.gram(Lost(), x), lambda: Lost().gram(x)):
+        with pytest.raises(
+            AttributeError, match=r"Lost: super\(\)\.gram is no hook, .* Write self\.adjoint\(self\.apply\(x\)\)"
+        ):
+            call()
+
+
 def test_a_cell_may_be_run_again():
     def cell(factor):
         class Scale(lo.LinearOperator):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from linops_jax import _specs, _upstream
 from linops_jax._fields import static
 from linops_jax._linear import UnknownShapeError
+from linops_jax._printing import exact
 from linops_jax._properties import Properties
 from linops_jax.algebra._composite import LinearComposite
 
@@ -56,7 +57,12 @@ class Zero(LinearComposite):
     def apply(self, x: Any) -> Any:
         if self.shape is None:
             return jax.tree.map(jnp.zeros_like, x)
-        return jnp.zeros(self.shape, jnp.result_type(*jax.tree.leaves(x)))
+        if not (leaves := jax.tree.leaves(x)):
+            message = (
+                f"{exact(self)} answers in the dtype of its input, but {x!r:.80} has no arrays. Pass at least one."
+            )
+            raise TypeError(message)
+        return jnp.zeros(self.shape, jnp.result_type(*leaves))
 
     _is_recorded = True  # type: ignore[assignment]
     _is_looked_for = True  # type: ignore[assignment]

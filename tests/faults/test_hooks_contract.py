@@ -672,3 +672,32 @@ def test_hooks_compute_as_they_do_on_their_own(run):
 
     run(faulty(hook), X)
     assert seen[-1] == (1e-320, 1e-320, True)
+
+
+def test_a_result_that_nobody_looks_at_is_zero_in_a_batch_with_gaps():
+    seen = []
+
+    class WithSign(lo.NonlinearOperator, batched=True):
+        d: jax.Array
+        jacobian_adjoint = None
+
+        def apply(self, x):
+            return self.d * x, np.sign(x).astype(np.int32)
+
+        def jacobian_apply(self, x, dx, *, out):
+            seen.append((out[1].flags.c_contiguous, out[1].copy()))
+            np.multiply(self.d, dx, out=out[0])
+            out[1][...] = 7  # where the next call may have its memory
+
+        def infer_shape(self, x):
+            return x, jax.ShapeDtypeStruct(x.shape, np.int32)
+
+    d, x = jnp.ones((3, 64)), jnp.ones((5, 3, 64))
+    slope = lambda d, x: jax.jvp(lambda x: WithSign(d)(x)[0], (x,), (x,))[1]  # noqa: E731
+    run = jax.jit(jax.vmap(jax.vmap(slope), (None, 0)))
+    for _ in range(4):
+        np.testing.assert_array_equal(run(d, x), x)
+    assert len(seen) == 12
+    for contiguous, found in seen:
+        assert not contiguous
+        np.testing.assert_array_equal(found, 0)
