@@ -132,7 +132,10 @@ _HOME = {name: module for module, names in _LAZY.items() for name in names}
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return importlib.metadata.version("linops-jax")
+        try:
+            return importlib.metadata.version("linops-jax")
+        except importlib.metadata.PackageNotFoundError:  # a checkout on the path, which nobody has installed
+            return "0+unknown"
     if name not in _LAZY and name not in _HOME:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

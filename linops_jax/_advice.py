@@ -132,6 +132,7 @@ _OPERATIONS: dict[tuple[str, ...], str] = {
     ("@", "operator", "number"): "2 * A scales; A(x) applies to a number.",
     ("@", "number", "operator"): "2 * A scales.",
     ("@", "operator", "container"): "A(x) applies to any pytree of arrays.",
+    ("@", "container", "operator"): f"A.T(x) is what x @ A means for a matrix; {_MATRIX}.",
     ("+", "operator", "number"): "A + a * lo.Identity(), or lo.Affine(A, b) for x -> A x + b.",
     ("+", "operator", "array"): f"lo.Affine(A, b) is x -> A x + b; {_MATRIX}, lo.Diagonal(d) one of a diagonal.",
     ("/", "operator", "operator"): "B.inv @ A, or lo.solve(B, y).",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import decimal
 import math
 import weakref
@@ -18,7 +19,7 @@ NUMBERS_AND_TEXT = _PLAIN | {float, complex}
 def exact(value: Any) -> Any:
     """A hashable stand-in that is equal where the values are the same.
 
-    It tells 1, True and 1.0 apart, and 0.0 and -0.0, in numbers of any kind, tuples, named tuples, frozensets, slices,
+    It tells 1, True and 1.0 apart, and 0.0 and -0.0, in numbers of any kind, tuples, named tuples, frozensets, slices, ranges,
     frozen dataclasses and tree structures; every NaN equals one of its own type. Other objects are equal where their own
     ``__eq__`` says so and they have the same type.
     """
@@ -35,8 +36,10 @@ def exact(value: Any) -> Any:
         return _of_scalar(kind, value)
     if isinstance(value, frozenset) and kind.__eq__ is frozenset.__eq__:
         return (kind, frozenset(map(exact, value)))
-    if isinstance(value, slice):
+    if isinstance(value, slice | range):
         return (kind, exact((value.start, value.stop, value.step)))
+    if isinstance(value, datetime.datetime | datetime.time):  # equal to the same moment elsewhere
+        return (kind, value.replace(tzinfo=None), value.fold, exact(value.tzinfo))
     if isinstance(value, decimal.Decimal):
         return (kind, value.as_tuple())
     if isinstance(value, jax.tree_util.PyTreeDef):

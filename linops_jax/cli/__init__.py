@@ -1,9 +1,10 @@
 """The command `linops-jax`. What a subcommand needs is imported when it runs, not here."""
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
+
+import linops_jax
 
 from . import demo
 from .bench import bench
@@ -22,7 +23,7 @@ app.command()(bench)
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"linops-jax {version('linops-jax')}")
+        typer.echo(f"linops-jax {linops_jax.__version__}")
         raise typer.Exit
 
 

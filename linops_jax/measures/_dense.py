@@ -52,6 +52,7 @@ def tosparse(A: LinearOperator, spec: Any = None, *, format: str = "csr", real: 
     op = _vectors.require_linear(A, spec, "lo.tosparse")
     if not real:
         _vectors.require_matrix(op, "lo.tosparse", "Ask for the real one between (re, im) pairs with real=True.")
+    _vectors.require_numbers(op, "lo.tosparse", "lo.todense(A) works under all.")
     form = _vectors.VectorForm(op, real)
     dtype = np.dtype(_vectors.dtype(op.codomain, real))
     entries: list[Any] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0, dtype))]

@@ -12,10 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _specs
 from linops_jax._compiled import compiled
 from linops_jax._linear import LinearOperator
-from linops_jax._printing import exact
 from linops_jax.measures import _vectors
 from linops_jax.measures._dense import dense_form
 from linops_jax.measures._norm import is_small, norm
@@ -69,7 +67,7 @@ def condition_number(A: LinearOperator, spec: Any = None) -> Any:
     if rows * columns <= _DENSE_CONDITION:
         values = jnp.linalg.svd(dense_form(form), compute_uv=False)
         return values[0] / values[-1]
-    _require_numbers(op, "lo.condition_number", "Of a matrix of up to 2^20 entries, it works under all.")
+    _vectors.require_numbers(op, "lo.condition_number", "Of a matrix of up to 2^20 entries, it works under all.")
     smallest = _scipy_svds(form, 1, "SM", 0.0, 0)[1][0]
     return norm(op) / smallest.astype(jnp.finfo(form.dtype).dtype)
 
@@ -90,7 +88,7 @@ def svds(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol:
     impossible k or another ``which``; SciPy's ArpackNoConvergence.
     """
     op = _vectors.require_inexact(A, spec, "lo.svds")
-    _require_numbers(op, "lo.svds", "lo.norm(A), and jnp.linalg.svd(lo.todense(A)) of a small A, work under all.")
+    _vectors.require_numbers(op, "lo.svds", "lo.norm(A), and jnp.linalg.svd(lo.todense(A)) of a small A, work under all.")
     form = _vectors.in_own_space(op)
     _check(k, min(form.shape), which, ("LM", "SM"), "lo.svds")
     if is_small(form) or k >= min(form.shape) - 1:  # more than ARPACK finds
@@ -126,7 +124,7 @@ def eigsh(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol
             "lo.svds gives the singular values."
         )
         raise ValueError(message)
-    _require_numbers(op, "lo.eigsh", "lo.norm(A), and jnp.linalg.eigh(lo.todense(A)) of a small A, work under all.")
+    _vectors.require_numbers(op, "lo.eigsh", "lo.norm(A), and jnp.linalg.eigh(lo.todense(A)) of a small A, work under all.")
     form = _vectors.in_own_space(op)
     _check(k, form.shape[1], which, ("LM", "SM", "LA", "SA"), "lo.eigsh")
     if is_small(form) or k >= form.shape[1] - 1:
@@ -137,15 +135,6 @@ def eigsh(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol
         w, v = _scipy_eigsh(form, k, which, tol, seed)
         kept = np.argsort(w)
     return Eigen(jnp.asarray(w[kept]), jax.vmap(form.unpack_domain)(v[:, kept].T))
-
-
-def _require_numbers(op: LinearOperator, where: str, instead: str) -> None:
-    if _specs.is_being_traced(op):
-        message = (
-            f"{where} of {exact(op)} is computed by NumPy and SciPy, on numbers: it does not work under jit, vmap, grad and "
-            f"other transformations. Call it outside of them, and pass what it returns as an argument. {instead}"
-        )
-        raise TypeError(message)
 
 
 def _check(k: Any, most: int, which: str, known: tuple[str, ...], where: str) -> None:

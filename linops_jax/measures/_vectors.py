@@ -143,6 +143,15 @@ def require_linear(op: Any, spec: Any, where: str) -> LinearOperator:
     return op
 
 
+def require_numbers(op: LinearOperator, where: str, instead: str) -> None:
+    if _specs.is_being_traced(op):
+        message = (
+            f"{where} of {exact(op)} is computed by NumPy and SciPy, on numbers: it does not work under jit, vmap, grad and "
+            f"other transformations. Call it outside of them, and pass what it returns as an argument. {instead}"
+        )
+        raise TypeError(message)
+
+
 def require_inexact(op: Any, spec: Any, where: str) -> LinearOperator:
     """As ``require_linear``; TypeError for integers too, which have no norm, no adjoint and no singular vectors here."""
     op = require_linear(op, spec, where)
