@@ -88,7 +88,9 @@ def svds(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol:
     impossible k or another ``which``; SciPy's ArpackNoConvergence.
     """
     op = _vectors.require_inexact(A, spec, "lo.svds")
-    _vectors.require_numbers(op, "lo.svds", "lo.norm(A), and jnp.linalg.svd(lo.todense(A)) of a small A, work under all.")
+    _vectors.require_numbers(
+        op, "lo.svds", "lo.norm(A), and jnp.linalg.svd(lo.todense(A)) of a small A, work under all."
+    )
     form = _vectors.in_own_space(op)
     _check(k, min(form.shape), which, ("LM", "SM"), "lo.svds")
     if is_small(form) or k >= min(form.shape) - 1:  # more than ARPACK finds
@@ -124,7 +126,9 @@ def eigsh(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol
             "lo.svds gives the singular values."
         )
         raise ValueError(message)
-    _vectors.require_numbers(op, "lo.eigsh", "lo.norm(A), and jnp.linalg.eigh(lo.todense(A)) of a small A, work under all.")
+    _vectors.require_numbers(
+        op, "lo.eigsh", "lo.norm(A), and jnp.linalg.eigh(lo.todense(A)) of a small A, work under all."
+    )
     form = _vectors.in_own_space(op)
     _check(k, form.shape[1], which, ("LM", "SM", "LA", "SA"), "lo.eigsh")
     if is_small(form) or k >= form.shape[1] - 1:

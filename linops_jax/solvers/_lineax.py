@@ -1,4 +1,4 @@
-"""lineax's solvers for lo.solve, and CGLS for optimistix. Imported on first use: needs lineax."""
+"""lineax's solvers for lo.solve. Imported on first use: needs lineax."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import functools
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -16,37 +15,12 @@ from linops_jax._compiled import joined, split
 from linops_jax._linear import LinearOperator
 from linops_jax._vectors import exponent, is_finite, norm, restored, shift
 from linops_jax.algebra._composite import LinearComposite, OfOne
-from linops_jax.solvers._iterate import cgls, rounding
+from linops_jax.solvers._iterate import rounding
 from linops_jax.solvers._watch import Watch
 
 _meta.introduce()  # lineax dispatches on our classes from here on
 
 RESTART = 30  # vectors that gmres keeps
-
-
-class CGLS(lx.AbstractLinearSolver):
-    """Our least squares in lineax's interface, for the steps of a nonlinear problem."""
-
-    rtol: Any
-    atol: Any
-    max_steps: int = eqx.field(static=True)
-
-    def init(self, operator: Any, options: dict[str, Any]) -> Any:
-        return lx.linearise(operator)
-
-    def compute(self, state: Any, vector: Any, options: dict[str, Any]) -> Any:
-        adjoint = lx.conj(state).transpose()
-        x, stats = cgls(state.mv, adjoint.mv, vector, self.rtol, self.atol, self.max_steps)
-        return x, lx.RESULTS.successful, stats
-
-    def transpose(self, state: Any, options: dict[str, Any]) -> Any:
-        return state.transpose(), options
-
-    def conj(self, state: Any, options: dict[str, Any]) -> Any:
-        return lx.conj(state), options
-
-    def assume_full_rank(self) -> bool:
-        return False
 
 
 class Shifted(OfOne, LinearComposite):

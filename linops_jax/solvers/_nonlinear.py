@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
@@ -13,16 +14,16 @@ from jax.custom_derivatives import SymbolicZero
 
 from linops_jax import _specs, _vectors
 from linops_jax._compiled import compiled, plain
-from linops_jax.solvers import _front, _lineax, _progress
+from linops_jax.solvers import _front, _progress, _steps
 from linops_jax.solvers._real import from_reals, to_reals
 from linops_jax.solvers._solution import Solution, Stats
 
-SOLVERS = {
-    "levenberg_marquardt": optx.LevenbergMarquardt,
-    "gauss_newton": optx.GaussNewton,
-    "dogleg": optx.Dogleg,
+SOLVERS: dict[str, Any] = {
+    "levenberg_marquardt": (optx.LevenbergMarquardt, _steps.Damped),
+    "gauss_newton": (optx.GaussNewton, _steps.Newton),
+    "dogleg": (optx.Dogleg, _steps.Dogleg),
 }
-INNER_RTOL, INNER_STEPS, STEPS = 1e-4, 1000, 256
+STEPS = 256
 
 
 def solve(
@@ -58,7 +59,7 @@ def solve(
                 R,
             ),
             STEPS if max_steps is None else max_steps,
-            optx.ImplicitAdjoint(_lineax.CGLS(1e-6, 0, INNER_STEPS)),
+            _steps.Implicit(),
         )
     x = from_reals(value, _specs.specs(x0))
     residual = _front.relative_residual(A, x, y)
@@ -72,6 +73,7 @@ def _least_squares(method: Any, x0: Any, problem: Any, max_steps: int, adjoint: 
     found = plain(optx.least_squares)(
         _residual, method, x0, problem, {}, max_steps=max_steps, throw=False, adjoint=adjoint
     )
+    eqx.clear_caches()  # of shapes, by jaxprs that hold A
     return found.value, jnp.asarray(found.stats["num_steps"]), found.result == optx.RESULTS.successful
 
 
@@ -123,4 +125,5 @@ def _choose(solver: Any, rtol: Any, atol: Any) -> tuple[str, Any]:
             f"{', '.join(map(repr, ('auto', *SOLVERS)))}, and those of optimistix."
         )
         raise ValueError(message)
-    return name, SOLVERS[name](rtol, atol, linear_solver=_lineax.CGLS(INNER_RTOL, 0, INNER_STEPS))
+    make, descent = SOLVERS[name]
+    return name, eqx.tree_at(lambda method: method.descent, make(rtol, atol), descent())

@@ -264,6 +264,23 @@ def solved_by_lineax_in_a_jit(plan):
     op = Planned(plan).with_domain(x)
     np.testing.assert_allclose(jax.jit(lambda y: lo.solve(op, y, solver="gmres").value)(2 * x), x, rtol=1e-5)
 
+class SquareTwice(Square):
+    def hessian_apply(self, x, dx1, dx2): return 2 * self.plan.factor * dx1 * dx2
+    def hessian_adjoint(self, x, dx, dy): return 2 * self.plan.factor * dx * dy
+
+def solved_nonlinear(plan, cls=Square):
+    for solver in ("gauss_newton", "dogleg"):
+        found = lo.solve(cls(plan), 2 * x**2, x0=jnp.full(3, 2.0), solver=solver, max_steps=2, throw=False)
+        assert np.all(np.isfinite(found.value))
+
+def gradient_of_solved_nonlinear(plan):
+    energy = lambda y: jnp.sum(lo.solve(SquareTwice(plan), y, x0=x).value)
+    np.testing.assert_allclose(jax.grad(energy)(2 * x**2), 1 / (4 * x), rtol=1e-3)
+
+def jitted_gradient_of_solved_nonlinear(plan):
+    energy = jax.jit(lambda y: jnp.sum(lo.solve(SquareTwice(plan), y, x0=x).value))
+    np.testing.assert_allclose(jax.grad(energy)(2 * x**2), 1 / (4 * x), rtol=1e-3)
+
 def alive(references):
     for _ in range(40):  # XLA destroys programs on its own threads
         gc.collect()
@@ -275,7 +292,7 @@ def alive(references):
 
 work, clear = globals()[sys.argv[1]], sys.argv[2] == "True"
 references = []
-for _ in range(5):
+for _ in range(2 if "nonlinear" in sys.argv[1] else 5):  # these take long to compile
     plan = Plan()
     references.append(weakref.ref(plan))
     work(plan)
@@ -291,7 +308,9 @@ assert alive(references) == 0, alive(references)
     [
         *((work, False) for work in ("jitted", "jitted_gradient", "jitted_batch_in_a_loop", "jitted_composite",
                                      "jitted_nonlinear", "traced", "solved_in_a_jit", "measured_in_a_jit")),
-        *((work, True) for work in ("jitted_as_argument", "eager", "solved", "solved_by_lineax_in_a_jit")),
+        *((work, True) for work in ("jitted_as_argument", "eager", "solved", "solved_by_lineax_in_a_jit",
+                                    "solved_nonlinear", "gradient_of_solved_nonlinear",
+                                    "jitted_gradient_of_solved_nonlinear")),
     ],
 )  # fmt: skip
 def test_a_live_object_goes_with_the_last_program_of_all(run_child, work, clear):
