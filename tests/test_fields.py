@@ -3,6 +3,7 @@
 import collections
 import copy
 import dataclasses
+import datetime
 import decimal
 import enum
 import gc
@@ -22,6 +23,7 @@ from linops_jax._fields import Statics
 from linops_jax._trampoline import Binding
 
 Kind = TypeVar("Kind")
+PARIS = datetime.timezone(datetime.timedelta(hours=1))
 
 
 class Two(lo.LinearOperator):
@@ -223,6 +225,9 @@ def test_numbers_of_every_kind_have_a_sign_and_one_nan(kind, inside):
         (Point(1), (1,)),
         (Config(1), Slotted(1)),
         (frozenset({0.0}), frozenset({-0.0})),
+        (range(0, 1), range(0, 1, 2)),
+        (datetime.datetime(2026, 1, 1, 11, tzinfo=datetime.UTC), datetime.datetime(2026, 1, 1, 12, tzinfo=PARIS)),
+        (datetime.time(12, fold=0), datetime.time(12, fold=1)),
         (np.dtype("f4"), np.dtype("f8")),
         (Lower("a"), "a"),
         (OwnEquality("a"), OwnEquality("b")),

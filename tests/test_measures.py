@@ -450,6 +450,11 @@ def test_integers_have_no_norm(name):
         FUNCTIONS[name](lo.Identity(), S((3,), np.int32))
 
 
+def test_a_sparse_matrix_needs_numbers():
+    with pytest.raises(TypeError, match=r"lo\.tosparse of Diagonal.* on numbers.*lo\.todense\(A\) works under all"):
+        jax.jit(lambda d: lo.tosparse(lo.Diagonal(d), d).nnz)(jnp.ones(3))
+
+
 @pytest.mark.parametrize(
     ("name", "instead"),
     [("svds", r"svd\(lo\.todense\(A\)\)"), ("eigsh", r"eigh\(lo\.todense\(A\)\)"), ("condition_number", r"2\^20")],

@@ -175,6 +175,7 @@ def test_a_ragged_list():
         (lambda: V * A, r"an array of shape \(4,\) \* Diagonal\. lo\.Diagonal\(d\) @ A"),
         (lambda: V @ A, r"an array of shape \(4,\) @ Diagonal\. A\.T @ x"),
         (lambda: jnp.asarray(V) @ A, r"an array of shape \(4,\) @ Diagonal\. A\.T @ x"),
+        (lambda: [1.0, 2.0] @ A, r"a list @ Diagonal\. A\.T\(x\) is what x @ A means"),
         (lambda: A @ 2, r"Diagonal @ 2\. 2 \* A scales"),
         (lambda: A @ (V, V), r"Diagonal @ a tuple\. A\(x\) applies to any pytree"),
         (lambda: A + 1, r"Diagonal \+ 1\. A \+ a \* lo\.Identity\(\)"),
