@@ -3,7 +3,13 @@
 What corrupts memory, imports or calls runs in a process of its own. Random attributes: tests/fuzz.
 """
 
+import jax
+import jax.numpy as jnp
 import pytest
+from helpers import energy, is_inexact
+from operators import CASES
+
+from linops_jax import _promises
 
 PRELUDE = """
 import json, re, sys, types
@@ -275,3 +281,34 @@ refused("D.parameter_jvp failed: ValueError: this program calls it with dself: D
 def test_attributes_that_cannot_be(run_child, cases):
     child = run_child(PRELUDE + cases)
     assert " was " not in child.stdout
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_programs_as_they_should_be_are_promised(name, monkeypatch):
+    """Every call of every kind of program, asked as if it came from elsewhere."""
+    asked = []
+
+    def check(promises, *arguments):
+        asked.append(arguments)
+        promises._known.clear()
+        return original(promises, *arguments)
+
+    original = _promises.Promises.check
+    monkeypatch.setattr(_promises.Promises, "check", check)
+    case = CASES[name]
+    moving = all(is_inexact(leaf) for leaf in jax.tree.leaves(case.x))
+    programs = [lambda op, x: op(x), lambda op, x: jax.vmap(op)(jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), x))]
+    if case.linear and moving and case.reverse:
+        programs.append(lambda op, x: op.with_domain(x).H(op(x)))
+    if case.reverse and moving:
+        programs.append(lambda op, x: jax.grad(lambda x: energy(op(x)))(x))
+    if case.forward and moving:
+        programs.append(lambda op, x: jax.jvp(op, (x,), (x,))[1])
+    if case.second and case.reverse and moving:
+        programs.append(lambda op, x: jax.grad(lambda x: energy(jax.grad(lambda x: energy(op(x)))(x)))(x))
+    if case.parameters:
+        programs.append(lambda op, x: jax.grad(lambda op: energy(op(x)), allow_int=True)(op))
+    x = jax.tree.map(jnp.asarray, case.x)
+    for program in programs:
+        jax.block_until_ready(jax.jit(lambda op, x, program=program: program(op, x))(case.op, x))
+    assert asked or not any(hook.is_foreign for hook in type(case.op)._hooks.values())
