@@ -165,12 +165,18 @@ class Operator(metaclass=OperatorMeta, rules={}):
         x = self._as_input(_specs.specs(x))
         is_domain = self.domain is not None and jax.tree.leaves(x) == jax.tree.leaves(self.domain)  # its place, too
         asked = None if is_domain else x
-        y = self.__dict__.get("_shapes", {}).get(_shape_key(asked), _UNKNOWN)
-        if y is _UNKNOWN or (type(self)._composite and _upstream.is_open() and self._is_looked_for):
-            before = _upstream.looked_up()
-            y = self._derive_shape(x)
-            if _upstream.looked_up() == before:  # otherwise it is true on this way only
+        key = _shape_key(asked)
+        y = self.__dict__.get("_shapes", {}).get(key, _UNKNOWN)
+        steps = self.__dict__.get("_steps", {}).get(key)
+        if y is not _UNKNOWN and steps is not None:
+            _upstream.record_all(steps)
+        elif y is _UNKNOWN or (type(self)._composite and _upstream.is_open() and self._is_looked_for):
+            with _upstream.watched() as seen:
+                y = self._derive_shape(x)
+            if seen.independent:  # otherwise it is true on this way only
                 self._remember(asked, y)
+                if type(self)._composite and _upstream.is_open():
+                    self._remember(asked, seen.steps, "_steps")
         if self._is_recorded:
             _upstream.record(self, x, y)
         return y
@@ -184,11 +190,11 @@ class Operator(metaclass=OperatorMeta, rules={}):
         role = {"self": self, "dself": self, "y": y, "dy": y, "result": back if rule.reverses else y}
         return {name: role.get(name, x) for name in (*given, "result")}
 
-    def _remember(self, x: Any, y: Any) -> None:
-        """Specs of the result for specs of an input, None for those of the domain."""
+    def _remember(self, x: Any, y: Any, what: str = "_shapes") -> None:
+        """Specs of the result for specs of an input, None for those of the domain; or what is passed on the way there."""
         if _fields.is_sealed(self):
             values: dict[str, Any] = self.__dict__  # type: ignore[assignment]
-            known = values.setdefault("_shapes", {})
+            known = values.setdefault(what, {})
             if len(known) >= _MOST_SHAPES:
                 known.clear()
             known[_shape_key(x)] = y

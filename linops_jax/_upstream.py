@@ -7,6 +7,7 @@ Only what the input itself has passed is seen, never what stands beside it in a 
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,7 +23,7 @@ Step = tuple[Any, Any, Any]  # an operator with hooks of its own, specs of its i
 class _Way(threading.local):
     passed: tuple[Step, ...] = ()  # what an adjoint may look at
     steps: list[Step] | None = None  # since the last factor; None outside of products
-    looked_up = 0  # how many answers depended on the way
+    reach: float = math.inf  # the earliest step that an answer depended on; below all where nobody knew
 
 
 _way = _Way()
@@ -88,16 +89,18 @@ def domain_of(op: Any, y: Any) -> Any:
     Where it gave the same shapes in another dtype, its input is promoted likewise: a real operator in a complex product.
     """
     y = _specs.specs(y)
-    _way.looked_up += 1
     wanted = None
     inputs = []
-    for other, x, result in reversed(_way.passed):
+    for i in reversed(range(len(_way.passed))):
+        other, x, result = _way.passed[i]
         if type(other) is type(op) and _specs.mismatch(result, y) is None:
             wanted = _signature(op) if wanted is None else wanted
             if _signature(other) == wanted:
                 if _specs.same(result, y):
+                    _way.reach = min(_way.reach, i)
                     return x
                 inputs.append(x)
+    _way.reach = -1
     return next((wide for x in inputs if _leads_to(op, wide := _promoted(x, y), y)), None)
 
 
@@ -111,9 +114,39 @@ def _leads_to(op: Any, x: Any, y: Any) -> bool:
         return _specs.same(op._derive_shape(x), y)
 
 
-def looked_up() -> int:
-    """A number that changes when an answer depends on the way."""
-    return _way.looked_up
+class Watched:
+    """What one evaluation adds to the way, and whether it depends on what came before."""
+
+    independent = False
+    steps: tuple[Step, ...] = ()
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[Watched]:
+    found = Watched()
+    reach, _way.reach = _way.reach, math.inf
+    start, before = len(_way.steps or ()), len(_way.passed)
+    try:
+        yield found
+        found.independent = _way.reach >= before
+        found.steps = _without_repetitions((_way.steps or [])[start:])
+    finally:
+        _way.reach = reach if found.independent else min(reach, _way.reach)
+
+
+def _without_repetitions(steps: list[Step]) -> tuple[Step, ...]:
+    """The last ones of equal steps: those that an adjoint looks at first."""
+    kept: dict[Any, Step] = {}
+    for op, x, y in reversed(steps):
+        leaves, tree = jax.tree.flatten((x, y))
+        kept.setdefault((id(op), tree, tuple(leaves)), (op, x, y))
+    return tuple(kept.values())[::-1]
+
+
+def record_all(steps: tuple[Step, ...]) -> None:
+    """The steps of an evaluation that need not be done again."""
+    if _way.steps is not None:
+        _way.steps += steps
 
 
 def _signature(op: Any) -> Any:
