@@ -115,6 +115,16 @@ def not_transposed(binding: Binding, moves: Sequence[bool]) -> NotImplementedErr
     return _no_field_derivative(hook.cls, name, _paths(jax.tree.unflatten(binding.trees[0], moves)))
 
 
+def out_of_reach(binding: Binding) -> jax.errors.UnexpectedTracerError:
+    """For a hook that closes over a tracer of a transformation that is over when the hook is asked for."""
+    where = binding.hook.cls._label
+    message = (
+        f"{binding.label} closes over an array that is being traced, and is asked for when that trace is over. Declare the "
+        f"array as a field of {where}, or close over it in the hook whose derivative this is, too."
+    )
+    return jax.errors.UnexpectedTracerError(message)
+
+
 def stand_in(name: str) -> Callable[..., Any]:
     """Stands in for a hook that can be transposed but not evaluated; its primitive refuses to be lowered."""
 

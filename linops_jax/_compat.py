@@ -82,9 +82,19 @@ def varying_axes(value: Any) -> frozenset[Any]:
     return frozenset(kind.varying) if kind is not None else frozenset()
 
 
-def inside_shard_map() -> bool:
-    """Whether a shard_map is around."""
-    return bool(jax.sharding.get_abstract_mesh().manual_axes)
+def manual_axes() -> frozenset[Any]:
+    """The mesh axes of the shard_maps around."""
+    return frozenset(jax.sharding.get_abstract_mesh().manual_axes)
+
+
+def named_axes(jaxpr: Any) -> frozenset[Any]:
+    """The axes that a jaxpr names, of meshes and of ``vmap``: collectives along them and axis_index are effects."""
+    return frozenset(effect.name for effect in jaxpr.effects if hasattr(effect, "name"))
+
+
+def without_axes(effects: Any, names: Sequence[Any]) -> set[Any]:
+    """The effects, but for those of naming these axes."""
+    return {effect for effect in effects if getattr(effect, "name", None) not in names}
 
 
 def varying_over(axes: frozenset[Any], aval: Any) -> Any:

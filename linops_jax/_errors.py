@@ -97,11 +97,16 @@ def _text(error: BaseException) -> str:
 
 
 def _advice(error: BaseException, text: str) -> str:
-    """JAX's own words for a call inside a host hook do not say why it was refused."""
+    """JAX's own words inside of a host hook do not say what to do."""
     if isinstance(error, RuntimeError) and "no_execution" in text:
         return (
             "JAX was called inside a host hook, where it could wait forever for the program that waits for the hook. "
             "Use NumPy there, or mark the hook with lo.traced. "
+        )
+    if isinstance(error, jax.errors.TracerArrayConversionError | jax.errors.ConcretizationTypeError):
+        return (
+            "The hook closes over an array that was being traced, which has no values when the hook runs. Declare it as a "
+            "field of the class, or mark the hook with lo.traced. "
         )
     return ""
 

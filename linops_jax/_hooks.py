@@ -185,6 +185,11 @@ class Hook:
         return self.variants.get(platform, self.variants.get("default")) if self.variants else self
 
     @functools.cached_property
+    def traced_variants(self) -> list[Hook]:
+        """What is JAX code of a hook per platform; ``function`` is that of the first."""
+        return [variant for variant in self.variants.values() if variant.kind == TRACED]
+
+    @functools.cached_property
     def is_plain(self) -> bool:
         """Whether a traced hook has just the derivatives that JAX gives it: nobody wrote, or refused, a hook that the
         calculus would use for them."""

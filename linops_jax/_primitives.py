@@ -1,8 +1,10 @@
 """One of two files that import JAX's interpreters: one primitive per hook, and the same five rules for all of them.
 
-Operands of a primitive are the leaves of the hook's arguments, ``self`` first. Under ``vmap`` an operand gains leading
-axes for just those batch axes that it has; ``batch`` says which (per operand, outermost axis first), results have all
-of them. ``out`` holds shape and dtype of the results of one evaluation. Differentiation follows the table in _hooks.
+Operands of a primitive are the leaves of the hook's arguments, ``self`` first; in front of them what traced hooks close
+over. Under ``vmap`` an operand gains leading axes for just those batch axes that it has; ``batch`` says which (per operand,
+outermost axis first), results have all of them. ``out`` holds shape and dtype of the results of one evaluation. With traced
+code come ``jaxprs``, ``uses`` and ``related`` (see _closures), and ``names`` of batch axes that it needs. Differentiation
+follows the table in _hooks.
 """
 
 from __future__ import annotations
@@ -19,14 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import ad, batching, mlir, xla
 
-from linops_jax import _absent, _compat, _errors, _hooks, _specs, _traced, _trampoline
+from linops_jax import _absent, _closures, _compat, _errors, _hooks, _specs, _traced, _trampoline
+from linops_jax._closures import Program
 from linops_jax._hooks import ADJOINT_PARAMETER_JVP, CT, HOST, MISSING, NATIVE, REFUSED, TRACED, Hook, T
 from linops_jax._native import Handler
 from linops_jax._trampoline import Binding
 
 Mask = tuple[bool, ...]
-_DERIVATIVES = frozenset({"jacobian_apply", "jacobian_adjoint", "hessian_apply", "hessian_adjoint", "parameter_jvp",
-                          "parameter_vjp", ADJOINT_PARAMETER_JVP})  # fmt: skip
 
 
 def make_primitive(hook: Hook) -> jax.extend.core.Primitive:
@@ -38,7 +39,7 @@ def make_primitive(hook: Hook) -> jax.extend.core.Primitive:
     primitive.def_impl(functools.partial(_evaluate_eagerly, primitive, waits))
     if hook.is_foreign:
         _foreign.add(primitive)
-    batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
+    batching.fancy_primitive_batchers[primitive] = functools.partial(_batch, primitive)
     ad.primitive_jvps[primitive] = functools.partial(_jvp, hook)
     ad.primitive_transposes[primitive] = functools.partial(_transpose, hook)
     mlir.register_lowering(primitive, functools.partial(_refuse_platform, hook))
@@ -88,13 +89,19 @@ def _bind(
     for_derivative: bool = False,
 ) -> list[Any]:
     """Binds the primitive; with ``for_derivative`` nobody looks at integer results, which have no derivative."""
-    ignored = tuple((for_derivative or hook.name in _DERIVATIVES) and not _specs.is_inexact(s.dtype) for s in specs)
-    binding = _trampoline.bind(hook, trees, out_tree, ignored)
+    binding = _trampoline.bind_hook(hook, trees, out_tree, specs, for_derivative=for_derivative)
     operands = [x if isinstance(x, jax.Array) else jnp.asarray(x) for x in operands]
-    if hook.kind == TRACED:
+    if hook.is_jax:
         return _bind_traced(binding, operands, tuple(masks), specs)
-    out = tuple((s.shape, s.dtype) for s in specs)
-    return hook.cls._primitives[hook.name].bind(*operands, binding=binding, batch=tuple(masks), out=out)
+    return _primitive(hook).bind(*operands, binding=binding, batch=tuple(masks), out=_out(specs))
+
+
+def _primitive(hook: Hook) -> Any:
+    return hook.cls._primitives[hook.name]
+
+
+def _out(specs: Sequence[jax.ShapeDtypeStruct]) -> tuple[Any, ...]:
+    return tuple((spec.shape, spec.dtype) for spec in specs)
 
 
 def _bind_traced(
@@ -102,19 +109,45 @@ def _bind_traced(
 ) -> list[Any]:
     """A traced hook whose derivatives are JAX's own is called as any JAX function; others are a primitive with a jaxpr,
     whose first operands are what the hook closes over."""
-    if binding.hook.is_plain and _compat.inside_shard_map():  # tangents may vary over more axes than a jaxpr's types
+    if binding.hook.is_plain and _compat.manual_axes():  # tangents may vary over more axes than a jaxpr's types
         return _mapped(_traced.function(binding, specs), batch)(*operands)
     elements = [_element(jax.typeof(x), mask) if any(mask) else x for x, mask in zip(operands, batch, strict=True)]
+    if not binding.hook.is_plain:
+        closures = _closures.of(binding, specs, elements)
+        for jaxpr in closures.program.jaxprs:
+            _note_foreign_code(binding.hook, jaxpr)
+        return _bind_program(closures.program, closures.closed_over, operands, batch, _out(specs), closures.related)
     program, jaxpr, closed_over = _traced.trace(binding, specs, elements)
     _note_foreign_code(binding.hook, jaxpr)
-    if not binding.hook.is_plain:
-        batch = ((False,) * len(batch[0]),) * len(closed_over) + batch
-        out = tuple((s.shape, s.dtype) for s in specs)
-        primitive = binding.hook.cls._primitives[binding.hook.name]
-        return primitive.bind(*closed_over, *operands, binding=binding, batch=batch, out=out, jaxpr=jaxpr)
     # JAX's caches keep what stands in the key: the binding, so that the next call finds its jaxpr, but not tracers.
     function = program if closed_over else functools.partial(_inlined(binding.hook), jaxpr, binding)
     return _mapped(function, batch)(*operands)
+
+
+def _bind_program(
+    program: Program,
+    closed_over: Sequence[Any],
+    operands: Sequence[Any],
+    batch: Sequence[Mask],
+    out: tuple[Any, ...],
+    related: tuple[Program, ...] = (),
+    names: tuple[Any, ...] = (),
+    masks: Sequence[Mask] | None = None,
+) -> list[Any]:
+    """Binds the primitive with what its traced code closes over; ``masks`` are for that."""
+    if masks is None:
+        masks = [(False,) * len(batch[0])] * len(closed_over)
+    return _primitive(program.binding.hook).bind(
+        *closed_over,
+        *operands,
+        binding=program.binding,
+        batch=(*masks, *batch),
+        out=out,
+        jaxprs=program.jaxprs,
+        uses=program.uses,
+        related=related,
+        names=names,
+    )
 
 
 @functools.cache
@@ -135,10 +168,11 @@ def _element(aval: Any, mask: Mask) -> jax.ShapeDtypeStruct:
     return _specs.spec(aval.update(shape=aval.shape[axes:], sharding=sharding))
 
 
-def _mapped(function: Callable[..., Any], batch: tuple[Mask, ...]) -> Callable[..., Any]:
+def _mapped(function: Callable[..., Any], batch: Sequence[Mask], names: Sequence[Any] = ()) -> Callable[..., Any]:
     """A function of one element as a function of the primitive's operands."""
     for axis in reversed(range(len(batch[0]))):
-        function = jax.vmap(function, in_axes=[0 if mask[axis] else None for mask in batch])
+        name = names[axis] if names else None
+        function = jax.vmap(function, in_axes=[0 if mask[axis] else None for mask in batch], axis_name=name)
     return function
 
 
@@ -193,11 +227,20 @@ def _batch_partition(avals: Sequence[Any], batch: Sequence[Mask]) -> list[Any]:
 
 
 def _abstract_eval(
-    *avals: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...], jaxpr: Any = None
+    *avals: Any,
+    binding: Binding,
+    batch: tuple[Mask, ...],
+    out: tuple[Any, ...],
+    jaxprs: tuple[Any, ...] = (),
+    uses: tuple[tuple[int, ...], ...] = (),
+    related: tuple[Program, ...] = (),
+    names: tuple[Any, ...] = (),
 ) -> tuple[list[Any], Any]:
     sizes, partition = _batch_sizes(avals, batch), _batch_partition(avals, batch)
-    if jaxpr is not None:
-        return [_batched(aval, sizes, partition) for aval in jaxpr.out_avals], jaxpr.effects
+    if jaxprs:
+        effects = set().union(*(_compat.without_axes(jaxpr.effects, names) for jaxpr in jaxprs))
+        return [_batched(aval, sizes, partition) for aval in jaxprs[0].out_avals], effects
+    avals, batch = avals[_first(binding, avals) :], batch[_first(binding, avals) :]
     _refuse_to_gather(avals, binding, batch)
     model = next((aval for aval in avals if not aval.sharding.mesh.empty), avals[0])
     model = _compat.varying_over(frozenset().union(*map(_compat.varying_axes, avals)), model)
@@ -208,6 +251,11 @@ def _abstract_eval(
         return _batched(aval, sizes, partition)
 
     return [result(shape, dtype) for shape, dtype in out], set()
+
+
+def _first(binding: Binding, operands: Sequence[Any]) -> int:
+    """Where the operands of the hook begin, behind what traced code closes over."""
+    return len(operands) - sum(tree.num_leaves for tree in binding.trees)
 
 
 def _refuse_to_gather(avals: Sequence[Any], binding: Binding, batch: tuple[Mask, ...]) -> None:
@@ -281,35 +329,60 @@ def as_raised(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _evaluate_traced(
-    *operands: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...], jaxpr: Any = None
+    *operands: Any,
+    binding: Binding,
+    batch: tuple[Mask, ...],
+    out: tuple[Any, ...],
+    jaxprs: tuple[Any, ...] = (),
+    uses: tuple[tuple[int, ...], ...] = (),
+    related: tuple[Program, ...] = (),
+    names: tuple[Any, ...] = (),
+    variant: int = 0,
 ) -> list[Any]:
     """A traced hook as a JAX function of the primitive's operands."""
-    if jaxpr is not None:
-        return _mapped(jax.extend.core.jaxpr_as_fun(jaxpr), batch)(*operands)
+    first = _first(binding, operands)
+    if jaxprs:
+        chosen = [*uses[variant], *range(first, len(operands))]
+        function = _mapped(jax.extend.core.jaxpr_as_fun(jaxprs[variant]), [batch[i] for i in chosen], names)
+        return function(*(operands[i] for i in chosen))
     function = _traced.function(binding, [jax.ShapeDtypeStruct(*spec) for spec in out])
-    return _mapped(function, batch)(*_compat.with_same_varying_axes(list(operands)))  # as the hook of the host has them
+    same = _compat.with_same_varying_axes(list(operands[first:]))  # as the hook of the host has them
+    return _mapped(function, batch[first:])(*same)
 
 
-def _of_variant(hook: Hook, binding: Binding) -> Binding:
-    """A binding says how the hook is called on the platform at hand."""
-    if binding.hook is hook or not binding.hook.variants:
-        return binding
-    return _trampoline.bind(hook, binding.trees, binding.out_tree, binding.ignored)
+def _lower_host(
+    hook: Hook, context: Any, *operands: Any, binding: Binding, batch: tuple[Mask, ...], **params: Any
+) -> Any:
+    context, operands, batch = _without_closures(context, operands, binding, batch)
+    return _trampoline.lower_host(context, *operands, binding=_trampoline.of_variant(binding, hook), batch=batch)
 
 
-def _lower_host(hook: Hook, context: Any, *operands: Any, binding: Binding, batch: tuple[Mask, ...], out: Any) -> Any:
-    return _trampoline.lower_host(context, *operands, binding=_of_variant(hook, binding), batch=batch)
+def _without_closures(context: Any, operands: Sequence[Any], binding: Binding, batch: tuple[Mask, ...]) -> Any:
+    """What foreign code is given: it knows nothing of what traced code closes over, and has to have all of its operands."""
+    first = _first(binding, operands)
+    avals = context.avals_in[first:]
+    if binding.hook.is_jax:  # the types are those of the traced code
+        _refuse_to_gather(avals, binding, batch[first:])
+    return context.replace(avals_in=avals), operands[first:], batch[first:]
 
 
 def _lower_traced(hook: Hook, context: Any, *operands: Any, binding: Binding, **params: Any) -> Any:
     rule = mlir.lower_fun(_evaluate_traced, multiple_results=True)
-    return rule(context, *operands, binding=_of_variant(hook, binding), **params)
+    variants = binding.hook.traced_variants
+    return rule(context, *operands, binding=binding, variant=variants.index(hook) if variants else 0, **params)
 
 
 def _lower_native(
-    hook: Hook, context: Any, *operands: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...]
+    hook: Hook,
+    context: Any,
+    *operands: Any,
+    binding: Binding,
+    batch: tuple[Mask, ...],
+    out: tuple[Any, ...],
+    **traced: Any,
 ) -> Any:
-    binding = _of_variant(hook, binding)
+    context, operands, batch = _without_closures(context, operands, binding, batch)
+    binding = _trampoline.of_variant(binding, hook)
     if not isinstance(hook.function, Handler):
         return _trampoline.lower_native(context, *operands, binding=binding, batch=batch)
     attributes = _trampoline.handler_attributes(context, binding)
@@ -384,7 +457,9 @@ def _refuse_missing(hook: Hook, context: Any, *operands: Any, **params: Any) -> 
     raise _absent.missing(params["binding"], hook.name, why)
 
 
-def _refuse_nonzero(hook: Hook, *operands: Any, binding: Binding, batch: tuple[Mask, ...], out: Any) -> list[Any]:
+def _refuse_nonzero(
+    hook: Hook, *operands: Any, binding: Binding, batch: tuple[Mask, ...], out: tuple[Any, ...], **traced: Any
+) -> list[Any]:
     """Of a derivative in the fields that can be transposed only: zeros, unless a tangent is not zero."""
     groups = _Groups(binding, operands, batch)
     sizes = _batch_sizes([jax.typeof(x) for x in operands], batch)
@@ -417,12 +492,33 @@ _LOWERINGS = {
 
 
 def _batch(
-    primitive: Any, operands: Sequence[Any], dims: Sequence[Any], *, batch: tuple[Mask, ...], **params: Any
-) -> tuple[list[Any], list[int]]:
-    """One more batch axis, in front."""
+    primitive: Any,
+    axis: Any,
+    operands: Sequence[Any],
+    dims: Sequence[Any],
+    *,
+    batch: tuple[Mask, ...],
+    binding: Binding,
+    jaxprs: tuple[Any, ...] = (),
+    related: tuple[Program, ...] = (),
+    names: tuple[Any, ...] = (),
+    **params: Any,
+) -> tuple[Sequence[Any], list[Any]]:
+    """One more batch axis, in front. It keeps its name where traced code has a use for it, now or in a derivative."""
+    named = {name for jaxpr in (*jaxprs, *(j for p in related for j in p.jaxprs)) for name in _compat.named_axes(jaxpr)}
+    name = axis.name if axis.name in named else None
     moved = [x if dim is None else jnp.moveaxis(x, dim, 0) for x, dim in zip(operands, dims, strict=True)]
-    masks = tuple((dim is not None, *mask) for dim, mask in zip(dims, batch, strict=True))
-    results = primitive.bind(*moved, batch=masks, **params)
+    has = [dim is not None for dim in dims]
+    first = _first(binding, operands)
+    traced = {"jaxprs": jaxprs, "related": related, "names": names} if jaxprs or related else {}
+    if name is None and not any(has):
+        return primitive.bind(*operands, batch=batch, binding=binding, **params, **traced), [None] * len(params["out"])
+    if name is not None or names:
+        traced["names"] = (name, *(names or (None,) * len(batch[0])))
+    if not any(has if jaxprs else has[first:]):  # nothing that the hook itself is given
+        has[first], moved[first] = True, jnp.broadcast_to(moved[first], (axis.size, *jnp.shape(moved[first])))
+    masks = tuple((own, *mask) for own, mask in zip(has, batch, strict=True))
+    results = primitive.bind(*moved, batch=masks, binding=binding, **params, **traced)
     return results, [0] * len(results)
 
 
@@ -432,12 +528,20 @@ def _batch(
 class _Groups:
     """The operands of a primitive by argument of its hook."""
 
-    def __init__(self, binding: Binding, operands: Sequence[Any], batch: tuple[Mask, ...]):
+    def __init__(
+        self,
+        binding: Binding,
+        operands: Sequence[Any],
+        batch: tuple[Mask, ...],
+        related: tuple[Program, ...] = (),
+        names: tuple[Any, ...] = (),
+    ):
         self.trees = dict(zip(binding.hook.rule.arguments, binding.trees, strict=True))
         self.values: dict[str, list[Any]] = {}
         self.masks: dict[str, list[Mask]] = {}
-        start = len(operands) - sum(tree.num_leaves for tree in binding.trees)
+        start = _first(binding, operands)
         self.closed_over, self.closed_over_masks = list(operands[:start]), list(batch[:start])
+        self.related, self.names = related, names
         for name, tree in self.trees.items():
             stop = start + tree.num_leaves
             self.values[name] = list(operands[start:stop])
@@ -448,23 +552,42 @@ class _Groups:
         self.trees[name], self.values[name], self.masks[name] = tree, values, masks
 
     def bind(self, hook: Hook, names: Sequence[str], out_tree: Any, specs: Sequence[Any]) -> list[Any]:
-        return _bind(
-            hook,
-            tuple(self.trees[name] for name in names),
-            [value for name in names for value in self.values[name]],
-            [mask for name in names for mask in self.masks[name]],
-            out_tree,
-            specs,
-            for_derivative=True,
+        """Another hook of these arguments. What it closes over may be gone: then it has been traced before."""
+        trees = tuple(self.trees[name] for name in names)
+        values = [value for name in names for value in self.values[name]]
+        masks = [mask for name in names for mask in self.masks[name]]
+        binding = _trampoline.bind_hook(hook, trees, out_tree, specs, for_derivative=True)
+        program = _closures.find(self.related, binding, values)
+        if program is None:
+            try:
+                return _bind(hook, trees, values, masks, out_tree, specs, for_derivative=True)
+            except jax.errors.UnexpectedTracerError as error:
+                raise _absent.out_of_reach(binding) from error
+        return _bind_program(
+            program,
+            self.closed_over,
+            _as_typed(values, masks, program),
+            masks,
+            _out(specs),
+            self.related,
+            self.names,
+            self.closed_over_masks,
         )
 
-    def bind_again(self, names: Sequence[str], binding: Binding, out: tuple[Any, ...], jaxpr: Any) -> list[Any]:
-        """The same hook of other arguments, in the program that is at hand: what it closes over may be gone."""
-        operands = [value for name in names for value in self.values[name]]
-        masks = [mask for name in names for mask in self.masks[name]]
-        primitive = binding.hook.cls._primitives[binding.hook.name]
-        batch = (*self.closed_over_masks, *masks)
-        return primitive.bind(*self.closed_over, *operands, binding=binding, batch=batch, out=out, jaxpr=jaxpr)
+
+def _as_typed(values: Sequence[Any], masks: Sequence[Mask], program: Program) -> list[Any]:
+    """Operands with the types for which a hook has been traced."""
+    if not program.jaxprs:
+        return list(values)
+    return [_placed(value, spec, sum(mask)) for value, mask, spec in zip(values, masks, program.types, strict=True)]
+
+
+def _placed(value: Any, spec: jax.ShapeDtypeStruct, axes: int) -> Any:
+    """A batch of arrays, each of which lies on the mesh as a spec says."""
+    wanted, found = _compat.place(spec).get("sharding"), jax.typeof(value).sharding
+    if wanted is not None and found.spec[axes:] != wanted.spec:
+        value = jax.sharding.reshard(value, wanted.update(spec=jax.P(*found.spec[:axes], *wanted.spec)))
+    return _compat.vary(value, _compat.varying_axes(spec))
 
 
 def _is_zero(tangent: Any) -> bool:
@@ -488,8 +611,8 @@ def _jvp(
     out: tuple[Any, ...],
     **traced: Any,
 ) -> tuple[list[Any], list[Any]]:
-    results = hook.cls._primitives[hook.name].bind(*primals, binding=binding, batch=batch, out=out, **traced)
-    groups = _Groups(binding, primals, batch)
+    results = _primitive(hook).bind(*primals, binding=binding, batch=batch, out=out, **traced)
+    groups = _Groups(binding, primals, batch, traced.get("related", ()), traced.get("names", ()))
     directions = _Groups(binding, tangents, batch)
     moving = directions.values
     terms = []
@@ -520,10 +643,7 @@ def _jvp(
             for primal, t in zip(groups.values[name], moving[name], strict=True)
         ]
         groups.add(T, groups.trees[name], tangent, groups.masks[name])
-        if target is hook and groups.closed_over:
-            terms.append(groups.bind_again(arguments, binding, out, **traced))
-        else:
-            terms.append(groups.bind(target, arguments, binding.out_tree, [jax.ShapeDtypeStruct(*s) for s in out]))
+        terms.append(groups.bind(target, arguments, binding.out_tree, [jax.ShapeDtypeStruct(*s) for s in out]))
     if inlined or not all(map(_is_zero, directions.closed_over)):
         kept = directions.closed_over + [
             t for name in hook.rule.arguments for t in (moving[name] if name in inlined else [None] * len(moving[name]))
@@ -548,22 +668,63 @@ def _jvp_of_traced(primals: Sequence[Any], tangents: Sequence[Any], **params: An
     """JAX's own derivative of a traced hook, in the arguments for which the class has no hook; None is no tangent."""
     binding = params["binding"]
     if not binding.hook.is_jax and binding.hook.by_others is not None:
-        params["binding"] = _trampoline.bind(binding.hook.by_others, binding.trees, binding.out_tree, binding.ignored)
+        params["binding"] = _trampoline.of_variant(binding, binding.hook.by_others)
     positions = [i for i, t in enumerate(tangents) if t is not None and not _is_zero(t)]
     moving = [tangents[i] for i in positions]
-    if any(_compat.varying_axes(t) - _compat.varying_axes(primals[i]) for i, t in zip(positions, moving, strict=True)):
-        params.pop("jaxpr", None)  # whose types are those of the values
-    if "jaxpr" not in params:  # as _evaluate_traced will have them
-        varying = _compat.with_same_varying_axes([*primals, *moving])
-        primals, moving = varying[: len(primals)], varying[len(primals) :]
+    varies = any(
+        _compat.varying_axes(t) - _compat.varying_axes(primals[i]) for i, t in zip(positions, moving, strict=True)
+    )
+    if varies and params.get("related"):
+        return _jvp_of_program(primals, positions, moving, **params)
+    if varies or not params.get("jaxprs"):  # whose types are those of the values
+        first = _first(binding, primals)  # what is closed over is constant
+        positions, moving = [i - first for i in positions if i >= first], moving[sum(i < first for i in positions) :]
+        varying = _compat.with_same_varying_axes([*primals[first:], *moving])  # as _evaluate_traced will have them
+        primals, moving = varying[: len(primals) - first], varying[len(primals) - first :]
+        params = {"binding": params["binding"], "batch": params["batch"][first:], "out": params["out"]}
+    return _jvp_at(functools.partial(_evaluate_traced, **params), primals, positions, moving)
 
-    def function(*values: Any) -> list[Any]:
+
+def _jvp_at(function: Any, primals: Sequence[Any], positions: Sequence[int], moving: Sequence[Any]) -> list[Any]:
+    def of_moving(*values: Any) -> list[Any]:
         operands = list(primals)
         for position, value in zip(positions, values, strict=True):
             operands[position] = value
-        return _evaluate_traced(*operands, **params)
+        return function(*operands)
 
-    return jax.jvp(function, tuple(primals[i] for i in positions), tuple(moving))[1]
+    return jax.jvp(of_moving, tuple(primals[i] for i in positions), tuple(moving))[1]
+
+
+def _jvp_of_program(
+    primals: Sequence[Any],
+    positions: Sequence[int],
+    moving: Sequence[Any],
+    *,
+    binding: Binding,
+    batch: tuple[Mask, ...],
+    related: tuple[Program, ...],
+    **params: Any,
+) -> list[Any]:
+    """Tangents differ between devices where values do not: the hook has been traced for such types as well."""
+    first = _first(binding, primals)
+    wide = _compat.with_same_varying_axes([*primals[first:], *moving])
+    program = _closures.find(related, binding, wide[: len(primals) - first])
+    closed = [_compat.varying_axes(t) - _compat.varying_axes(primals[i]) for i, t in zip(positions, moving, strict=True)
+              if i < first]  # fmt: skip
+    if program is None or any(closed):
+        message = (
+            f"{binding.label} closes over an array that is the same on all devices, but the tangent of it is not. Declare the "
+            "array as a field of the class, or let it vary too with jax.lax.pcast(array, axes, to='varying')."
+        )
+        raise NotImplementedError(message)
+    operands = [*primals[:first], *_as_typed(primals[first:], batch[first:], program)]
+    moving = [
+        t if i < first else _placed(t, program.types[i - first], sum(batch[i]))
+        for i, t in zip(positions, moving, strict=True)
+    ]
+    params |= {"jaxprs": program.jaxprs, "uses": program.uses}
+    evaluate = functools.partial(_evaluate_traced, binding=binding, batch=batch, **params)
+    return _jvp_at(evaluate, operands, positions, moving)
 
 
 def _transpose(
@@ -578,7 +739,7 @@ def _transpose(
     """The library's one conjugation: transpose = conj after adjoint after conj. Plain transposes are what they are."""
     if all(map(_is_zero, cotangents)):
         return [None] * len(operands)
-    groups = _Groups(binding, operands, batch)
+    groups = _Groups(binding, operands, batch, traced.get("related", ()), traced.get("names", ()))
     linear = [name for name, values in groups.values.items() if any(map(ad.is_undefined_primal, values))]
     if len(linear) != 1 or linear[0] not in hook.rule.transposed:
         if hook.rule.functional:

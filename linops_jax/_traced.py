@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from linops_jax import _compat, _results, _specs, _trampoline
+from linops_jax._hooks import TRACED
 from linops_jax._trampoline import Binding
 
 
@@ -30,10 +31,19 @@ def function(binding: Binding, specs: Sequence[jax.ShapeDtypeStruct]) -> Callabl
     return evaluate
 
 
+def variants(binding: Binding) -> list[Binding]:
+    """The bindings of the traced code of a hook: several where platforms have their own, none where there is none."""
+    hook = binding.hook
+    if not hook.variants:
+        return [binding] if hook.kind == TRACED else []
+    return [_trampoline.of_variant(binding, variant) for variant in hook.traced_variants]
+
+
 def trace(
     binding: Binding, specs: Sequence[jax.ShapeDtypeStruct], operands: Sequence[Any]
 ) -> tuple[Callable[..., list[Any]], Any, list[Any]]:
-    """A compiled function of the operands (arrays or specs), its closed jaxpr, and the tracers that it closes over.
+    """A compiled function of the operands (arrays or specs), its closed jaxpr, and the tracers and arrays that it closes
+    over.
 
     These are the first operands of the jaxpr. It is the same object each time, as long as the binding lives: JAX knows
     better than anybody what a trace depends on.

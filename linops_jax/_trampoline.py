@@ -8,7 +8,7 @@ import itertools
 import threading
 import types
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,9 +16,9 @@ import jax.ffi
 import ml_dtypes
 import numpy as np
 
-from linops_jax import _calls, _compat, _errors, _keys, _promises, _results, _sharding
+from linops_jax import _calls, _compat, _errors, _keys, _promises, _results, _sharding, _specs
 from linops_jax import _trampoline_ext as _ext
-from linops_jax._hooks import HOST, NATIVE, Hook
+from linops_jax._hooks import ADJOINT_PARAMETER_JVP, HOST, NATIVE, Hook
 from linops_jax._interned import Interned, intern
 from linops_jax._native import Handler
 
@@ -30,6 +30,8 @@ SHARDED = "_of_a_batch"  # the same handlers under names of which XLA knows that
 LIVE_NATIVE_TARGET = "linops_jax_native_of_a_live_object"
 
 _SECONDS_AT_EXIT = 30.0
+_DERIVATIVES = frozenset({"jacobian_apply", "jacobian_adjoint", "hessian_apply", "hessian_adjoint", "parameter_jvp",
+                          "parameter_vjp", ADJOINT_PARAMETER_JVP})  # fmt: skip
 
 # XLA's element types (xla_data.proto) as NumPy dtypes. Those of 4 bits and fewer come packed, which NumPy cannot see.
 _DTYPES: dict[int, Any] = {
@@ -96,6 +98,21 @@ def bind(hook: Hook, trees: tuple[Any, ...], out_tree: Any, ignored: tuple[bool,
     new.programs = {}
     new.promises = _promises.Promises(hook, trees, out_tree)
     return intern(new)
+
+
+def bind_hook(
+    hook: Hook, trees: tuple[Any, ...], out_tree: Any, specs: Sequence[Any], *, for_derivative: bool
+) -> Binding:
+    """The binding of a call with these results; with ``for_derivative`` nobody looks at integer ones, which have none."""
+    skips = for_derivative or hook.name in _DERIVATIVES
+    return bind(hook, trees, out_tree, tuple(skips and not _specs.is_inexact(spec.dtype) for spec in specs))
+
+
+def of_variant(binding: Binding, variant: Hook) -> Binding:
+    """How the hook is called on one platform."""
+    if binding.hook is variant:
+        return binding
+    return bind(variant, binding.trees, binding.out_tree, binding.ignored)
 
 
 def arguments(trees: tuple[Any, ...], leaves: Any) -> list[Any]:

@@ -1,0 +1,175 @@
+"""What a traced hook closes over, and the axes of ``vmap`` that it names, for one call and for all its derivatives.
+
+Rules of differentiation run when these are gone: the tracers belong to what is being differentiated, and the axes to a
+``vmap`` that is over. So where a hook needs them, the hooks that such rules may ask for are traced together with it, and
+what all of them close over goes along, in front of the operands of the primitive.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.core
+
+from linops_jax import _compat, _specs, _traced, _trampoline
+from linops_jax._hooks import CT, T
+from linops_jax._trampoline import Binding
+
+
+class Program(NamedTuple):
+    """A hook for operands of these types: one jaxpr for each of its traced variants, none where it is foreign code."""
+
+    binding: Binding
+    types: tuple[jax.ShapeDtypeStruct, ...]
+    jaxprs: tuple[Any, ...]
+    uses: tuple[tuple[int, ...], ...]  # what each jaxpr takes of what is closed over, in front of the operands
+
+    def __repr__(self) -> str:
+        return f"{self.binding.label}({', '.join(map(_specs.describe, self.types))})"
+
+
+class Closures(NamedTuple):
+    """A call with what it closes over, and what may be asked of it later: nothing, where it can be traced then as well."""
+
+    closed_over: tuple[Any, ...]
+    program: Program
+    related: tuple[Program, ...]
+
+
+def of(binding: Binding, specs: Sequence[jax.ShapeDtypeStruct], elements: Sequence[Any]) -> Closures:
+    """Of a call with traced code; ``elements`` are the operands, or types of one element of a batch."""
+    collector = _Collector()
+    program = collector.trace(binding, specs, elements)
+    related: tuple[Program, ...] = ()
+    if any(isinstance(x, jax.core.Tracer) for x in collector.closed_over) or _names_mapped_axes(program):
+        related = tuple(collector.trace_related(binding, specs, elements))
+    return Closures(tuple(collector.closed_over), program, related)
+
+
+def _names_mapped_axes(program: Program) -> bool:
+    """Whether it names the axis of a ``vmap``; those of a mesh are there whenever a derivative is taken."""
+    return any(_compat.named_axes(jaxpr) - _compat.manual_axes() for jaxpr in program.jaxprs)
+
+
+def find(related: Sequence[Program], binding: Binding, elements: Sequence[Any]) -> Program | None:
+    """The program that may be asked for operands of these types: it may want them to vary over more mesh axes."""
+    for program in related:
+        if program.binding is binding and (
+            not program.jaxprs
+            or all(
+                _compat.varying_axes(x) <= _compat.varying_axes(spec)
+                for x, spec in zip(elements, program.types, strict=True)
+            )
+        ):
+            return program
+    return None
+
+
+class _Collector:
+    """Traces hooks, and collects what they close over."""
+
+    def __init__(self) -> None:
+        self.closed_over: list[Any] = []
+
+    def trace(self, binding: Binding, specs: Sequence[jax.ShapeDtypeStruct], elements: Sequence[Any]) -> Program:
+        jaxprs, uses = [], []
+        for variant in _traced.variants(binding):
+            _, jaxpr, closed_over = _traced.trace(variant, specs, elements)
+            jaxprs.append(jaxpr)
+            uses.append(tuple(map(self._position, closed_over)))
+        _refuse_other_types(binding, jaxprs)
+        return Program(binding, tuple(map(_specs.spec, elements)), tuple(jaxprs), tuple(uses))
+
+    def _position(self, value: Any) -> int:
+        for position, known in enumerate(self.closed_over):
+            if known is value:
+                return position
+        self.closed_over.append(value)
+        return len(self.closed_over) - 1
+
+    def trace_related(
+        self, binding: Binding, specs: Sequence[jax.ShapeDtypeStruct], elements: Sequence[Any]
+    ) -> Iterator[Program]:
+        """All programs that the rules of differentiation may ask for: of the same types, and for tangents that differ
+        between devices where values do not."""
+        types = tuple(map(_specs.spec, elements))
+        todo = [(binding, tuple(specs), types)]
+        if axes := _compat.manual_axes():
+            todo.append((binding, tuple(specs), tuple(_compat.varying_over(axes, spec) for spec in types)))
+        seen = set()
+        while todo:
+            call = todo.pop(0)
+            if call in seen:
+                continue
+            seen.add(call)
+            try:
+                program = self.trace(*call)
+                results = _types_of_results(program, call[1])
+            except Exception:  # of a hook that nobody has asked for; who does will see it
+                continue
+            yield program
+            todo += _asked_next(*call, results)
+
+
+def _types_of_results(program: Program, specs: Sequence[jax.ShapeDtypeStruct]) -> tuple[jax.ShapeDtypeStruct, ...]:
+    if program.jaxprs:
+        return tuple(map(_specs.spec, program.jaxprs[0].out_avals))
+    hook = program.binding.hook
+    evaluate = functools.partial(
+        hook.cls._primitives[hook.name].bind,
+        binding=program.binding,
+        batch=((),) * len(program.types),
+        out=tuple((spec.shape, spec.dtype) for spec in specs),
+    )
+    return tuple(jax.eval_shape(evaluate, *program.types))
+
+
+_Call = tuple[Binding, tuple[jax.ShapeDtypeStruct, ...], tuple[jax.ShapeDtypeStruct, ...]]  # specs of results, types
+
+
+def _asked_next(
+    binding: Binding,
+    specs: tuple[jax.ShapeDtypeStruct, ...],
+    types: tuple[jax.ShapeDtypeStruct, ...],
+    results: tuple[jax.ShapeDtypeStruct, ...],
+) -> Iterator[_Call]:
+    """What the rules of jvp and transpose may bind for a call."""
+    hook, cls = binding.hook, binding.hook.cls
+    trees = dict(zip(hook.rule.arguments, binding.trees, strict=True))
+    groups, start = {}, 0
+    for name, tree in trees.items():
+        groups[name] = types[start : start + tree.num_leaves]
+        start += tree.num_leaves
+    trees[CT], groups[CT] = binding.out_tree, results
+
+    def call(target: str, arguments: Sequence[str], out_tree: Any, out: tuple[jax.ShapeDtypeStruct, ...]) -> _Call:
+        chosen = tuple(trees[argument] for argument in arguments)
+        found = _trampoline.bind_hook(cls._hooks[target], chosen, out_tree, out, for_derivative=True)
+        return found, out, tuple(spec for argument in arguments for spec in groups[argument])
+
+    for name in hook.rule.arguments:
+        trees[T], groups[T] = trees[name], groups[name]
+        if name in hook.rule.transposed:
+            yield call(hook.name, [T if a == name else a for a in hook.rule.arguments], binding.out_tree, specs)
+            target, arguments = hook.rule.transposed[name]
+            if target in cls._hooks:
+                yield call(target, arguments, trees[name], groups[name])
+        elif name in hook.rule.derivative:
+            target, arguments = hook.rule.derivative[name]
+            if target in cls._hooks:
+                yield call(target, arguments, binding.out_tree, specs)
+
+
+def _refuse_other_types(binding: Binding, jaxprs: Sequence[Any]) -> None:
+    """Of variants: a program has one type on all platforms."""
+    for jaxpr in jaxprs[1:]:
+        found, expected = (", ".join(aval.str_short() for aval in j.out_avals) for j in (jaxpr, jaxprs[0]))
+        if found != expected:
+            message = (
+                f"{binding.label}: the traced hooks of two platforms differ in where their results lie on the mesh: found "
+                f"{expected} and {found}. Use jax.sharding.reshard or jax.lax.pcast in one of them."
+            )
+            raise TypeError(message)
