@@ -198,7 +198,7 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         """Specs of A^H y from specs of y. Composites say it by their parts."""
         where = type(self)._label
         if getattr(self, "infer_adjoint_shape", None) is not None:
-            return self._leading_back(self._infer("infer_adjoint_shape", "", y), y)
+            return self._leading_back(self._placed(self._infer("infer_adjoint_shape", "", y), y), y)
         if self.properties.symmetric:
             return self._infer_shape(y)
         if (domain := _upstream.domain_of(self, y)) is not None:
@@ -208,6 +208,14 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
             "with with_domain(spec)."
         )
         raise UnknownShapeError(message)
+
+    def _placed(self, x: Any, y: Any) -> Any:
+        """Specs that ``infer_adjoint_shape`` answers rarely say where on a mesh the result lies: as the input of A did on the
+        way through a product, otherwise as y does where it has the same shape."""
+        if _specs.have_places(x) or not _specs.have_places((self, y)):
+            return x
+        passed = _upstream.domain_of(self, y)
+        return _specs.in_places_of(x, _specs.specs(y) if passed is None else passed)
 
     def _leading_back(self, x: Any, y: Any) -> Any:
         """Specs that ``infer_adjoint_shape`` answers for those of y: ``infer_shape`` must lead from them to y."""

@@ -203,7 +203,15 @@ class Operator(metaclass=OperatorMeta, rules={}):
         """Composites say it by the shapes of their parts."""
         if type(self)._composite:
             return jax.eval_shape(self.apply, x)  # type: ignore[attr-defined]
-        return self._infer("infer_shape", "apply", x)
+        y = self._infer("infer_shape", "apply", x)
+        hook = type(self)._hooks["apply"]
+        if not (hook.is_jax and _specs.have_places((self, x))):
+            return y
+        evaluate = lambda op, x: _primitives.call(hook, (op, x), y)  # noqa: E731
+        try:  # the hook itself knows where its results lie on a mesh
+            return _specs.specs(jax.eval_shape(evaluate, _specs.specs(self), x))
+        except Exception:  # which will be raised where it is called
+            return y
 
     def _infer(self, name: str, derive_from: str, x: Any) -> Any:
         where = f"{type(self)._label}.{name}"

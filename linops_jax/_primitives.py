@@ -614,6 +614,7 @@ def _jvp(
     results = _primitive(hook).bind(*primals, binding=binding, batch=batch, out=out, **traced)
     groups = _Groups(binding, primals, batch, traced.get("related", ()), traced.get("names", ()))
     directions = _Groups(binding, tangents, batch)
+    specs = [_element(jax.typeof(result), (True,) * len(batch[0])) for result in results]
     moving = directions.values
     terms = []
     inlined: list[str] = []
@@ -643,7 +644,7 @@ def _jvp(
             for primal, t in zip(groups.values[name], moving[name], strict=True)
         ]
         groups.add(T, groups.trees[name], tangent, groups.masks[name])
-        terms.append(groups.bind(target, arguments, binding.out_tree, [jax.ShapeDtypeStruct(*s) for s in out]))
+        terms.append(groups.bind(target, arguments, binding.out_tree, specs))
     if inlined or not all(map(_is_zero, directions.closed_over)):
         kept = directions.closed_over + [
             t for name in hook.rule.arguments for t in (moving[name] if name in inlined else [None] * len(moving[name]))

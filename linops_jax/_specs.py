@@ -91,6 +91,18 @@ def spec(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, dtype, **_compat.place(leaf))
 
 
+def have_places(tree: Any) -> bool:
+    """Whether a place on a mesh belongs to the type of one of these arrays or specs."""
+    return any(is_spec(leaf) and _compat.place(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def in_places_of(tree: Any, other: Any) -> Any:
+    """Specs of equal shapes, which do not say where on a mesh they are, with the places of the others; else as they are."""
+    if have_places(tree) or mismatch(tree, other) is not None:
+        return tree
+    return jax.tree.map(lambda leaf, like: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, **_compat.place(like)), tree, other)
+
+
 def specs(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: spec(leaf if is_spec(leaf) else jnp.asarray(leaf)), tree)
 
@@ -278,7 +290,9 @@ def same(a: Any, b: Any) -> bool:
 
 def with_dtype(leaf: jax.ShapeDtypeStruct, dtype: Any) -> jax.ShapeDtypeStruct:
     """A spec of another dtype."""
-    return leaf if leaf.dtype == dtype else jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(dtype))
+    if leaf.dtype == dtype:
+        return leaf
+    return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(dtype), **_compat.place(leaf))
 
 
 def promoted(a: Any, b: Any) -> Any:
