@@ -54,7 +54,7 @@ def _adjoint(linear: Callable[[Any], Any], y: Any, out: Any, arguments: Any) -> 
                 if _specs.is_inexact(ct.dtype)
             ]
 
-        at = _varying_as(jax.tree.leaves(arguments), [wanted[i] for i in moving])
+        at = _varying_as(function, jax.tree.leaves(arguments), [wanted[i] for i in moving])
         results = jax.eval_shape(function, *at)
         cotangents = [_compat.placed(ct, spec) for ct, spec in zip(cotangents, results, strict=True)]
         for i, x in zip(moving, jax.linear_transpose(function, *at)(cotangents), strict=True):
@@ -62,13 +62,18 @@ def _adjoint(linear: Callable[[Any], Any], y: Any, out: Any, arguments: Any) -> 
     return jax.tree.unflatten(tree, answer)
 
 
-def _varying_as(arrays: list[Any], specs: list[jax.ShapeDtypeStruct]) -> list[jax.Array]:
+def _varying_as(
+    function: Callable[..., Any], arrays: list[Any], specs: list[jax.ShapeDtypeStruct]
+) -> list[jax.Array]:
     """Zeros with these specs; where they do not say that they vary over the mesh of a shard_map, they do as the arrays do,
-    or JAX would add up the devices."""
+    and over all devices that the function adds up: each has an input of its own, or JAX would add up once more."""
     zeros = list(map(_specs.zeros, specs))
-    if any(map(_compat.varying_axes, specs)):
+    manual = _compat.manual_axes()
+    if not manual or any(map(_compat.varying_axes, specs)):
         return zeros
     axes = frozenset[Any]().union(*map(_compat.varying_axes, arrays))
+    zeros = [_compat.vary(zero, axes) for zero in zeros]
+    axes = _compat.named_axes(jax.make_jaxpr(function)(*zeros)) & manual
     return [_compat.vary(zero, axes) for zero in zeros]
 
 
