@@ -124,7 +124,7 @@ def _types_of_results(program: Program, specs: Sequence[jax.ShapeDtypeStruct]) -
         batch=((),) * len(program.types),
         out=tuple((spec.shape, spec.dtype) for spec in specs),
     )
-    return tuple(jax.eval_shape(evaluate, *program.types))
+    return tuple(_compat.eval_shape(evaluate, *program.types))
 
 
 _Call = tuple[Binding, tuple[jax.ShapeDtypeStruct, ...], tuple[jax.ShapeDtypeStruct, ...]]  # specs of results, types

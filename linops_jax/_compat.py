@@ -144,10 +144,33 @@ def place(leaf: Any) -> dict[str, Any]:
     auto = jax.sharding.AxisType.Auto
     if isinstance(sharding, jax.sharding.NamedSharding) and set(sharding.mesh.axis_types) - {auto}:
         mesh = getattr(sharding.mesh, "abstract_mesh", sharding.mesh)
-        found["sharding"] = jax.sharding.NamedSharding(mesh, sharding.spec)
+        found["sharding"] = jax.sharding.NamedSharding(mesh, _without_auto_axes(mesh, sharding.spec))
     if varying_axes(aval):
         found["manual_axis_type"] = aval.manual_axis_type
     return found
+
+
+def _without_auto_axes(mesh: Any, spec: Any) -> Any:
+    """Of a mesh with axes of several kinds: where arrays lie along automatic ones belongs to no type."""
+    auto = {
+        name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind == jax.sharding.AxisType.Auto
+    }
+    if not auto:
+        return spec
+
+    def kept(entry: Any) -> Any:
+        names = tuple(name for name in (entry if isinstance(entry, tuple) else (entry,)) if name not in auto)
+        return names if len(names) > 1 else names[0] if names else None
+
+    return jax.sharding.PartitionSpec(*map(kept, spec))
+
+
+def eval_shape(function: Callable[..., Any], *arguments: Any) -> Any:
+    """``jax.eval_shape``, which forgets where results lie on a mesh with both automatic and explicit axes."""
+    traced = jax.jit(function).trace(*arguments)
+    specs = [jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type, **place(aval))
+             for aval in traced.jaxpr.out_avals]  # fmt: skip
+    return jax.tree.unflatten(jax.tree.structure(traced.out_info), specs)
 
 
 def placed(array: jax.Array, like: Any) -> jax.Array:

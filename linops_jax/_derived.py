@@ -55,16 +55,14 @@ def _adjoint(linear: Callable[[Any], Any], y: Any, out: Any, arguments: Any) -> 
             ]
 
         at = _varying_as(function, jax.tree.leaves(arguments), [wanted[i] for i in moving])
-        results = jax.eval_shape(function, *at)
+        results = _compat.eval_shape(function, *at)
         cotangents = [_compat.placed(ct, spec) for ct, spec in zip(cotangents, results, strict=True)]
         for i, x in zip(moving, jax.linear_transpose(function, *at)(cotangents), strict=True):
             answer[i] = jnp.conj(x)
     return jax.tree.unflatten(tree, answer)
 
 
-def _varying_as(
-    function: Callable[..., Any], arrays: list[Any], specs: list[jax.ShapeDtypeStruct]
-) -> list[jax.Array]:
+def _varying_as(function: Callable[..., Any], arrays: list[Any], specs: list[jax.ShapeDtypeStruct]) -> list[jax.Array]:
     """Zeros with these specs; where they do not say that they vary over the mesh of a shard_map, they do as the arrays do,
     and over all devices that the function adds up: each has an input of its own, or JAX would add up once more."""
     zeros = list(map(_specs.zeros, specs))

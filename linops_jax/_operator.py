@@ -11,7 +11,7 @@ import jax
 import jax.core
 import numpy as np
 
-from linops_jax import _advice, _errors, _fields, _primitives, _printing, _specs, _upstream
+from linops_jax import _advice, _compat, _errors, _fields, _primitives, _printing, _specs, _upstream
 from linops_jax._meta import OperatorMeta
 from linops_jax._printing import ATOM as ATOM
 from linops_jax._printing import PRODUCT as PRODUCT
@@ -202,14 +202,14 @@ class Operator(metaclass=OperatorMeta, rules={}):
     def _derive_shape(self, x: Any) -> Any:
         """Composites say it by the shapes of their parts."""
         if type(self)._composite:
-            return jax.eval_shape(self.apply, x)  # type: ignore[attr-defined]
+            return _compat.eval_shape(self.apply, x)  # type: ignore[attr-defined]
         y = self._infer("infer_shape", "apply", x)
         hook = type(self)._hooks["apply"]
         if not (hook.is_jax and _specs.have_places((self, x))):
             return y
         evaluate = lambda op, x: _primitives.call(hook, (op, x), y)  # noqa: E731
         try:  # the hook itself knows where its results lie on a mesh
-            return _specs.specs(jax.eval_shape(evaluate, _specs.specs(self), x))
+            return _specs.specs(_compat.eval_shape(evaluate, _specs.specs(self), x))
         except Exception:  # which will be raised where it is called
             return y
 
@@ -219,7 +219,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
         if function is None or getattr(function, "__isabstractmethod__", False):
             leaves, tree = jax.tree.flatten(self)  # of an argument JAX would keep the structure, with its static values
             evaluate = lambda leaves, x: getattr(jax.tree.unflatten(tree, leaves), derive_from)(x)  # noqa: E731
-            return jax.eval_shape(evaluate, leaves, x)
+            return _compat.eval_shape(evaluate, leaves, x)
         try:
             answer = getattr(_specs.specs(self), name)(_specs.specs(x))
         except Exception as error:

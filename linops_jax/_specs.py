@@ -100,7 +100,9 @@ def in_places_of(tree: Any, other: Any) -> Any:
     """Specs of equal shapes, which do not say where on a mesh they are, with the places of the others; else as they are."""
     if have_places(tree) or mismatch(tree, other) is not None:
         return tree
-    return jax.tree.map(lambda leaf, like: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, **_compat.place(like)), tree, other)
+    return jax.tree.map(
+        lambda leaf, like: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, **_compat.place(like)), tree, other
+    )
 
 
 def specs(tree: Any) -> Any:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _errors, _fields, _hooks, _results, _specs
+from linops_jax import _compat, _errors, _fields, _hooks, _results, _specs
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import Operator as Operator
 from linops_jax._printing import exact
@@ -86,7 +86,7 @@ class Subject:
         """Specs of the result, on the mesh of the arrays that were given. Raises TypeError where nobody says them."""
         specs = _specs.specs(self.spec)
         is_typed = any(spec.sharding is not None for spec in jax.tree.leaves(specs))
-        out = jax.eval_shape(self.op._forward, specs) if is_typed else self.op._infer_shape(self.spec)
+        out = _compat.eval_shape(self.op._forward, specs) if is_typed else self.op._infer_shape(self.spec)
         if out is None:
             message = f"{type(self.op)._label}.infer_shape returned None. Return the specs of the result: is a return missing?"
             raise TypeError(message)
