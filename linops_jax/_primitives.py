@@ -742,6 +742,10 @@ def _transpose(
         return [None] * len(operands)
     groups = _Groups(binding, operands, batch, traced.get("related", ()), traced.get("names", ()))
     linear = [name for name, values in groups.values.items() if any(map(ad.is_undefined_primal, values))]
+    others = [name for name in linear if name not in hook.rule.transposed]
+    by_jax = hook.is_jax and all(_absent.is_up_to_jax(binding, name) for name in others)
+    if by_jax and (others or any(map(ad.is_undefined_primal, groups.closed_over))):
+        return _transpose_of_traced(cotangents, operands, binding=binding, batch=batch, out=out, **traced)
     if len(linear) != 1 or linear[0] not in hook.rule.transposed:
         if hook.rule.functional:
             raise binding.functions.not_linear(linear)
@@ -778,6 +782,30 @@ def _transpose(
             answer += [None] * len(values)
             continue
         answer += [ct if ad.is_undefined_primal(x) else None for x, ct in zip(values, found, strict=True)]
+    return answer
+
+
+def _transpose_of_traced(cotangents: Sequence[Any], operands: Sequence[Any], **params: Any) -> list[Any]:
+    """JAX's own transpose of a traced hook, in fields and in what it closes over: somebody wrote a rule of his own, which
+    gives the hook a tangent there."""
+    positions = [i for i, x in enumerate(operands) if ad.is_undefined_primal(x)]
+    avals = [operands[i].aval for i in positions]
+
+    def linear(*values: Any) -> list[Any]:
+        complete = list(operands)
+        for position, value in zip(positions, values, strict=True):
+            complete[position] = value
+        return _evaluate_traced(*complete, **params)
+
+    at = [_specs.zeros(_specs.spec(aval)) for aval in avals]
+    results = jax.make_jaxpr(linear)(*at).out_avals
+    cts = [
+        _specs.zeros(_specs.spec(aval)) if _is_zero(ct) else _compat.placed(ct, aval)
+        for ct, aval in zip(cotangents, results, strict=True)
+    ]
+    answer: list[Any] = [None] * len(operands)
+    for position, ct in zip(positions, jax.linear_transpose(linear, *at)(cts), strict=True):
+        answer[position] = ct
     return answer
 
 

@@ -157,6 +157,42 @@ def test_hooks_close_over_what_their_input_depends_on(kind, around):
     same(AROUND[around](kind)(MATRIX), AROUND[around](CLOSING[kind])(MATRIX))
 
 
+class Weighted(lo.LinearOperator):
+    w: jax.Array
+
+    @lo.traced
+    def apply(self, x):
+        return self.w * x
+
+    adjoint = apply
+
+
+@pytest.mark.parametrize(
+    "around", [lambda f: f, jax.jit, lambda f: lambda m: jax.vmap(f)(jnp.stack([m, 2 * m]))], ids="abc"
+)
+@pytest.mark.parametrize(
+    ("make", "twin"),
+    [(linear, CLOSING[linear]), (lambda m: Weighted(m[0]), lambda m: lambda x: m[0] * x)],
+    ids=["closed over", "field"],
+)
+def test_a_rule_of_ones_own_applies_hooks_of_tangents(make, twin, around):
+    """There a hook is linear in its field, or in what it closes over."""
+
+    def gradient(make):
+        @jax.custom_jvp
+        def product(m, x):
+            return make(m)(x)
+
+        @product.defjvp
+        def _(primals, tangents):
+            (m, x), (dm, dx) = primals, tangents
+            return product(m, x), make(m)(dx) + make(dm)(x)
+
+        return around(jax.grad(lambda m: energy(product(m, jnp.sum(m, 1)))))(MATRIX)
+
+    same(gradient(make), gradient(twin))
+
+
 def test_a_host_adjoint_that_closes_over_a_tracer_says_what_to_do():
     def make(m):
         class Closes(lo.LinearOperator):
