@@ -77,6 +77,7 @@ bool Evaluation::call_once(int canary) {
   if (target_.takes_out) guard_outputs(canary);
   static PyObject* const names = Py_BuildValue("(s)", "out");
   const bool keyword = target_.direct && target_.takes_out;
+  target_.calls->fetch_add(1, std::memory_order_relaxed);
   Reference result(PyObject_Vectorcall(target_.call, arguments_.data() + 1,
                                        (keyword ? inputs_ : shown_) | PY_VECTORCALL_ARGUMENTS_OFFSET,
                                        keyword ? names : nullptr));

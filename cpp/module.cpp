@@ -13,6 +13,7 @@
 #include "views.h"
 
 namespace nb = nanobind;
+using linops::Counter;
 using linops::Signature;
 using linops::Target;
 using linops::TargetHandle;
@@ -39,26 +40,29 @@ NB_MODULE(_trampoline_ext, m) {
   if (!linops::import_numpy()) nb::raise_python_error();
   nb::set_leak_warnings(false);  // targets live as long as XLA's executables, past the module
 
+  nb::class_<Counter>(m, "Counter").def(nb::init<>()).def_prop_ro("count", [](const Counter& counter) {
+    return counter.calls->load(std::memory_order_relaxed);
+  });
   nb::class_<TargetHandle>(m, "Target")
       .def(
           "__init__",
           [](TargetHandle* self, std::string name, nb::object call, nb::object store, nb::object check, bool direct,
-             bool takes_out, bool batched, std::string looped, std::string ignored) {
+             bool takes_out, bool batched, std::string looped, std::string ignored, const Counter& counter) {
             Signature signature{batched, false, std::move(looped), std::move(ignored), {}};
             new (self) TargetHandle{std::make_shared<Target>(std::move(name), call.ptr(), store.ptr(), check.ptr(),
-                                                             direct, takes_out, std::move(signature))};
+                                                             direct, takes_out, std::move(signature), counter.calls)};
           },
           nb::kw_only(), nb::arg("name"), nb::arg("call"), nb::arg("store"), nb::arg("check"), nb::arg("direct"),
-          nb::arg("takes_out"), nb::arg("batched"), nb::arg("looped"), nb::arg("ignored"));
+          nb::arg("takes_out"), nb::arg("batched"), nb::arg("looped"), nb::arg("ignored"), nb::arg("counter"));
   m.def(
       "native_target",
       [](std::string name, uintptr_t function, uintptr_t user_data, nb::object owner, nb::object check, bool is_handler,
          bool batched, bool parallel, std::string looped, std::string ignored,
-         const std::vector<std::pair<uint64_t, int>>& takes) {
+         const std::vector<std::pair<uint64_t, int>>& takes, const Counter& counter) {
         Signature signature{batched, true, std::move(looped), std::move(ignored), {}};
         for (auto [dtypes, rank] : takes) signature.takes.push_back({dtypes, rank});
         auto target = std::make_shared<Target>(std::move(name), owner.ptr(), Py_None, check.ptr(), false, true,
-                                               std::move(signature));
+                                               std::move(signature), counter.calls);
         target->function = reinterpret_cast<linops_function>(function);
         target->user_data = reinterpret_cast<void*>(user_data);
         target->is_handler = is_handler;
@@ -67,7 +71,7 @@ NB_MODULE(_trampoline_ext, m) {
       },
       nb::kw_only(), nb::arg("name"), nb::arg("function"), nb::arg("user_data"), nb::arg("owner"), nb::arg("check"),
       nb::arg("is_handler"), nb::arg("batched"), nb::arg("parallel"), nb::arg("looped"), nb::arg("ignored"),
-      nb::arg("takes"));
+      nb::arg("takes"), nb::arg("counter"));
   m.def(
       "register_target",
       [](const std::string& key, const TargetHandle& handle) { return linops::register_target(key, handle.target); },

@@ -18,14 +18,15 @@ std::unordered_map<std::string, std::weak_ptr<Target>>& table =
 }  // namespace
 
 Target::Target(std::string name, PyObject* call, PyObject* store, PyObject* check, bool direct, bool takes_out,
-               Signature signature)
+               Signature signature, Calls calls)
     : name(std::move(name)),
       call(call),
       store(store),
       check(check),
       direct(direct),
       takes_out(takes_out),
-      signature(std::move(signature)) {
+      signature(std::move(signature)),
+      calls(std::move(calls)) {
   Py_INCREF(call);
   Py_INCREF(store);
   Py_INCREF(check);

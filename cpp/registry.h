@@ -4,6 +4,8 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,6 +14,9 @@
 #include "plan.h"
 
 namespace linops {
+
+// How often a hook of one class has run, whatever its configuration.
+using Calls = std::shared_ptr<std::atomic<int64_t>>;
 
 // How one hook of one operator configuration is called. Executables own their target; the table of keys only knows it
 // weakly.
@@ -23,6 +28,7 @@ struct Target {
   bool direct;       // every argument and the result are bare arrays
   bool takes_out;    // the hook fills its outputs
   Signature signature;
+  Calls calls;
   std::vector<std::string> keys;
 
   // Of a native hook, which is called without Python; `call` only keeps alive what these need.
@@ -32,7 +38,7 @@ struct Target {
   bool parallel = false;    // batches may be split over threads
 
   Target(std::string name, PyObject* call, PyObject* store, PyObject* check, bool direct, bool takes_out,
-         Signature signature);
+         Signature signature, Calls calls);
   ~Target();
   Target(const Target&) = delete;
   Target& operator=(const Target&) = delete;
@@ -42,6 +48,11 @@ using TargetPtr = std::shared_ptr<Target>;
 // What Python holds. A shared_ptr made from a Python object by nanobind would own that object, not share this count.
 struct TargetHandle {
   TargetPtr target;
+};
+
+// What Python holds of a count.
+struct Counter {
+  Calls calls = std::make_shared<std::atomic<int64_t>>(0);
 };
 
 bool register_target(const std::string& key,

@@ -120,6 +120,7 @@ class Worker {
       if (i > first) position.next(move);
       if (!evaluate()) break;
     }
+    target_.calls->fetch_add(calls_, std::memory_order_relaxed);  // once: threads share it
     return std::move(error_);
   }
 
@@ -140,6 +141,7 @@ class Worker {
   // False with error_ set. All ways to fail are apart, so that a call that succeeds does not pay for them.
   bool call_once(int canary) {
     guard_outputs(canary);
+    ++calls_;
     text_[0] = '\0';
     try {
       if (handler_ != nullptr) {
@@ -226,6 +228,7 @@ class Worker {
   Few<char*> guarded_;          // outputs with canaries, or null
   HandlerCall* handler_;        // in place of a C function
   linops_call call_;
+  int64_t calls_ = 0;
   std::string error_;
   char text_[kErrorSize];
 };

@@ -150,6 +150,7 @@ def make_target(binding: Binding) -> Any:
         looped=_flags(are_fields(binding)),
         ignored=_flags(binding.ignored),
         check=_checker(binding.promises),
+        counter=_counter(hook),
     )
 
 
@@ -171,6 +172,7 @@ def _make_native_target(binding: Binding) -> Any:
         ignored=_flags(binding.ignored),
         check=_checker(binding.promises),
         takes=[(sum(_BITS[name] for name in names), rank) for names, rank in native.takes(binding.layout, arrays)],
+        counter=_counter(hook),
     )
 
 
@@ -182,6 +184,27 @@ def _checker(promises: _promises.Promises) -> Callable[..., None]:
         promises.check(batch.split(",") if batch else [], *found)
 
     return check
+
+
+_counters: dict[tuple[type, str], Any] = {}  # classes live as long as the process
+
+
+def _counter(hook: Hook) -> Any:
+    return _counters.setdefault((hook.cls, hook.name), _ext.Counter())
+
+
+def calls_of(cls: Any) -> dict[str, int]:
+    """How often each host and native hook of a class has run in this process, in the elements of batches too.
+
+    Not those that XLA calls without us: FFI handlers outside of a batch.
+    """
+    counted = (hook for hook in cls._hooks.values() if _is_counted(hook))
+    return {hook.name: _counter(hook).count for hook in counted}
+
+
+def _is_counted(hook: Hook) -> bool:
+    here = hook.on("cpu")
+    return here is not None and here.kind in (HOST, NATIVE) and not isinstance(here.function, Handler)
 
 
 def _is_batched(hook: Hook) -> bool:

@@ -1,6 +1,11 @@
 from collections.abc import Callable
 from typing import Any
 
+class Counter:
+    def __init__(self) -> None: ...
+    @property
+    def count(self) -> int: ...
+
 class Target:
     def __init__(
         self,
@@ -14,6 +19,7 @@ class Target:
         batched: bool,
         looped: str,
         ignored: str,
+        counter: Counter,
     ) -> None: ...
 
 def native_target(
@@ -29,6 +35,7 @@ def native_target(
     looped: str,
     ignored: str,
     takes: list[tuple[int, int]],
+    counter: Counter,
 ) -> Target: ...
 def register_target(key: str, target: Target) -> bool: ...
 def count_targets() -> int: ...

@@ -66,6 +66,12 @@ class _Row:
     def seconds(self) -> float:
         return sum(outcome.seconds for outcome in self.outcomes)
 
+    @property
+    def calls(self) -> int | None:
+        """Of host and native hooks; None where nobody counts them."""
+        counts = [outcome.simulations for outcome in self.outcomes if outcome.simulations is not None]
+        return sum(counts) if counts else None
+
 
 class _Run:
     """The rows of all targets, and how they are shown while and after they run."""
@@ -176,6 +182,7 @@ class _Run:
                         "name": outcome.name,
                         "status": outcome.status,
                         "message": outcome.message,
+                        "calls": outcome.calls,
                         "seconds": round(outcome.seconds, 4),
                     }
                     for outcome in row.outcomes
@@ -191,11 +198,11 @@ class _Run:
 
         table = Table(caption=Text(f"running {running}") if running else None, caption_justify="left")
         table.add_column("operator", overflow="fold")
-        for heading in ("passed", "failed", "not run", "seconds"):
+        for heading in ("passed", "failed", "not run", "calls", "seconds"):
             table.add_column(heading, justify="right")
         for row in self.rows:
             style = "bold red" if row.failures else "green" if len(row.outcomes) == len(row.checks) else "dim"
-            numbers = (row.count("passed"), row.failures, row.count("blocked"))
+            numbers = (row.count("passed"), row.failures, row.count("blocked"), "–" if row.calls is None else row.calls)
             table.add_row(Text(row.name, style), *map(str, numbers), f"{row.seconds:.2f}")
         return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import time
@@ -35,7 +36,13 @@ class Outcome:
     status: str  # passed, failed, or blocked: what it needs has failed
     message: str = ""  # why it failed, what blocks it, or a note
     seconds: float = 0.0
+    calls: dict[str, int] | None = None  # of host and native hooks: {"Blur.apply": 7}; None where nobody counts them
     error: Exception | None = dataclasses.field(default=None, compare=False, repr=False)
+
+    @property
+    def simulations(self) -> int | None:
+        """How often hooks have run, all together."""
+        return None if self.calls is None else sum(self.calls.values())
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -76,14 +83,30 @@ class Report(Printable):
 def report_table(operator: str, given: str, outcomes: Sequence[Outcome]) -> Iterator[Any]:
     from rich.markup import escape
 
-    shown = table("check", "identity", "", "seconds", title=f"{escape(operator)} on {escape(given)}", right=(3,))
+    title = f"{escape(operator)} on {escape(given)}"
+    shown = table("check", "identity", "", "calls", "seconds", title=title, right=(3, 4))
     for outcome in outcomes:
-        shown.add_row(outcome.name, escape(outcome.identity), _STYLES[outcome.status], f"{outcome.seconds:.2f}")
+        numbers = number_of_calls(outcome.simulations), f"{outcome.seconds:.2f}"
+        shown.add_row(outcome.name, escape(outcome.identity), _STYLES[outcome.status], *numbers)
     yield shown
+    if said := _all_calls(outcomes):
+        yield said
     for outcome in outcomes:
         if outcome.message and outcome.status != BLOCKED:
             kind = "[bold red]FAILED[/]" if outcome.status == FAILED else "note"
             yield f"{kind} {outcome.name}: {escape(outcome.message)}"
+
+
+def number_of_calls(count: int | None) -> str:
+    return "–" if count is None else str(count)
+
+
+def _all_calls(outcomes: Sequence[Outcome]) -> str:
+    total: collections.Counter[str] = collections.Counter()
+    for outcome in outcomes:
+        total.update(outcome.calls or {})
+    counts = ", ".join(f"{label} {count}" for label, count in total.items() if count)
+    return f"calls: {counts}, in {sum(outcome.seconds for outcome in outcomes):.1f} s" if counts else ""
 
 
 class Checkup:
@@ -112,14 +135,17 @@ class Checkup:
         failed = next((outcome for outcome in needs if outcome.status != PASSED), None)
         if failed is not None:
             return Outcome(check.name, check.identity, BLOCKED, f"{failed.name} {_has(failed.status)}")
-        start = time.perf_counter()
+        start, before = time.perf_counter(), self.subject.calls()
         error, message = None, ""
         try:
             message = check.run(self.subject) or ""
         except Exception as caught:
             error, message = caught, explain(caught)
-        seconds = time.perf_counter() - start
-        return Outcome(check.name, check.identity, FAILED if error else PASSED, message, seconds, error)
+        seconds, after = time.perf_counter() - start, self.subject.calls()
+        calls = (
+            None if after is None else {label: count - (before or {}).get(label, 0) for label, count in after.items()}
+        )
+        return Outcome(check.name, check.identity, FAILED if error else PASSED, message, seconds, calls, error)
 
     def report(self, progress: Callable[[Outcome], None] = lambda outcome: None) -> Report:
         """Runs all; ``progress`` is called after each."""

@@ -16,6 +16,7 @@ LOOSE = 100.0
 # Eps up to which rounding errors are put down to numbers that cancel. Beyond, something is computed in lower precision.
 CANCELLATION = 2000.0
 _FEW = 20  # elements, up to which a zero among them would hide much
+_TIED = 4  # elements, from which on some may be equal
 
 
 def is_inexact(leaf: Any) -> bool:
@@ -116,6 +117,25 @@ def with_zeros(rng: np.random.Generator, arrays: Any, zeros: float = 0.1) -> Any
             return a
         at = rng.choice(values.size, max(1, int(zeros * values.size)), replace=False)
         values.reshape(-1)[at] = 0
+        return jnp.asarray(values)
+
+    return jax.tree.map(leaf, arrays)
+
+
+def with_ties(rng: np.random.Generator, arrays: Any) -> Any:
+    """The largest and the smallest element of each real floating array next to another one like it along each axis; arrays
+    of few elements, and those of which this process has a part only, stay."""
+
+    def leaf(a: Any) -> Any:
+        if not is_inexact(a) or is_complex(a) or a.size < _TIED or not is_local(a):
+            return a
+        values = np.array(a)
+        for at in (np.argmax(values), np.argmin(values)):
+            place = np.unravel_index(at, values.shape)
+            for axis, length in enumerate(values.shape):
+                neighbour = list(place)
+                neighbour[axis] = (neighbour[axis] + rng.choice([-1, 1])) % length
+                values[tuple(neighbour)] = values[place]
         return jnp.asarray(values)
 
     return jax.tree.map(leaf, arrays)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _compat, _errors, _fields, _hooks, _results, _specs
+from linops_jax import _compat, _errors, _fields, _hooks, _results, _specs, _trampoline
 from linops_jax._linear import LinearOperator
 from linops_jax._operator import Operator as Operator
 from linops_jax._printing import exact
@@ -26,7 +27,7 @@ misfit = _specs.misfit
 mismatch = _specs.mismatch
 _USUAL = 10.0  # eps by which a result changes where nothing cancels
 _TANGENTS = frozenset({"dx", "dx1", "dx2", "dself"})
-WITH_ZEROS = " at a point with exact zeros"
+WITH_ZEROS = " at a point with exact zeros and equal numbers"
 
 
 _thread = threading.local()
@@ -71,6 +72,8 @@ class Subject:
         given = op.domain if x is None else _specs.lists_as_arrays(x)
         self.spec = jax.tree.map(lambda leaf: leaf if _is_index(leaf) else _placed_spec(leaf), given)
         self._given = given
+        self._by_hand: collections.Counter[str] = collections.Counter()  # calls of hooks, by label
+        self._twins: list[Any] = []  # classes
 
     def __repr__(self) -> str:
         return f"{exact(self.op)} on {describe_tree(self.spec)}"
@@ -275,6 +278,27 @@ class Subject:
         found = max(rounding if rounding <= _probes.CANCELLATION else 1.0, sensitivity)
         return found if found > _USUAL else 1.0
 
+    # ---- counting ---------------------------------------------------------------------------------------------------
+
+    def calls(self) -> dict[str, int] | None:
+        """How often the host and native hooks have run until now, ``{"Blur.apply": 7}``; None where nobody counts.
+
+        Those of all operators with the same classes, and those by hand. A traced hook is no call: it becomes a part of
+        programs. FFI handlers outside of a batch are called by XLA.
+        """
+        found = collections.Counter(self._by_hand)
+        counted = False
+        for cls in (*self._classes, *self._twins):
+            for name, count in _trampoline.calls_of(cls).items():
+                counted = True
+                found[f"{cls._label}.{name}"] += count
+        return dict(found) if counted else None
+
+    @functools.cached_property
+    def _classes(self) -> list[Any]:
+        """Of the operator and of all that it is made of."""
+        return list(dict.fromkeys(map(type, _nested(self.op))))
+
     # ---- vectors ----------------------------------------------------------------------------------------------------
 
     def rng(self, purpose: str) -> np.random.Generator:
@@ -307,7 +331,7 @@ class Subject:
         if self.given is not None:
             yield " at the arrays as given", self.given
         point = self.point(rng)
-        zeros = _probes.with_zeros(rng, point)
+        zeros = _probes.with_zeros(rng, _probes.with_ties(rng, point))
         if any(map(np.any, jax.tree.leaves(jax.tree.map(lambda a, b: np.asarray(a) != b, zeros, point)))):
             yield WITH_ZEROS, zeros
 
@@ -331,6 +355,7 @@ class Subject:
         inside = threading.local()
         namespace = {hand.name: _counted(hand.function, hand.name, calls, inside) for hand in self.host_hooks()}
         own: Any = type(cls)(cls.__name__, (cls,), {**namespace, "__module__": cls.__module__})
+        self._twins.append(own)
         twin = object.__new__(own)
         twin.__dict__.update(self.op.__dict__)
         return twin
@@ -369,6 +394,7 @@ class Hand:
 
     def call(self, arguments: list[Any], out: Any = None) -> list[np.ndarray | None]:
         """The leaves of the result, of the promised structure; None where the hook says that nobody needs it."""
+        self.subject._by_hand[self.label] += 1
         try:
             result = self.function(*arguments, out=out) if self.takes_out else self.function(*arguments)
         except Exception as error:
@@ -447,6 +473,14 @@ def _parts(op: Any) -> Iterator[Any]:
         for leaf in jax.tree.leaves(getattr(op, field.name), is_leaf=_fields.is_operator):
             if _fields.is_operator(leaf):
                 yield from _parts(leaf)
+
+
+def _nested(op: Any) -> Iterator[Any]:
+    yield op
+    fields = [getattr(op, name) for name in _fields.array_fields(type(op))]
+    for leaf in jax.tree.leaves(fields, is_leaf=_fields.is_operator):
+        if _fields.is_operator(leaf):
+            yield from _nested(leaf)
 
 
 def _is_missing(op: Any, name: str) -> bool:

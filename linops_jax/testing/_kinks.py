@@ -1,0 +1,152 @@
+"""At a kink: is J d what a derivative there can be?
+
+It can be anything between the one-sided derivatives. Where many kinks meet, as in a sort of equal numbers, these say too
+little: there it can be what J d is at points close by, of which some lie on each side of each kink.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from linops_jax.testing import _probes
+from linops_jax.testing._check import require
+from linops_jax.testing._taylor import STEPS, rounding
+
+_EXISTS = 0.1  # relative error up to which a one-sided derivative exists
+_SLACK = 3.0  # times the error of one-sided derivatives
+_CLOSE = 0.5  # power of eps: how close points are, relative to x
+_RANDOM = 4  # pairs of points close by
+_TIGHT, _MOST_TIGHT = 30.0, 0.02  # times that distance: the relative difference up to which slopes are one; at most
+
+
+def kink_test(
+    function: Callable[[Any], Any],
+    slope: Callable[[Any], Any],
+    x: Any,
+    d: Any,
+    derivative: Any,
+    what: str,
+    *,
+    rng: np.random.Generator,
+    rtol: float | None = None,
+) -> None:
+    """Raises AssertionError if ``derivative``, ``slope(x)``, is none that ``function`` can have at ``x`` in direction ``d``.
+
+    Says nothing where a one-sided derivative does not exist: where the value is not finite, jumps or has an infinite slope.
+    """
+    try:
+        y = function(x)
+        left, right, error = _one_sided(function, x, d, y)
+    except Exception:  # outside of the function's domain
+        return
+    if not error <= _EXISTS * max(_norm(left), _norm(right)):
+        return
+    found = _reals(_flat(derivative))
+    require(bool(np.all(np.isfinite(found))), f"{what}: the derivative is not finite, where the one-sided ones are")
+    left, right = _reals(left), _reals(right)
+    eps = _probes.eps(x, derivative)
+    slack = max(rtol or 0.0, _probes.LOOSE * eps) * _norm(found) + _SLACK * error
+    wrong = ~_is_between(found, np.minimum(left, right), np.maximum(left, right), slack)
+    if not np.any(wrong):
+        return
+    wrong &= _is_outside_of_all(found, _slopes_close_by(slope, x, d, rng), eps, slack)
+    at = int(np.argmax(wrong))
+    require(
+        not np.any(wrong),
+        f"{what}: in {np.count_nonzero(wrong)} of {found.size} numbers it is not between the one-sided ones: "
+        f"for example {found[at]:.6g}, where differences say {left[at]:.6g} on one side and {right[at]:.6g} on the other",
+    )
+
+
+def _is_between(found: np.ndarray, low: np.ndarray, high: np.ndarray, slack: Any) -> np.ndarray:
+    return (low - slack <= found) & (found <= high + slack)
+
+
+def _one_sided(function: Any, x: Any, d: Any, y: Any) -> tuple[np.ndarray, np.ndarray, float]:
+    """The two derivatives at x in direction d, from the steps at which they are most certain, and their error."""
+    floor = rounding(function, x, y, _probes.norm(y))
+    best: tuple[np.ndarray, np.ndarray, float] = (np.zeros(0), np.zeros(0), math.inf)
+    before = None
+    for h in STEPS[2::2]:
+        if floor / h >= best[2]:
+            break
+        left, right = (s * (_flat(function(_probes.add(x, d, s * h))) - _flat(y)) / h for s in (-1.0, 1.0))
+        if before is not None:
+            error = _norm(left - before[0]) + _norm(right - before[1]) + floor / h
+            if error < best[2]:
+                best = left, right, error
+        before = left, right
+    return best
+
+
+# ---- close by -------------------------------------------------------------------------------------------------------
+
+
+def _is_outside_of_all(found: np.ndarray, slopes: list[np.ndarray], eps: float, slack: float) -> np.ndarray:
+    """Where ``found`` is far from all slopes close by.
+
+    Where these are one slope, there is no kink. At a kink it may be beyond all of them by their size: some sides have not
+    been seen, and of what is dropped at zero (``(x > 0) * a + (x < 0) * b``) nothing is left.
+    """
+    if not slopes:
+        return np.zeros(found.shape, bool)
+    low, high = np.min(slopes, axis=0), np.max(slopes, axis=0)
+    size, width = np.maximum(np.abs(low), np.abs(high)), high - low
+    tight = min(_TIGHT * eps**_CLOSE, _MOST_TIGHT)
+    beyond = np.where(width <= tight * size, width, size)
+    return np.isfinite(width) & ~_is_between(found, low - beyond, high + beyond, slack)
+
+
+def _slopes_close_by(slope: Callable[[Any], Any], x: Any, d: Any, rng: np.random.Generator) -> list[np.ndarray]:
+    """J d at points around x; none where one of them is outside of the function's domain."""
+    try:
+        return [_reals(_flat(slope(point))) for point in _points_close_by(x, d, rng)]
+    except Exception:
+        return []
+
+
+def _points_close_by(x: Any, d: Any, rng: np.random.Generator) -> Iterator[Any]:
+    """On both sides in direction d and in random ones, then where all elements are a little larger, smaller or further from
+    the mean, the first or the last one most: what is said of equal numbers, or of zeros, mostly holds in one of these."""
+    directions: list[Callable[[Any], np.ndarray]] = [lambda leaf: rng.standard_normal(leaf.shape)] * _RANDOM
+    directions += [_ramp, lambda leaf: 3.0 - _ramp(leaf)]
+    directions += [lambda leaf: _side(leaf) * _ramp(leaf), lambda leaf: _side(leaf) * (3.0 - _ramp(leaf))]
+    steps = [d, *(jax.tree.map(direction, x) for direction in directions)]
+    for step, sign in itertools.product(steps, (1.0, -1.0)):
+        yield jax.tree.map(lambda a, s, sign=sign: _moved(a, sign * _probes.double(s)), x, step)
+
+
+def _ramp(leaf: Any) -> np.ndarray:
+    return 1.0 + np.arange(leaf.size).reshape(leaf.shape) / max(leaf.size, 1)
+
+
+def _side(leaf: Any) -> np.ndarray:
+    values = np.real(_probes.double(leaf))
+    return np.where(values > np.mean(values), 1.0, -1.0) if leaf.size else values
+
+
+def _moved(a: Any, step: np.ndarray) -> Any:
+    if not _probes.is_inexact(a):
+        return a
+    values = _probes.double(a)
+    sizes = np.abs(values)
+    scale = np.where(sizes > 0, sizes, np.mean(sizes) if np.any(sizes) else 1.0)
+    return _probes.place(values + _probes.eps(a) ** _CLOSE * scale * step, a)
+
+
+def _flat(tree: Any) -> np.ndarray:
+    return np.concatenate([_probes.double(leaf).ravel() for leaf in jax.tree.leaves(tree)] or [np.zeros(0)])
+
+
+def _norm(flat: np.ndarray) -> float:
+    return float(np.linalg.norm(flat))
+
+
+def _reals(flat: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.real(flat), np.imag(flat)]) if np.iscomplexobj(flat) else flat
