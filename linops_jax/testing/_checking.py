@@ -1,4 +1,4 @@
-"""``with lo.checking():`` the first call of each operator on each shape checks its adjoint."""
+"""``with lo.checking():`` the first call of each operator on each shape checks its adjoint, and that all of out is written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from linops_jax._linear import LinearOperator
 from linops_jax.testing import _probes
 from linops_jax.testing._harness import CheckError, explain
 from linops_jax.testing._subject import Subject, is_unwatched
-from linops_jax.testing.checks import check_adjoint, check_jacobian_adjoint
+from linops_jax.testing.checks import check_adjoint, check_jacobian_adjoint, check_written
 
 VARIABLE = "LINOPS_JAX_CHECK"
 _HOOKS = frozenset({"apply", "adjoint", "jacobian_apply", "jacobian_adjoint"})
@@ -28,7 +28,8 @@ _HOOKS = frozenset({"apply", "adjoint", "jacobian_apply", "jacobian_adjoint"})
 def checking() -> Iterator[None]:
     """Inside this context, in all threads, the first call of each operator on inputs of each shape checks its adjoint.
 
-    A wrong adjoint raises CheckError at that call, with a diagnosis, and at later ones. Operators of one class with equal
+    A wrong adjoint raises CheckError at that call, with a diagnosis, and at later ones; so does a hook that leaves an
+    element of ``out`` unwritten. Operators of one class with equal
     static fields and the same arrays are one operator. Calls under ``jit`` are checked while JAX traces them, unless the
     operator's own fields are traced. A nonlinear operator is checked close to the input, or at a random point where the
     input is traced: exceptions of its hooks are ignored there. ``LINOPS_JAX_CHECK=1`` in the environment does the same for
@@ -72,21 +73,22 @@ class _Watcher:
 def _check(op: Any, x: Any) -> None:
     at_random = _is_traced(x) or _is_spec(x)
     subject = Subject(op, _specs.specs(x) if at_random else x)
-    check = check_adjoint if subject.is_linear else check_jacobian_adjoint
-    if not check.applies(subject):
-        return
-    try:
-        check.run(subject)
-    except AssertionError as error:
-        if not subject.is_linear and "not finite" in str(error):
-            return  # a point outside of the function's domain
-        message = f"{op!r} was called, and its adjoint is wrong: {explain(error)}. lo.check_operator(op, x) says more."
-        raise CheckError(message) from None
-    except Exception as error:
-        if not subject.is_linear and at_random:
-            return
-        error.add_note(f"while lo.checking() checked the adjoint of {op!r}")
-        raise
+    adjoint = check_adjoint if subject.is_linear else check_jacobian_adjoint
+    checks = ((check_written, "a hook leaves its out unwritten"), (adjoint, "its adjoint is wrong"))
+    for check, what in checks:
+        try:
+            if check.applies(subject):
+                check.run(subject)
+        except AssertionError as error:
+            if not subject.is_linear and "not finite" in str(error):
+                return  # a point outside of the function's domain
+            message = f"{op!r} was called, and {what}: {explain(error)}. lo.check_operator(op, x) says more."
+            raise CheckError(message) from None
+        except Exception as error:
+            if not subject.is_linear and at_random:
+                return
+            error.add_note(f"while lo.checking() checked the adjoint of {op!r}")
+            raise
 
 
 def _can_be_checked(op: Any, x: Any) -> bool:

@@ -23,6 +23,7 @@ _SLACK = 3.0  # times the error of one-sided derivatives
 _CLOSE = 0.5  # power of eps: how close points are, relative to x
 _RANDOM = 4  # pairs of points close by
 _TIGHT, _MOST_TIGHT = 30.0, 0.02  # times that distance: the relative difference up to which slopes are one; at most
+_APART = 0.8  # of the largest difference between slopes: two groups of slopes, however close
 
 
 def kink_test(
@@ -96,10 +97,12 @@ def _is_outside_of_all(found: np.ndarray, slopes: list[np.ndarray], eps: float, 
     """
     if not slopes:
         return np.zeros(found.shape, bool)
-    low, high = np.min(slopes, axis=0), np.max(slopes, axis=0)
+    values = np.sort(slopes, axis=0)
+    low, high = values[0], values[-1]
     size, width = np.maximum(np.abs(low), np.abs(high)), high - low
     tight = min(_TIGHT * eps**_CLOSE, _MOST_TIGHT)
-    beyond = np.where(width <= tight * size, width, size)
+    two_sides = np.max(np.diff(values, axis=0), axis=0) > _APART * width
+    beyond = np.where((width <= tight * size) & ~two_sides, width, size)
     return np.isfinite(width) & ~_is_between(found, low - beyond, high + beyond, slack)
 
 

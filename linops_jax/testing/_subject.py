@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -60,6 +61,7 @@ class Subject:
         if not isinstance(op, Operator):
             message = f"{where}: expected an operator, found {type(op).__name__} {op!r:.80}."
             raise TypeError(message)
+        _refuse_tracing(op, x, where)
         if x is None and op.domain is None:
             message = (
                 f"{where}({exact(op)}) needs to know the input: pass specs or example arrays, or fix the domain with "
@@ -167,11 +169,11 @@ class Subject:
     @property
     def has_forward(self) -> bool:
         """Whether the derivative can be evaluated."""
-        return not any(_is_missing(part, "jacobian_apply") for part in self.parts)
+        return _can(self.op, _has_forward, "jacobian_apply")
 
     @property
     def has_reverse(self) -> bool:
-        return all({"adjoint", "jacobian_adjoint"} & set(type(part)._hooks) for part in self.parts)
+        return _can(self.op, _has_reverse, "adjoint", "jacobian_adjoint")
 
     @property
     def has_adjoint(self) -> bool:
@@ -182,7 +184,7 @@ class Subject:
     @property
     def has_second_order(self) -> bool:
         """Whether second derivatives in the input exist."""
-        return all(isinstance(part, LinearOperator) or _has_hessian(part) for part in self.parts)
+        return _can(self.op, _has_second_order, "jacobian_apply", "jacobian_adjoint")
 
     def has_hook(self, name: str) -> bool:
         """Whether the class itself writes this hook, on the host or traced."""
@@ -475,12 +477,51 @@ def _parts(op: Any) -> Iterator[Any]:
                 yield from _parts(leaf)
 
 
+def _refuse_tracing(op: Any, x: Any, where: str) -> None:
+    """Checks compare numbers: they cannot be a part of a program, where new arrays have none."""
+    if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((op, x, jnp.zeros(())))):
+        return
+    manual = jax.sharding.get_abstract_mesh().manual_axes
+    what = f"inside of shard_map, over {', '.join(map(repr, manual))}," if manual else "while JAX traces a function,"
+    instead = (
+        "with specs or arrays of the part that one device has; or over the whole mesh, with whole arrays, on an operator "
+        "whose traced apply opens the shard_map"
+        if manual
+        else "with specs or arrays that have values"
+    )
+    message = f"{where}({type(op)._label}) is called {what} and a check needs numbers. Call it outside, {instead}."
+    raise TypeError(message)
+
+
 def _nested(op: Any) -> Iterator[Any]:
     yield op
     fields = [getattr(op, name) for name in _fields.array_fields(type(op))]
     for leaf in jax.tree.leaves(fields, is_leaf=_fields.is_operator):
         if _fields.is_operator(leaf):
             yield from _nested(leaf)
+
+
+def _can(op: Any, has: Callable[[Any], bool], *hooks: str) -> bool:
+    """Whether all parts have what is asked for; and where JAX derives these hooks, the operators that they may call too."""
+    for part in _parts(op):
+        written = type(part)._hooks
+        derived = any(name in written and written[name].is_jax for name in hooks)
+        nested = [inner for inner in _nested(part) if inner is not part] if derived else []
+        if not (has(part) and all(_can(inner, has, *hooks) for inner in nested)):
+            return False
+    return True
+
+
+def _has_forward(op: Any) -> bool:
+    return not _is_missing(op, "jacobian_apply")
+
+
+def _has_reverse(op: Any) -> bool:
+    return bool({"adjoint", "jacobian_adjoint"} & set(type(op)._hooks))
+
+
+def _has_second_order(op: Any) -> bool:
+    return isinstance(op, LinearOperator) or _has_hessian(op)
 
 
 def _is_missing(op: Any, name: str) -> bool:

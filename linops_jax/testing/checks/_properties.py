@@ -6,16 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from linops_jax.testing import _dense, _probes
 from linops_jax.testing._check import check, close, require
+from linops_jax.testing._dot_test import run
 from linops_jax.testing._subject import Subject, describe_tree, misfit
 from linops_jax.testing.checks._linear import is_inexact, is_small
 
 
 def _declared(name: str) -> Callable[[Subject], bool]:
-    return lambda subject: subject.has_adjoint and is_inexact(subject) and getattr(subject.op.properties, name)
+    """Also where there is no adjoint: solvers go by what is declared."""
+    return lambda subject: subject.is_linear and is_inexact(subject) and getattr(subject.op.properties, name)
 
 
 def _between_equals(name: str) -> Callable[[Subject], bool]:
@@ -32,13 +35,23 @@ def _require_one_space(subject: Subject, name: str) -> None:
     require(difference is None, f"declared {name}, but not from a space to itself: the result is {difference}")
 
 
-@check(needs=("adjoint",), when=_between_equals("symmetric"))
+@check(needs=("linear", "adjoint"), when=_between_equals("symmetric"))
 def check_symmetric(subject: Subject) -> None:
-    """A^H x = A x, where A is declared symmetric."""
+    """A^H x = A x, where A is declared symmetric; without an adjoint, <A u, v> = <u, A v> for random u and v."""
     _require_one_space(subject, "symmetric")
+    if not subject.has_adjoint:
+        test = run(_OwnAdjoint(subject.op, subject.spec, seed=subject.seed))
+        return require(test.passed, f"declared symmetric, A^H = A: {test.sentence}")
     x = subject.point(subject.rng("symmetric"))
     found, expected = _like(subject.forward(x), subject.spec), subject.reverse(_like(x, subject.out))
-    close(found, expected, "declared symmetric: A x and A^H x", subject, rtol=subject.adjoint_rtol)
+    return close(found, expected, "declared symmetric: A x and A^H x", subject, rtol=subject.adjoint_rtol)
+
+
+class _OwnAdjoint(Subject):
+    """A symmetric operator that has no adjoint: it is its own."""
+
+    def reverse(self, v: Any) -> Any:
+        return self.forward(_like(v, self.spec))
 
 
 def _like(tree: Any, spec: Any) -> Any:
@@ -66,20 +79,23 @@ def _tolerance(subject: Subject) -> float:
     return subject.adjoint_rtol or _probes.LOOSE * _probes.eps(subject.spec, subject.out) * subject.amplification
 
 
-@check(needs=("adjoint",), when=_declared("unitary"))
+@check(needs=("linear", "adjoint"), when=_declared("unitary"))
 def check_unitary(subject: Subject) -> None:
-    """A^H A x = x and A A^H y = y, where A is declared unitary."""
+    """A^H A x = x and A A^H y = y, where A is declared unitary; without an adjoint, |A x| = |x|."""
     rng = subject.rng("unitary")
     x, y = subject.point(rng), subject.cotangent(rng)
     rtol = subject.adjoint_rtol
+    if not subject.has_adjoint:
+        before, after = (jnp.asarray(_probes.norm(vector)) for vector in (x, subject.forward(x)))
+        return close(after, before, "declared unitary: |A x| and |x|", subject, rtol=rtol)
     close(subject.reverse(subject.forward(x)), x, "declared unitary: A^H A x and x", subject, rtol=rtol)
     if _leads_to_complex(subject):
-        return
+        return None
     require(
         _probes.size(subject.spec) == _probes.size(subject.out),
         f"declared unitary, but from {describe_tree(subject.spec)} to {describe_tree(subject.out)}: an isometry at most",
     )
-    close(subject.forward(subject.reverse(y)), y, "declared unitary: A A^H y and y", subject, rtol=rtol)
+    return close(subject.forward(subject.reverse(y)), y, "declared unitary: A A^H y and y", subject, rtol=rtol)
 
 
 @check(needs=("linear",), when=_between_equals("diagonal"))

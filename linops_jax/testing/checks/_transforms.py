@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import PartitionSpec
 
 from linops_jax.testing import _probes
@@ -128,18 +129,42 @@ def check_grads(subject: Subject) -> None:
     """jax.test_util.check_grads, forward and reverse: to order 2 where second derivatives exist."""
     from jax.test_util import check_grads as compare
 
-    x = subject.point(subject.rng("grads"))
+    x = _away_from_zeros(subject)
     scale = _probes.norm(subject.op(x)) or 1.0
     coarse = _probes.eps(subject.spec, subject.out) > 1e-10
     # The differences of a linear map are exact at any step, and its values cannot be far from 1.
     step, tolerance = (0.5, 1e-3 if coarse else 1e-8) if subject.is_linear else (1e-5, 1e-4)
+    if subject.is_linear:
+        start, steps = x, None
+    else:  # in steps relative to x
+        start, steps = jax.tree.map(jnp.zeros_like, x), jax.tree.map(_sizes, x)
 
-    def scaled(x: Any) -> Any:
-        return jax.tree.map(lambda leaf: leaf / jnp.asarray(scale, jnp.finfo(leaf.dtype).dtype), subject.op(x))
+    def scaled(z: Any) -> Any:
+        at = z if steps is None else jax.tree.map(lambda a, s, t: a + s * t, x, steps, z)
+        return jax.tree.map(lambda leaf: leaf / jnp.asarray(scale, jnp.finfo(leaf.dtype).dtype), subject.op(at))
 
     modes = ["fwd"] * subject.has_forward + ["rev"] * (subject.has_reverse and subject.adjoint_rtol is None)
     order = 2 if subject.has_second_order and len(modes) == 2 else 1
-    compare(scaled, (x,), order, modes=modes, atol=tolerance, rtol=tolerance, eps=step)
+    compare(scaled, (start,), order, modes=modes, atol=tolerance, rtol=tolerance, eps=step)
+
+
+def _away_from_zeros(subject: Subject) -> Any:
+    """A point without exact zeros, which may be kinks, where F is defined there as well."""
+    x = subject.point(subject.rng("grads"))
+    if subject.is_linear or all(np.all(_probes.fetch(leaf)) for leaf in jax.tree.leaves(x)):
+        return x
+    moved = jax.tree.map(lambda a: jnp.where(a == 0, 0.01 * _sizes(a), a).astype(a.dtype), x)
+    try:
+        return moved if np.isfinite(_probes.norm(subject.op(moved))) else x
+    except Exception:
+        return x
+
+
+def _sizes(leaf: Any) -> Any:
+    """|x|, and where that is zero the mean of the others."""
+    sizes = jnp.abs(leaf)
+    mean = jnp.mean(sizes, where=sizes > 0)
+    return jnp.where(sizes > 0, sizes, jnp.where(mean > 0, mean, jnp.ones_like(mean)))
 
 
 def _can_check_grads(subject: Subject) -> bool:
