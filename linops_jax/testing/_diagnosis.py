@@ -72,7 +72,9 @@ def _causes(subject: Subject, pairs: Pairs, tolerance: float) -> list[str]:
         return [f"the adjoint has an offset: A^H 0 has norm {zero:.2e} instead of 0"]
     if found := _simple(trials) or _not_linear(subject, pairs[0][1], tolerance):
         return [found]
-    if causes := [*_lost_part(subject, trials.reverses), *_another_map(subject, pairs[0][0], tolerance)]:
+    if causes := [*_lost_part(subject, trials.reverses), *_ignored_part(trials)]:
+        return causes
+    if causes := [*_another_map(subject, pairs[0][0], tolerance)]:
         return causes
     entry = locate(subject, pairs)
     if entry is None:
@@ -204,6 +206,31 @@ def _lost_part(subject: Subject, reverses: list[Vector]) -> Iterator[str]:
             yield f"the adjoint returns zero{at}"
         elif _probes.is_complex(spec) and all(np.all(value.imag == 0) for value in values):
             yield f"the imaginary part of the adjoint's result is zero everywhere{at}"
+
+
+def _ignored_part(trials: Trials) -> Iterator[str]:
+    """Of the argument, where apply gives it both parts."""
+    subject = trials.subject
+    if not any(map(_probes.is_complex, jax.tree.leaves(subject.out))):
+        return
+    u, v = trials.pairs[0]
+    for i, (path, _) in enumerate(jax.tree_util.tree_leaves_with_path(subject.spec)):
+        leaves, tree = jax.tree.flatten(u)
+        alone = [leaf if k == i else jnp.zeros_like(leaf) for k, leaf in enumerate(leaves)]
+        forward = subject.forward(jax.tree.unflatten(tree, alone))
+        for name, part in (("real", _real), ("imaginary", _imaginary)):
+            found = jax.tree.leaves(subject.reverse(jax.tree.map(part, v)))[i]
+            if _probes.norm(found) == 0 and _probes.norm(jax.tree.map(part, forward)) > 0:
+                at = f" for {jax.tree_util.keystr(path)}" if path else ""
+                yield f"the adjoint ignores the {name} part of its argument{at}"
+
+
+def _real(leaf: Vector) -> Vector:
+    return leaf.real.astype(leaf.dtype)
+
+
+def _imaginary(leaf: Vector) -> Vector:
+    return leaf - _real(leaf)
 
 
 def _another_map(subject: Subject, u: Vector, tolerance: float) -> Iterator[str]:

@@ -6,7 +6,6 @@ little: there it can be what J d is at points close by, of which some lie on eac
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,10 +19,11 @@ from linops_jax.testing._taylor import STEPS, rounding
 
 _EXISTS = 0.1  # relative error up to which a one-sided derivative exists
 _SLACK = 3.0  # times the error of one-sided derivatives
-_CLOSE = 0.5  # power of eps: how close points are, relative to x
-_RANDOM = 4  # pairs of points close by
-_TIGHT, _MOST_TIGHT = 30.0, 0.02  # times that distance: the relative difference up to which slopes are one; at most
-_APART = 0.8  # of the largest difference between slopes: two groups of slopes, however close
+_CLOSE = 0.4  # power of eps: how close points around x are, relative to x
+_CLOSER = 16.0  # times as close
+_RANDOM = 4  # pairs of points
+_TIGHT = 0.1  # relative difference up to which slopes may be one
+_SHRINKS = 0.25  # so much of that difference is left closer to x, where there is no kink
 
 
 def kink_test(
@@ -51,12 +51,11 @@ def kink_test(
     found = _reals(_flat(derivative))
     require(bool(np.all(np.isfinite(found))), f"{what}: the derivative is not finite, where the one-sided ones are")
     left, right = _reals(left), _reals(right)
-    eps = _probes.eps(x, derivative)
-    slack = max(rtol or 0.0, _probes.LOOSE * eps) * _norm(found) + _SLACK * error
+    slack = max(rtol or 0.0, _probes.LOOSE * _probes.eps(x, derivative)) * _norm(found) + _SLACK * error
     wrong = ~_is_between(found, np.minimum(left, right), np.maximum(left, right), slack)
     if not np.any(wrong):
         return
-    wrong &= _is_outside_of_all(found, _slopes_close_by(slope, x, d, rng), eps, slack)
+    wrong &= _is_outside_of_all(found, slope, x, rng, slack)
     at = int(np.argmax(wrong))
     require(
         not np.any(wrong),
@@ -89,40 +88,39 @@ def _one_sided(function: Any, x: Any, d: Any, y: Any) -> tuple[np.ndarray, np.nd
 # ---- close by -------------------------------------------------------------------------------------------------------
 
 
-def _is_outside_of_all(found: np.ndarray, slopes: list[np.ndarray], eps: float, slack: float) -> np.ndarray:
-    """Where ``found`` is far from all slopes close by.
+def _is_outside_of_all(found: np.ndarray, slope: Callable[[Any], Any], x: Any, rng: Any, slack: float) -> np.ndarray:
+    """Where ``found`` is far from what the slope is at points around x. Nowhere, where F is not defined at these.
 
-    Where these are one slope, there is no kink. At a kink it may be beyond all of them by their size: some sides have not
-    been seen, and of what is dropped at zero (``(x > 0) * a + (x < 0) * b``) nothing is left.
+    Where that is one slope, the more so the closer they are, there is no kink. At a kink it may be beyond all of them by
+    their size: some sides have not been seen, and of what is dropped at zero (``(x > 0) * a + (x < 0) * b``) nothing is left.
     """
-    if not slopes:
+    distance = _probes.eps(x) ** _CLOSE
+    seed = int(rng.integers(2**32))
+    try:
+        around, closer = (
+            np.stack([_reals(_flat(slope(point))) for point in _points_around(x, h, np.random.default_rng(seed))])
+            for h in (distance, distance / _CLOSER)
+        )
+    except Exception:
         return np.zeros(found.shape, bool)
-    values = np.sort(slopes, axis=0)
-    low, high = values[0], values[-1]
+    low, high = np.min(around, axis=0), np.max(around, axis=0)
     size, width = np.maximum(np.abs(low), np.abs(high)), high - low
-    tight = min(_TIGHT * eps**_CLOSE, _MOST_TIGHT)
-    two_sides = np.max(np.diff(values, axis=0), axis=0) > _APART * width
-    beyond = np.where((width <= tight * size) & ~two_sides, width, size)
+    rounding_errors = _probes.LOOSE * _probes.eps(x) * size
+    shrinks = np.ptp(closer, axis=0) <= _SHRINKS * width + rounding_errors
+    beyond = np.where((width <= _TIGHT * size) & shrinks, width + rounding_errors, size)
     return np.isfinite(width) & ~_is_between(found, low - beyond, high + beyond, slack)
 
 
-def _slopes_close_by(slope: Callable[[Any], Any], x: Any, d: Any, rng: np.random.Generator) -> list[np.ndarray]:
-    """J d at points around x; none where one of them is outside of the function's domain."""
-    try:
-        return [_reals(_flat(slope(point))) for point in _points_close_by(x, d, rng)]
-    except Exception:
-        return []
-
-
-def _points_close_by(x: Any, d: Any, rng: np.random.Generator) -> Iterator[Any]:
-    """On both sides in direction d and in random ones, then where all elements are a little larger, smaller or further from
-    the mean, the first or the last one most: what is said of equal numbers, or of zeros, mostly holds in one of these."""
+def _points_around(x: Any, distance: float, rng: np.random.Generator) -> Iterator[Any]:
+    """On both sides in random directions, then where all elements are a little larger, smaller or further from the mean,
+    the first or the last one most: what is said of equal numbers, or of zeros, mostly holds in one of these."""
     directions: list[Callable[[Any], np.ndarray]] = [lambda leaf: rng.standard_normal(leaf.shape)] * _RANDOM
     directions += [_ramp, lambda leaf: 3.0 - _ramp(leaf)]
     directions += [lambda leaf: _side(leaf) * _ramp(leaf), lambda leaf: _side(leaf) * (3.0 - _ramp(leaf))]
-    steps = [d, *(jax.tree.map(direction, x) for direction in directions)]
-    for step, sign in itertools.product(steps, (1.0, -1.0)):
-        yield jax.tree.map(lambda a, s, sign=sign: _moved(a, sign * _probes.double(s)), x, step)
+    for direction in directions:
+        step = jax.tree.map(direction, x)
+        for sign in (1.0, -1.0):
+            yield jax.tree.map(lambda a, s, h=sign * distance: _moved(a, h * s), x, step)
 
 
 def _ramp(leaf: Any) -> np.ndarray:
@@ -140,7 +138,7 @@ def _moved(a: Any, step: np.ndarray) -> Any:
     values = _probes.double(a)
     sizes = np.abs(values)
     scale = np.where(sizes > 0, sizes, np.mean(sizes) if np.any(sizes) else 1.0)
-    return _probes.place(values + _probes.eps(a) ** _CLOSE * scale * step, a)
+    return _probes.place(values + scale * step, a)
 
 
 def _flat(tree: Any) -> np.ndarray:

@@ -133,9 +133,11 @@ def with_ties(rng: np.random.Generator, arrays: Any) -> Any:
         for at in (np.argmax(values), np.argmin(values)):
             place = np.unravel_index(at, values.shape)
             for axis, length in enumerate(values.shape):
-                neighbour = list(place)
-                neighbour[axis] = (neighbour[axis] + rng.choice([-1, 1])) % length
-                values[tuple(neighbour)] = values[place]
+                for step in rng.permutation([-1, 1]):
+                    neighbour = (*place[:axis], (place[axis] + step) % length, *place[axis + 1 :])
+                    if values[neighbour]:  # zeros are there on purpose
+                        values[neighbour] = values[place]
+                        break
         return jnp.asarray(values)
 
     return jax.tree.map(leaf, arrays)

@@ -333,7 +333,7 @@ class Subject:
         if self.given is not None:
             yield " at the arrays as given", self.given
         point = self.point(rng)
-        zeros = _probes.with_zeros(rng, _probes.with_ties(rng, point))
+        zeros = _probes.with_ties(rng, _probes.with_zeros(rng, point))
         if any(map(np.any, jax.tree.leaves(jax.tree.map(lambda a, b: np.asarray(a) != b, zeros, point)))):
             yield WITH_ZEROS, zeros
 

@@ -1354,7 +1354,9 @@ class ConstantAtZero(Sinc):
         return np.where(x == 0, x.dtype.type(0), super().curvature(x))
 
 
-@exhibit("JAX", "issue 34139", "hessian", r"^jacobian_apply loses precision .* cancel", np.array([1e-6, -3e-6, 5e-7], R))
+@exhibit(
+    "JAX", "issue 34139", "hessian", r"^jacobian_apply loses precision .* cancel", np.array([1e-6, -3e-6, 5e-7], R)
+)
 class CancelsNearZero(Sinc):
     """The derivative of sinc cancels near zero, where only zero itself is treated apart."""
 

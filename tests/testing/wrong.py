@@ -878,14 +878,19 @@ class Slopes(lo.NonlinearOperator):
         return x
 
 
-@wrong("jacobian", r"at a point with exact zeros and equal numbers: the derivative is not finite, where the one-sided ones are")
+@wrong(
+    "jacobian",
+    r"at a point with exact zeros and equal numbers: the derivative is not finite, where the one-sided ones are",
+)
 class NoSlopeAtZero(Slopes):
     def slope(self, x):
         return x / np.abs(x)
 
 
 @wrong(
-    "jacobian", r"exact zeros and equal numbers: in 1 of 6 numbers it is not between the one-sided ones: .*\d\.\d+ on one side", np.float64
+    "jacobian",
+    r"exact zeros and equal numbers: in 1 of 6 numbers it is not between the one-sided ones: .*\d\.\d+ on one side",
+    np.float64,
 )
 class SincWithASlopeAtZero(Slopes):
     def apply(self, x):

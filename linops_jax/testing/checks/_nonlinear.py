@@ -71,10 +71,10 @@ def _at_a_special_point(
     dx = _tied(tangent(), x) if invented else tangent()
     if _is_smooth(subject, x, _moving(rng, dx, x, alone=False, zeros=zeros), where, rng, derivative, what):
         return
-    for dx, alone, zeros in ((_tied(tangent(), x), False, 0), (tangent(), True, zeros)):
-        moved = _moving(rng, dx, x, alone, zeros)
-        if any(map(np.any, jax.tree.leaves(moved))):
-            _is_smooth(subject, x, moved, where, rng, derivative, what)
+    tied = _moving(rng, _tied(tangent(), x), x, alone=False, zeros=0)
+    for dx in (tied, _moving(rng, tangent(), x, alone=True, zeros=zeros)):
+        if any(map(np.any, jax.tree.leaves(dx))):
+            _is_smooth(subject, x, dx, where, rng, derivative, what)
 
 
 def _is_smooth(

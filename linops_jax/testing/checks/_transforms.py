@@ -150,10 +150,12 @@ def check_grads(subject: Subject) -> None:
 
 def _away_from_zeros(subject: Subject) -> Any:
     """A point without exact zeros, which may be kinks, where F is defined there as well."""
-    x = subject.point(subject.rng("grads"))
+    rng = subject.rng("grads")
+    x = subject.point(rng)
     if subject.is_linear or all(np.all(_probes.fetch(leaf)) for leaf in jax.tree.leaves(x)):
         return x
-    moved = jax.tree.map(lambda a: jnp.where(a == 0, 0.01 * _sizes(a), a).astype(a.dtype), x)
+    small = jax.tree.map(lambda a: _sizes(a) * rng.uniform(0.01, 0.1, a.shape), x)
+    moved = jax.tree.map(lambda a, b: jnp.where(a == 0, b, a).astype(a.dtype), x, small)
     try:
         return moved if np.isfinite(_probes.norm(subject.op(moved))) else x
     except Exception:
