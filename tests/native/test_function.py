@@ -261,6 +261,21 @@ def test_the_gil_is_free_during_a_call():
     timer.join()
 
 
+@pytest.mark.parametrize("parallel", [False, True])
+def test_the_checks_count_calls_of_native_hooks(parallel):
+    counter = ctypes.c_int64(0)
+    native = lo.native(C.counted_identity, user_data=ctypes.pointer(counter), parallel=parallel)
+
+    class Counts(lo.LinearOperator):
+        apply = adjoint = native
+
+        def infer_shape(self, x):
+            return x
+
+    report = lo.check_operator(Counts(), S((3,), np.float32))
+    assert sum(outcome.simulations for outcome in report.outcomes) == counter.value > 20
+
+
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core")
 def test_parallel_evaluates_a_batch_on_several_threads():
     counter = ctypes.c_int64(0)

@@ -9,7 +9,7 @@ from linops_jax.testing import Checkup
 from linops_jax.testing.checks import check_jacobian
 
 pytestmark = pytest.mark.usefixtures("x64")
-SEEDS = 5
+SEEDS = 3
 
 
 @pytest.mark.parametrize("name", KINKS)

@@ -6,6 +6,7 @@ import warnings
 import jax
 import numpy as np
 import pytest
+import wrong_mixed as wrong_mixed  # joins WRONG
 from wrong import BROKEN, WRONG
 
 import linops_jax as lo

@@ -1068,6 +1068,43 @@ class NotSymmetric(Smooth, symmetric=True):
     """Its adjoint is right, and another one."""
 
 
+@wrong("symmetric", r"declared symmetric, A\^H = A: <A u, v> = .* but <u, A\^H v> = ")
+class ForwardOnlyNotSymmetric(Smooth, symmetric=True):
+    adjoint = None
+
+
+@wrong("symmetric", r"declared symmetric, A\^H = A: .*error", C)
+class ForwardOnlyNotHermitian(lo.LinearOperator, symmetric=True):
+    adjoint = None
+
+    def apply(self, x):
+        return 1j * x
+
+    def infer_shape(self, x):
+        return x
+
+
+@wrong("positive", r"declared positive, but the smallest eigenvalue is -1")
+class ForwardOnlyNotPositive(lo.LinearOperator, positive=True):
+    adjoint = None
+
+    def apply(self, x):
+        return -x
+
+    def infer_shape(self, x):
+        return x
+
+
+@wrong("unitary", r"declared unitary: \|A x\| and \|x\|: they differ by")
+class ForwardOnlyNotUnitary(Smooth, unitary=True):
+    adjoint = None
+
+
+@wrong("diagonal", r"declared diagonal: A\(s x\) and s A x, s random signs: they differ by")
+class ForwardOnlyNotDiagonal(Smooth, diagonal=True):
+    adjoint = None
+
+
 @wrong("adjoint", r"<A u, v> = ")
 class NotItsOwnAdjoint(lo.LinearOperator, symmetric=True):
     """Says that apply serves as adjoint."""
