@@ -121,7 +121,7 @@ def check(*arguments):
 def rows(result):
     """Name -> (passed, failed, not run) as the table has it."""
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.stdout.splitlines() if "│" in line]
-    return {name: tuple(map(int, numbers)) for name, *numbers, _ in cells}
+    return {name: tuple(map(int, numbers)) for name, *numbers, _calls, _seconds in cells}
 
 
 # ---- the table ----------------------------------------------------------------------------------------------------------
@@ -204,6 +204,8 @@ def test_json_and_nothing_else(folder):
     assert (status["promises"], status["adjoint"], status["dense_adjoint"]) == ("passed", "failed", "blocked")
     assert set(status) <= set(CHECKS)
     assert all(one["seconds"] >= 0 for one in operators["mine.Right"]["checks"])
+    calls = {one["name"]: one["calls"] for one in operators["mine.Right"]["checks"]}
+    assert calls["adjoint"] == {"Right.apply": 5, "Right.adjoint": 5}
     assert found["not_checked"] == ["mine.Without: it has no examples()"]
     assert "hello from many" in result.stderr
     assert "hello from a hook" in result.stderr

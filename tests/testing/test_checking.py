@@ -158,6 +158,35 @@ def test_a_wrong_adjoint_is_an_error_at_every_kind_of_call(program):
     jax.block_until_ready(program(Wrong(), X))
 
 
+class SkipsOneOfMany(Right):
+    """One element of out keeps what was in memory. No canary guards it: it is neither the first nor the last one."""
+
+    hook: str = lo.static(default="apply")
+
+    def _fill(self, hook, x, out):
+        keep = out[1].copy()
+        out[:] = self.k * x
+        if hook == self.hook:
+            out[1] = keep
+
+    def apply(self, x, *, out):
+        self._fill("apply", x, out)
+
+    def adjoint(self, y, *, out):
+        self._fill("adjoint", y, out)
+
+
+@pytest.mark.parametrize("hook", ["apply", "adjoint"])
+def test_an_unwritten_element_is_an_error_at_the_call(hook):
+    with lo.checking():
+        with pytest.raises(
+            CheckError,
+            match=rf"was called, and a hook leaves its out unwritten: SkipsOneOfMany\.{hook} leaves 1 of 3 elements of out",
+        ):
+            SkipsOneOfMany(2.0, hook)(X)
+        SkipsOneOfMany(2.0, "none")(X)
+
+
 def test_the_error_comes_at_every_call_not_only_at_the_first():
     A = Wrong()
     with lo.checking():

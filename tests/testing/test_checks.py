@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 from right import Dense
 
 import linops_jax as lo
@@ -464,3 +466,55 @@ def test_notes_of_jax_on_its_tracebacks_are_left_out():
     with pytest.raises(CheckError, match="in the derivative") as caught:
         lo.check_operator(Raises(), SPECS[np.float32])
     assert "For simplicity" not in str(caught.value)
+
+
+# ---- where checks cannot be ---------------------------------------------------------------------------------------------
+
+
+def on_one_device(function, axis_type):
+    mesh = jax.make_mesh((1,), ("i",), axis_types=(axis_type,), devices=jax.devices()[:1])
+    return jax.shard_map(function, mesh=mesh, in_specs=P("i"), out_specs=P("i")), NamedSharding(mesh, P("i"))
+
+
+@pytest.mark.parametrize("axis_type", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit])
+@pytest.mark.parametrize("name", ["check_operator", "dot_test"])
+@pytest.mark.parametrize("known", [False, True])
+def test_inside_of_shard_map_they_say_where_to_go(axis_type, name, known):
+    def body(x):
+        getattr(lo, name)(lo.Identity(), SPECS[np.float32] if known else x)
+        return x
+
+    mapped, sharding = on_one_device(body, axis_type)
+    x = jax.device_put(np.ones(N, np.float32), sharding)
+    for function in (mapped, jax.jit(mapped)):
+        with pytest.raises(
+            TypeError,
+            match=rf"{name}\(Identity\) is called inside of shard_map, over 'i', and a check needs numbers\. Call it outside, "
+            r"with specs or arrays of the part that one device has; or over the whole mesh",
+        ):
+            function(x)
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap, jax.grad])
+def test_while_jax_traces_they_say_so(transform):
+    def function(x):
+        lo.check_operator(lo.Identity(), x)
+        return jnp.sum(x)
+
+    with pytest.raises(
+        TypeError, match=r"check_operator\(Identity\) is called while JAX traces a function.*Call it outside"
+    ):
+        transform(function)(jnp.ones((2, 3)))
+
+
+def test_of_the_part_of_one_device_and_of_the_whole_mesh():
+    class OnTheMesh(lo.LinearOperator):
+        """A shard_map inside."""
+
+        @lo.traced
+        def apply(self, x):
+            mapped, _ = on_one_device(lambda part: 2 * part, jax.sharding.AxisType.Auto)
+            return mapped(x)
+
+    assert lo.check_operator(2 * lo.Identity(), jax.ShapeDtypeStruct((N,), np.float32)).passed
+    assert lo.check_operator(OnTheMesh(), SPECS[np.float32]).passed
