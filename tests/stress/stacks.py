@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from helpers import between_reals, energy, like
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
@@ -31,8 +32,14 @@ def _like_function(wrap):
     return lambda f, x: (wrap(f), x)
 
 
-def _stacked(x, n=2):
-    return jax.tree.map(lambda leaf: jnp.stack([(0.7**i) * (-1) ** i * leaf for i in range(n)]), x)
+def _stacked(x, n=2, axis=0):
+    """By NumPy, which compiles nothing."""
+
+    def stack(leaf):
+        leaf = np.asarray(leaf)
+        return jnp.asarray(np.stack([((-0.7) ** i * leaf).astype(leaf.dtype) for i in range(n)], axis))
+
+    return jax.tree.map(stack, x)
 
 
 def _vmap(f, x):
@@ -40,7 +47,7 @@ def _vmap(f, x):
 
 
 def _vmap_last(f, x):
-    return jax.vmap(f, -1, -1), jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), _stacked(x))
+    return jax.vmap(f, -1, -1), _stacked(x, axis=-1)
 
 
 def _scan(f, xs):
@@ -173,7 +180,7 @@ def transform(function, x, names, *, plain=False):
 
 
 def draw(rng, *, linear, order):
-    """Up to five names that go together. ``order``: how often the function may be differentiated."""
+    """Up to five names that go together, and often ``jit`` around them. ``order``: how often the function may be differentiated."""
     names, batches, can_reverse, slow = [], 0, True, 0
     for _ in range(LENGTHS[rng.integers(len(LENGTHS))]):
         possible = [
@@ -193,4 +200,6 @@ def draw(rng, *, linear, order):
         names.append(name)
         order, batches, slow = order - chosen.order, batches + chosen.batches, slow + chosen.slow
         can_reverse, linear = can_reverse and not chosen.ends_reverse, linear and chosen.linear
+    if rng.random() < 0.6 and names[-1:] != ["jit"]:
+        names.append("jit")  # operation by operation, as otherwise, most of the time goes into compiling each of them
     return tuple(names)

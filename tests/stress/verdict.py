@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from helpers import like
-from stress import parts, stacks, twins
+from stress import oracle, parts, stacks, twins
 
 import linops_jax as lo
 
@@ -75,8 +75,9 @@ def _pair(program):
 def check_value(program):
     """Eagerly."""
     op, twin, x = _pair(program)
-    close(program.epsilon, op(x), twin, x)
-    close(program.epsilon, jax.eval_shape(op, x), lambda x: jax.eval_shape(twin, x), x)
+    expected = Expected(twin, x, program.epsilon)
+    expected.refute(op(x), "value")
+    expected.refute_specs(jax.eval_shape(op, x), "shape")
 
 
 def check_stack(program):
@@ -90,7 +91,7 @@ def check_stack(program):
         reference = program.build_twin(operators)
     function, x = stacks.transform(first, argument, program.stack)
     plain, _ = stacks.transform(reference, argument, program.stack, plain=True)
-    close(program.epsilon, function(x), plain, x)
+    Expected(plain, x, program.epsilon).refute(function(x), "value")
 
 
 def check_adjoints(program):
@@ -101,28 +102,33 @@ def check_adjoints(program):
     y = like(jax.eval_shape(twin, x), 6)
     spaces(op, twins.specs(x), twins.specs(y))
     spaces(op.H, twins.specs(y), twins.specs(x))
-    for name in ("H", "T"):
-        close(program.epsilon, getattr(op, name)(y), getattr(twin, name), y, name)
-    close(program.epsilon, op.gram(x), twin.gram, x, "gram")
-    close(program.epsilon, op.H.H(x), twin, x, "H.H")
+    all_alike(
+        program,
+        ("H", op.H, twin.H, y),
+        ("T", op.T, twin.T, y),
+        ("gram", op.gram, twin.gram, x),
+        ("H.H", op.H.H, twin, x),
+    )
 
 
 def check_simplified(program):
     op, twin, x = _pair(program)
-    close(program.epsilon, lo.simplify(op)(x), twin, x, "simplify(op)")
+    simple = lo.simplify(op)
+    pairs = [("simplify(op)", simple, twin, x)]
     if op.domain is not None:
-        spaces(lo.simplify(op), op.domain, op.codomain)
-    if not isinstance(op, lo.LinearOperator):
-        return
-    op, twin = op.with_domain(twins.specs(x)), twin.with_domain(twins.specs(x))
-    y = like(op.codomain, 6)
-    for simple, expected, at in (
-        (lo.simplify(op), twin, x),
-        (lo.simplify(op.H), twin.H, y),
-        (lo.simplify(op).H, twin.H, y),
-    ):
-        close(program.epsilon, simple(at), expected, at, "simplified")
-        spaces(simple, twins.specs(at), twins.specs(jax.eval_shape(expected, at)))
+        spaces(simple, op.domain, op.codomain)
+    if isinstance(op, lo.LinearOperator):
+        op, twin = op.with_domain(twins.specs(x)), twin.with_domain(twins.specs(x))
+        y = like(op.codomain, 6)
+        fixed = [
+            ("simplify(op) on its domain", lo.simplify(op), twin, x),
+            ("simplify(op.H)", lo.simplify(op.H), twin.H, y),
+            ("simplify(op).H", lo.simplify(op).H, twin.H, y),
+        ]
+        for _, simple, expected, at in fixed:
+            spaces(simple, twins.specs(at), twins.specs(jax.eval_shape(expected, at)))
+        pairs += fixed
+    all_alike(program, *pairs)
 
 
 ALSO = {"adjoints": check_adjoints, "simplified": check_simplified}
@@ -136,33 +142,48 @@ def spaces(op, domain, codomain):
 # ---- comparing ------------------------------------------------------------------------------------------------------
 
 
-def close(epsilon, found, reference, x, name="value"):
-    """Equal structures, shapes and dtypes; numbers up to rounding, or what a rounding error of x makes of them."""
-    expected = reference(x)
-    if jax.tree.structure(found) != jax.tree.structure(expected):
-        refute(f"{name}: structure {jax.tree.structure(found)}, expected {jax.tree.structure(expected)}")
-    pairs = list(zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True))
-    for a, b in pairs:
-        if (a.shape, a.dtype) != (b.shape, b.dtype):
-            refute(f"{name}: {a.dtype}{a.shape}, expected {b.dtype}{b.shape}")
-    if pairs and isinstance(pairs[0][0], jax.ShapeDtypeStruct):
-        return
-    off = [np.max(np.abs(wide(a) - wide(b)), initial=0) for a, b in pairs]
-    size = [np.max(np.abs(wide(b)), initial=1e-3) for _, b in pairs]
-    if all(o <= 400 * epsilon * s for o, s in zip(off, size, strict=True)):
-        return
-    if not all(np.isfinite(wide(b)).all() for _, b in pairs):
-        return  # the twin has left the numbers
-    moves = [sensitivity(reference, x, epsilon, seed) for seed in range(3)]
-    if any(o > 400 * epsilon * s + 100 * max(m) for o, s, m in zip(off, size, zip(*moves, strict=True), strict=True)):
-        refute(f"{name}: {found}, expected {expected}; off by {off} of {size}")
+def all_alike(program, *rows):
+    """Of each row of a name, an operator, a twin and their input, in one compiled program: compiling takes longest."""
+    found = jax.jit(lambda inputs: [op(x) for (_, op, _, _), x in zip(rows, inputs, strict=True)])([x for *_, x in rows])
+    for (name, _, twin, x), value in zip(rows, found, strict=True):
+        Expected(twin, x, program.epsilon).refute(value, name)
 
 
-def sensitivity(reference, x, epsilon, seed):
-    rng = np.random.default_rng(seed)
-    moved = jax.tree.map(lambda leaf: leaf * (1 + epsilon * rng.choice([-1, 1], leaf.shape)).astype(leaf.dtype), x)
-    a, b = jax.tree.leaves(reference(x)), jax.tree.leaves(reference(moved))
-    return [np.max(np.abs(wide(u) - wide(v)), initial=0) for u, v in zip(a, b, strict=True)]
+class Expected:
+    """What a function in plain JAX gives."""
+
+    def __init__(self, function, x, epsilon):
+        self.evaluate, self.x, self.epsilon = oracle.plan(function, x), x, epsilon
+        self.value = self.evaluate(x)
+
+    def refute(self, found, name):
+        """Equal structures, shapes and dtypes; numbers up to rounding, or what a rounding error of x makes of them."""
+        self.refute_specs(found, name)
+        pairs = list(zip(jax.tree.leaves(found), jax.tree.leaves(self.value), strict=True))
+        off = [np.max(np.abs(wide(a) - wide(b)), initial=0) for a, b in pairs]
+        size = [np.max(np.abs(wide(b)), initial=1e-3) for _, b in pairs]
+        if all(o <= 400 * self.epsilon * s for o, s in zip(off, size, strict=True)):
+            return
+        if not all(np.isfinite(wide(b)).all() for _, b in pairs):
+            return  # the twin has left the numbers
+        moves = zip(*(self.sensitivity(seed) for seed in range(3)), strict=True)
+        if not all(o <= 400 * self.epsilon * s + 100 * max(m) for o, s, m in zip(off, size, moves, strict=True)):  # NaN
+            refute(f"{name}: {found}, expected {self.value}; off by {off} of {size}")
+
+    def refute_specs(self, found, name):
+        if jax.tree.structure(found) != jax.tree.structure(self.value):
+            refute(f"{name}: structure {jax.tree.structure(found)}, expected {jax.tree.structure(self.value)}")
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(self.value), strict=True):
+            if (a.shape, a.dtype) != (b.shape, b.dtype):
+                refute(f"{name}: {a.dtype}{a.shape}, expected {b.dtype}{b.shape}")
+
+    def sensitivity(self, seed):
+        rng = np.random.default_rng(seed)
+        moved = jax.tree.map(
+            lambda leaf: leaf * (1 + self.epsilon * rng.choice([-1, 1], leaf.shape)).astype(leaf.dtype), self.x
+        )
+        a, b = jax.tree.leaves(self.value), jax.tree.leaves(self.evaluate(moved))
+        return [np.max(np.abs(wide(u) - wide(v)), initial=0) for u, v in zip(a, b, strict=True)]
 
 
 def wide(array):
