@@ -87,7 +87,7 @@ class Draw:
         self.rng = np.random.default_rng(seed)
         self.dtypes = [np.dtype(d) for d in (DTYPES.values() if wide else (np.float32, np.complex64))]
         self.wide, self.fuel = wide, 50
-        self.parts, self.operators, self.pieces = [], [], []
+        self.parts, self.operators, self.pieces, self.results = [], [], [], {}
 
     def pick(self, options):
         return options[self.rng.integers(len(options))]
@@ -147,7 +147,10 @@ class Draw:
     # ---- expressions
 
     def result(self, e):
-        return jax.eval_shape(_evaluate_twin(e.twin, self.operators), e.x)
+        key = e.twin, text_of(e.x)
+        if key not in self.results:
+            self.results[key] = jax.eval_shape(_evaluate_twin(e.twin, self.operators), e.x)
+        return self.results[key]
 
     def combine(self, template, x, /, *expressions, twin=None, **texts):
         """An expression from smaller ones, which stand at {0}, {1}, ... of the template."""

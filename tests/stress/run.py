@@ -3,6 +3,7 @@
 import argparse
 import collections
 import faulthandler
+import gc
 import os
 import pathlib
 import sys
@@ -25,6 +26,7 @@ print_now = lambda *words: print(*words, flush=True)  # noqa: E731
 
 def main():
     faulthandler.enable()
+    gc.freeze()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, help="how many programs")
     parser.add_argument("--seed", type=int, default=0, help="of the first one; the others count up")

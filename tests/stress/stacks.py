@@ -180,7 +180,7 @@ def transform(function, x, names, *, plain=False):
 
 
 def draw(rng, *, linear, order):
-    """Up to five names that go together, and often ``jit`` around them. ``order``: how often the function may be differentiated."""
+    """Up to five names that go together, often with ``jit`` around them. ``order``: how often one may differentiate."""
     names, batches, can_reverse, slow = [], 0, True, 0
     for _ in range(LENGTHS[rng.integers(len(LENGTHS))]):
         possible = [
@@ -200,6 +200,6 @@ def draw(rng, *, linear, order):
         names.append(name)
         order, batches, slow = order - chosen.order, batches + chosen.batches, slow + chosen.slow
         can_reverse, linear = can_reverse and not chosen.ends_reverse, linear and chosen.linear
-    if rng.random() < 0.6 and names[-1:] != ["jit"]:
+    if rng.random() < 0.75 and names[-1:] != ["jit"]:
         names.append("jit")  # operation by operation, as otherwise, most of the time goes into compiling each of them
     return tuple(names)

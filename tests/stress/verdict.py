@@ -144,7 +144,9 @@ def spaces(op, domain, codomain):
 
 def all_alike(program, *rows):
     """Of each row of a name, an operator, a twin and their input, in one compiled program: compiling takes longest."""
-    found = jax.jit(lambda inputs: [op(x) for (_, op, _, _), x in zip(rows, inputs, strict=True)])([x for *_, x in rows])
+    found = jax.jit(lambda inputs: [op(x) for (_, op, _, _), x in zip(rows, inputs, strict=True)])(
+        [x for *_, x in rows]
+    )
     for (name, _, twin, x), value in zip(rows, found, strict=True):
         Expected(twin, x, program.epsilon).refute(value, name)
 
