@@ -311,6 +311,46 @@ class RoundsSquares(lo.NonlinearOperator):
         return S(x.shape, np.float64)
 
 
+WIDE, NARROW = normal((3, 3), C, 1), normal((3, 3), R, 2)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "matrix"),
+    [
+        (lo.Matrix(WIDE).with_domain(COMPLEX), lo.Matrix(NARROW).with_domain(REAL), np.kron(WIDE, NARROW)),
+        (lo.Matrix(NARROW).with_domain(REAL), lo.Matrix(WIDE).with_domain(COMPLEX), np.kron(NARROW, WIDE)),
+        (lo.Matrix(WIDE).with_domain(REAL), lo.Matrix(WIDE).with_domain(COMPLEX), np.kron(WIDE, WIDE)),
+        (lo.Matrix(WIDE).with_domain(COMPLEX), lo.Matrix(WIDE).with_domain(REAL), np.kron(WIDE, WIDE)),
+        (lo.Matrix(WIDE), lo.Matrix(NARROW).with_domain(REAL), np.kron(WIDE, NARROW)),
+        (lo.Matrix(NARROW).with_domain(REAL), lo.Matrix(WIDE), np.kron(NARROW, WIDE)),
+        (
+            lo.kron(lo.Matrix(NARROW).with_domain(REAL), lo.Matrix(NARROW).with_domain(REAL)),
+            lo.Matrix(WIDE).with_domain(COMPLEX),
+            np.kron(np.kron(NARROW, NARROW), WIDE),
+        ),
+    ],
+)
+def test_kronecker_products_with_a_real_domain_beside_a_complex_one(a, b, matrix):
+    """The factor with a real domain comes first, and so the whole has a real domain."""
+    op, shape = lo.kron(a, b), (3,) * (2 if len(matrix) == 9 else 3)
+    x, y = normal(shape, R, 3), normal(shape, C, 4)
+    if a.domain is not None and b.domain is not None:
+        assert (op.domain, op.codomain) == (S(shape, R), S(shape, C))
+    close(op(x), (matrix @ x.ravel()).reshape(shape))
+    expected = (matrix.conj().T @ y.ravel()).real.reshape(shape)
+    close(op.with_domain(S(shape, R)).H(y), expected)
+    close(op.H(y), expected)
+    close(jax.vjp(op, jnp.asarray(x))[1](jnp.conj(y))[0], expected)
+
+
+def test_kronecker_products_in_which_neither_factor_comes_last():
+    a, b = lo.Matrix(WIDE).with_domain(REAL), Turn().with_domain(REAL)
+    message = r"cannot build kron\(.*neither of which takes what the other one returns. Leave out the domain of one"
+    with pytest.raises(ValueError, match=message):
+        lo.kron(a, b)
+    close(lo.kron(lo.Matrix(WIDE), b)(normal((3, 3), R)), 2j * WIDE @ normal((3, 3), R))
+
+
 def test_derivatives_of_traced_code_less_precise_than_promised(x64):
     x = jnp.arange(1.0, 4.0)
     close(jax.grad(lambda x: Rounds()(x).sum())(x), jnp.ones(3))

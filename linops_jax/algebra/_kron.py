@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -25,10 +26,10 @@ class Kronecker(LinearComposite):
     b: LinearOperator
 
     def apply(self, x: Any) -> Any:
-        return self._product(x, _rank(self.a.domain), _rank(self.b.domain))(x)
+        return self._on(x)(x)
 
     def _derive_shape(self, x: Any) -> Any:
-        return self._product(x, _rank(self.a.domain), _rank(self.b.domain))._infer_shape(x)
+        return self._on(x)._infer_shape(x)
 
     def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
         """Only where no factor changes the dtype: the other one's adjoint sees it."""
@@ -45,13 +46,27 @@ class Kronecker(LinearComposite):
         knows = self.a._says_adjoint_shape and self.b._says_adjoint_shape
         if not knows and (domain := _upstream.domain_of(self, y)) is not None:
             return domain
-        return self._product(y, _rank(self.a.codomain), _rank(self.b.codomain))._infer_adjoint_shape(y)
+        rank_a = self._split(y, _rank(self.a.codomain), _rank(self.b.codomain))
+        x = self._product(y, rank_a, True)._infer_adjoint_shape(y)
+        if self._is_possible(x, True):
+            return x
+        other = self._product(y, rank_a, False)._infer_adjoint_shape(y)
+        return other if self._is_possible(other, False) else x
 
     def _pull_back(self, y: Any, like: Any) -> Any:
-        return self._product(like, _rank(self.a.domain), _rank(self.b.domain))._reverse(y, like)
+        return self._on(like)._reverse(y, like)
 
-    def _product(self, x: Any, rank_a: int | None, rank_b: int | None) -> Any:
-        """As a product, where as many axes belong to the factors."""
+    def _on(self, x: Any) -> Any:
+        """As a product, for an input x: A after B, unless only the other order is possible."""
+        rank_a = self._split(x, _rank(self.a.domain), _rank(self.b.domain))
+        return self._product(x, rank_a, self._is_possible(x, True) or not self._is_possible(x, False))
+
+    def _product(self, x: Any, rank_a: int, a_last: bool) -> Any:
+        a, b = AlongAxis(self.a, tuple(range(rank_a))), AlongAxis(self.b, tuple(range(rank_a - x.ndim, 0)))
+        return compose(a, b) if a_last else compose(b, a)
+
+    def _split(self, x: Any, rank_a: int | None, rank_b: int | None) -> int:
+        """How many axes are those of A, where as many axes belong to the factors."""
         if not _specs.is_spec(x):
             message = f"{exact(self)} cannot be applied: found {_specs.describe_tree(x)}, expected one array."
             raise TypeError(message)
@@ -65,15 +80,31 @@ class Kronecker(LinearComposite):
                 f"{last} for the second. Fix the domain of one of them with with_domain(spec); without, each takes one axis."
             )
             raise ValueError(message)
-        a, b = AlongAxis(self.a, tuple(range(first))), AlongAxis(self.b, tuple(range(-last, 0)))
-        return compose(b, a) if _refuses(self.a, self.b) else compose(a, b)
+        return first
 
-    @property
+    def _is_possible(self, x: Any, a_last: bool) -> bool:
+        """Whether the last factor takes what the first one makes of x: one with a real domain takes no complex numbers."""
+        first, last = (self.b, self.a) if a_last else (self.a, self.b)
+        if not _takes(first, x.dtype):
+            return False
+        if last.domain is None:
+            return True
+        if first.domain is not None:
+            return _takes(last, first.codomain.dtype)
+        rank_last = len(last.domain.shape)
+        part = x.shape[rank_last:] if first is self.b else x.shape[: x.ndim - rank_last]
+        with _upstream.product():  # of which nothing is left: this order may not be the one
+            return _takes(last, first._infer_shape(jax.ShapeDtypeStruct(part, x.dtype)).dtype)
+
+    @functools.cached_property
     def domain(self) -> Any:
+        """In the largest of the factors' dtypes that is possible in some order."""
         a, b = self.a.domain, self.b.domain
         if a is None or b is None:
             return None
-        return jax.ShapeDtypeStruct(a.shape + b.shape, jnp.promote_types(a.dtype, b.dtype))
+        largest = jnp.promote_types(a.dtype, b.dtype)
+        spaces = [jax.ShapeDtypeStruct(a.shape + b.shape, dtype) for dtype in (largest, a.dtype, b.dtype)]
+        return next((x for x in spaces if self._is_possible(x, True) or self._is_possible(x, False)), spaces[0])
 
     @property
     def properties(self) -> Properties:
@@ -87,12 +118,8 @@ class Kronecker(LinearComposite):
         return f"kron({show(self.a)}, {show(self.b)})"
 
 
-def _refuses(a: Any, b: Any) -> bool:
-    """Whether b has to come last, since a has a domain that what b returns does not fit, as a real one."""
-    found, wanted = b.codomain, a.domain
-    if found is None or wanted is None:
-        return False
-    return not _specs.castable(np.dtype(found.dtype), np.dtype(wanted.dtype))
+def _takes(op: Any, dtype: Any) -> bool:
+    return op.domain is None or _specs.castable(np.dtype(dtype), np.dtype(op.domain.dtype))
 
 
 def _rank(spec: Any) -> int | None:
@@ -105,11 +132,22 @@ def kron(a: LinearOperator, b: LinearOperator) -> LinearOperator:
     Flattened in C order its matrix is ``numpy.kron(a, b)``: (A (x) B) vec(X) = vec(A X B^T). Each factor takes one axis
     unless the domain of one of them is fixed. Both are mapped over the axes of the other by ``vmap``.
 
-    Raises TypeError for what is not a linear operator from one array to one array.
+    One factor is applied to what the other one returns, in an order that their domains allow: beside a factor with a real
+    domain, which takes no complex numbers, a complex one comes last, and then the whole has a real domain.
+
+    Raises TypeError for what is not a linear operator from one array to one array, ValueError where neither factor takes what
+    the other one returns.
     """
     for op in (a, b):
         _require_array_operator(op, "kron")
-    return Kronecker(a, b)
+    both = Kronecker(a, b)
+    if (x := both.domain) is not None and not (both._is_possible(x, True) or both._is_possible(x, False)):
+        message = (
+            f"cannot build {exact(both)}: found the factors {a!r} and {b!r}, neither of which takes what the other one "
+            "returns. Leave out the domain of one of them, or fix a complex one."
+        )
+        raise ValueError(message)
+    return both
 
 
 def kron_sum(a: LinearOperator, b: LinearOperator) -> LinearOperator:

@@ -3,6 +3,7 @@
 A twin is a function and, where it is fixed, specs of its input. Adjoints are what the contract says: conj(vjp(conj y)).
 """
 
+import contextlib
 import functools
 
 import jax
@@ -111,9 +112,28 @@ def along_axis(op, axis):
 
 
 def kron(a, b):
-    known = a.domain is not None and b.domain is not None
-    dtype = known and jnp.result_type(a.domain.dtype, b.domain.dtype)
-    return Twin(along_axis(a, 0) @ along_axis(b, 1), jax.ShapeDtypeStruct((3, 3), dtype) if known else None)
+    """One factor after the other, in an order in which no complex number meets a real domain."""
+
+    def order(x):
+        for pair in ((b, 1), (a, 0)), ((a, 0), (b, 1)):
+            (first, i), (last, j) = pair
+            result = jax.ShapeDtypeStruct(x.shape, x.dtype)
+            if _takes(first, result) and _takes(last, jax.eval_shape(along_axis(first, i), result)):
+                return Twin(along_axis(last, j) @ along_axis(first, i))
+        message = "no order of these factors is possible"
+        raise ElsewhereError(message)
+
+    domain = None
+    if a.domain is not None and b.domain is not None:
+        largest = jnp.result_type(a.domain.dtype, b.domain.dtype)
+        for dtype in (b.domain.dtype, a.domain.dtype, largest):  # the last one that is possible
+            with contextlib.suppress(ElsewhereError):
+                domain = order(jax.ShapeDtypeStruct((3, 3), dtype)) and jax.ShapeDtypeStruct((3, 3), dtype)
+    return Twin(lambda x: order(x)(x), domain)
+
+
+def _takes(op, spec):
+    return op.domain is None or np.can_cast(spec.dtype, op.domain.dtype, "same_kind")
 
 
 def Affine(op, b):
