@@ -20,7 +20,7 @@ def folder():
     return pathlib.Path(tempfile.mkdtemp(prefix="linops_jax_native_"))
 
 
-def path(source):
+def path(source, beside=HERE):
     """The shared library made from a C or C++ file, as a path."""
     compiler = shutil.which("cc" if source.endswith(".c") else "c++")
     if compiler is None:
@@ -38,7 +38,7 @@ def path(source):
             "-fPIC",
             "-o",
             str(target),
-            str(HERE / source),
+            str(beside / source),
             "-lm",
         ]
         subprocess.run(command, check=True)
@@ -46,5 +46,5 @@ def path(source):
 
 
 @functools.cache
-def library(source):
-    return ctypes.CDLL(str(path(source)))
+def library(source, beside=HERE):
+    return ctypes.CDLL(str(path(source, beside)))

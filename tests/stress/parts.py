@@ -3,14 +3,18 @@
 Vectors have three entries, so that all of them compose. Fields and inputs are real or complex at will.
 """
 
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from helpers import S, normal
+from native import building
 
 import linops_jax as lo
 
 __all__ = ["normal"]
+kernels = building.library("kernels.cpp", pathlib.Path(__file__).parent)
 
 
 def result(shape, *arrays):
@@ -21,8 +25,13 @@ def complex_of(spec):
     return result(spec.shape, spec, S((), np.complex64))
 
 
+def times(m, x):
+    """A matrix on the last axis."""
+    return (m @ x[..., None])[..., 0]
+
+
 def real_of(spec):
-    return S(spec.shape, jnp.finfo(spec.dtype).dtype)
+    return S(spec.shape, np.zeros((), spec.dtype).real.dtype)
 
 
 # ---- linear, on the host --------------------------------------------------------------------------------------------
@@ -128,13 +137,13 @@ class Batched(lo.LinearOperator, batched=True):
     m: jax.Array
 
     def apply(self, x):
-        return np.einsum("ij,...j->...i", self.m, x)
+        return times(self.m, x)
 
     def adjoint(self, y):
-        return np.einsum("ji,...j->...i", self.m.conj(), y)
+        return times(self.m.conj().T, y)
 
     def parameter_jvp(self, x, dself):
-        return np.einsum("ij,...j->...i", dself.m, x)
+        return times(dself.m, x)
 
     def parameter_vjp(self, x, dy):
         return {"m": np.outer(dy, np.conj(x))}
@@ -428,6 +437,94 @@ class PerPlatform(lo.LinearOperator):
         return self.d * x
 
 
+# ---- native ---------------------------------------------------------------------------------------------------------
+
+
+class NativeSum(lo.LinearOperator):
+    """Running sums of d x, by C functions."""
+
+    d: jax.Array
+
+    apply = lo.native(kernels.running_sum)
+    adjoint = lo.native(kernels.running_sum_adjoint)
+    parameter_jvp = lo.native(kernels.running_sum)
+    parameter_vjp = lo.native(kernels.running_sum_adjoint)
+
+    def infer_shape(self, x):
+        return result(x.shape, self.d, x)
+
+    infer_adjoint_shape = infer_shape
+
+    def twin(self, x):
+        return jnp.cumsum(self.d * x)
+
+
+class NativeSumOfThreads(NativeSum):
+    apply = lo.native(kernels.running_sum, parallel=True)
+    adjoint = lo.native(kernels.running_sum_adjoint, parallel=True)
+
+
+class NativeSumOfBatches(NativeSum, batched=True):
+    pass
+
+
+class NativeSumInPlace(NativeSum):
+    apply = lo.in_place(lo.native(kernels.running_sum))
+    adjoint = lo.in_place(lo.native(kernels.running_sum_adjoint))
+
+
+class NativeWithHostAdjoint(NativeSum):
+    def adjoint(self, y):
+        return np.conj(self.d) * np.cumsum(y[::-1])[::-1]
+
+
+class Handler(lo.LinearOperator):
+    """d x, by XLA FFI handlers."""
+
+    d: jax.Array
+
+    apply = lo.native(ffi=kernels.ScaleHandler)
+    adjoint = lo.native(ffi=kernels.ScaleAdjointHandler)
+
+    def infer_shape(self, x):
+        return result(x.shape, self.d, x)
+
+    infer_adjoint_shape = infer_shape
+
+    def twin(self, x):
+        return self.d * x
+
+
+class HandlerOfBatches(Handler, batched=True):
+    pass
+
+
+def scale_kernel(d, x, out):
+    for i in range(x.size):
+        out[i] = d[i] * x[i]
+
+
+class Numba(Handler):
+    """d x with a real d: what Numba compiles stores no complex numbers in real arrays."""
+
+    apply = lo.native(numba=scale_kernel)
+    adjoint = lo.native(numba=scale_kernel, parallel=True)
+
+
+class NativeSquare(lo.NonlinearOperator):
+    d: jax.Array
+
+    apply = lo.native(kernels.square)
+    jacobian_apply = lo.native(kernels.square_jacobian)
+    jacobian_adjoint = lo.native(kernels.square_jacobian_adjoint)
+
+    def infer_shape(self, x):
+        return result(x.shape, self.d, x)
+
+    def twin(self, x):
+        return self.d * x * x
+
+
 # ---- nonlinear ------------------------------------------------------------------------------------------------------
 
 
@@ -579,7 +676,7 @@ class TracedWithHostJacobian(lo.NonlinearOperator):
 
 # ---- what can be drawn ----------------------------------------------------------------------------------------------
 
-# class of the input, how to make one: {m} a matrix, {v} a vector, {r} a real vector
+# class of the input, how to make one: {m} a matrix, {v} a vector, of integers by chance; {f} a vector, {r} a real one
 RECIPES = [
     ("v", "Dense({m})"), ("v", "DenseOut({m})"), ("v", "DenseWithParameters({m})"), ("v", "Damp({r})"),
     ("v", "InPlace({v})"), ("v", "Batched({m})"), ("v", "Roll(2)"), ("v", "Symmetric({m})"), ("v", "WithGram({m})"),
@@ -587,9 +684,13 @@ RECIPES = [
     ("v", "Traced({m})"), ("v", "Derived({m})"), ("v", "DerivedAnywhere({m})"), ("v", "TracedWithHostAdjoint({m})"),
     ("v", "HostWithTracedAdjoint({v})"), ("v", "PerPlatform({v})"), ("v", "Twice()"), ("t", "Mix({v})"), ("d", "Merge({v})"),
     ("v", "lo.Diagonal({v})"), ("v", "lo.Matrix({m})"), ("v", "lo.FFT()"), ("v", "lo.Identity()"), ("v", "lo.Zero()"),
-    ("v", "Energy()"), ("v", "Square()"), ("v", "Sine({v}, {v})"), ("v", "BatchedSquare({v})"), ("v", "TracedSine({v})"),
+    ("v", "NativeSum({v})"), ("v", "NativeSumOfThreads({v})"), ("v", "NativeSumOfBatches({v})"),
+    ("v", "NativeSumInPlace({v})"), ("v", "NativeWithHostAdjoint({v})"), ("v", "Handler({v})"),
+    ("v", "HandlerOfBatches({v})"), ("v", "Numba({r})"), ("v", "NativeSquare({v})"),
+    ("v", "Energy()"), ("v", "Square()"), ("v", "Sine({f}, {f})"), ("v", "BatchedSquare({v})"), ("v", "TracedSine({f})"),
     ("v", "TracedModulus()"), ("v", "TracedWithHostJacobian()"), ("t", "Product()"),
 ]  # fmt: skip
+WITHOUT_HALVES = {"FFT", "Numba"}  # neither XLA's FFT nor Numba knows such numbers
 
 BUILT_IN = {
     "Diagonal": lambda op, x: op.d * x,

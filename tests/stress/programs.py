@@ -11,13 +11,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 from helpers import S, like, normal
 from stress import parts, stacks, twins
 
 import linops_jax as lo
 
-DTYPES = {"R": np.float32, "C": np.complex64, "R64": np.float64, "C128": np.complex128}
+DTYPES = {"R": np.float32, "C": np.complex64, "R64": np.float64, "C128": np.complex128,
+          "F16": np.float16, "BF16": ml_dtypes.bfloat16, "I32": np.int32}  # fmt: skip
 NAMES = {**vars(parts), **DTYPES, "jnp": jnp, "np": np, "jax": jax, "S": S, "like": like, "normal": normal, "lo": lo}
 UNKNOWN_SHAPE = "needs to know the shape of its result"
 
@@ -43,8 +45,9 @@ class Program:
     @property
     def epsilon(self):
         """Of the shortest numbers in it."""
-        is_double = self.wide and not re.search(r"\b[RC]\b", f"{self.parts} {self.op} {self.x}")
-        return float(jnp.finfo(np.float64 if is_double else np.float32).eps)
+        text = f"{self.parts} {self.op} {self.x}"
+        shortest = next((name for name in ("BF16", "F16", "R", "C") if re.search(rf"\b{name}\b", text)), None)
+        return float(jnp.finfo(DTYPES[shortest or ("R64" if self.wide else "R")]).eps)
 
     def build(self, operators):
         return _evaluate(self.op, operators)
@@ -80,12 +83,18 @@ class OutOfFuel(Exception):
     """Too many tries."""
 
 
+NARROW, WIDE, HALVES, INTEGERS = ["R", "C"], ["R64", "C128"], ["F16", "BF16"], "I32"
+ALSO = [None] * 4 + [*HALVES, INTEGERS, INTEGERS]  # numbers that a program may have besides
+
+
 class Draw:
     """One random program's choices."""
 
-    def __init__(self, seed, wide):
+    def __init__(self, seed, wide, also):
         self.rng = np.random.default_rng(seed)
-        self.dtypes = [np.dtype(d) for d in (DTYPES.values() if wide else (np.float32, np.complex64))]
+        self.names = [*NARROW, *(WIDE if wide else []), *([also] if also in HALVES else [])]
+        self.dtypes = [np.dtype(DTYPES[name]) for name in self.names]
+        self.with_integers = also == INTEGERS
         self.wide, self.fuel = wide, 50
         self.parts, self.operators, self.pieces, self.results = [], [], [], {}
 
@@ -113,13 +122,13 @@ class Draw:
     # ---- leaves
 
     def array(self, shape, kind=None):
-        options = ["R", "R64"] if self.wide else ["R"]
-        options += [] if kind == "r" else ["C", "C128"] if self.wide else ["C"]
-        return f"normal({shape}, {self.pick(options)}, {self.number()})"
+        options = [name for name in self.names if kind != "r" or not name.startswith("C")]
+        name = INTEGERS if self.with_integers and kind != "f" and self.chance(0.4) else self.pick(options)
+        return f"normal({shape}, {name}, {self.number()})"
 
     def part(self, x, kind, out, linear):
         """One operator from x, by chance one that is there already."""
-        places = {"m": lambda: self.array((3, 3)), "v": lambda: self.array((3,)), "r": lambda: self.array((3,), "r")}
+        places = {kind: functools.partial(self.array, (3, 3) if kind == "m" else (3,), kind) for kind in "mvfr"}
         options = [text for where, text in parts.RECIPES if where == kind]
         for _ in range(20):
             if self.parts and self.chance(0.25):
@@ -133,15 +142,17 @@ class Draw:
                 self.operators.append(eval(text, NAMES))
                 i = len(self.parts) - 1
             op = self.operators[i]
-            fits = kind == kind_of(x) and self._takes(i, kind)
+            fits = kind == kind_of(x) and self._takes(i, kind, x)
             if fits and not (linear and isinstance(op, lo.NonlinearOperator)):
                 found = Expression(f"p{i}", f"p{i}", x)
                 if kind_of(self.result(found)) == out:
                     return found
         raise NoSuchExpression
 
-    def _takes(self, i, kind):
+    def _takes(self, i, kind, x):
         name = self.parts[i].partition("(")[0]
+        if name.removeprefix("lo.") in parts.WITHOUT_HALVES and has_halves((x, self.operators[i])):
+            return False
         return any(where == kind and text.startswith(f"{name}(") for where, text in parts.RECIPES)
 
     # ---- expressions
@@ -237,7 +248,7 @@ class Draw:
         return self.combine(f"{{0}}.with_domain({{z}}).{way}", x, a, z=text_of(z))
 
     def gram(self, x, out, depth, linear):
-        if kind_of(x) != out:
+        if kind_of(x) != out or has_integers(x):
             raise NoSuchExpression
         a = self.expression(x, self.pick("vtld" if out != "m" else "m"), depth, True)
         way = self.pick(["{0}.gram", "({0}.H @ {0})"])
@@ -259,6 +270,8 @@ class Draw:
 
     def with_domain(self, x, out, depth, linear):
         """On its domain, or on a larger one."""
+        if has_integers(x):
+            raise NoSuchExpression
         z = jax.tree.map(
             lambda s: S(s.shape, self.pick([d for d in self.dtypes if np.can_cast(s.dtype, d, "safe")])), x
         )
@@ -275,6 +288,8 @@ class Draw:
         return self.combine("lo.Affine({0}, like({b}, {n}))", x, a, b=b, n=self.number())
 
     def jacobian(self, x, out, depth, linear):
+        if has_integers(x):
+            raise NoSuchExpression
         f = self.expression(x, out, depth, False)
         return self.combine("{0}.jacobian(like({x}, {n}))", x, f, x=text_of(x), n=self.number())
 
@@ -342,6 +357,14 @@ def text_of(spec):
     return f"S({spec.shape}, {next(name for name, dtype in DTYPES.items() if dtype == spec.dtype)})"
 
 
+def has_integers(tree):
+    return any(np.issubdtype(leaf.dtype, np.integer) for leaf in jax.tree.leaves(tree))
+
+
+def has_halves(tree):
+    return any(leaf.dtype.itemsize == 2 for leaf in jax.tree.leaves(tree))
+
+
 def same_kind(a, b):
     """Whether arrays like a can be cast to those like b."""
     return jax.tree.structure(a) == jax.tree.structure(b) and all(
@@ -353,11 +376,12 @@ def same_kind(a, b):
 def draw(seed):
     """The program of a seed."""
     rng = np.random.default_rng([seed, 12])
-    wide = bool(rng.random() < 0.25)
+    wide, also = bool(rng.random() < 0.25), ALSO[rng.integers(len(ALSO))]
     with jax.enable_x64(wide):
         for attempt in range(100):
-            choices = Draw([seed, attempt], wide)
-            x = choices.space(choices.pick("vvvvvvtldm"))
+            choices = Draw([seed, attempt], wide, also)
+            dtype = np.int32 if choices.with_integers and choices.chance(0.5) else None
+            x = choices.space(choices.pick("vvvvvvtldm"), dtype)
             out = "m" if kind_of(x) == "m" else choices.pick("vvvvvtld")
             try:
                 e = choices.expression(x, out, int(rng.integers(1, 4)), bool(rng.random() < 0.6))
@@ -372,12 +396,15 @@ def _finish(choices, e, rng):
     """A base and a stack that the operators have derivatives for."""
     used = [choices.operators[i] for i in _used(e.op)]
     linear = isinstance(_kind(e, choices), lo.LinearOperator)
-    base = "p" if rng.random() < 0.3 and any(map(jax.tree.leaves, used)) else "x"
+    base = "p" if rng.random() < 0.3 and jax.tree.leaves(used) and not has_integers((used, e.x)) else "x"
     order = order_in_fields(used) if base == "p" else 2 if linear else min([2, *map(order_in_input, used)])
+    if has_integers(e.x):
+        order, linear = 0, False  # nobody differentiates in them
     stack = stacks.draw(rng, linear=linear and base == "x", order=order)
     inside = {piece.op: piece for piece in choices.pieces if piece.op in e.op and piece.op != e.op}
     pieces = sorted(inside.values(), key=lambda piece: len(piece.op))
-    rest = base, stack, choices.wide, choices.pick(["adjoints", "simplified"])
+    also = "simplified" if has_integers(e.x) else choices.pick(["adjoints", "simplified"])
+    rest = base, stack, choices.wide, also
     return program(choices, e, *rest, pieces=tuple(program(choices, piece, *rest) for piece in pieces))
 
 
