@@ -91,9 +91,10 @@ def _cumsum(x, *, axis, reverse):
 
 
 def _fft(x, *, fft_type, fft_lengths):
-    if len(fft_lengths) != 1 or "RFFT" in str(fft_type):
+    functions = {"FFT": np.fft.fft, "IFFT": np.fft.ifft}
+    if len(fft_lengths) != 1 or fft_type.name not in functions:
         return None
-    return (np.fft.ifft if "IFFT" in str(fft_type) else np.fft.fft)(x.astype(np.complex128), axis=-1)
+    return functions[fft_type.name](x.astype(np.complex128), axis=-1)
 
 
 def _pad(x, value, *, padding_config):
