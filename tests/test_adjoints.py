@@ -343,6 +343,15 @@ def test_kronecker_products_with_a_real_domain_beside_a_complex_one(a, b, matrix
     close(jax.vjp(op, jnp.asarray(x))[1](jnp.conj(y))[0], expected)
 
 
+def test_a_kronecker_product_has_one_order_on_every_part_of_its_domain():
+    """The real part is linear over the reals only: after a turn by 90 degrees it would be zero."""
+    op = lo.kron(P.with_domain(COMPLEX), T.with_domain(REAL))
+    assert op.domain == S((3, 3), C)
+    small, x = op.with_domain(S((3, 3), R)), like(S((3, 3), R), 1)
+    close(small(x), 2j * x)
+    check(small, x)
+
+
 def test_kronecker_products_in_which_neither_factor_comes_last():
     a, b = lo.Matrix(WIDE).with_domain(REAL), Turn().with_domain(REAL)
     message = r"cannot build kron\(.*neither of which takes what the other one returns. Leave out the domain of one"

@@ -57,9 +57,13 @@ class Kronecker(LinearComposite):
         return self._on(like)._reverse(y, like)
 
     def _on(self, x: Any) -> Any:
-        """As a product, for an input x: A after B, unless only the other order is possible."""
+        """As a product, for an input x: A after B, unless only the other order is possible.
+
+        On a part of the domain it is that of the whole: where a factor is linear over the reals only, the orders differ.
+        """
         rank_a = self._split(x, _rank(self.a.domain), _rank(self.b.domain))
-        return self._product(x, rank_a, self._is_possible(x, True) or not self._is_possible(x, False))
+        space = x if self.domain is None else self.domain
+        return self._product(x, rank_a, self._is_possible(space, True) or not self._is_possible(space, False))
 
     def _product(self, x: Any, rank_a: int, a_last: bool) -> Any:
         a, b = AlongAxis(self.a, tuple(range(rank_a))), AlongAxis(self.b, tuple(range(rank_a - x.ndim, 0)))

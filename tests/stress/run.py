@@ -33,8 +33,9 @@ def main():
     arguments = parser.parse_args()
     counts, kinds, start = collections.Counter(), collections.Counter(), time.monotonic()
     for n, seed in enumerate(range(arguments.seed, arguments.seed + arguments.count), 1):
-        program = programs.draw(seed)
+        program = None
         try:
+            program = programs.draw(seed)
             refusal = verdict.check(program)
         except Exception as error:
             report = verdict.report(seed, program, error)

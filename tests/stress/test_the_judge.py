@@ -33,7 +33,7 @@ def test_the_oracle_gives_what_jax_gives(function, dtype):
 def test_the_oracle_keeps_integers_and_rounds_to_half_precision():
     x = jnp.arange(3, dtype=np.int32)
     close(oracle.plan(lambda x: (x * (2**31 - 1) + x, 0.5 * x, x @ x), x)(x), (x * (2**31 - 1) + x, 0.5 * x, x @ x))
-    h = jnp.asarray([1.001, 2049, 60000], np.float16)
+    h = jnp.asarray([1.001, 2049, 30000], np.float16)
     close(oracle.plan(lambda h: (h + 1, h * 2, h.astype(np.float32)), h)(h), (h + 1, h * 2, h.astype(np.float32)))
 
 

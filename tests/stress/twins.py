@@ -8,11 +8,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 
 
 class ElsewhereError(TypeError):
-    """A twin is told of another space than the one that its operator would find out."""
+    """A twin is applied to what is not in its space, or told of another one than its operator would find out."""
 
 
 class Twin:
@@ -133,7 +134,7 @@ def kron(a, b):
 
 
 def _takes(op, spec):
-    return op.domain is None or np.can_cast(spec.dtype, op.domain.dtype, "same_kind")
+    return op.domain is None or can_cast(spec.dtype, op.domain.dtype)
 
 
 def Affine(op, b):
@@ -184,7 +185,19 @@ def specs(tree):
 
 def onto(x, spec):
     """x in the precision of a space; a real space holds no complex numbers."""
-    return jax.tree.map(lambda leaf, s: leaf.astype(s.dtype), x, spec)
+
+    def cast(leaf, s):
+        if not can_cast(leaf.dtype, s.dtype):
+            message = f"expected {s.dtype}, found {leaf.dtype}"
+            raise ElsewhereError(message)
+        return leaf.astype(s.dtype)
+
+    return jax.tree.map(cast, x, spec)
+
+
+def can_cast(found, wanted, rule="same_kind"):
+    """NumPy's rule, with bfloat16, of which NumPy knows nothing, as the other half precision."""
+    return np.can_cast(*(np.float16 if dtype == ml_dtypes.bfloat16 else dtype for dtype in (found, wanted)), rule)
 
 
 def conj(tree):

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import re
+import traceback
 import warnings
 
 import jax
@@ -242,12 +243,17 @@ class Report:
 
 def report(seed, program, error):
     """What to print of a failure: its seed, its error, and a program to paste."""
-    small, error = smallest(program, error)
+    small, error = (None, error) if program is None else smallest(program, error)
     notes = " ".join(getattr(error, "__notes__", []))
     first = str(error).partition("\n")[0]
     kind = f"{type(error).__name__}: {first[:300]}"
-    text = f"\n---- seed {seed}: {type(error).__name__}: {error}\n{notes}\n{pasted(small)}"
+    text = f"\n---- seed {seed}: {type(error).__name__}: {error}\n{notes}\n{pasted(small) if small else traced(error)}"
     return Report(kind, text)
+
+
+def traced(error):
+    """Of a fault of the generator."""
+    return "".join(traceback.format_exception(error))
 
 
 def pasted(program):
