@@ -44,7 +44,7 @@ def main():
             kinds[report.kind] += 1
         else:
             counts["programs as they should be" if refusal is None else f"refused: {refusal}"] += 1
-        if n % 100 == 0:
+        if n % 200 == 0:
             jax.clear_caches()
         if n % 10 == 0:
             spent = f"{time.monotonic() - start:.0f} s, {time.process_time():.0f} s of CPU"

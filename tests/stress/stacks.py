@@ -200,6 +200,6 @@ def draw(rng, *, linear, order):
         names.append(name)
         order, batches, slow = order - chosen.order, batches + chosen.batches, slow + chosen.slow
         can_reverse, linear = can_reverse and not chosen.ends_reverse, linear and chosen.linear
-    if rng.random() < 0.75 and names[-1:] != ["jit"]:
+    if rng.random() < 0.9 and names[-1:] != ["jit"]:
         names.append("jit")  # operation by operation, as otherwise, most of the time goes into compiling each of them
     return tuple(names)
