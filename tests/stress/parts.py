@@ -676,19 +676,20 @@ class TracedWithHostJacobian(lo.NonlinearOperator):
 
 # ---- what can be drawn ----------------------------------------------------------------------------------------------
 
-# class of the input, how to make one: {m} a matrix, {v} a vector, of integers by chance; {f} a vector, {r} a real one
+# kinds of input and result, how to make one: {m} a matrix, {v} a vector, of integers by chance; {f} a vector, {r} a real one
 RECIPES = [
-    ("v", "Dense({m})"), ("v", "DenseOut({m})"), ("v", "DenseWithParameters({m})"), ("v", "Damp({r})"),
-    ("v", "InPlace({v})"), ("v", "Batched({m})"), ("v", "Roll(2)"), ("v", "Symmetric({m})"), ("v", "WithGram({m})"),
-    ("v", "WithGramAndParameters({m})"), ("v", "RealPart()"), ("v", "Turn()"), ("v", "Conj()"), ("v", "Antilinear({m}, {m})"),
-    ("v", "Traced({m})"), ("v", "Derived({m})"), ("v", "DerivedAnywhere({m})"), ("v", "TracedWithHostAdjoint({m})"),
-    ("v", "HostWithTracedAdjoint({v})"), ("v", "PerPlatform({v})"), ("v", "Twice()"), ("t", "Mix({v})"), ("d", "Merge({v})"),
-    ("v", "lo.Diagonal({v})"), ("v", "lo.Matrix({m})"), ("v", "lo.FFT()"), ("v", "lo.Identity()"), ("v", "lo.Zero()"),
-    ("v", "NativeSum({v})"), ("v", "NativeSumOfThreads({v})"), ("v", "NativeSumOfBatches({v})"),
-    ("v", "NativeSumInPlace({v})"), ("v", "NativeWithHostAdjoint({v})"), ("v", "Handler({v})"),
-    ("v", "HandlerOfBatches({v})"), ("v", "Numba({r})"), ("v", "NativeSquare({v})"),
-    ("v", "Energy()"), ("v", "Square()"), ("v", "Sine({f}, {f})"), ("v", "BatchedSquare({v})"), ("v", "TracedSine({f})"),
-    ("v", "TracedModulus()"), ("v", "TracedWithHostJacobian()"), ("t", "Product()"),
+    ("vv", "Dense({m})"), ("vv", "DenseOut({m})"), ("vv", "DenseWithParameters({m})"), ("vv", "Damp({r})"),
+    ("vv", "InPlace({v})"), ("vv", "Batched({m})"), ("vv", "Roll(2)"), ("vv", "Symmetric({m})"), ("vv", "WithGram({m})"),
+    ("vv", "WithGramAndParameters({m})"), ("vv", "RealPart()"), ("vv", "Turn()"), ("vv", "Conj()"),
+    ("vv", "Antilinear({m}, {m})"),
+    ("vv", "Traced({m})"), ("vv", "Derived({m})"), ("vv", "DerivedAnywhere({m})"), ("vv", "TracedWithHostAdjoint({m})"),
+    ("vv", "HostWithTracedAdjoint({v})"), ("vv", "PerPlatform({v})"), ("vt", "Twice()"), ("td", "Mix({v})"), ("dv", "Merge({v})"),
+    ("vv", "lo.Diagonal({v})"), ("vv", "lo.Matrix({m})"), ("vv", "lo.FFT()"), ("vv", "lo.Identity()"), ("vv", "lo.Zero()"),
+    ("vv", "NativeSum({v})"), ("vv", "NativeSumOfThreads({v})"), ("vv", "NativeSumOfBatches({v})"),
+    ("vv", "NativeSumInPlace({v})"), ("vv", "NativeWithHostAdjoint({v})"), ("vv", "Handler({v})"),
+    ("vv", "HandlerOfBatches({v})"), ("vv", "Numba({r})"), ("vv", "NativeSquare({v})"),
+    ("vv", "Energy()"), ("vv", "Square()"), ("vv", "Sine({f}, {f})"), ("vv", "BatchedSquare({v})"), ("vv", "TracedSine({f})"),
+    ("vd", "TracedModulus()"), ("vv", "TracedWithHostJacobian()"), ("tv", "Product()"),
 ]  # fmt: skip
 WITHOUT_HALVES = {"FFT", "Numba"}  # neither XLA's FFT nor Numba knows such numbers
 

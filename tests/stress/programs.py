@@ -77,6 +77,14 @@ class Expression:
     x: Any
 
 
+def _name(text):
+    return text.partition("(")[0].removeprefix("lo.")
+
+
+def _is_nonlinear(text):
+    return issubclass(getattr(parts, _name(text), lo.LinearOperator), lo.NonlinearOperator)
+
+
 class NoSuchExpression(Exception):
     """These spaces have none; another draw may."""
 
@@ -118,9 +126,6 @@ class Draw:
             kind, one
         )()
 
-    def real(self, spec):
-        return jnp.issubdtype(spec.dtype, np.floating)
-
     # ---- leaves
 
     def array(self, shape, kind=None):
@@ -131,10 +136,15 @@ class Draw:
     def part(self, x, kind, out, linear):
         """One operator from x, by chance one that is there already."""
         places = {kind: functools.partial(self.array, (3, 3) if kind == "m" else (3,), kind) for kind in "mvfr"}
-        options = [text for where, text in parts.RECIPES if where == kind]
+        options = [
+            text for kinds, text in parts.RECIPES if kinds == kind + out and not (linear and _is_nonlinear(text))
+        ]
+        if not options:
+            raise NoSuchExpression
         for _ in range(20):
-            if self.parts and self.chance(0.25):
-                i = int(self.rng.integers(len(self.parts)))
+            there = [i for i, text in enumerate(self.parts) if any(_name(text) == _name(option) for option in options)]
+            if there and self.chance(0.25):
+                i = self.pick(there)
             else:
                 text = self.pick(options)
                 for key, place in places.items():
@@ -143,19 +153,9 @@ class Draw:
                 self.parts.append(text)
                 self.operators.append(eval(text, NAMES))
                 i = len(self.parts) - 1
-            op = self.operators[i]
-            fits = kind == kind_of(x) and self._takes(i, kind, x)
-            if fits and not (linear and isinstance(op, lo.NonlinearOperator)):
-                found = Expression(f"p{i}", f"p{i}", x)
-                if kind_of(self.result(found)) == out:
-                    return found
+            if not (_name(self.parts[i]) in parts.WITHOUT_HALVES and has_halves((x, self.operators[i]))):
+                return Expression(f"p{i}", f"p{i}", x)
         raise NoSuchExpression
-
-    def _takes(self, i, kind, x):
-        name = self.parts[i].partition("(")[0]
-        if name.removeprefix("lo.") in parts.WITHOUT_HALVES and has_halves((x, self.operators[i])):
-            return False
-        return any(where == kind and text.startswith(f"{name}(") for where, text in parts.RECIPES)
 
     # ---- expressions
 
