@@ -55,6 +55,24 @@ NAN = "lo.Function(lambda x: x + {}, S((3,), C))"
     [
         ({"twin": "(2 * (p1 @ p0))"}, "value: .*expected"),
         ({"twin": "(p1 @ p0).conj()"}, "value: .*expected"),
+        (
+            {"parts": ("Dense(normal((3, 3), BF16, 1))", "Square()"), "x": "S((3,), BF16)", "twin": "(2 * (p1 @ p0))"},
+            "value",
+        ),
+        (
+            {"parts": ("NativeSum(normal((3,), F16, 1))", "Square()"), "x": "S((3,), F16)", "twin": "(p1 @ (p0 + p0))"},
+            "value",
+        ),
+        (
+            {
+                "parts": ("Numba(normal((3,), I32, 1))", "Handler(normal((3,), I32, 2))"),
+                "x": "S((3,), I32)",
+                "stack": ("vmap",),
+                "also": "simplified",
+                "twin": "(p1 @ p0 + p0)",
+            },
+            "value",
+        ),
         ({"twin": "(np.float64(1) * (p1 @ p0))", "wide": True}, "value: complex64.*expected complex128"),
         ({"op": "lo.vstack([p0])", "twin": "p0"}, "value: structure"),
         ({"op": f"({NAN.format('jnp.nan')} @ p0)", "twin": f"({NAN.format(1)} @ p0)"}, "value: .*nan.*expected"),
