@@ -178,8 +178,9 @@ def test_import_of_the_package_needs_no_optional_dependency(run_child):
 
 ORDER = [
     "_advice", "_compat", "_specs", "_exact", "_interned", "_fields", "_errors", "_keys", "_native", "_hooks",
-    "_results", "_calls", "_sharding", "_trampoline_ext", "_trampoline", "_derived", "_absent", "_traced",
-    "_upstream", "_closures", "_primitives", "_properties", "_printing", "_meta", "_operator", "_linear", "_nonlinear",
+    "_results", "_promises", "_calls", "_sharding", "_trampoline_ext", "_trampoline", "_derived", "_absent", "_traced",
+    "_upstream", "_closures", "_primitives", "_compiled", "_vectors", "_properties", "_printing", "_meta", "_operator",
+    "_linear", "_nonlinear",
     "_functions", "functional", "algebra", "ops", "_views", "_simplify", "measures", "solvers", "testing", "__init__",
     "interop", "cli", "__main__",
 ]  # fmt: skip
