@@ -236,7 +236,7 @@ class Turn(lo.LinearOperator):
     infer_adjoint_shape = infer_shape
 
     def twin(self, x):
-        return 2j * x
+        return (2j * x).astype(complex_of(x).dtype)
 
 
 class Conj(lo.LinearOperator, real_linear=True):
