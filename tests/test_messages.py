@@ -350,6 +350,15 @@ def test_ready_made_operators_take_one_array(op, value):
             run(value)
 
 
+@pytest.mark.parametrize("run", [A.H, lambda y: lo.solve(A, y), lambda x: lo.solve(A, V, x0=x)], ids=["A.H", "y", "x0"])
+def test_a_shape_where_an_array_belongs(run):
+    message = (
+        r"takes one array, found tuple \([fi]32\[\], [fi]32\[\]\)\. A shape is no array: jnp\.zeros\(shape\) is one"
+    )
+    with pytest.raises(TypeError, match=message):
+        run((3, 3))
+
+
 def test_no_probes():
     with pytest.raises(ValueError, match=r"dot_test: probes=0 compares nothing\. Give at least 1"):
         lo.dot_test(A, V, probes=0)

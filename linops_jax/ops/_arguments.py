@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 import linops_jax as lo
+from linops_jax import _specs
 
 
 def as_field(value: Any, where: str) -> Any:
@@ -22,7 +23,13 @@ def as_field(value: Any, where: str) -> Any:
 def require_array(x: Any, where: str) -> None:
     """Raises TypeError for any other pytree than one array."""
     if not (hasattr(x, "shape") and hasattr(x, "dtype")):
-        message = f"{where} takes one array, found {type(x).__name__} {x!r:.80}. lo.block_diag is for several inputs."
+        leaves = jax.tree.leaves(x)
+        are_numbers = bool(leaves) and all(getattr(leaf, "shape", None) == () for leaf in leaves)
+        advice = (
+            "A shape is no array: jnp.zeros(shape) is one" if are_numbers else "lo.block_diag is for several inputs"
+        )
+        found = _specs.describe_tree(x) if all(map(_specs.is_spec, leaves)) else f"{x!r:.80}"
+        message = f"{where} takes one array, found {type(x).__name__} {found}. {advice}."
         raise TypeError(message)
 
 
