@@ -110,8 +110,13 @@ def varying_type(axes: frozenset[Any]) -> Any:
 
 def with_same_varying_axes(values: list[Any]) -> list[Any]:
     """The values, each of which varies over all axes over which one of them does."""
-    union = frozenset[Any]().union(*map(varying_axes, values))
+    union = all_axes(values)
     return [vary(value, union) for value in values]
+
+
+def all_axes(tree: Any) -> frozenset[Any]:
+    """The mesh axes over which some array of a pytree varies."""
+    return frozenset[Any]().union(*map(varying_axes, jax.tree.leaves(tree)))
 
 
 def all_vary(tree: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from linops_jax import _vectors
 from linops_jax._vectors import add, dot, exponent, inner, restored, shift
 from linops_jax.solvers._watch import SILENT, Watch
 
@@ -70,6 +71,8 @@ def cgls(
     of_y = exponent(y)
     r = shift(y, -of_y)
     s = adjoint(r)
+    dtype = jnp.result_type(_vectors.dot(r, r), _vectors.dot(s, s))  # domain and codomain may differ in precision
+    dot = lambda a, b: _vectors.dot(a, b).astype(dtype)  # noqa: E731
     of_s = exponent(s)
     s = shift(s, -of_s)
     of_A = exponent(apply(s))  # at least |A^H y| / |y|, at most |A|

@@ -13,6 +13,7 @@ from linops_jax import _compat, _specs
 from linops_jax._hooks import traced
 from linops_jax._linear import LinearOperator
 from linops_jax._vectors import exponent, shift
+from linops_jax.solvers._opened import opened
 from linops_jax.solvers._watch import SILENT, Watch
 
 
@@ -48,7 +49,8 @@ class PseudoInverse(LinearOperator):
 
 def solve(inverse: PseudoInverse, y: Any, watch: Watch = SILENT) -> tuple[Any, dict[str, Any]]:
     """A^+ y, with ``num_steps``, ``converged`` and what was watched. For every order of derivative, of A too."""
-    return _solved(*_compat.all_vary((inverse, y, watch)))
+    op, preconditioner, y = opened([inverse.op, inverse.preconditioner], y)
+    return _solved(PseudoInverse(op, inverse.method, preconditioner), y, watch)
 
 
 @jax.custom_jvp

@@ -1,0 +1,60 @@
+"""Operators whose traced code closes over tracers, as operators that have them as fields.
+
+``jax.custom_jvp`` differentiates arguments only: a derivative with respect to what is closed over would be lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.core
+import jax.extend
+import jax.numpy as jnp
+
+from linops_jax import _compat
+from linops_jax._fields import static
+from linops_jax._hooks import traced
+from linops_jax._linear import LinearOperator
+
+
+class Opened(LinearOperator):
+    """An operator as the program of its ``apply``: the arrays it closes over, then its own."""
+
+    arrays: list[Any]
+    program: Any = static()
+    output: Any = static()
+
+    @traced
+    def apply(self, x: Any) -> Any:
+        results = jax.extend.core.jaxpr_as_fun(self.program)(*self.arrays, *jax.tree.leaves(x))
+        return jax.tree.unflatten(self.output, results)
+
+
+def opened(ops: Sequence[LinearOperator | None], y: Any) -> tuple[Any, ...]:
+    """Operators that know their domain, where tracers that they close over are fields, and y: in ``shard_map``, it varies
+    over all axes over which anything does."""
+    programs = [op and _trace(op, frozenset()) for op in ops]
+    axes = _compat.all_axes([y, *ops, *(closed for _, closed in filter(None, programs))])
+    return *(op and _open(op, axes) for op in ops), jax.tree.map(lambda leaf: _compat.vary(leaf, axes), y)
+
+
+def _open(op: LinearOperator, axes: frozenset[Any]) -> LinearOperator:
+    program, closed_over = _trace(op, axes)
+    if not any(isinstance(value, jax.core.Tracer) for value in closed_over):
+        return op
+    arrays = [*closed_over, *jax.tree.leaves(op)]
+    return Opened(arrays, program, jax.tree.structure(op.codomain)).with_domain(op.domain)
+
+
+def _trace(op: LinearOperator, axes: frozenset[Any]) -> tuple[Any, list[Any]]:
+    """The program of ``op`` as a function of its arrays and an input that varies over these axes, and what it closes over."""
+    own, structure = jax.tree.flatten(op)
+    inputs, domain = jax.tree.flatten(op.domain)
+
+    def apply(*leaves: Any) -> list[Any]:
+        of_op, x = leaves[: len(own)], leaves[len(own) :]
+        return jax.tree.leaves(jax.tree.unflatten(structure, of_op)(jax.tree.unflatten(domain, x)))
+
+    return _compat.trace(jax.jit(apply), [*map(jnp.asarray, own), *(_compat.varying_over(axes, x) for x in inputs)])
