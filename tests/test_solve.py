@@ -750,3 +750,43 @@ def test_the_harness_passes_an_inverse_by_a_solver(positive, dtype, x64):
     a = normal((6, 6), dtype)
     a = a @ a.conj().T + np.eye(6) if positive else a + 4 * np.eye(6)
     lo.check_operator(lo.declare(lo.Matrix(a), positive=positive).inv, S((6,), dtype))
+
+
+# ---- what code closes over ------------------------------------------------------------------------------------------
+
+
+def of_closure(m, y):
+    return energy(solve(lo.Function(lambda v: m @ v, S((m.shape[1],), m.dtype)), y, rtol=1e-13).value)
+
+
+def of_pinv(m, y):
+    return energy(jnp.linalg.pinv(m) @ y)
+
+
+def test_tracers_that_an_operator_closes_over():
+    m, y = normal((7, 3), F64, 1), normal((7,), F64, 2)
+    expected = jax.grad(of_pinv)(m, y)
+    for slope in (jax.grad(of_closure), jax.jit(jax.grad(of_closure))):
+        close(slope(m, y), expected, scale=100)
+    close(jax.vmap(jax.grad(of_closure), (0, None))(np.stack([m, 2 * m]), y)[0], expected, scale=100)
+    second = [jax.jvp(lambda m, f=f: jax.grad(f)(m, y), (m,), (like(m, 3),))[1] for f in (of_closure, of_pinv)]
+    close(*second, scale=1e4)
+
+
+def test_tracers_of_shard_map_that_an_operator_closes_over():
+    ms, y = normal((2, 7, 3), F64, 1), normal((7,), F64, 2)
+    mesh = jax.sharding.Mesh(jax.devices()[:2], "i")
+    spec = jax.sharding.PartitionSpec("i")
+    slope = lambda m: jax.grad(of_closure)(m[0], y)[None]  # noqa: E731
+    found = jax.shard_map(slope, mesh=mesh, in_specs=spec, out_specs=spec)(ms)
+    close(found, jax.vmap(lambda m: jax.grad(of_pinv)(m, y))(ms), scale=100)
+
+
+def test_a_domain_and_a_codomain_of_different_precision():
+    m, y = normal((7, 3), F64, 1), normal((7,), F64, 2)
+    op = lo.vstack([lo.Matrix(m.astype(F32)), lo.Matrix(2 * m)])
+    for solver in ("cgls", "lsmr", "direct"):
+        found = solve(op, [y.astype(F32), y], x0=np.zeros(3, F32), solver=solver, rtol=1e-5)
+        assert found.value.dtype == F32
+        expected = np.linalg.lstsq(np.concatenate([m, 2 * m]), np.concatenate([y, y]))[0]
+        np.testing.assert_allclose(found.value, expected, rtol=1e-3, atol=1e-4)

@@ -13,7 +13,7 @@ import jax.core
 import jax.extend
 import jax.numpy as jnp
 
-from linops_jax import _compat
+from linops_jax import _compat, _specs
 from linops_jax._fields import static
 from linops_jax._hooks import traced
 from linops_jax._linear import LinearOperator
@@ -28,8 +28,12 @@ class Opened(LinearOperator):
 
     @traced
     def apply(self, x: Any) -> Any:
-        results = jax.extend.core.jaxpr_as_fun(self.program)(*self.arrays, *jax.tree.leaves(x))
+        operands = map(_compat.placed, [*self.arrays, *jax.tree.leaves(x)], self.program.in_avals)
+        results = jax.extend.core.jaxpr_as_fun(self.program)(*operands)
         return jax.tree.unflatten(self.output, results)
+
+    def infer_shape(self, x: Any) -> Any:
+        return jax.tree.unflatten(self.output, map(_specs.spec, self.program.out_avals))
 
 
 def opened(ops: Sequence[LinearOperator | None], y: Any) -> tuple[Any, ...]:
@@ -57,4 +61,6 @@ def _trace(op: LinearOperator, axes: frozenset[Any]) -> tuple[Any, list[Any]]:
         of_op, x = leaves[: len(own)], leaves[len(own) :]
         return jax.tree.leaves(jax.tree.unflatten(structure, of_op)(jax.tree.unflatten(domain, x)))
 
-    return _compat.trace(jax.jit(apply), [*map(jnp.asarray, own), *(_compat.varying_over(axes, x) for x in inputs)])
+    if axes:
+        inputs = [_compat.vary(_specs.zeros(x), axes) for x in inputs]
+    return _compat.trace(jax.jit(apply), [*map(jnp.asarray, own), *inputs])
