@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 from typing import TYPE_CHECKING, Any, overload
@@ -112,6 +113,20 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         shapes
         """
         return None
+
+    @property
+    def _is_complex_linear(self) -> bool:
+        """Whether a complex factor may pass: nothing inside takes real parts, neither by declaration nor as an adjoint to a
+        real space does."""
+        spaces = [self.domain]
+        with contextlib.suppress(UnknownShapeError):  # of an adjoint that only the product around it tells: its parts are asked
+            spaces.append(self.codomain)
+        parts = [part for part in self._parts() if isinstance(part, LinearOperator)]
+        return (
+            not self.properties.real_linear
+            and all(spec is None or _specs.all_complex(spec) for spec in spaces)
+            and all(part._is_complex_linear for part in parts)
+        )
 
     @property
     def _says_adjoint_shape(self) -> bool:

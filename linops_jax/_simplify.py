@@ -180,7 +180,7 @@ def scalars_to_the_front(op: Any, x: Any) -> Any:
         if not isinstance(factor, SCALED) or not all(isinstance(f, LinearOperator) for f in passed):
             continue
         knows = x is not None or _is_python(factor.scalar)  # that the result has the same dtype
-        if knows and (not _is_complex(factor.scalar) or all(map(_is_complex_linear, passed))):
+        if knows and (not _is_complex(factor.scalar) or all(factor._is_complex_linear for factor in passed)):
             rest = (*passed, factor.op, *op.factors[i + 1 :])
             return scale(factor.scalar, functools.reduce(compose, rest))
     return None
@@ -355,15 +355,6 @@ _WIDE = frozenset(map(np.dtype, (np.float32, np.float64, np.complex64, np.comple
 
 def _is_complex(scalar: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(scalar), jnp.complexfloating)
-
-
-def _is_complex_linear(op: Any) -> bool:
-    """Whether a complex factor may pass: nothing inside takes real parts."""
-    spaces = [spec for spec in (op.domain, op.codomain) if spec is not None]
-    inside = [part for part in op._parts() if isinstance(part, LinearOperator)]
-    return (
-        not op.properties.real_linear and all(map(_specs.all_complex, spaces)) and all(map(_is_complex_linear, inside))
-    )
 
 
 def _factor_of(op: Any) -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import S, close, like, normal
+from operators import Antilinear
 
 import linops_jax as lo
 
@@ -273,6 +274,14 @@ def test_inverses_on_real_numbers():
     d = lo.Diagonal(normal((3,), C))
     for op in (d.inv, (d @ lo.Diagonal(np.array([1, 2, 3], R))).inv, d**-2, (2j * d).inv):
         check(op, like(REAL, 1))
+
+
+def test_inverses_of_multiples_of_what_is_linear_over_the_reals():
+    """The inverse of y = a conj(x) is conj(y / a), not conj(y) / a."""
+    y = normal((3,), C)
+    conj = lo.declare(Antilinear(np.zeros((3, 3), C), np.eye(3, dtype=C)), unitary=True)
+    close((np.complex64(1j) * conj).inv(y), jnp.asarray(np.conj(y / 1j), C))
+    close((np.complex64(2j) * conj).with_domain(COMPLEX).inv(y), jnp.asarray(np.conj(y / 2j), C), scale=100)
 
 
 def test_kronecker_products_of_a_real_domain_and_complex_results():

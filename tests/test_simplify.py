@@ -189,6 +189,7 @@ SPACES = {
     ),
     "a complex factor on real numbers": (2j * lo.Matrix(np.eye(3, dtype=np.float32))).with_domain(REAL),
     "an adjoint on real numbers": (1j * FOURIER.H).with_domain(REAL),
+    "a complex factor beside real parts taken inside": (1j * (A @ B.with_domain(REAL).H)).with_domain(SPEC),
 }  # fmt: skip
 
 
@@ -241,3 +242,19 @@ def test_wide_factors_stay_where_something_narrows(x64):
     assert lo.simplify(op)(x).dtype == op(x).dtype
     fixed = (lo.Matrix(np.eye(3, dtype=np.float32)).with_domain(REAL) @ (np.float64(2) * I)).with_domain(REAL)
     assert lo.simplify(fixed).codomain == fixed.codomain
+
+
+def test_a_complex_factor_does_not_pass_real_parts():
+    """These are inside: the domain and the codomain are complex, or unknown."""
+    m, n = normal((3, 3), C, 11), normal((3, 3), C, 12)
+    to_real = lo.Matrix(m) @ lo.Matrix(n).with_domain(REAL).H  # y -> m Re(n^H y)
+    y = normal((3,), C, 13)
+    expected = jnp.asarray(n @ (m.conj().T @ (-1j * y)).real)
+    close(lo.simplify((1j * to_real).H)(y), expected, scale=10)
+    along = (1j * lo.along_axis(to_real, 0)).H
+    assert along.domain is None
+    close(lo.simplify(along)(y[:, None]), expected[:, None], scale=10)
+    r = np.float32([[2, 1, 0], [0, 1, 3], [1, 0, 1]])
+    unknown = (1j * (lo.Matrix(r).with_domain(REAL) @ lo.Matrix(r))).H
+    assert unknown.domain is None
+    close(lo.simplify(unknown)(y), jnp.asarray((r.T @ r.T @ (-1j * y)).real.astype(np.float32)), scale=10)

@@ -55,6 +55,8 @@ class Scaled(_Scale, LinearComposite):
         )
 
     def _inverse(self) -> LinearOperator | None:
+        if not self._scalar_passes(self.op):
+            return super()._inverse()
         inverse = None if "zero" in _known(self.scalar) else self.op._inverse()
         return None if inverse is None else Scaled(1 / self.scalar, inverse)
 
@@ -62,12 +64,13 @@ class Scaled(_Scale, LinearComposite):
         """A complex factor passes A^H only where A is linear over complex numbers, between complex spaces."""
         A = typed(self.op, domain)
         conj = self.scalar.conjugate() if hasattr(self.scalar, "conjugate") else self.scalar
-        if _specs.is_complex(jnp.result_type(self.scalar)) and domain is not None:
-            if A.properties.real_linear or not (_specs.all_complex(A.domain) and _specs.all_complex(A.codomain)):
-                return None
-        elif domain is not None and not _specs.same(A.codomain, self._infer_shape(domain)):
+        if not self._scalar_passes(A) or (domain is not None and not _specs.same(A.codomain, self._infer_shape(domain))):
             return None
         return scale(conj, A.H)
+
+    def _scalar_passes(self, A: LinearOperator) -> bool:
+        """Whether a A = A a."""
+        return not _specs.is_complex(jnp.result_type(self.scalar)) or A._is_complex_linear
 
     def _infer_adjoint_shape(self, y: Any) -> Any:
         return self.op._infer_adjoint_shape(self._times(y))

@@ -13,7 +13,7 @@ import scipy.sparse.linalg
 import linops_jax as lo
 from linops_jax.interop import _arguments
 from linops_jax.interop._sparse import SparseMatrix, along_last_axis, result
-from linops_jax.interop._vectors import Layout, Plan, Vectorized, VectorOperator, all_complex, all_real
+from linops_jax.interop._vectors import Layout, Plan, Vectorized, VectorOperator, all_real
 
 
 def to_scipy(op: lo.LinearOperator, spec: Any = None) -> OperatorAsMatrix:
@@ -36,7 +36,7 @@ def to_scipy(op: lo.LinearOperator, spec: Any = None) -> OperatorAsMatrix:
     64 bits and JAX is not.
     """
     op = _arguments.linear(op, spec, "to_scipy")
-    matrix = not op.properties.real_linear and all_complex(op.domain) and all_complex(op.codomain)
+    matrix = op._is_complex_linear
     pairs = not (matrix or all_real(op.domain))
     return OperatorAsMatrix(op, Plan(Layout.of(op.domain, pairs), Layout.of(op.codomain, pairs), complex_linear=True))
 

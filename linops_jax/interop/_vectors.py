@@ -147,9 +147,5 @@ def all_real(spec: Any) -> bool:
     return not any(_is_complex(leaf.dtype) for leaf in jax.tree.leaves(spec))
 
 
-def all_complex(spec: Any) -> bool:
-    return all(_is_complex(leaf.dtype) for leaf in jax.tree.leaves(spec))
-
-
 def _is_complex(dtype: Any) -> bool:
     return jnp.issubdtype(dtype, jnp.complexfloating)

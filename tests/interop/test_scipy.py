@@ -87,6 +87,16 @@ def test_pairs_are_what_view_gives(x64):
     close(L.from_vector(L.to_vector(x)), jnp.asarray(x))
 
 
+def test_real_parts_inside_make_pairs():
+    """Between complex spaces, by way of the adjoint to a real one."""
+    m, n = normal((3, 3), np.complex64, 1), normal((3, 3), np.complex64, 2)
+    L = to_scipy(lo.Matrix(m) @ lo.Matrix(n).with_domain(S((3,), np.float32)).H)
+    y = normal((3,), np.complex64, 3)
+    expected = (m @ (n.conj().T @ y).real).astype(np.complex64)
+    assert L.pairs
+    close(L @ y.view(np.float32), expected.view(np.float32), scale=10)
+
+
 def test_nothing_is_compiled_twice():
     class Counted(lo.LinearOperator):
         a: jax.Array
