@@ -119,7 +119,7 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         """Whether a complex factor may pass: nothing inside takes real parts, neither by declaration nor as an adjoint to a
         real space does."""
         spaces = [self.domain]
-        with contextlib.suppress(UnknownShapeError):  # of an adjoint that only the product around it tells: its parts are asked
+        with contextlib.suppress(UnknownShapeError):  # only the product around an adjoint tells: its parts are asked
             spaces.append(self.codomain)
         parts = [part for part in self._parts() if isinstance(part, LinearOperator)]
         return (

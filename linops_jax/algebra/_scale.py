@@ -64,9 +64,8 @@ class Scaled(_Scale, LinearComposite):
         """A complex factor passes A^H only where A is linear over complex numbers, between complex spaces."""
         A = typed(self.op, domain)
         conj = self.scalar.conjugate() if hasattr(self.scalar, "conjugate") else self.scalar
-        if not self._scalar_passes(A) or (domain is not None and not _specs.same(A.codomain, self._infer_shape(domain))):
-            return None
-        return scale(conj, A.H)
+        fits = domain is None or _specs.same(A.codomain, self._infer_shape(domain))
+        return scale(conj, A.H) if fits and self._scalar_passes(A) else None
 
     def _scalar_passes(self, A: LinearOperator) -> bool:
         """Whether a A = A a."""
