@@ -92,6 +92,7 @@ def pack(tree):
                 if is_complex(leaf):
                     value = value + 1j * vector[start : start + leaf.size].reshape(leaf.shape)
                     start += leaf.size
+                value = value.astype(leaf.dtype)  # the vector has the largest precision of all
             values.append(value)
         return jax.tree.unflatten(structure, values)
 

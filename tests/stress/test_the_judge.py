@@ -82,3 +82,18 @@ def test_wrong_programs_are_seen(changes, message):
     verdict.check(RIGHT)
     with pytest.raises(verdict.Wrong, match=message):
         verdict.check(dataclasses.replace(RIGHT, **changes))
+
+
+def test_jacobians_keep_the_precision_of_each_array():
+    """Seed 200082: float32 fields and a float16 input are one vector of real numbers there."""
+    program = programs.Program(
+        ("Merge(normal((3,), R, 569))",),
+        "p0.T",
+        "p0.with_domain({'a': S((3,), R), 'b': S((3,), R)}).T.only(S((3,), F16))",
+        "S((3,), F16)",
+        "p",
+        ("jacrev",),
+        False,
+        "adjoints",
+    )
+    assert verdict.check(program) is None
