@@ -150,10 +150,15 @@ def _bind_program(
     )
 
 
+def as_function(jaxpr: Any) -> Callable[..., list[Any]]:
+    """A closed jaxpr as a function of its operands."""
+    return jax.extend.core.jaxpr_as_fun(jaxpr)
+
+
 @functools.cache
 def _inlined(hook: Hook) -> Callable[..., Any]:
     def evaluate(jaxpr: Any, binding: Binding, *operands: Any) -> list[Any]:
-        return jax.extend.core.jaxpr_as_fun(jaxpr)(*operands)
+        return as_function(jaxpr)(*operands)
 
     evaluate.__name__ = evaluate.__qualname__ = hook.label
     return jax.jit(evaluate, static_argnums=(0, 1))
@@ -343,7 +348,7 @@ def _evaluate_traced(
     first = _first(binding, operands)
     if jaxprs:
         chosen = [*uses[variant], *range(first, len(operands))]
-        function = _mapped(jax.extend.core.jaxpr_as_fun(jaxprs[variant]), [batch[i] for i in chosen], names)
+        function = _mapped(as_function(jaxprs[variant]), [batch[i] for i in chosen], names)
         return function(*(operands[i] for i in chosen))
     function = _traced.function(binding, [jax.ShapeDtypeStruct(*spec) for spec in out])
     same = _compat.with_same_varying_axes(list(operands[first:]))  # as the hook of the host has them

@@ -352,9 +352,7 @@ def test_ready_made_operators_take_one_array(op, value):
 
 @pytest.mark.parametrize("run", [A.H, lambda y: lo.solve(A, y), lambda x: lo.solve(A, V, x0=x)], ids=["A.H", "y", "x0"])
 def test_a_shape_where_an_array_belongs(run):
-    message = (
-        r"takes one array, found tuple \([fi]32\[\], [fi]32\[\]\)\. A shape is no array: jnp\.zeros\(shape\) is one"
-    )
+    message = r"takes one array, found tuple \(.*32.*, .*32.*\)\. A shape is no array: jnp\.zeros\(shape\) is one"
     with pytest.raises(TypeError, match=message):
         run((3, 3))
 

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 import linops_jax as lo
-from linops_jax import _specs
 
 
 def as_field(value: Any, where: str) -> Any:
@@ -28,8 +27,8 @@ def require_array(x: Any, where: str) -> None:
         advice = (
             "A shape is no array: jnp.zeros(shape) is one" if are_numbers else "lo.block_diag is for several inputs"
         )
-        found = _specs.describe_tree(x) if all(map(_specs.is_spec, leaves)) else f"{x!r:.80}"
-        message = f"{where} takes one array, found {type(x).__name__} {found}. {advice}."
+        found = jax.tree.map(lambda leaf: leaf.dtype, x) if are_numbers else x
+        message = f"{where} takes one array, found {type(x).__name__} {found!r:.80}. {advice}."
         raise TypeError(message)
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import jax
 import jax.core
-import jax.extend
 import jax.numpy as jnp
 
 from linops_jax import _compat, _specs
 from linops_jax._fields import static
 from linops_jax._hooks import traced
 from linops_jax._linear import LinearOperator
+from linops_jax._primitives import as_function
 
 
 class Opened(LinearOperator):
@@ -29,7 +29,7 @@ class Opened(LinearOperator):
     @traced
     def apply(self, x: Any) -> Any:
         operands = map(_compat.placed, [*self.arrays, *jax.tree.leaves(x)], self.program.in_avals)
-        results = jax.extend.core.jaxpr_as_fun(self.program)(*operands)
+        results = as_function(self.program)(*operands)
         return jax.tree.unflatten(self.output, results)
 
     def infer_shape(self, x: Any) -> Any:
