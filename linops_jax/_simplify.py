@@ -176,11 +176,11 @@ def scalars_to_the_front(op: Any, x: Any) -> Any:
     if not isinstance(op, PRODUCTS):
         return None
     for i, factor in enumerate(op.factors):
-        passed = op.factors[:i]
-        if not isinstance(factor, SCALED) or not all(isinstance(f, LinearOperator) for f in passed):
+        passed = [before for before in op.factors[:i] if isinstance(before, LinearOperator)]
+        if not isinstance(factor, SCALED) or len(passed) < i:
             continue
         knows = x is not None or _is_python(factor.scalar)  # that the result has the same dtype
-        if knows and (not _is_complex(factor.scalar) or all(factor._is_complex_linear for factor in passed)):
+        if knows and (not _is_complex(factor.scalar) or all(before._is_complex_linear for before in passed)):
             rest = (*passed, factor.op, *op.factors[i + 1 :])
             return scale(factor.scalar, functools.reduce(compose, rest))
     return None
