@@ -36,25 +36,26 @@ def kink_test(
     *,
     rng: np.random.Generator,
     rtol: float | None = None,
-) -> None:
+) -> bool:
     """Raises AssertionError if ``derivative``, ``slope(x)``, is none that ``function`` can have at ``x`` in direction ``d``.
 
-    Says nothing where a one-sided derivative does not exist: where the value is not finite, jumps or has an infinite slope.
+    False where nothing can be said, because a one-sided derivative does not exist: where the value is not finite, jumps or
+    has an infinite slope.
     """
     try:
         y = function(x)
         left, right, error = _one_sided(function, x, d, y)
     except Exception:  # outside of the function's domain
-        return
+        return False
     if not error <= _EXISTS * max(_norm(left), _norm(right)):
-        return
+        return False
     found = _reals(_flat(derivative))
     require(bool(np.all(np.isfinite(found))), f"{what}: the derivative is not finite, where the one-sided ones are")
     left, right = _reals(left), _reals(right)
     slack = max(rtol or 0.0, _probes.LOOSE * _probes.eps(x, derivative)) * _norm(found) + _SLACK * error
     wrong = ~_is_between(found, np.minimum(left, right), np.maximum(left, right), slack)
     if not np.any(wrong):
-        return
+        return True
     wrong &= _is_outside_of_all(found, slope, x, rng, slack)
     at = int(np.argmax(wrong))
     require(
@@ -62,6 +63,7 @@ def kink_test(
         f"{what}: in {np.count_nonzero(wrong)} of {found.size} numbers it is not between the one-sided ones: "
         f"for example {found[at]:.6g}, where differences say {left[at]:.6g} on one side and {right[at]:.6g} on the other",
     )
+    return True
 
 
 def _is_between(found: np.ndarray, low: np.ndarray, high: np.ndarray, slack: Any) -> np.ndarray:
