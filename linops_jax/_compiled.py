@@ -52,8 +52,10 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(static: Statics, arrays: list[Any]) -> Any:
         return function(*joined(static, arrays))
 
+    eagerly = as_raised(run)
+
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
-        return function(*arguments) if _specs.is_staged() else as_raised(run)(*split(arguments))
+        return function(*arguments) if _specs.is_staged() else eagerly(*split(arguments))
 
     return call

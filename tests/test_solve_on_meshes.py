@@ -165,6 +165,16 @@ def test_norms(n):
     assert lo.norm(Host(w), w) == pytest.approx(n)
 
 
+@pytest.mark.parametrize("mesh", [AUTO, EXPLICIT], ids=["auto", "explicit"])
+@pytest.mark.parametrize("solver", ["cg", "cgls", "bicgstab"])
+def test_solves_gather_nothing(solver, mesh):
+    w, y = on(mesh, np.arange(1.0, 1025), np.ones(1024))
+    with jax.set_mesh(mesh):
+        program = jax.jit(jax.grad(energy_of(Traced, solver=solver), (0, 1))).lower(w, y).compile().as_text()
+    assert "all-reduce" in program
+    assert "all-gather" not in program
+
+
 def test_norms_gather_nothing():
     (w,) = on(AUTO, np.arange(1.0, 1025))
     program = jax.jit(lambda w: lo.norm(Traced(w), w)).lower(w).compile().as_text()

@@ -39,15 +39,16 @@ class Opened(LinearOperator):
 def opened(ops: Sequence[LinearOperator | None], y: Any) -> tuple[Any, ...]:
     """Operators that know their domain, where tracers that they close over are fields, and y: in ``shard_map``, it varies
     over all axes over which anything does."""
-    programs = [op and _trace(op, frozenset()) for op in ops]
-    axes = _compat.all_axes([y, *ops, *(closed for _, closed in filter(None, programs))])
-    return *(op and _open(op, axes) for op in ops), jax.tree.map(lambda leaf: _compat.vary(leaf, axes), y)
+    traces = [op and _trace(op, frozenset()) for op in ops]
+    axes = _compat.all_axes([y, *ops, *(closed_over for _, closed_over in filter(None, traces))])
+    new = [op and _open(op, trace, axes) for op, trace in zip(ops, traces, strict=True)]
+    return *new, jax.tree.map(lambda leaf: _compat.vary(leaf, axes), y)
 
 
-def _open(op: LinearOperator, axes: frozenset[Any]) -> LinearOperator:
-    program, closed_over = _trace(op, axes)
-    if not any(isinstance(value, jax.core.Tracer) for value in closed_over):
+def _open(op: LinearOperator, trace: Any, axes: frozenset[Any]) -> LinearOperator:
+    if not any(isinstance(value, jax.core.Tracer) for value in trace[1]):
         return op
+    program, closed_over = _trace(op, axes) if axes else trace
     arrays = [*closed_over, *jax.tree.leaves(op)]
     return Opened(arrays, program, jax.tree.structure(op.codomain)).with_domain(op.domain)
 

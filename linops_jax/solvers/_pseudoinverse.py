@@ -21,7 +21,7 @@ class PseudoInverse(LinearOperator):
     """A^+: y to the smallest x that minimises |A x - y|, as a solver finds it.
 
     op: A, which knows its domain; linear over the numbers it acts on
-    method: the solver: ``solve(apply, adjoint, ...)`` of ``_methods`` and ``_lineax``
+    method: the solver, of ``_methods`` or ``_lineax``: ``method.solve(op, y, preconditioner, watch)``
     preconditioner: of "cg", or None
     """
 
@@ -74,8 +74,8 @@ def _differentiate(primals: Any, tangents: Any) -> Any:
         rest = _subtract(rest, along(lambda A: A(x)))
         if not inverse.method.full_rank:
             r = _subtract(y, op(x))
-            rest = _add(rest, _in_units(lambda r: reverse(along(lambda A: A.H(r))), r))
-            kernel = _in_units(lambda x: _along_adjoint(along, reverse(x)), x)
+            rest = _add(rest, _in_units(lambda r: reverse(_reversed(along, r)), r))
+            kernel = _in_units(lambda x: _reversed(along, reverse(x)), x)
             rest = _subtract(rest, op(kernel))
     dx = inverse(rest)
     dx = dx if kernel is None else _add(dx, kernel)
@@ -85,8 +85,9 @@ def _differentiate(primals: Any, tangents: Any) -> Any:
 _solved.defjvp(_differentiate, symbolic_zeros=True)
 
 
-def _along_adjoint(along: Any, z: Any) -> Any:
-    return along(lambda A: A.H(z))
+def _reversed(along: Any, y: Any) -> Any:
+    """dA^H y."""
+    return along(lambda A: A.H(y))
 
 
 def _change_of(op: Any, change: Any) -> Callable[[Callable[[Any], Any]], Any] | None:
