@@ -666,26 +666,6 @@ def test_tracers_that_are_closed_over_are_not_kept():
         close(found, jnp.full(3, value))
 
 
-@pytest.mark.parametrize("around", ["eager", "jit", "gradient", "gradient, compiled", "jvp", "batch"])
-def test_hooks_with_an_adjoint_of_their_own_close_over_tracers(around):
-    x = like(np.zeros(3), 2)
-
-    def make(m):
-        class Closes(lo.LinearOperator):
-            @lo.traced
-            def apply(self, x):
-                return m @ x
-
-            @lo.traced
-            def adjoint(self, y):
-                return m.T @ y
-
-        return Closes()
-
-    run = lambda make: AROUND[around](lambda m: make(m)(x))(like(np.zeros((3, 3)), 1))  # noqa: E731
-    close(run(make), run(lo.Matrix), 5)
-
-
 def test_an_adjoint_that_is_refused_is_refused_in_traced_code():
     class Forward(Triple):
         adjoint = None

@@ -42,7 +42,7 @@ class Iteration:
         self, op: LinearOperator, y: Any, preconditioner: LinearOperator | None, watch: Watch
     ) -> tuple[Any, dict[str, Any]]:
         apply = lambda x: jax.tree.map(_compat.placed, op(x), y)  # noqa: E731
-        axes = frozenset[Any]().union(*map(_compat.varying_axes, jax.tree.leaves(y)))
+        axes = _compat.all_axes(y)
         adjoint = lambda r: jax.tree.map(lambda leaf: _compat.vary(leaf, axes), op.H(r))  # noqa: E731
         limits = self.rtol, self.atol, self.max_steps, watch
         if self.name == "cg":
