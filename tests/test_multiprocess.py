@@ -1,5 +1,7 @@
 """Two processes with two CPU devices each: this file is the test, and the program that every process runs."""
 
+import contextlib
+import faulthandler
 import os
 import socket
 import subprocess
@@ -14,6 +16,7 @@ from jax.sharding import PartitionSpec as P
 import linops_jax as lo  # before jax.distributed.initialize, on purpose
 
 PROCESSES, DEVICES, BATCH = 2, 4, 8
+TIMEOUT = 150  # seconds
 
 
 class Gain(lo.LinearOperator, batched=False):
@@ -60,6 +63,7 @@ def energy(y):
 
 
 def main(process, address):
+    faulthandler.dump_traceback_later(TIMEOUT - 10, exit=True)
     jax.config.update("jax_num_cpu_devices", DEVICES // PROCESSES)
     jax.distributed.initialize(address, num_processes=PROCESSES, process_id=process)
     assert (jax.process_count(), jax.device_count()) == (PROCESSES, DEVICES)
@@ -129,17 +133,15 @@ def free_port():
 
 def test_two_processes():
     address = f"127.0.0.1:{free_port()}"
-    workers = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(i), address], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for i in range(PROCESSES)
-    ]
-    try:
-        outputs = [worker.communicate(timeout=120)[0] for worker in workers]
-    finally:
+    # XLA has a thread for each core: with two, eager collectives of plain JAX wait for each other for good
+    environment = {**os.environ, "PJRT_NPROC": "8"}
+    commands = [[sys.executable, __file__, str(i), address] for i in range(PROCESSES)]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with contextlib.ExitStack() as running:
+        workers = [running.enter_context(subprocess.Popen(c, env=environment, **output)) for c in commands]
         for worker in workers:
-            worker.kill()
+            running.callback(worker.kill)
+        outputs = [worker.communicate(timeout=TIMEOUT)[0] for worker in workers]
     for i, (worker, output) in enumerate(zip(workers, outputs, strict=True)):
         assert worker.returncode == 0, output
         assert f"right {i}" in output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import math
 import numbers
@@ -13,20 +14,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax import _specs, _vectors
-from linops_jax._compiled import compiled
+from linops_jax import _specs
 from linops_jax._linear import LinearOperator, UnknownShapeError
 from linops_jax._nonlinear import NonlinearOperator
 from linops_jax._operator import Operator
-from linops_jax._primitives import as_raised
 from linops_jax._printing import exact
 from linops_jax.algebra import vstack
 from linops_jax.algebra._identity import Identity
 from linops_jax.solvers import _progress, _real, _watch
+from linops_jax.solvers._linear import assess, minimise
 from linops_jax.solvers._methods import Direct, Iteration
-from linops_jax.solvers._pseudoinverse import PseudoInverse
-from linops_jax.solvers._pseudoinverse import solve as pseudoinverse_solve
-from linops_jax.solvers._solution import InexactAdjointWarning, Solution, Stats, report
+from linops_jax.solvers._solution import InexactAdjointWarning, Solution, report
 
 LINEAR = ("cg", "cgls", "lsmr", "gmres", "bicgstab", "direct")
 ALIASES = {"normal_cg": "cgls"}
@@ -118,30 +116,21 @@ def solve(
     op, target = damped(A, y, damp, regularizer)
     if x0 is not None:
         x0 = _specs.cast_like(_specs.as_arrays(x0, "lo.solve: x0"), A.domain, "lo.solve: x0")
-        target = _remaining(target, op(x0), *limits)
-    inner = None
+    inner = outer = None
     if preconditioner is not None:
         preconditioner = _square(preconditioner, A.domain)
-        inner, op = (preconditioner, op) if name == "cg" else (None, op @ preconditioner)
+        inner, outer = (preconditioner, None) if name == "cg" else (None, preconditioner)
 
-    traced = _specs.is_being_traced((A, target, damp, preconditioner, limits))
+    traced = _specs.is_being_traced((A, target, x0, damp, preconditioner, limits))
     # lineax 0.1 mixes precisions in the one, and there is no QR decomposition in half precision for the other
     wide = _real.is_narrower(op, {"lsmr": float, "gmres": jnp.float32}.get(name, jnp.float16))
     room = steps_allowed(A, max_steps) if history else 0
     with _progress.shown(progress, traced) as counted, _watch.watching(callback, room, traced) as watch:
-        run = lambda A, b, M: compiled_solve(PseudoInverse(A, method, M), b, watch)  # noqa: E731
-        z, found = _real.in_own_numbers(run, counted(op), target, inner, wide)
-    x = z if preconditioner is None or name == "cg" else preconditioner(z)
-    x = x if x0 is None else jax.tree.map(jnp.add, x0, x)
-    residual = relative_residual(A, x, y)
-    steps = jnp.asarray(found["num_steps"])
-    if history and not _specs.is_being_traced((steps, found["history"])):
-        found["history"] = found["history"][: int(steps)]
-    stats = Stats(steps, residual, found["converged"] & _vectors.is_finite([x, residual]), found.get("history"))
-    return report(Solution(x, jax.lax.stop_gradient(stats)), name, rtol, atol, throw)
-
-
-compiled_solve = compiled(pseudoinverse_solve)
+        x, found = minimise(counted(op), target, method, limits, x0, inner, outer, wide, watch)
+    stats = assess(A, x, y, found)
+    if history and not _specs.is_being_traced((stats.steps, stats.history)):
+        stats = dataclasses.replace(stats, history=stats.history[: int(stats.steps)])
+    return report(Solution(x, stats), name, rtol, atol, throw)
 
 
 def fit(A: Any, y: Any, x0: Any) -> tuple[Any, Any]:
@@ -285,23 +274,6 @@ def _square(M: Any, domain: Any) -> Any:
         message = f"lo.solve: the preconditioner {M!r} must map the domain of A to itself: {difference}."
         raise ValueError(message)
     return M
-
-
-def _remaining(target: Any, reached: Any, rtol: Any, atol: Any) -> Any:
-    """target - reached; exactly zero, with the same derivative, where this is within the tolerance already."""
-    rest = jax.tree.map(jnp.subtract, target, reached)
-    enough = norm(rest) <= rtol * norm(target) + atol
-    return jax.tree.map(lambda r: r - jax.lax.stop_gradient(jnp.where(enough, r, 0)), rest)
-
-
-@as_raised
-def relative_residual(A: Any, x: Any, y: Any) -> Any:
-    size = norm(y)
-    return norm(jax.tree.map(jnp.subtract, A(x), y)) / jnp.where(size > 0, size, 1)
-
-
-def norm(tree: Any) -> Any:
-    return _vectors.norm(jax.lax.stop_gradient(tree))
 
 
 def _load(module: str, package: str) -> Any:

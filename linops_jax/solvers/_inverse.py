@@ -15,11 +15,12 @@ from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
 from linops_jax.algebra._composite import Backwards, LinearComposite
 from linops_jax.measures import _vectors
-from linops_jax.solvers._front import as_inexact, as_operand, compiled_solve, default_steps, relative_residual
+from linops_jax.solvers._front import as_inexact, as_operand, default_steps
+from linops_jax.solvers._linear import assess, minimise
 from linops_jax.solvers._methods import Iteration
 from linops_jax.solvers._pseudoinverse import PseudoInverse
 from linops_jax.solvers._real import in_own_numbers
-from linops_jax.solvers._solution import Solution, Stats, report
+from linops_jax.solvers._solution import Solution, report
 
 INEXACT = 1e-3  # ten roundings in the residual, for condition numbers up to 1e3 in single precision
 
@@ -64,9 +65,8 @@ def _invert(op: LinearOperator, y: Any) -> Any:
     method = Iteration(name, rtol, atol, default_steps(op), full_rank=True)
     if _specs.is_being_traced((op, y)):  # nobody asks how it went: a linear function, which JAX can transpose
         return in_own_numbers(lambda A, b, _: (PseudoInverse(A, method)(b), {"converged": True}), op, y)[0]
-    x, found = in_own_numbers(lambda A, b, _: compiled_solve(PseudoInverse(A, method), b), op, y)
-    stats = Stats(found["num_steps"], relative_residual(op, x, y), found["converged"])
-    report(Solution(x, stats), f"{exact(op)}.inv", rtol, atol, False)
+    x, found = minimise(op, y, method, (rtol, atol))
+    report(Solution(x, assess(op, x, y, found)), f"{exact(op)}.inv", rtol, atol, False)
     return x
 
 

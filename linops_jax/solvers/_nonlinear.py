@@ -15,8 +15,9 @@ from jax.custom_derivatives import SymbolicZero
 from linops_jax import _specs, _vectors
 from linops_jax._compiled import compiled, plain
 from linops_jax.solvers import _front, _progress, _steps
+from linops_jax.solvers._linear import assess
 from linops_jax.solvers._real import from_reals, to_reals
-from linops_jax.solvers._solution import Solution, Stats
+from linops_jax.solvers._solution import Solution
 
 SOLVERS: dict[str, Any] = {
     "levenberg_marquardt": (optx.LevenbergMarquardt, _steps.Damped),
@@ -46,7 +47,7 @@ def solve(
     name, method = _choose(solver, rtol, jnp.maximum(atol, rtol))
     _front.damped(A.jacobian(x0), y, damp, R)  # raises for what cannot damp
     traced = _specs.is_being_traced((A, y, x0, damp))
-    size = _front.norm(y)
+    size = _vectors.norm(jax.lax.stop_gradient(y))
     with _progress.shown(progress, traced) as watched:
         value, steps, converged = _least_squares(
             method,
@@ -62,9 +63,7 @@ def solve(
             _steps.Implicit(),
         )
     x = from_reals(value, _specs.specs(x0))
-    residual = _front.relative_residual(A, x, y)
-    stats = Stats(steps, residual, converged & _vectors.is_finite([x, residual]))
-    return name, Solution(x, jax.lax.stop_gradient(stats))
+    return name, Solution(x, assess(A, x, y, {"num_steps": steps, "converged": converged}))
 
 
 @compiled

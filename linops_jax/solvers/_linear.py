@@ -1,0 +1,55 @@
+"""The programs of lo.solve: what minimises, and how good that is.
+
+Compiled as a whole, and each waits for its end: collectives between processes may block for good where two programs run at
+once, and every eager operation is a program.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linops_jax import _vectors
+from linops_jax._compiled import compiled
+from linops_jax._linear import LinearOperator
+from linops_jax.solvers._pseudoinverse import PseudoInverse, solve
+from linops_jax.solvers._real import in_own_numbers
+from linops_jax.solvers._solution import Stats
+from linops_jax.solvers._watch import SILENT, Watch
+
+
+@compiled
+def minimise(
+    op: LinearOperator, y: Any, method: Any, limits: Any, x0: Any = None, inner: Any = None, outer: Any = None,
+    wide: bool = False, watch: Watch = SILENT,
+) -> tuple[Any, dict[str, Any]]:  # fmt: skip
+    """The x closest to x0 that minimises |op x - y|, and what the method says of it.
+
+    inner: the method's own preconditioner; outer: M, of which x = M z
+    """
+    target = y if x0 is None else _remaining(y, op(x0), *limits)
+    op = op if outer is None else op @ outer
+    run = lambda op, y, inner: solve(PseudoInverse(op, method, inner), y, watch)  # noqa: E731
+    z, found = in_own_numbers(run, op, target, inner, wide)
+    x = z if outer is None else outer(z)
+    return x if x0 is None else jax.tree.map(jnp.add, x0, x), found
+
+
+@compiled
+def assess(A: Any, x: Any, y: Any, found: dict[str, Any]) -> Stats:
+    """How x solves A x = y; ``found``: what the method says. Nothing of it is differentiated."""
+    A, x, y, found = jax.lax.stop_gradient((A, x, y, found))
+    size = _vectors.norm(y)
+    residual = _vectors.norm(jax.tree.map(jnp.subtract, A(x), y)) / jnp.where(size > 0, size, 1)
+    converged = found["converged"] & _vectors.is_finite([x, residual])
+    return Stats(jnp.asarray(found["num_steps"]), residual, converged, found.get("history"))
+
+
+def _remaining(target: Any, reached: Any, rtol: Any, atol: Any) -> Any:
+    """target - reached; exactly zero, with the same derivative, where this is within the tolerance already."""
+    rest = jax.tree.map(jnp.subtract, target, reached)
+    sizes = [_vectors.norm(jax.lax.stop_gradient(tree)) for tree in (rest, target)]
+    enough = sizes[0] <= rtol * sizes[1] + atol
+    return jax.tree.map(lambda r: r - jax.lax.stop_gradient(jnp.where(enough, r, 0)), rest)
