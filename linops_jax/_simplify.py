@@ -126,7 +126,17 @@ def adjoint(op: Any, x: Any) -> Any:
         return Diagonal(jnp.conj(inner.d))
     if inner.domain is not None:
         return _adjoint_between(inner, inner.codomain, inner.domain)
-    return None if inner.properties.real_linear or not inner._says_adjoint_shape else inner._adjoint_inside(None)
+    is_free = inner._says_adjoint_shape and _adjoint_takes_integers(inner) and not inner.properties.real_linear
+    return inner._adjoint_inside(None) if is_free else None
+
+
+def _adjoint_takes_integers(op: Any) -> bool:
+    """Whether no part, on its own, refuses what others beside it make floats of: a derived adjoint does."""
+    if op.domain is not None:
+        return True
+    if type(op)._composite:
+        return all(map(_adjoint_takes_integers, op._parts()))
+    return not type(op)._hooks["adjoint"].derived
 
 
 def _adjoint_between(op: Any, codomain: Any, domain: Any) -> Any:
@@ -179,7 +189,7 @@ def scalars_to_the_front(op: Any, x: Any) -> Any:
         passed = [before for before in op.factors[:i] if isinstance(before, LinearOperator)]
         if not isinstance(factor, SCALED) or len(passed) < i:
             continue
-        knows = x is not None or _is_python(factor.scalar)  # that the result has the same dtype
+        knows = x is not None or type(factor.scalar) in (bool, int)  # that it makes no floats of integers on the way
         if knows and (not _is_complex(factor.scalar) or all(before._is_complex_linear for before in passed)):
             rest = (*passed, factor.op, *op.factors[i + 1 :])
             return scale(factor.scalar, functools.reduce(compose, rest))

@@ -242,6 +242,11 @@ def all_complex(tree: Any) -> bool:
     return all(is_complex(leaf.dtype) for leaf in jax.tree.leaves(tree))
 
 
+def strong(array: jax.Array) -> jax.Array:
+    """The same numbers in a dtype that does not give way to others: operators answer in the dtypes they promise."""
+    return array.astype(array.dtype)
+
+
 def castable(found: Any, wanted: Any) -> bool:
     """NumPy's same_kind rule, with bfloat16 and its like counted as real floats."""
     if found == wanted:

@@ -361,6 +361,18 @@ def test_a_kronecker_product_has_one_order_on_every_part_of_its_domain():
     check(small, x)
 
 
+def test_kronecker_products_of_factors_that_do_not_commute():
+    """Conjugation and a turn: the adjoint and the inverse are those of the factors in the other order."""
+    turn, flip = (1j * I).with_domain(COMPLEX), lo.declare(K, symmetric=True, unitary=True).with_domain(COMPLEX)
+    op, x = lo.kron(turn, flip), like(S((3, 3), C), 1)
+    for part in (op, lo.kron(flip, turn)):
+        check(part, x)
+        close(part.inv(part(x)), x, scale=30)
+    hermitian = lo.declare(M + M.H, symmetric=True).with_domain(COMPLEX)
+    assert not lo.kron(hermitian, flip).properties.symmetric
+    assert lo.kron(hermitian, hermitian).properties.symmetric
+
+
 def test_kronecker_products_in_which_neither_factor_comes_last():
     a, b = lo.Matrix(WIDE).with_domain(REAL), Turn().with_domain(REAL)
     message = r"cannot build kron\(.*neither of which takes what the other one returns. Leave out the domain of one"

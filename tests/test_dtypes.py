@@ -153,6 +153,28 @@ def test_mixed_dtypes_in_one_pytree():
 # ---- empty and scalar -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "op",
+    [
+        lo.Function(lambda x: 2.0 * x, S((3,), np.int32)),
+        2.0 * lo.Identity(),
+        lo.Identity() / jnp.asarray(2),
+        lo.vstack([1j * lo.Identity()]),
+        lo.Affine(lo.Identity(), jnp.full(3, 2.0)),
+        lo.Identity() / jnp.asarray(2) + lo.Diagonal(np.ones(3, np.float32)),
+        (2.0 * lo.Identity()) ** 2 - lo.Function(lambda x: 2.0 * x, S((3,), np.int32)),
+    ],
+    ids=str,
+)
+def test_no_result_has_a_weak_type(op, x64):
+    """It would give way to others: sums would be less precise than they promise."""
+    x = jnp.arange(3, dtype=np.int32)
+    promised = op.with_domain(x).codomain
+    assert promised == jax.tree.map(lambda spec: S(spec.shape, spec.dtype), promised)
+    for function in (op, jax.jit(op), op.with_domain(x)):
+        assert jax.tree.map(jax.typeof, function(x)) == jax.tree.map(jax.typeof, jax.tree.map(jnp.zeros_like, promised))
+
+
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
 def test_empty_matrices(shape):
     m, x, y = np.ones(shape), like(np.ones(shape[1]), 1), like(np.ones(shape[0]), 1)

@@ -58,7 +58,8 @@ CASES = [
     (1 * A, "A"),
     (2 * (3 * A), "6 * A"),
     ((2 * A) @ (3 * B), "6 * A @ B"),
-    (A @ (2j * B), "2j * A @ B"),
+    (A @ (2j * B), "A @ (2j * B)"),  # of what may be integers it makes complex numbers, in JAX's default precision
+    ((A @ (2j * B)).with_domain(SPEC), "2j * A @ B"),
     (L @ (2 * B), "2 * L @ B"),
     (L @ (2j * B), "L @ (2j * B)"),
     ((2j * B) @ L, "2j * B @ L"),
@@ -189,6 +190,7 @@ SPACES = {
     ),
     "a complex factor on real numbers": (2j * lo.Matrix(np.eye(3, dtype=np.float32))).with_domain(REAL),
     "an adjoint on real numbers": (1j * FOURIER.H).with_domain(REAL),
+    "a Kronecker product of what does not commute": lo.kron(A, L).with_domain(S((3, 3), C)),
     "a complex factor beside real parts taken inside": (1j * (A @ B.with_domain(REAL).H)).with_domain(SPEC),
 }  # fmt: skip
 
@@ -201,6 +203,32 @@ def test_spaces_stay(name, x64):
         assert (simple.domain, simple.codomain) == (part.domain, part.codomain)
         x = like(part.domain, 1)
         close(simple(x), part(x), scale=30)
+
+
+class Free(lo.LinearOperator):
+    """JAX derives its adjoint, but none that takes integers."""
+
+    m: jax.Array
+
+    @lo.traced
+    def apply(self, x):
+        return self.m @ x
+
+    def infer_adjoint_shape(self, y):
+        return S((3,), jnp.result_type(self.m, y))
+
+
+def test_floats_that_a_sum_makes_of_integers_stay():
+    m = np.arange(9, dtype=np.int32).reshape(3, 3)
+    op, y = (0.5 * I + Free(m)).H, jnp.arange(3)
+    close(op(y), ((0.5 * np.eye(3) + m).T @ np.arange(3.0)).astype(np.float32))
+    close(lo.simplify(op)(y), op(y))
+
+
+def test_factors_of_integers_keep_their_precision(x64):
+    a, b = lo.Matrix(np.eye(3, dtype=np.float32)), lo.Diagonal(np.arange(3))
+    op, x = a @ (1j * b), jnp.arange(3)
+    assert lo.simplify(op)(x).dtype == op(x).dtype == np.complex128
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ class Affine(OfOne, NonlinearComposite):
     def apply(self, x: Any) -> Any:
         y = self.op(x)
         self._check(y)
-        return jax.tree.map(jnp.add, y, self.b)
+        return jax.tree.map(lambda leaf, b: _specs.strong(jnp.add(leaf, b)), y, self.b)
 
     def _derive_shape(self, x: Any) -> Any:
         y = self.op._infer_shape(x)

@@ -33,6 +33,8 @@ class Kronecker(LinearComposite):
 
     def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
         """Only where no factor changes the dtype: the other one's adjoint sees it."""
+        if not self._commutes:
+            return None
         if domain is not None:
             spaces = (self.a.domain, self.b.domain, self.a.codomain, self.b.codomain)
             if any(spec is None or spec.dtype != domain.dtype for spec in spaces):
@@ -110,11 +112,24 @@ class Kronecker(LinearComposite):
         spaces = [jax.ShapeDtypeStruct(a.shape + b.shape, dtype) for dtype in (largest, a.dtype, b.dtype)]
         return next((x for x in spaces if self._is_possible(x, True) or self._is_possible(x, False)), spaces[0])
 
+    @functools.cached_property
+    def _commutes(self) -> bool:
+        """Whether the order of the factors makes no difference: on real numbers, and where both are linear over complex
+        ones. Otherwise (A (x) B)^H and the inverse have theirs the other way round."""
+        if self.a.domain is not None and self.b.domain is not None:
+            spaces = (self.a.domain, self.a.codomain, self.b.domain, self.b.codomain)
+            if not any(_specs.is_complex(spec.dtype) for spec in spaces):
+                return True
+        return self.a._is_complex_linear and self.b._is_complex_linear
+
     @property
     def properties(self) -> Properties:
-        return common([self.a, self.b], "symmetric", "positive", "unitary", "diagonal")
+        kept = ("symmetric", "positive", "unitary", "diagonal")
+        return common([self.a, self.b], *(kept if self._commutes else kept[2:]))
 
     def _inverse(self) -> LinearOperator | None:
+        if not self._commutes:
+            return None
         a, b = self.a._inverse(), self.b._inverse()
         return None if a is None or b is None else Kronecker(a, b)
 

@@ -23,7 +23,7 @@ class _Scale(OfOne):
     _precedence = PRODUCT
 
     def apply(self, x: Any) -> Any:
-        return jax.tree.map(lambda y: self.scalar * y, self.op(x))
+        return jax.tree.map(lambda y: _specs.strong(self.scalar * y), self.op(x))
 
     def _derive_shape(self, x: Any) -> Any:
         return self._times(self.op._infer_shape(x))

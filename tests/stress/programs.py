@@ -48,6 +48,8 @@ class Program:
     def epsilon(self):
         """Of the shortest numbers in it."""
         text = f"{self.parts} {self.op} {self.x}"
+        if "FFT" in text and INTEGERS in text:
+            text += " C"  # what it makes of them
         shortest = next((name for name in ("BF16", "F16", "R", "C") if re.search(rf"\b{name}\b", text)), None)
         return float(jnp.finfo(DTYPES[shortest or ("R64" if self.wide else "R")]).eps)
 
@@ -306,7 +308,8 @@ class Draw:
 
     def function(self, x, out, depth, linear):
         text = self.pick(["2j * x", "x[::-1]", "jnp.cumsum(x)", "jnp.real(x)", "x - jnp.conj(x)"])
-        return Expression(*[f"lo.Function(lambda x: {text}, {text_of(x)})"] * 2, x)
+        declared = ", real_linear=True" if "conj" in text else ""
+        return Expression(*[f"lo.Function(lambda x: {text}, {text_of(x)}{declared})"] * 2, x)
 
     def vstack(self, x, out, depth, linear):
         a, b = (self.expression(x, "v", depth, linear) for _ in range(2))

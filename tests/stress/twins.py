@@ -70,7 +70,7 @@ class Twin:
         return self + (-other)
 
     def __rmul__(self, scalar):
-        return Twin(lambda x: jax.tree.map(lambda y: scalar * y, self(x)), self.domain)
+        return Twin(lambda x: strong(jax.tree.map(lambda y: scalar * y, self(x))), self.domain)
 
     def __truediv__(self, scalar):
         return (1 / scalar) * self
@@ -138,7 +138,7 @@ def _takes(op, spec):
 
 
 def Affine(op, b):
-    return Twin(lambda x: add(op(x), b), op.domain)
+    return Twin(lambda x: strong(add(op(x), b)), op.domain)
 
 
 def freeze(op, values):
@@ -151,8 +151,13 @@ def declare(op, **properties):
     return op
 
 
-def Function(function, x):
-    return Twin(function, specs(x))
+def Function(function, x, real_linear=False):
+    return Twin(lambda x: strong(function(x)), specs(x))
+
+
+def strong(tree):
+    """In dtypes that do not give way to others, as those of operators."""
+    return jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), tree)
 
 
 class _Result:
