@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 from typing import TYPE_CHECKING, Any, overload
@@ -11,13 +10,9 @@ import jax
 import numpy as np
 
 from linops_jax import _advice, _hooks, _printing, _specs, _upstream
-from linops_jax._operator import ATOM, Arrays, Backwards, Operator, Scalar, _constructors, required
+from linops_jax._operator import ATOM, Arrays, Backwards, Operator, Scalar, UnknownShapeError, _constructors, required
 
 LINEAX_METHODS = ("mv", "as_matrix", "transpose", "in_structure", "out_structure", "in_size", "out_size")
-
-
-class UnknownShapeError(TypeError):
-    """Nobody has said what shape an adjoint's result has."""
 
 
 class LinearOperator(Operator, rules=_hooks.LINEAR):
@@ -113,20 +108,6 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         shapes
         """
         return None
-
-    @property
-    def _is_complex_linear(self) -> bool:
-        """Whether a complex factor may pass: nothing inside takes real parts, neither by declaration nor as an adjoint to a
-        real space does."""
-        spaces = [self.domain]
-        with contextlib.suppress(UnknownShapeError):  # only the product around an adjoint tells: its parts are asked
-            spaces.append(self.codomain)
-        parts = [part for part in self._parts() if isinstance(part, LinearOperator)]
-        return (
-            not self.properties.real_linear
-            and all(spec is None or _specs.all_complex(spec) for spec in spaces)
-            and all(part._is_complex_linear for part in parts)
-        )
 
     @property
     def _says_adjoint_shape(self) -> bool:

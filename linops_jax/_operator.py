@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeAlias
@@ -61,6 +62,10 @@ def _shape_key(x: Any) -> Any:
 @jax.jit
 def _compiled(op: Any, x: Any) -> Any:
     return op._checked(x)
+
+
+class UnknownShapeError(TypeError):
+    """Nobody has said what shape an adjoint's result has."""
 
 
 class Operator(metaclass=OperatorMeta, rules={}):
@@ -130,6 +135,26 @@ class Operator(metaclass=OperatorMeta, rules={}):
     def _inputs_of_parts(self, x: Any) -> list[Any]:
         """Specs of what each part is applied to, from specs of the input; None where that is not known."""
         return [None] * len(self._parts())
+
+    def _is_complex_linear(self, x: Any = None) -> bool:
+        """Whether a complex factor may pass: nothing inside takes real parts, neither by declaration nor because a space on
+        the way is real. Of a nonlinear operator, its Jacobian. ``x``: specs of the input, where they are known."""
+        if self.properties.real_linear:
+            return False
+        x = x if self.domain is None else self.domain
+        spaces, inputs = [x], [None] * len(self._parts())
+        with contextlib.suppress(UnknownShapeError):  # only the product around an adjoint tells: its parts are asked
+            spaces.append(self.codomain if x is None else self._infer_shape(x))
+            inputs = inputs if x is None else self._inputs_of_parts(x)
+        if not all(spec is None or _specs.all_complex(spec) for spec in spaces):
+            return False
+        return all(part._is_complex_linear(at) for part, at in zip(self._parts(), inputs, strict=True))
+
+    @property
+    def _is_linear_in_its_numbers(self) -> bool:
+        """Whether it is linear over the numbers that its arrays hold, as solvers mean it: real ones, or complex ones."""
+        leaves = jax.tree.leaves((self.domain, self.codomain))
+        return not any(_specs.is_complex(leaf.dtype) for leaf in leaves) or self._is_complex_linear()
 
     def _as_input(self, x: Any) -> Any:
         """Arrays as elements of the domain, or specs as its specs, where it is fixed."""

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from linops_jax import _specs
-from linops_jax._linear import Adjoint, LinearOperator, UnknownShapeError
+from linops_jax._linear import Adjoint, LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
-from linops_jax._operator import Operator
+from linops_jax._operator import Operator, UnknownShapeError
 from linops_jax.algebra._composition import Composition, NonlinearComposition, compose
 from linops_jax.algebra._conjugate import Conjugate
 from linops_jax.algebra._domain import NonlinearWithDomain, WithDomain
@@ -190,7 +190,7 @@ def scalars_to_the_front(op: Any, x: Any) -> Any:
         if not isinstance(factor, SCALED) or len(passed) < i:
             continue
         knows = x is not None or type(factor.scalar) in (bool, int)  # that it makes no floats of integers on the way
-        if knows and (not _is_complex(factor.scalar) or all(before._is_complex_linear for before in passed)):
+        if knows and (not _is_complex(factor.scalar) or all(before._is_complex_linear() for before in passed)):
             rest = (*passed, factor.op, *op.factors[i + 1 :])
             return scale(factor.scalar, functools.reduce(compose, rest))
     return None

@@ -416,6 +416,20 @@ def test_eigsh_of_pytrees(both):
     assert jax.tree.map(lambda leaf: leaf.shape, found.v) == {"p": (2, 3), "q": (2, 5)}
 
 
+def test_real_numbers_between_complex_ones(both):
+    """M Re(M^H x) + 3 x: no part declares it, and it is linear over the reals only."""
+    m = a(complex, 3, 3)
+    M = lo.Matrix(m).with_domain(S((3,), float))
+    op = M @ M.H + 3 * lo.Identity()
+    matrix = pairs(m @ m.conj().T / 2 + 3 * np.eye(3), m @ m.T / 2)
+    near(lo.todense(op, real=True), matrix, 10)
+    near(lo.norm(op), np.linalg.norm(matrix, 2), 1e10)
+    near(lo.eigsh(op, 2).w, np.linalg.eigvalsh(matrix)[-2:], 100)
+    near(lo.svds(op, 2).s, np.linalg.eigvalsh(matrix)[:-3:-1], 100)
+    with pytest.raises(ValueError, match=r"lo\.trace: .*c128\[3\] to c128\[3\] and is linear over the reals only"):
+        lo.trace(op)
+
+
 # ---- bad input ------------------------------------------------------------------------------------------------------
 
 FUNCTIONS = {

@@ -30,6 +30,9 @@ class _AlongAxis:
         at = self._at(x)
         return _map(self.op, (x, at), result=lambda ndim: _placed(at, ndim, self))
 
+    def _inputs_of_parts(self, x: Any) -> list[Any]:
+        return [_part(x, self._at(x))]
+
     def _derive_shape(self, x: Any) -> Any:
         at = self._at(x)
         return _replaced(x, at, self.op._infer_shape(_part(x, at)), self)

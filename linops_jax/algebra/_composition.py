@@ -10,8 +10,8 @@ from typing import Any
 
 from linops_jax import _specs, _upstream
 from linops_jax._fields import static
-from linops_jax._linear import Adjoint, LinearOperator, UnknownShapeError
-from linops_jax._operator import ATOM, PRODUCT, Operator, constructor
+from linops_jax._linear import Adjoint, LinearOperator
+from linops_jax._operator import ATOM, PRODUCT, Operator, UnknownShapeError, constructor
 from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, of_checked_parts

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from linops_jax import _specs, _upstream
-from linops_jax._linear import LinearOperator, UnknownShapeError
+from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
-from linops_jax._operator import Operator
+from linops_jax._operator import Operator, UnknownShapeError
 from linops_jax._printing import exact
 from linops_jax._properties import Properties, common
 from linops_jax.algebra import _parts

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from linops_jax import _specs, _upstream
 from linops_jax._fields import static
-from linops_jax._linear import UnknownShapeError
+from linops_jax._operator import UnknownShapeError
 from linops_jax._printing import exact
 from linops_jax._properties import Properties
 from linops_jax.algebra._composite import LinearComposite

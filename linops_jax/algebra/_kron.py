@@ -58,14 +58,21 @@ class Kronecker(LinearComposite):
     def _pull_back(self, y: Any, like: Any) -> Any:
         return self._on(like)._reverse(y, like)
 
-    def _on(self, x: Any) -> Any:
-        """As a product, for an input x: A after B, unless only the other order is possible.
+    def _inputs_of_parts(self, x: Any) -> list[Any]:
+        product = self._on(x)
+        passed = zip(product.factors, product._inputs_of_parts(x), strict=True)
+        inputs = [part for factor, at in passed for part in factor._inputs_of_parts(at)]
+        return inputs if self._has_a_last(x) else inputs[::-1]
 
-        On a part of the domain it is that of the whole: where a factor is linear over the reals only, the orders differ.
-        """
-        rank_a = self._split(x, _rank(self.a.domain), _rank(self.b.domain))
+    def _on(self, x: Any) -> Any:
+        """As a product, for an input x."""
+        return self._product(x, self._split(x, _rank(self.a.domain), _rank(self.b.domain)), self._has_a_last(x))
+
+    def _has_a_last(self, x: Any) -> bool:
+        """A comes after B, unless only the other order is possible. On a part of the domain it is that of the whole: where a
+        factor is linear over the reals only, the orders differ."""
         space = x if self.domain is None else self.domain
-        return self._product(x, rank_a, self._is_possible(space, True) or not self._is_possible(space, False))
+        return self._is_possible(space, True) or not self._is_possible(space, False)
 
     def _product(self, x: Any, rank_a: int, a_last: bool) -> Any:
         a, b = AlongAxis(self.a, tuple(range(rank_a))), AlongAxis(self.b, tuple(range(rank_a - x.ndim, 0)))
@@ -120,7 +127,7 @@ class Kronecker(LinearComposite):
             spaces = (self.a.domain, self.a.codomain, self.b.domain, self.b.codomain)
             if not any(_specs.is_complex(spec.dtype) for spec in spaces):
                 return True
-        return self.a._is_complex_linear and self.b._is_complex_linear
+        return self.a._is_complex_linear() and self.b._is_complex_linear()
 
     @property
     def properties(self) -> Properties:

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from linops_jax import _specs
-from linops_jax._linear import LinearOperator, UnknownShapeError
+from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import Either as Either
 from linops_jax._nonlinear import NonlinearOperator
-from linops_jax._operator import Operator
+from linops_jax._operator import Operator, UnknownShapeError
 from linops_jax._printing import exact
 
 # What containers hold, as far as type checkers can see.

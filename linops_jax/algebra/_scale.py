@@ -69,7 +69,7 @@ class Scaled(_Scale, LinearComposite):
 
     def _scalar_passes(self, A: LinearOperator) -> bool:
         """Whether a A = A a."""
-        return not _specs.is_complex(jnp.result_type(self.scalar)) or A._is_complex_linear
+        return not _specs.is_complex(jnp.result_type(self.scalar)) or A._is_complex_linear()
 
     def _infer_adjoint_shape(self, y: Any) -> Any:
         return self.op._infer_adjoint_shape(self._times(y))

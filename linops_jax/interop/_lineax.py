@@ -94,9 +94,9 @@ def register() -> None:
 
 
 def _refuse_real_linear(op: Any) -> None:
-    kinds = {_is_complex(leaf) for side in (op.domain, op.codomain) for leaf in jax.tree.leaves(side)}
-    if kinds == {False} or (kinds == {True} and not op.properties.real_linear):
+    if op._is_linear_in_its_numbers:
         return
+    kinds = {_is_complex(leaf) for side in (op.domain, op.codomain) for leaf in jax.tree.leaves(side)}
     what = "maps between real and complex arrays" if len(kinds) == 2 else "is linear over the reals only"
     message = (
         f"{op!r} {what}; lineax's solvers need operators that are linear over the numbers they act on. Use lo.solve, "

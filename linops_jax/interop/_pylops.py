@@ -11,7 +11,7 @@ import pylops
 
 import linops_jax as lo
 from linops_jax.interop import _arguments
-from linops_jax.interop._vectors import Layout, Plan, Vectorized, VectorOperator, all_real
+from linops_jax.interop._vectors import Layout, Plan, Vectorized, VectorOperator
 
 
 def to_pylops(op: lo.LinearOperator, spec: Any = None) -> OperatorForPyLops:
@@ -29,8 +29,7 @@ def to_pylops(op: lo.LinearOperator, spec: Any = None) -> OperatorForPyLops:
     64 bits and JAX is not.
     """
     op = _arguments.linear(op, spec, "to_pylops")
-    both = (op.domain, op.codomain)
-    complex_linear = all_real(both) or op._is_complex_linear
+    complex_linear = op._is_linear_in_its_numbers
     plan = Plan(Layout.of(op.domain, pairs=False), Layout.of(op.codomain, pairs=False), complex_linear)
     return OperatorForPyLops(op, plan)
 

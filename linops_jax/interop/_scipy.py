@@ -36,7 +36,7 @@ def to_scipy(op: lo.LinearOperator, spec: Any = None) -> OperatorAsMatrix:
     64 bits and JAX is not.
     """
     op = _arguments.linear(op, spec, "to_scipy")
-    matrix = op._is_complex_linear
+    matrix = op._is_complex_linear()
     pairs = not (matrix or all_real(op.domain))
     return OperatorAsMatrix(op, Plan(Layout.of(op.domain, pairs), Layout.of(op.codomain, pairs), complex_linear=True))
 

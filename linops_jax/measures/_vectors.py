@@ -54,8 +54,7 @@ def in_own_space(op: LinearOperator) -> VectorForm:
 
     Complex where the operator is linear over the complex numbers and all its arrays are complex, otherwise real.
     """
-    leaves = jax.tree.leaves((op.domain, op.codomain))
-    return VectorForm(op, op.properties.real_linear or not all(_specs.is_complex(leaf.dtype) for leaf in leaves))
+    return VectorForm(op, not op._is_complex_linear())
 
 
 def has_complex(spec: Any) -> bool:
@@ -168,7 +167,9 @@ def require_inexact(op: Any, spec: Any, where: str) -> LinearOperator:
 
 def require_matrix(op: LinearOperator, where: str, advice: str) -> None:
     """Raises ValueError for an operator of complex arrays that is linear over the reals only."""
-    if has_complex(op.domain) and (op.properties.real_linear or not has_complex(op.codomain)):
+    sides = (op.domain, op.codomain)
+    takes_real_parts = _specs.all_complex(sides) and not op._is_complex_linear()
+    if has_complex(op.domain) and (op.properties.real_linear or takes_real_parts or not has_complex(op.codomain)):
         message = (
             f"{where}: {exact(op)} maps {_specs.describe_tree(op.domain)} to {_specs.describe_tree(op.codomain)} and is linear "
             f"over the reals only, so no complex matrix does the same. {advice}"

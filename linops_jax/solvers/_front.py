@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from linops_jax import _specs
-from linops_jax._linear import LinearOperator, UnknownShapeError
+from linops_jax._linear import LinearOperator
 from linops_jax._nonlinear import NonlinearOperator
-from linops_jax._operator import Operator
+from linops_jax._operator import Operator, UnknownShapeError
 from linops_jax._printing import exact
 from linops_jax.algebra import vstack
 from linops_jax.algebra._identity import Identity

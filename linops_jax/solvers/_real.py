@@ -50,7 +50,7 @@ def in_own_numbers(
     solve: Callable[[Any, Any, Any], Any], op: LinearOperator, y: Any, preconditioner: Any = None, wide: bool = False
 ) -> tuple[Any, dict[str, Any]]:
     """``solve(op, y, preconditioner)``, the solution and its statistics, in numbers over which ``op`` is linear."""
-    if is_complex_linear(op) and not wide:
+    if op._is_linear_in_its_numbers and not wide:
         return solve(op, y, preconditioner)
     inner = None if preconditioner is None else OnReals(preconditioner, wide)
     x, stats = solve(OnReals(op, wide), to_reals(y, wide), inner)
@@ -76,12 +76,6 @@ def from_reals(tree: Any, spec: Any) -> Any:
         return jax.lax.complex(part[0], part[1])
 
     return jax.tree.map(convert, tree, spec)
-
-
-def is_complex_linear(op: LinearOperator) -> bool:
-    """Whether inner products of the arrays as they are serve a solver."""
-    kinds = {_specs.is_complex(leaf.dtype) for side in (op.domain, op.codomain) for leaf in jax.tree.leaves(side)}
-    return kinds == {False} or (len(kinds) == 1 and not op.properties.real_linear)
 
 
 def is_narrower(op: LinearOperator, dtype: Any) -> bool:

@@ -143,8 +143,14 @@ class Subject:
         """The operators with hooks of their own, of which a composite is made."""
         return list(_parts(self.op))
 
-    @property
+    @functools.cached_property
     def is_real_linear(self) -> bool:
+        """By declaration, or because real numbers stand between complex ones in it."""
+        is_complex = _specs.all_complex((self.spec, self.out))
+        return self.declares_real_linear or (is_complex and not self.op._is_complex_linear(self.spec))
+
+    @property
+    def declares_real_linear(self) -> bool:
         return self.op.properties.real_linear
 
     @property

@@ -169,14 +169,18 @@ def test_tags_of_what_lineax_makes():
     close(product.as_matrix(), m.conj().T @ m)
 
 
+REAL_WITHIN = lo.Matrix(np.array([[1, 1j], [2, 0]])).with_domain(S((2,), F64))
+
+
 @pytest.mark.parametrize(
     ("op", "message"),
     [
         (Dense(np.eye(3)), r"lineax needs to know the domain of Dense.*with_domain"),
         (Antilinear(np.eye(2), np.eye(2)).with_domain(S((2,), C128)), r"is linear over the reals only.*Use lo.solve"),
+        (REAL_WITHIN @ REAL_WITHIN.H, r"is linear over the reals only.*Use lo.solve"),
         (HalfSpectrum().with_domain(S((6,), F64)), r"maps between real and complex arrays.*Use lo.solve"),
     ],
-    ids=["no domain", "real linear", "real to complex"],
+    ids=["no domain", "real linear", "real numbers between complex ones", "real to complex"],
 )
 def test_refusals(op, message):
     with pytest.raises(TypeError, match=message):

@@ -24,6 +24,7 @@ NAMES = {**vars(parts), **DTYPES, "jnp": jnp, "np": np, "jax": jax, "S": S, "lik
 NOT_BY_ITSELF = (
     "needs to know the shape of its result|derives adjoints for floating arrays only"  # the latter of integers
 )
+REFUSED = "their domains differ"  # of real and complex ones, which only the smallest programs come to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,6 +184,10 @@ class Draw:
                 if kind_of(self.result(e)) != out:
                     continue
             except (NoSuchExpression, twins.ElsewhereError):
+                continue
+            except ValueError as error:
+                if not re.search(REFUSED, str(error)):
+                    raise
                 continue
             self.pieces.append(e)
             return e

@@ -479,3 +479,39 @@ class Intensity(lo.NonlinearOperator, real_linear=True):
 @member((4, 3), (60, 40), dtypes=(np.complex64, np.complex128))
 def phase_retrieval(shape, dtype):
     return Intensity(normal(shape, dtype)), S((shape[1],), dtype)
+
+
+class Part(lo.LinearOperator):
+    """The real part, undeclared: that its result is real says it."""
+
+    def apply(self, x):
+        return x.real
+
+    def adjoint(self, y):
+        return y
+
+    def infer_shape(self, x):
+        return S(x.shape, jnp.finfo(x.dtype).dtype)
+
+    def infer_adjoint_shape(self, y):
+        return S(y.shape, jnp.result_type(y.dtype, np.complex64))
+
+
+@member((4, 3), dtypes=(np.complex64, np.complex128))
+def real_numbers_between_complex_ones(shape, dtype):
+    return Dense(normal(shape, dtype)) @ Part() + 2j * Dense(normal(shape, dtype, 1)), S(shape[1:], dtype)
+
+
+@member((4, 3), dtypes=(np.complex64, np.complex128))
+def real_numbers_along_an_axis(shape, dtype):
+    return lo.along_axis(Dense(normal(shape, dtype)) @ Part(), 1), S((2, shape[1]), dtype)
+
+
+@member((4, 3), dtypes=(np.complex64, np.complex128))
+def kronecker_product_with_a_real_part(shape, dtype):
+    return lo.kron(Dense(normal(shape, dtype)), Part()), S((shape[1], 2), dtype)
+
+
+@member((4, 3), dtypes=(np.complex64, np.complex128))
+def intensities_between_complex_numbers(shape, dtype):
+    return Dense(normal(shape, dtype)) @ Intensity(normal((shape[1], 2), dtype)), S((2,), dtype)
