@@ -106,6 +106,16 @@ def test_linear_over_the_reals_only(solver):
     close(solve(Antilinear(a, b), y, solver=solver, rtol=1e-13).value, x[:5] + 1j * x[5:], scale=1000)
 
 
+@pytest.mark.parametrize("solver", ["cg", "cgls", "bicgstab", "gmres", "lsmr", "direct"])
+def test_real_numbers_between_complex_ones(solver):
+    """M Re(M^H x) + 3 x: no part of it is declared to be linear over the reals only."""
+    m, y = normal((4, 4), np.complex128, 1), normal((4,), np.complex128, 2)
+    M = lo.Matrix(m).with_domain(S((4,), F64))
+    half = np.block([[m.real], [m.imag]])
+    x = np.linalg.solve(half @ half.T + 3 * np.eye(8), np.concatenate([y.real, y.imag]))
+    close(solve(M @ M.H + 3 * lo.Identity(), y, solver=solver, rtol=1e-13).value, x[:4] + 1j * x[4:], scale=1000)
+
+
 class TracedAntilinear(lo.LinearOperator, real_linear=True):
     """a x + b conj(x), in JAX."""
 
