@@ -4,19 +4,19 @@ import importlib.metadata
 import os
 from typing import TYPE_CHECKING, Any
 
-from linops_jax import _meta
-from linops_jax._errors import last_error as last_error
-from linops_jax._fields import static as static
-from linops_jax._hooks import in_place as in_place
-from linops_jax._hooks import traced as traced
-from linops_jax._linear import LinearOperator as LinearOperator
+from linops_jax._engine.errors import last_error as last_error
+from linops_jax._engine.trampoline import export_checks as export_checks
+from linops_jax._model.fields import static as static
+from linops_jax._model.hooks import in_place as in_place
+from linops_jax._model.hooks import traced as traced
+from linops_jax._model.properties import Properties as Properties
 from linops_jax._native import get_include as get_include
 from linops_jax._native import native as native
 from linops_jax._native import per_platform as per_platform
-from linops_jax._nonlinear import NonlinearOperator as NonlinearOperator
-from linops_jax._properties import Properties as Properties
+from linops_jax._operators import meta
+from linops_jax._operators.linear import LinearOperator as LinearOperator
+from linops_jax._operators.nonlinear import NonlinearOperator as NonlinearOperator
 from linops_jax._simplify import simplify as simplify
-from linops_jax._trampoline import export_checks as export_checks
 from linops_jax._views import tree as tree
 from linops_jax.algebra import Affine as Affine
 from linops_jax.algebra import Function as Function
@@ -147,8 +147,8 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-_meta.introductions["lineax"] = lambda: importlib.import_module(f"{__name__}.interop._lineax").register()
-_meta.introduce()
+meta.introductions["lineax"] = lambda: importlib.import_module(f"{__name__}.interop._lineax").register()
+meta.introduce()
 
 if os.environ.get("LINOPS_JAX_CHECK"):
     importlib.import_module("linops_jax.testing")  # watches all calls from here on

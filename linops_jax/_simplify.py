@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _specs
-from linops_jax._linear import Adjoint, LinearOperator
-from linops_jax._nonlinear import NonlinearOperator
-from linops_jax._operator import Operator, UnknownShapeError
+from linops_jax._model import shapes
+from linops_jax._operators.linear import Adjoint, LinearOperator
+from linops_jax._operators.nonlinear import NonlinearOperator
+from linops_jax._operators.operator import Operator, UnknownShapeError
 from linops_jax.algebra._composition import Composition, NonlinearComposition, compose
 from linops_jax.algebra._conjugate import Conjugate
 from linops_jax.algebra._domain import NonlinearWithDomain, WithDomain
@@ -76,10 +76,10 @@ def _keeps_spaces(simple: Any, op: Any, x: Any) -> bool:
     """Whether it takes x as it is and answers in the same space, as far as that can be told."""
     if x is None:
         return True
-    if not (simple.domain is None or _specs.same(simple.domain, x)):
+    if not (simple.domain is None or shapes.same(simple.domain, x)):
         return False
     try:
-        return _specs.same(simple._infer_shape(x), op._infer_shape(x))
+        return shapes.same(simple._infer_shape(x), op._infer_shape(x))
     except UnknownShapeError:  # of an adjoint that only the product around it tells
         return True
 
@@ -106,7 +106,7 @@ def _with_simple_parts(op: Any, x: Any, seen: dict[Any, tuple[Any, Any]]) -> Any
 def _simple_part(op: Any, x: Any, seen: dict[Any, tuple[Any, Any]]) -> Any:
     """A part that is applied to x has that for its domain anyway; others keep their own."""
     simple = _simplify(op, x, seen)
-    is_free = op.domain is None or (x is not None and _specs.same(x, op.domain))
+    is_free = op.domain is None or (x is not None and shapes.same(x, op.domain))
     return simple if is_free else _on_domain(simple, op.domain)
 
 
@@ -120,7 +120,7 @@ def adjoint(op: Any, x: Any) -> Any:
     inner = op.op
     if isinstance(inner, Adjoint):
         return inner.op
-    if inner.properties.symmetric and (inner.domain is None or _specs.same(inner.domain, inner.codomain)):
+    if inner.properties.symmetric and (inner.domain is None or shapes.same(inner.domain, inner.codomain)):
         return inner
     if isinstance(inner, Diagonal):
         return Diagonal(jnp.conj(inner.d))
@@ -143,7 +143,7 @@ def _adjoint_between(op: Any, codomain: Any, domain: Any) -> Any:
     """A^H by its parts, where these lead from the one space to the other."""
     try:
         inside = op._adjoint_inside(domain)
-        fits = inside is not None and _specs.same(inside._infer_shape(codomain), domain)
+        fits = inside is not None and shapes.same(inside._infer_shape(codomain), domain)
     except (UnknownShapeError, ValueError):  # a part alone does not know its shape, or cannot take what others return
         return None
     return _on_domain(inside, codomain) if fits else None
@@ -158,11 +158,11 @@ def nested_domain(op: Any, x: Any) -> Any:
     """A domain that everybody knows without it goes."""
     if not isinstance(op, WithDomain | NonlinearWithDomain):
         return None
-    return op.op if x is not None and _specs.same(op.domain, x) and _takes(op.op, x) else None
+    return op.op if x is not None and shapes.same(op.domain, x) and _takes(op.op, x) else None
 
 
 def _takes(op: Any, x: Any) -> bool:
-    return op.domain is None or _specs.same(op.domain, x)
+    return op.domain is None or shapes.same(op.domain, x)
 
 
 # ---- scalars ----------------------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ def neighbours(op: Any, x: Any) -> Any:
 
 def _identity(left: Any, right: Any, x: Any, mirrored: bool) -> Any:
     """An identity with a domain hands it on, and converts what comes in."""
-    if isinstance(left, Identity) or (_fits_identity(left) and _specs.same(_result(right, x), left.domain)):
+    if isinstance(left, Identity) or (_fits_identity(left) and shapes.same(_result(right, x), left.domain)):
         return right
     if isinstance(right, Identity):
         return left
@@ -240,7 +240,7 @@ def _returns(left: Any, right: Any, x: Any) -> bool:
     if x is None:
         return False
     between = _result(right, x)
-    return _specs.same(between, x) and _specs.same(_result(left, between), x)
+    return shapes.same(between, x) and shapes.same(_result(left, between), x)
 
 
 def _result(op: Any, x: Any) -> Any:
@@ -319,7 +319,7 @@ def zero_factors(op: Any, x: Any) -> Any:
     if not any(isinstance(_bare(factor), Zero) for factor in factors):
         return None
     domain, codomain = x, _result(op, x)
-    if domain is None or not _specs.is_spec(domain) or not _specs.is_spec(codomain) or domain.dtype != codomain.dtype:
+    if domain is None or not shapes.is_spec(domain) or not shapes.is_spec(codomain) or domain.dtype != codomain.dtype:
         return None
     return Zero(codomain.shape).with_domain(domain)
 

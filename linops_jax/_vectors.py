@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax import _compat, _specs
+from linops_jax import _compat
+from linops_jax._model import shapes
 
 
 def add(a: Any, scalar: Any, b: Any) -> Any:
@@ -53,7 +54,7 @@ def exponent(tree: Any) -> jax.Array:
     """An integer e for which the largest entry is between 2^(e-1) and 2^e; 0 where that is zero or not finite."""
     largest = jnp.zeros((), jnp.float32)
     for leaf in jax.tree.leaves(tree):
-        parts = (leaf.real, leaf.imag) if _specs.is_complex(leaf.dtype) else (leaf,)
+        parts = (leaf.real, leaf.imag) if shapes.is_complex(leaf.dtype) else (leaf,)
         for part in parts:
             part = part.astype(jnp.result_type(part.dtype, jnp.float32))
             largest = jnp.maximum(largest, jnp.max(jnp.abs(part), initial=0))

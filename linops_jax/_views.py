@@ -9,11 +9,12 @@ from typing import Any
 
 import jax
 
-from linops_jax import _printing, _specs
-from linops_jax._hooks import MISSING, REFUSED
-from linops_jax._linear import Adjoint
-from linops_jax._nonlinear import Jacobian
-from linops_jax._operator import Operator, constructor
+from linops_jax._model import shapes
+from linops_jax._model.hooks import MISSING, REFUSED
+from linops_jax._operators import printing
+from linops_jax._operators.linear import Adjoint
+from linops_jax._operators.nonlinear import Jacobian
+from linops_jax._operators.operator import Operator, constructor
 from linops_jax.algebra import _parts
 from linops_jax.algebra._composite import OfOne
 from linops_jax.algebra._composition import _Composition
@@ -33,20 +34,20 @@ class TreeView:
 
     name:     where it is in the operator around it, ``factors[0]``; empty at the root
     label:    its class, and those of its fields that are not operators
-    shapes:   ``f32[3] -> f32[4]``, where known
+    spaces:   ``f32[3] -> f32[4]``, where known
     notes:    its known properties, and its hooks by kind: host, traced, or derived by JAX
     children: its parts, in the order of its fields
     """
 
     name: str
     label: str
-    shapes: str
+    spaces: str
     notes: tuple[str, ...]
     children: tuple[TreeView, ...]
 
     def _line(self) -> str:
         name = f"{self.name} = " if self.name else ""
-        return "  |  ".join([f"{name}{self.label}{f' : {self.shapes}' if self.shapes else ''}", *self.notes])
+        return "  |  ".join([f"{name}{self.label}{f' : {self.spaces}' if self.spaces else ''}", *self.notes])
 
     def __rich__(self) -> Any:
         from rich.text import Text
@@ -81,10 +82,10 @@ class TreeView:
 
     def _section(self, is_open: bool) -> str:
         name = f'<span style="opacity:0.6">{html.escape(self.name)} = </span>' if self.name else ""
-        shapes = f" : {html.escape(self.shapes)}" if self.shapes else ""
+        spaces = f" : {html.escape(self.spaces)}" if self.spaces else ""
         notes = "".join(f'<span style="opacity:0.6">  |  {html.escape(note)}</span>' for note in self.notes)
         kind, bracket, fields = html.escape(self.label).partition("(")
-        line = f"{name}<b>{kind}</b>{bracket}{fields}{shapes}{notes}"
+        line = f"{name}<b>{kind}</b>{bracket}{fields}{spaces}{notes}"
         parts = "".join(child._section(is_open) for child in self.children)
         return _details(line, parts, is_open) if parts else f'<div style="padding-left:1.1em">{line}</div>'
 
@@ -133,7 +134,7 @@ def _view(name: str, op: Any, domain: Any, codomain: Any) -> TreeView:
     return TreeView(
         name,
         _label(op, values, leaves, parts),
-        _printing.shapes(domain, codomain),
+        printing.spaces(domain, codomain),
         (*_properties(op), *_hooks(op)),
         tuple(_view(where, part, *known.get(where, (None, None))) for where, part in parts.items()),
     )
@@ -153,9 +154,9 @@ def _label(op: Any, values: dict[str, Any], leaves: dict[str, Any], parts: dict[
 def _value(value: Any) -> str:
     if callable(value):
         return getattr(value, "__name__", type(value).__name__)
-    is_number = _specs.is_spec(value) and value.shape == ()
-    number = _printing.short.scalar(value) if is_number else "a"
-    return _printing.value(value) if number == "a" else number  # a number that is not known has a dtype at least
+    is_number = shapes.is_spec(value) and value.shape == ()
+    number = printing.short.scalar(value) if is_number else "a"
+    return printing.value(value) if number == "a" else number  # a number that is not known has a dtype at least
 
 
 def _properties(op: Any) -> Iterator[str]:
@@ -214,6 +215,6 @@ def _result(op: Any, domain: Any) -> Any:
     if domain is None:
         return None
     try:
-        return _specs.specs(op._infer_shape(domain))
+        return shapes.specs(op._infer_shape(domain))
     except Exception:  # a wrong operator must still show itself
         return None

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 import linops_jax as lo
-from linops_jax import _interned
-from linops_jax._fields import Statics
-from linops_jax._trampoline import Binding
+from linops_jax._engine.trampoline import Binding
+from linops_jax._model import interned
+from linops_jax._model.fields import Statics
 
 Kind = TypeVar("Kind")
 PARIS = datetime.timezone(datetime.timedelta(hours=1))
@@ -354,14 +354,14 @@ def test_nothing_is_left_of_values_that_are_gone():
         pass
 
     gc.collect()
-    before = len(_interned._table)
+    before = len(interned._table)
     plan = Plan()
     plan.op = Two(D, axis=plan)  # a cycle
     alive = [weakref.ref(plan), weakref.ref(Two(D, axis=("gone", 0.5))._statics)]
     del plan
     gc.collect()
     assert [reference() for reference in alive] == [None, None]
-    assert len(_interned._table) == before
+    assert len(interned._table) == before
 
 
 def test_values_of_one_hash_do_not_pile_up():

@@ -11,7 +11,7 @@ import pytest
 from helpers import S, close, like
 
 import linops_jax as lo
-from linops_jax import _upstream
+from linops_jax._operators import upstream
 
 REAL = S((3,), np.float32)
 I = lo.Identity()  # noqa: E741
@@ -130,8 +130,8 @@ def test_costs_grow_as_the_number_of_parts(step, parts):
 def test_costs_of_what_a_product_has_passed(monkeypatch):
     """What is evaluated as a part is not evaluated again for the adjoint that asks for it."""
     steps = []
-    record = _upstream.record
-    monkeypatch.setattr(_upstream, "record", lambda *step: (steps.append(step), record(*step)))
+    record = upstream.record
+    monkeypatch.setattr(upstream, "record", lambda *step: (steps.append(step), record(*step)))
     op = Counted(np.ones(3, np.float32))
     for depth in range(1, 8):
         op = (2 * op).H @ (op + I)

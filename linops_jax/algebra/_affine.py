@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax import _specs
-from linops_jax._linear import LinearOperator
-from linops_jax._operator import SUM
-from linops_jax._printing import exact
-from linops_jax._properties import Properties, common
+from linops_jax._model import shapes
+from linops_jax._model.properties import Properties, common
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.operator import SUM
+from linops_jax._operators.printing import exact
 from linops_jax.algebra._composite import NonlinearComposite, OfOne
 from linops_jax.algebra._composition import compose
 from linops_jax.algebra._identity import Identity
@@ -36,7 +36,7 @@ class Affine(OfOne, NonlinearComposite):
             message = f"Affine: expected a linear operator, found {type(op).__name__} {op!r:.80}."
             raise TypeError(message)
         self.op = op
-        self.b = _specs.lists_as_arrays(b, lambda: op.codomain)
+        self.b = shapes.lists_as_arrays(b, lambda: op.codomain)
         if op.domain is not None:
             self._check(op.codomain)
 
@@ -47,15 +47,15 @@ class Affine(OfOne, NonlinearComposite):
     def apply(self, x: Any) -> Any:
         y = self.op(x)
         self._check(y)
-        return jax.tree.map(lambda leaf, b: _specs.strong(jnp.add(leaf, b)), y, self.b)
+        return jax.tree.map(lambda leaf, b: shapes.strong(jnp.add(leaf, b)), y, self.b)
 
     def _derive_shape(self, x: Any) -> Any:
         y = self.op._infer_shape(x)
         self._check(y)
-        return jax.tree.map(lambda s, b: _specs.with_dtype(s, jnp.result_type(s.dtype, b)), y, self.b)
+        return jax.tree.map(lambda s, b: shapes.with_dtype(s, jnp.result_type(s.dtype, b)), y, self.b)
 
     def _check(self, y: Any) -> None:
-        if difference := _specs.mismatch(_specs.specs(self.b), y):
+        if difference := shapes.mismatch(shapes.specs(self.b), y):
             message = f"Affine: b does not have the shape of what {exact(self.op)} returns: {difference}."
             raise ValueError(message)
 
@@ -63,7 +63,7 @@ class Affine(OfOne, NonlinearComposite):
         """A, with results in the dtype of F."""
         A = self.op.jacobian(x)
         codomain = self._infer_shape(A.domain)
-        return A if _specs.same(codomain, A.codomain) else compose(Identity().with_domain(codomain), A)
+        return A if shapes.same(codomain, A.codomain) else compose(Identity().with_domain(codomain), A)
 
     def _expression(self, show: Any) -> str:
-        return f"Affine({show(self.op)}, {show.point(_specs.specs(self.b), 'b')})"
+        return f"Affine({show(self.op)}, {show.point(shapes.specs(self.b), 'b')})"

@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _specs, _upstream
-from linops_jax._fields import static
-from linops_jax._linear import LinearOperator
-from linops_jax._nonlinear import NonlinearOperator
-from linops_jax._printing import exact
-from linops_jax._properties import Properties
+from linops_jax._model import shapes
+from linops_jax._model.fields import static
+from linops_jax._model.properties import Properties
+from linops_jax._operators import upstream
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.nonlinear import NonlinearOperator
+from linops_jax._operators.printing import exact
 from linops_jax.algebra import _parts
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
 
@@ -39,8 +40,8 @@ class _AlongAxis:
 
     def _at(self, x: Any) -> Axes:
         """The axes of x, counted from the start."""
-        if not _specs.is_spec(x) or not all(-x.ndim <= axis < x.ndim for axis in self.axes):
-            found = _specs.describe_tree(x)
+        if not shapes.is_spec(x) or not all(-x.ndim <= axis < x.ndim for axis in self.axes):
+            found = shapes.describe_tree(x)
             message = (
                 f"{exact(self)} cannot be applied: found {found}, expected one array that has the axes {self.axes}."
             )
@@ -76,7 +77,7 @@ class AlongAxis(_AlongAxis, LinearComposite):
     _is_looked_for = True  # type: ignore[assignment]
 
     def _infer_adjoint_shape(self, y: Any) -> Any:
-        if not self.op._says_adjoint_shape and (domain := _upstream.domain_of(self, y)) is not None:
+        if not self.op._says_adjoint_shape and (domain := upstream.domain_of(self, y)) is not None:
             return domain
         at = self._at(y)
         return _replaced(y, at, self.op._spaces_of(_part(y, at))[0], self)
@@ -123,7 +124,7 @@ class JacobianAlongAxis(LinearComposite):
 
     @property
     def domain(self) -> Any:
-        return _specs.spec(self.x)
+        return shapes.spec(self.x)
 
     @property
     def properties(self) -> Properties:

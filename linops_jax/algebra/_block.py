@@ -7,9 +7,9 @@ from typing import Any, overload
 
 import jax
 
-from linops_jax._linear import LinearOperator
-from linops_jax._printing import exact
-from linops_jax._properties import Properties, common
+from linops_jax._model.properties import Properties, common
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.printing import exact
 from linops_jax.algebra import _parts
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from linops_jax import _meta, _specs
-from linops_jax._fields import restore
-from linops_jax._linear import LinearOperator
-from linops_jax._nonlinear import NonlinearOperator
-from linops_jax._operator import Backwards as Backwards
-from linops_jax._operator import OfOne as OfOne
-from linops_jax._printing import exact
+from linops_jax._model import shapes
+from linops_jax._model.fields import restore
+from linops_jax._operators import meta
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.nonlinear import NonlinearOperator
+from linops_jax._operators.operator import Backwards as Backwards
+from linops_jax._operators.operator import OfOne as OfOne
+from linops_jax._operators.printing import exact
 
 
 class LinearComposite(LinearOperator, composite=True):
@@ -29,10 +30,10 @@ class NonlinearComposite(NonlinearOperator, composite=True):
 
     def jacobian(self, x: Any) -> LinearOperator:
         """The derivative at x, in directions of its dtype: at a real point of a complex domain, real ones."""
-        x = _specs.as_arrays(x, f"{exact(self)}.jacobian(x)")
+        x = shapes.as_arrays(x, f"{exact(self)}.jacobian(x)")
         at = self._as_input(x)
         jacobian = self._jacobian(at)
-        return jacobian if at is x else jacobian.with_domain(_specs.specs(x))
+        return jacobian if at is x else jacobian.with_domain(shapes.specs(x))
 
     def _jacobian(self, x: Any) -> LinearOperator:
         raise NotImplementedError
@@ -49,6 +50,6 @@ class NonlinearComposite(NonlinearOperator, composite=True):
 
 def of_checked_parts(cls: Any, statics: tuple[Any, ...], arrays: tuple[Any, ...]) -> Any:
     """A composite without the constructor's look at every part, which makes long sums and products quadratic."""
-    if _meta.introductions:
-        _meta.introduce()
+    if meta.introductions:
+        meta.introduce()
     return restore(cls, statics, arrays)

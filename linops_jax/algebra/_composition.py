@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from linops_jax import _specs, _upstream
-from linops_jax._fields import static
-from linops_jax._linear import Adjoint, LinearOperator
-from linops_jax._operator import ATOM, PRODUCT, Operator, UnknownShapeError, constructor
-from linops_jax._printing import exact
-from linops_jax._properties import Properties, common
+from linops_jax._model import shapes
+from linops_jax._model.fields import static
+from linops_jax._model.properties import Properties, common
+from linops_jax._operators import upstream
+from linops_jax._operators.linear import Adjoint, LinearOperator
+from linops_jax._operators.operator import ATOM, PRODUCT, Operator, UnknownShapeError, constructor
+from linops_jax._operators.printing import exact
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, of_checked_parts
 from linops_jax.algebra._domain import WithDomain
 from linops_jax.algebra._parts import typed
@@ -33,7 +34,7 @@ class _Composition:
 
     def apply(self, x: Any) -> Any:
         i = len(self.factors)
-        with _upstream.product() as after_factor:
+        with upstream.product() as after_factor:
             while i > 0:
                 i -= 1
                 factor = self.factors[i]
@@ -62,7 +63,7 @@ class _Composition:
         """Whether two factors are each other's adjoint, on the same domain."""
         if i < 0 or self._same_parts[i] != self._same_parts[j]:
             return False
-        if i != j and not _specs.same(self._domains_of_parts[i], self._domains_of_parts[j]):
+        if i != j and not shapes.same(self._domains_of_parts[i], self._domains_of_parts[j]):
             return False
         f, g = self.factors[i], self.factors[j]
         return _is_adjoint(f) != _is_adjoint(g) or (isinstance(f, LinearOperator) and f.properties.symmetric)
@@ -97,9 +98,9 @@ class _Composition:
         """Specs of what each factor is applied to, in the order of the factors, and where that is on the way; and specs of
         the result."""
         passes = []
-        with _upstream.product() as after_factor:
+        with upstream.product() as after_factor:
             for factor in reversed(self.factors):
-                passes.append((x, _upstream.here()))
+                passes.append((x, upstream.here()))
                 x = factor._infer_shape(x)
                 after_factor()
         return passes[::-1], x
@@ -147,7 +148,7 @@ class Composition(_Composition, LinearComposite):
         return None if None in inverses else functools.reduce(compose, inverses)
 
     def _infer_adjoint_shape(self, y: Any) -> Any:
-        with _upstream.product() as after_factor:
+        with upstream.product() as after_factor:
             for factor in self.factors:
                 y = factor._infer_adjoint_shape(y) if factor.domain is None else factor.domain
                 after_factor()
@@ -262,7 +263,7 @@ def _meet(a: Any, b: Any) -> Any:
     spec = b.codomain
     for i in reversed(range(len(factors))):
         domain = factors[i].domain
-        if domain is not None and (difference := _specs.misfit(spec, domain)):
+        if domain is not None and (difference := shapes.misfit(spec, domain)):
             where = f", factor {i + 1} of {len(factors)}" if len(factors) > 1 else ""
             message = (
                 f"cannot compose {exact(a)} @ {exact(b)}: the right one's result does not fit the domain of "

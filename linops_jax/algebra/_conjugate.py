@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax._linear import Adjoint, LinearOperator
-from linops_jax._operator import ATOM, constructor
+from linops_jax._operators.linear import Adjoint, LinearOperator
+from linops_jax._operators.operator import ATOM, constructor
 from linops_jax.algebra._composite import LinearComposite, OfOne
 from linops_jax.algebra._parts import typed
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from linops_jax._fields import static
-from linops_jax._linear import LinearOperator
-from linops_jax._properties import NAMES, Properties
+from linops_jax._model.fields import static
+from linops_jax._model.properties import NAMES, Properties
+from linops_jax._operators.linear import LinearOperator
 from linops_jax.algebra._composite import LinearComposite, OfOne
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import jax
 
-from linops_jax import _specs
-from linops_jax._fields import static
-from linops_jax._linear import LinearOperator
-from linops_jax._nonlinear import NonlinearOperator
-from linops_jax._operator import Operator, constructor
-from linops_jax._properties import Properties
+from linops_jax._model import shapes
+from linops_jax._model.fields import static
+from linops_jax._model.properties import Properties
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.nonlinear import NonlinearOperator
+from linops_jax._operators.operator import Operator, constructor
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
 
 
@@ -26,7 +26,7 @@ class _WithDomain(OfOne):
 
     @functools.cached_property
     def domain(self) -> Any:
-        return jax.tree.unflatten(self.tree, list(map(_specs.thawed, self.leaves)))
+        return jax.tree.unflatten(self.tree, list(map(shapes.thawed, self.leaves)))
 
     @property
     def _precedence(self) -> int:
@@ -47,7 +47,7 @@ class WithDomain(_WithDomain, LinearComposite):
     def properties(self) -> Properties:
         """Between different spaces, as of a complex operator on a real domain, nothing is its own adjoint or inverse."""
         known = self.op.properties
-        if _specs.same(self.domain, self.codomain):
+        if shapes.same(self.domain, self.codomain):
             return known
         return dataclasses.replace(known, symmetric=False, positive=False, unitary=False)
 
@@ -67,7 +67,7 @@ class WithDomain(_WithDomain, LinearComposite):
         return self.op._gram(x, self.domain)
 
     def _inverse(self) -> LinearOperator | None:
-        inverse = self.op._inverse() if _specs.same(self.domain, self.codomain) else None
+        inverse = self.op._inverse() if shapes.same(self.domain, self.codomain) else None
         return None if inverse is None else inverse.with_domain(self.codomain)
 
 
@@ -85,15 +85,15 @@ class NonlinearWithDomain(_WithDomain, NonlinearComposite):
 @constructor("with_domain")
 def with_domain(op: Any, spec: Any) -> Operator:
     """``op`` on a domain; on a smaller one, real numbers instead of complex ones, where it has a domain already."""
-    spec = _specs.specs(spec)
+    spec = shapes.specs(spec)
     if op.domain is not None:
-        if difference := _specs.misfit(spec, op.domain):
+        if difference := shapes.misfit(spec, op.domain):
             message = f"{op!r} has another domain already: {difference}."
             raise ValueError(message)
-        if _specs.same(spec, op.domain):
+        if shapes.same(spec, op.domain):
             return op
     leaves, tree = jax.tree.flatten(spec)
     cls: Any = WithDomain if isinstance(op, LinearOperator) else NonlinearWithDomain
-    wrapped = cls(op, tuple(map(_specs.frozen, leaves)), tree)
+    wrapped = cls(op, tuple(map(shapes.frozen, leaves)), tree)
     wrapped.codomain  # noqa: B018 a domain that the operator cannot take is refused here
     return wrapped

@@ -7,12 +7,13 @@ from typing import Any, Literal, overload
 import jax
 import jax.numpy as jnp
 
-from linops_jax import _specs, _upstream
-from linops_jax._linear import LinearOperator
-from linops_jax._nonlinear import NonlinearOperator
-from linops_jax._operator import Operator, UnknownShapeError
-from linops_jax._printing import exact
-from linops_jax._properties import Properties, common
+from linops_jax._model import shapes
+from linops_jax._model.properties import Properties, common
+from linops_jax._operators import upstream
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.nonlinear import NonlinearOperator
+from linops_jax._operators.operator import Operator, UnknownShapeError
+from linops_jax._operators.printing import exact
 from linops_jax.algebra import _parts
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
 from linops_jax.algebra._composition import compose
@@ -26,7 +27,7 @@ class _Freeze:
         return self.op(_fill(x, self.values, exact(self)))
 
     def _derive_shape(self, x: Any) -> Any:
-        return self.op._infer_shape(_fill(x, _specs.specs(self.values), exact(self)))
+        return self.op._infer_shape(_fill(x, shapes.specs(self.values), exact(self)))
 
     @property
     def domain(self) -> Any:
@@ -37,7 +38,7 @@ class _Freeze:
         return common([self.op])
 
     def _expression(self, show: Any) -> str:
-        values = ", ".join(f"{slot!r}: {show.point(_specs.specs(value))}" for slot, value in self.values.items())
+        values = ", ".join(f"{slot!r}: {show.point(shapes.specs(value))}" for slot, value in self.values.items())
         return f"freeze({show(self.op)}, {{{values}}})"
 
 
@@ -48,8 +49,8 @@ class Frozen(_Freeze, NonlinearComposite):
     values: dict[Any, Any]
 
     def _jacobian(self, x: Any) -> LinearOperator:
-        point = _fill(_specs.as_arrays(x, exact(self)), self.values, exact(self))
-        return compose(self.op.jacobian(point), Insert(self.values)).with_domain(_specs.specs(x))  # type: ignore
+        point = _fill(shapes.as_arrays(x, exact(self)), self.values, exact(self))
+        return compose(self.op.jacobian(point), Insert(self.values)).with_domain(shapes.specs(x))  # type: ignore
 
 
 class LinearFrozen(_Freeze, LinearComposite):
@@ -59,13 +60,13 @@ class LinearFrozen(_Freeze, LinearComposite):
     values: dict[Any, Any]
 
     def apply(self, x: Any) -> Any:
-        return self._derivative(_specs.specs(x))(x)
+        return self._derivative(shapes.specs(x))(x)
 
     _is_recorded = True  # type: ignore[assignment]
     _is_looked_for = True  # type: ignore[assignment]
 
     def _infer_adjoint_shape(self, y: Any) -> Any:
-        if (domain := _upstream.domain_of(self, y)) is not None:
+        if (domain := upstream.domain_of(self, y)) is not None:
             return domain
         message = f"{exact(self)}.H(y) needs to know the shape of its result: fix the domain with with_domain(spec)."
         raise UnknownShapeError(message)
@@ -74,7 +75,7 @@ class LinearFrozen(_Freeze, LinearComposite):
         return self._derivative(like)._reverse(y, like)
 
     def _derivative(self, spec: Any) -> Any:
-        zero = jax.tree.map(_specs.zeros, spec)
+        zero = jax.tree.map(shapes.zeros, spec)
         return Frozen(self.op, self.values).jacobian(zero)
 
 
@@ -99,7 +100,7 @@ class Insert(LinearComposite):
 def _fill(x: Any, values: dict[Any, Any], where: str) -> Any:
     if not _by_position(values):
         if not isinstance(x, dict) or set(x) & set(values):
-            message = f"{where}: expected a dict of the inputs that are left, found {_specs.describe_tree(x)}."
+            message = f"{where}: expected a dict of the inputs that are left, found {shapes.describe_tree(x)}."
             raise ValueError(message)
         return {**x, **values}
     left = list(x) if type(x) is tuple else [x]
@@ -107,7 +108,7 @@ def _fill(x: Any, values: dict[Any, Any], where: str) -> Any:
     if max(values) >= total or (type(x) is tuple and len(x) == 1):
         message = (
             f"{where}: expected the one input that is left, or a tuple of those that are left, found "
-            f"{_specs.describe_tree(x)}; fixed are the inputs {sorted(values)}."
+            f"{shapes.describe_tree(x)}; fixed are the inputs {sorted(values)}."
         )
         raise ValueError(message)
     rest = iter(left)
@@ -154,7 +155,7 @@ def freeze(op: Any, values: dict[Any, Any], *, linear: bool = False) -> Any:
         slots = range(len(op.domain)) if type(op.domain) is tuple else op.domain if isinstance(op.domain, dict) else ()
         if absent := [slot for slot in values if slot not in slots]:
             message = (
-                f"freeze: {exact(op)} has no input {absent[0]!r}: its domain is {_specs.describe_tree(op.domain)}."
+                f"freeze: {exact(op)} has no input {absent[0]!r}: its domain is {shapes.describe_tree(op.domain)}."
             )
             raise ValueError(message)
     if linear and isinstance(op, LinearOperator):
@@ -163,5 +164,5 @@ def freeze(op: Any, values: dict[Any, Any], *, linear: bool = False) -> Any:
             "linear=True."
         )
         raise ValueError(message)
-    values = _specs.lists_as_arrays(values)
+    values = shapes.lists_as_arrays(values)
     return LinearFrozen(op, values) if linear else Frozen(op, values)

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from linops_jax import _specs
-from linops_jax._fields import static
-from linops_jax._hooks import traced
-from linops_jax._linear import LinearOperator
-from linops_jax._properties import Properties
+from linops_jax._model import shapes
+from linops_jax._model.fields import static
+from linops_jax._model.hooks import traced
+from linops_jax._model.properties import Properties
+from linops_jax._operators.linear import LinearOperator
 from linops_jax.algebra._composite import LinearComposite, OfOne
 
 
@@ -79,12 +79,12 @@ class Function(OfOne, LinearComposite):
             if not callable(value) and not (name == "adjoint" and value is None):
                 message = f"Function: expected a function as {name}, found {type(value).__name__} {value!r:.80}."
                 raise TypeError(message)
-        domain = _specs.as_specs(x, "Function")
+        domain = shapes.as_specs(x, "Function")
         if adjoint is None:
             op: LinearOperator = JAXFunction(function)
         else:
             spec = _call_on_zeros(function, domain) if codomain is None else codomain
-            leaves, tree = jax.tree.flatten(_specs.as_specs(spec, "Function: codomain"))
+            leaves, tree = jax.tree.flatten(shapes.as_specs(spec, "Function: codomain"))
             op = HostFunctions(function, adjoint, tuple((leaf.shape, np.dtype(leaf.dtype)) for leaf in leaves), tree)
         self.op = op.with_domain(domain)
         self.known = Properties(**properties)

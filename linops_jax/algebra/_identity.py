@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax import _specs, _upstream
-from linops_jax._fields import static
-from linops_jax._operator import UnknownShapeError
-from linops_jax._printing import exact
-from linops_jax._properties import Properties
+from linops_jax._model import shapes
+from linops_jax._model.fields import static
+from linops_jax._model.properties import Properties
+from linops_jax._operators import upstream
+from linops_jax._operators.operator import UnknownShapeError
+from linops_jax._operators.printing import exact
 from linops_jax.algebra._composite import LinearComposite
 
 
@@ -70,7 +71,7 @@ class Zero(LinearComposite):
     def _infer_adjoint_shape(self, y: Any) -> Any:
         if self.shape is None:
             return y
-        if (domain := _upstream.domain_of(self, y)) is not None:
+        if (domain := upstream.domain_of(self, y)) is not None:
             return domain
         message = (
             f"{type(self)._label}.H(y) needs to know the shape of its result: fix the domain with with_domain(spec)."
@@ -78,7 +79,7 @@ class Zero(LinearComposite):
         raise UnknownShapeError(message)
 
     def _pull_back(self, y: Any, like: Any) -> Any:
-        return jax.tree.map(_specs.zeros, like)
+        return jax.tree.map(shapes.zeros, like)
 
     @classmethod
     def examples(cls) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from linops_jax import _specs
-from linops_jax._linear import LinearOperator
-from linops_jax._operator import ATOM, constructor
-from linops_jax._printing import exact
+from linops_jax._model import shapes
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.operator import ATOM, constructor
+from linops_jax._operators.printing import exact
 from linops_jax.algebra._composite import Backwards, LinearComposite
 
 
@@ -18,7 +18,7 @@ class Inverse(Backwards, LinearComposite):
 
     def apply(self, y: Any) -> Any:
         domain, codomain = self.op._spaces_of(y)
-        return self.op._evaluate("inverse", (_specs.onto(y, codomain, lambda: exact(self)),), domain)
+        return self.op._evaluate("inverse", (shapes.onto(y, codomain, lambda: exact(self)),), domain)
 
     def _pull_back(self, x: Any, like: Any) -> Any:
         return self.op._evaluate("inverse_adjoint", (x,), self.op._infer_shape(x))

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _specs, _upstream
-from linops_jax._linear import LinearOperator
-from linops_jax._printing import exact
-from linops_jax._properties import Properties, common
+from linops_jax._model import shapes
+from linops_jax._model.properties import Properties, common
+from linops_jax._operators import upstream
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.printing import exact
 from linops_jax.algebra._along_axis import AlongAxis
 from linops_jax.algebra._composite import LinearComposite
 from linops_jax.algebra._composition import compose
@@ -46,7 +47,7 @@ class Kronecker(LinearComposite):
 
     def _infer_adjoint_shape(self, y: Any) -> Any:
         knows = self.a._says_adjoint_shape and self.b._says_adjoint_shape
-        if not knows and (domain := _upstream.domain_of(self, y)) is not None:
+        if not knows and (domain := upstream.domain_of(self, y)) is not None:
             return domain
         rank_a = self._split(y, _rank(self.a.codomain), _rank(self.b.codomain))
         x = self._product(y, rank_a, True)._infer_adjoint_shape(y)
@@ -80,8 +81,8 @@ class Kronecker(LinearComposite):
 
     def _split(self, x: Any, rank_a: int | None, rank_b: int | None) -> int:
         """How many axes are those of A, where as many axes belong to the factors."""
-        if not _specs.is_spec(x):
-            message = f"{exact(self)} cannot be applied: found {_specs.describe_tree(x)}, expected one array."
+        if not shapes.is_spec(x):
+            message = f"{exact(self)} cannot be applied: found {shapes.describe_tree(x)}, expected one array."
             raise TypeError(message)
         if rank_a is None and rank_b is None:
             rank_a = rank_b = 1
@@ -89,7 +90,7 @@ class Kronecker(LinearComposite):
         last = x.ndim - first if rank_b is None else rank_b
         if first < 1 or last < 1 or first + last != x.ndim:
             message = (
-                f"{exact(self)} cannot be applied: {_specs.describe(x)} does not have {first} axes for the first factor and "
+                f"{exact(self)} cannot be applied: {shapes.describe(x)} does not have {first} axes for the first factor and "
                 f"{last} for the second. Fix the domain of one of them with with_domain(spec); without, each takes one axis."
             )
             raise ValueError(message)
@@ -106,7 +107,7 @@ class Kronecker(LinearComposite):
             return _takes(last, first.codomain.dtype)
         rank_last = len(last.domain.shape)
         part = x.shape[rank_last:] if first is self.b else x.shape[: x.ndim - rank_last]
-        with _upstream.product():  # of which nothing is left: this order may not be the one
+        with upstream.product():  # of which nothing is left: this order may not be the one
             return _takes(last, first._infer_shape(jax.ShapeDtypeStruct(part, x.dtype)).dtype)
 
     @functools.cached_property
@@ -125,7 +126,7 @@ class Kronecker(LinearComposite):
         ones. Otherwise (A (x) B)^H and the inverse have theirs the other way round."""
         if self.a.domain is not None and self.b.domain is not None:
             spaces = (self.a.domain, self.a.codomain, self.b.domain, self.b.codomain)
-            if not any(_specs.is_complex(spec.dtype) for spec in spaces):
+            if not any(shapes.is_complex(spec.dtype) for spec in spaces):
                 return True
         return self.a._is_complex_linear() and self.b._is_complex_linear()
 
@@ -145,7 +146,7 @@ class Kronecker(LinearComposite):
 
 
 def _takes(op: Any, dtype: Any) -> bool:
-    return op.domain is None or _specs.castable(np.dtype(dtype), np.dtype(op.domain.dtype))
+    return op.domain is None or shapes.castable(np.dtype(dtype), np.dtype(op.domain.dtype))
 
 
 def _rank(spec: Any) -> int | None:
@@ -187,6 +188,6 @@ def _require_array_operator(op: Any, where: str) -> None:
         message = f"{where}: expected a linear operator, found {type(op).__name__} {op!r:.80}."
         raise TypeError(message)
     for spec in (op.domain, op.codomain):
-        if spec is not None and not _specs.is_spec(spec):
-            message = f"{where}: {exact(op)} maps {_specs.describe_tree(spec)}; expected one array."
+        if spec is not None and not shapes.is_spec(spec):
+            message = f"{where}: {exact(op)} maps {shapes.describe_tree(spec)}; expected one array."
             raise TypeError(message)

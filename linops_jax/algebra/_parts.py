@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from linops_jax import _specs
-from linops_jax._linear import LinearOperator
-from linops_jax._nonlinear import Either as Either
-from linops_jax._nonlinear import NonlinearOperator
-from linops_jax._operator import Operator, UnknownShapeError
-from linops_jax._printing import exact
+from linops_jax._model import shapes
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.nonlinear import Either as Either
+from linops_jax._operators.nonlinear import NonlinearOperator
+from linops_jax._operators.operator import Operator, UnknownShapeError
+from linops_jax._operators.printing import exact
 
 # What containers hold, as far as type checkers can see.
 LinearTree: TypeAlias = "LinearOperator | Sequence[LinearTree] | Mapping[Any, LinearTree]"
@@ -41,7 +41,7 @@ def require_operators(ops: Any, where: str, *, allow_none: bool = False) -> None
     for path, op in entries:
         if not is_operator(op) and not (allow_none and op is None):
             at = f" at {jax.tree_util.keystr(path)}" if path else ""
-            found = f"the array {_specs.describe(op)}" if _specs.is_spec(op) else f"{type(op).__name__} {op!r:.80}"
+            found = f"the array {shapes.describe(op)}" if shapes.is_spec(op) else f"{type(op).__name__} {op!r:.80}"
             message = (
                 f"{where}: expected operators, found {found}{at}. Wrap a matrix in lo.Matrix, a "
                 "factor in a * lo.Identity()."
@@ -58,7 +58,7 @@ def split(x: Any, structure: Any, where: str) -> list[Any]:
         return structure.flatten_up_to(x)
     except (ValueError, TypeError) as error:
         wanted = jax.tree.unflatten(structure, ["*"] * structure.num_leaves)
-        message = f"{where}: expected one entry for each operator, {wanted}, found {_specs.describe_tree(x)}."
+        message = f"{where}: expected one entry for each operator, {wanted}, found {shapes.describe_tree(x)}."
         raise ValueError(message) from error
 
 
@@ -69,7 +69,7 @@ def typed(op: Any, domain: Any) -> Any:
 
 def have_codomain(ops: Sequence[Any], codomain: Any) -> bool:
     """Whether operators that know their domains all answer in one space."""
-    return all(_specs.same(op.codomain, codomain) for op in ops)
+    return all(shapes.same(op.codomain, codomain) for op in ops)
 
 
 def are_alike(ops: Sequence[Any]) -> bool:
@@ -93,7 +93,7 @@ def common_domain(ops: Sequence[Any], where: str) -> Any:
         return None
     first = known[0]
     for op in known[1:]:
-        if difference := _specs.misfit(op.domain, first.domain) or _specs.misfit(first.domain, op.domain):
+        if difference := shapes.misfit(op.domain, first.domain) or shapes.misfit(first.domain, op.domain):
             message = f"{where} {exact(first)} and {exact(op)}: their domains differ: {difference}."
             raise ValueError(message)
     return first.domain
@@ -111,11 +111,11 @@ def common_adjoint_shape(ops: Sequence[Any], ys: Sequence[Any]) -> Any:
     take the domain for real where another y is complex. Raises what the first of them raises where none of them knows.
     """
     found = _adjoint_shapes(ops, ys)
-    if not all(_specs.same(x, found[0]) for x in found):
+    if not all(shapes.same(x, found[0]) for x in found):
         dtypes = [leaf.dtype for leaf in jax.tree.leaves((found, ys))]
-        wide = [jax.tree.map(lambda leaf: _specs.with_dtype(leaf, jnp.result_type(*dtypes)), y) for y in ys]
+        wide = [jax.tree.map(lambda leaf: shapes.with_dtype(leaf, jnp.result_type(*dtypes)), y) for y in ys]
         found = _adjoint_shapes(ops, wide)
-    return next((x for x in found if not any(_specs.misfit(x, other) for other in found)), found[0])
+    return next((x for x in found if not any(shapes.misfit(x, other) for other in found)), found[0])
 
 
 def _adjoint_shapes(ops: Sequence[Any], ys: Sequence[Any]) -> list[Any]:
@@ -134,9 +134,9 @@ def _adjoint_shapes(ops: Sequence[Any], ys: Sequence[Any]) -> list[Any]:
 def add_up(ops: Sequence[Any], values: list[Any], where: str) -> Any:
     """The sum of what operators return, arrays or specs. Raises ValueError where shapes differ: nothing broadcasts."""
     for op, value in zip(ops[1:], values[1:], strict=True):
-        if difference := _specs.mismatch(value, values[0]):
+        if difference := shapes.mismatch(value, values[0]):
             message = f"{where} {exact(ops[0])} and {exact(op)}: their results differ: {difference}."
             raise ValueError(message)
     if all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(values)):
-        return functools.reduce(_specs.promoted, values)
+        return functools.reduce(shapes.promoted, values)
     return functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), values)

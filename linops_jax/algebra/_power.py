@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from linops_jax import _specs
-from linops_jax._fields import static
-from linops_jax._linear import LinearOperator
-from linops_jax._operator import ATOM, PRODUCT, Operator, constructor
-from linops_jax._printing import exact
-from linops_jax._properties import Properties
+from linops_jax._model import shapes
+from linops_jax._model.fields import static
+from linops_jax._model.properties import Properties
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.operator import ATOM, PRODUCT, Operator, constructor
+from linops_jax._operators.printing import exact
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
 from linops_jax.algebra._composition import compose
 from linops_jax.algebra._identity import Identity
@@ -24,7 +24,7 @@ class _Power(OfOne):
     _infer_shape: Any
 
     def _inputs_of_parts(self, x: Any) -> list[Any]:
-        return [x] if _specs.same(self._infer_shape(x), x) else [None]
+        return [x] if shapes.same(self._infer_shape(x), x) else [None]
 
     def apply(self, x: Any) -> Any:
         for _ in range(self.exponent):
@@ -36,10 +36,10 @@ class _Power(OfOne):
 
     def _shapes_between(self, x: Any) -> list[Any]:
         """Specs of the input and of the result of each step."""
-        shapes = [x]
+        specs = [x]
         for _ in range(self.exponent):
-            shapes.append(self.op._infer_shape(shapes[-1]))
-        return shapes
+            specs.append(self.op._infer_shape(specs[-1]))
+        return specs
 
     def _expression(self, show: Any) -> str:
         return f"{show(self.op, ATOM)} ** {self.exponent}"
@@ -60,7 +60,7 @@ class Power(_Power, LinearComposite):
 
     def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
         A = typed(self.op, domain)
-        same = domain is None or _specs.same(A.codomain, domain)
+        same = domain is None or shapes.same(A.codomain, domain)
         return Power(A.H, self.exponent) if same else None
 
     def _infer_adjoint_shape(self, y: Any) -> Any:
@@ -95,7 +95,7 @@ class NonlinearPower(_Power, NonlinearComposite):
 @constructor("power")
 def power(op: Operator, exponent: int) -> Operator:
     """``op ** n``: the operator applied n times; for n < 0 its inverse, where that needs no solver."""
-    if op.domain is not None and (difference := _specs.misfit(op.codomain, op.domain)):
+    if op.domain is not None and (difference := shapes.misfit(op.codomain, op.domain)):
         message = (
             f"{exact(op)} ** {exponent}: only an operator from a space to itself has powers. Its result: {difference}."
         )

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _specs
-from linops_jax._linear import LinearOperator
-from linops_jax._nonlinear import NonlinearOperator
-from linops_jax._operator import PRODUCT, constructor
-from linops_jax._properties import Properties
+from linops_jax._model import shapes
+from linops_jax._model.properties import Properties
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.nonlinear import NonlinearOperator
+from linops_jax._operators.operator import PRODUCT, constructor
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
 from linops_jax.algebra._parts import typed
 
@@ -23,14 +23,14 @@ class _Scale(OfOne):
     _precedence = PRODUCT
 
     def apply(self, x: Any) -> Any:
-        return jax.tree.map(lambda y: _specs.strong(self.scalar * y), self.op(x))
+        return jax.tree.map(lambda y: shapes.strong(self.scalar * y), self.op(x))
 
     def _derive_shape(self, x: Any) -> Any:
         return self._times(self.op._infer_shape(x))
 
     def _times(self, specs: Any) -> Any:
         """Specs of a multiple."""
-        return jax.tree.map(lambda s: _specs.with_dtype(s, jnp.result_type(self.scalar, s.dtype)), specs)
+        return jax.tree.map(lambda s: shapes.with_dtype(s, jnp.result_type(self.scalar, s.dtype)), specs)
 
     def _expression(self, show: Any) -> str:
         scalar = show.scalar(self.scalar)
@@ -64,12 +64,12 @@ class Scaled(_Scale, LinearComposite):
         """A complex factor passes A^H only where A is linear over complex numbers, between complex spaces."""
         A = typed(self.op, domain)
         conj = self.scalar.conjugate() if hasattr(self.scalar, "conjugate") else self.scalar
-        fits = domain is None or _specs.same(A.codomain, self._infer_shape(domain))
+        fits = domain is None or shapes.same(A.codomain, self._infer_shape(domain))
         return scale(conj, A.H) if fits and self._scalar_passes(A) else None
 
     def _scalar_passes(self, A: LinearOperator) -> bool:
         """Whether a A = A a."""
-        return not _specs.is_complex(jnp.result_type(self.scalar)) or A._is_complex_linear()
+        return not shapes.is_complex(jnp.result_type(self.scalar)) or A._is_complex_linear()
 
     def _infer_adjoint_shape(self, y: Any) -> Any:
         return self.op._infer_adjoint_shape(self._times(y))
@@ -101,4 +101,4 @@ def _known(scalar: Any) -> frozenset[str]:
         facts = {"real": real, "nonnegative": real and scalar >= 0, "unit": abs(scalar) == 1, "zero": scalar == 0}
         return frozenset(name for name, holds in facts.items() if holds)
     dtype = getattr(scalar, "dtype", None)  # None: something stands in for an array in a tree
-    return frozenset() if dtype is None or _specs.is_complex(dtype) else frozenset({"real"})
+    return frozenset() if dtype is None or shapes.is_complex(dtype) else frozenset({"real"})

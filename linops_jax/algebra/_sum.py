@@ -6,9 +6,9 @@ import contextlib
 import functools
 from typing import Any
 
-from linops_jax._linear import LinearOperator
-from linops_jax._operator import SUM, Operator, UnknownShapeError, constructor
-from linops_jax._properties import Properties, common
+from linops_jax._model.properties import Properties, common
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.operator import SUM, Operator, UnknownShapeError, constructor
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, of_checked_parts
 from linops_jax.algebra._parts import add_up, common_adjoint_shape, common_domain, have_codomain, typed
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _specs
-from linops_jax._compiled import compiled
-from linops_jax._linear import LinearOperator
+from linops_jax._engine.compiled import compiled
+from linops_jax._model import shapes
+from linops_jax._operators.linear import LinearOperator
 from linops_jax.measures import _vectors
 
 _BATCH_BYTES = 2**26  # what the inputs and outputs of one batch of probes may take
@@ -105,7 +105,7 @@ def trace(
     if samples is None:
         exact = jnp.sum(_vectors.pack(diagonal(op), dtype))
         return (
-            (exact, jnp.zeros((), jnp.finfo(dtype).dtype if _specs.is_inexact(dtype) else dtype))
+            (exact, jnp.zeros((), jnp.finfo(dtype).dtype if shapes.is_inexact(dtype) else dtype))
             if return_error
             else exact
         )
@@ -115,11 +115,11 @@ def trace(
         message = f"lo.trace: samples={samples} is not possible for a domain of {size} entries; expected 1 to {size}, or None."
         raise ValueError(message)
     if _vectors.has_complex(op.domain) and not all(
-        _specs.is_complex(leaf.dtype) for leaf in jax.tree.leaves(op.domain)
+        shapes.is_complex(leaf.dtype) for leaf in jax.tree.leaves(op.domain)
     ):
         message = (
             f"lo.trace: samples={samples} needs a domain that is all real or all complex, found "
-            f"{_specs.describe_tree(op.domain)}. Leave samples out for the exact trace."
+            f"{shapes.describe_tree(op.domain)}. Leave samples out for the exact trace."
         )
         raise ValueError(message)
     mean, error = _estimate(op, samples, _vectors.key(seed))
@@ -134,7 +134,7 @@ def dense_form(form: _vectors.VectorForm) -> jax.Array:
 def _square(A: Any, spec: Any, where: str) -> LinearOperator:
     op = _vectors.require_linear(A, spec, where)
     _vectors.require_matrix(op, where, "lo.todense(A, real=True) gives the real one between (re, im) pairs.")
-    if difference := _specs.mismatch(op.codomain, op.domain):
+    if difference := shapes.mismatch(op.codomain, op.domain):
         message = f"{where}: {op!r} has no diagonal, its result does not have the shape of its input: {difference}."
         raise ValueError(message)
     return op
@@ -173,7 +173,7 @@ def _diagonal(op: LinearOperator) -> jax.Array:
 def _estimate(op: LinearOperator, samples: int, key: Any) -> Any:
     stochtrace = _matfree()
     form = _vectors.VectorForm(op, False)
-    from_real = _specs.is_complex(form.dtype) and not _vectors.has_complex(op.domain)
+    from_real = shapes.is_complex(form.dtype) and not _vectors.has_complex(op.domain)
 
     def product(v: Any) -> jax.Array:
         return form.forward(v.real) + 1j * form.forward(v.imag) if from_real else form.forward(v)

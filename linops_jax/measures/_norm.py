@@ -10,8 +10,8 @@ import jax.core
 import jax.numpy as jnp
 
 from linops_jax import _compat
-from linops_jax._compiled import compiled
-from linops_jax._linear import LinearOperator
+from linops_jax._engine.compiled import compiled
+from linops_jax._operators.linear import LinearOperator
 from linops_jax._vectors import add, dot, exponent, shift, times
 from linops_jax._vectors import norm as length
 from linops_jax.measures import _vectors

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax._compiled import compiled
-from linops_jax._linear import LinearOperator
+from linops_jax._engine.compiled import compiled
+from linops_jax._operators.linear import LinearOperator
 from linops_jax.measures import _vectors
 from linops_jax.measures._dense import dense_form
 from linops_jax.measures._norm import is_small, norm

@@ -10,10 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax import _compat, _specs
-from linops_jax._linear import LinearOperator
-from linops_jax._nonlinear import NonlinearOperator
-from linops_jax._printing import exact
+from linops_jax import _compat
+from linops_jax._model import shapes
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.nonlinear import NonlinearOperator
+from linops_jax._operators.printing import exact
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["op"], meta_fields=["pairs"])
@@ -58,7 +59,7 @@ def in_own_space(op: LinearOperator) -> VectorForm:
 
 
 def has_complex(spec: Any) -> bool:
-    return any(_specs.is_complex(leaf.dtype) for leaf in jax.tree.leaves(spec))
+    return any(shapes.is_complex(leaf.dtype) for leaf in jax.tree.leaves(spec))
 
 
 def size(spec: Any, pairs: bool = False) -> int:
@@ -69,7 +70,7 @@ def dtype(spec: Any, pairs: bool = False) -> Any:
     """The common dtype; of the real and imaginary parts for pairs."""
     leaves = jax.tree.leaves(spec)
     common = jnp.result_type(*(leaf.dtype for leaf in leaves)) if leaves else jnp.result_type(float)
-    return jnp.finfo(common).dtype if pairs and _specs.is_complex(common) else common
+    return jnp.finfo(common).dtype if pairs and shapes.is_complex(common) else common
 
 
 def pack(tree: Any, dtype: Any, pairs: bool = False) -> jax.Array:
@@ -91,7 +92,7 @@ def unpack(vector: Any, spec: Any, pairs: bool = False) -> Any:
         part = vector[start:stop]
         if width == 2:
             part = jax.lax.complex(*part.reshape(-1, 2).T)
-        elif not _specs.is_complex(leaf.dtype):
+        elif not shapes.is_complex(leaf.dtype):
             part = part.real
         values.append(_compat.placed(part.reshape(leaf.shape).astype(leaf.dtype), leaf))
         start = stop
@@ -119,7 +120,7 @@ def key(seed: Any) -> jax.Array:
 
 
 def _width(leaf: Any, pairs: bool) -> int:
-    return 2 if pairs and _specs.is_complex(leaf.dtype) else 1
+    return 2 if pairs and shapes.is_complex(leaf.dtype) else 1
 
 
 def require_linear(op: Any, spec: Any, where: str) -> LinearOperator:
@@ -132,7 +133,7 @@ def require_linear(op: Any, spec: Any, where: str) -> LinearOperator:
     if not isinstance(op, LinearOperator):
         message = f"{where} needs a linear operator, found {type(op).__name__}. lo.Matrix(a) makes one of an array."
         raise TypeError(message)
-    op = op if spec is None else op.with_domain(_specs.as_specs(spec, where))
+    op = op if spec is None else op.with_domain(shapes.as_specs(spec, where))
     if op.domain is None:
         message = (
             f"{where}: {op!r} does not know its domain. Pass it as the second argument, {where}(A, "
@@ -143,7 +144,7 @@ def require_linear(op: Any, spec: Any, where: str) -> LinearOperator:
 
 
 def require_numbers(op: LinearOperator, where: str, instead: str) -> None:
-    if _specs.is_being_traced(op):
+    if shapes.is_being_traced(op):
         message = (
             f"{where} of {exact(op)} is computed by NumPy and SciPy, on numbers: it does not work under jit, vmap, grad and "
             f"other transformations. Call it outside of them, and pass what it returns as an argument. {instead}"
@@ -156,9 +157,9 @@ def require_inexact(op: Any, spec: Any, where: str) -> LinearOperator:
     op = require_linear(op, spec, where)
     for name, side in (("domain", op.domain), ("codomain", op.codomain)):
         for leaf in jax.tree.leaves(side):
-            if not _specs.is_inexact(leaf.dtype):
+            if not shapes.is_inexact(leaf.dtype):
                 message = (
-                    f"{where}: the {name} of {exact(op)} has integers, {_specs.describe_tree(side)}. Give the operator a domain "
+                    f"{where}: the {name} of {exact(op)} has integers, {shapes.describe_tree(side)}. Give the operator a domain "
                     "in floating point numbers."
                 )
                 raise TypeError(message)
@@ -168,10 +169,10 @@ def require_inexact(op: Any, spec: Any, where: str) -> LinearOperator:
 def require_matrix(op: LinearOperator, where: str, advice: str) -> None:
     """Raises ValueError for an operator of complex arrays that is linear over the reals only."""
     sides = (op.domain, op.codomain)
-    takes_real_parts = _specs.all_complex(sides) and not op._is_complex_linear()
+    takes_real_parts = shapes.all_complex(sides) and not op._is_complex_linear()
     if has_complex(op.domain) and (op.properties.real_linear or takes_real_parts or not has_complex(op.codomain)):
         message = (
-            f"{where}: {exact(op)} maps {_specs.describe_tree(op.domain)} to {_specs.describe_tree(op.codomain)} and is linear "
+            f"{where}: {exact(op)} maps {shapes.describe_tree(op.domain)} to {shapes.describe_tree(op.codomain)} and is linear "
             f"over the reals only, so no complex matrix does the same. {advice}"
         )
         raise ValueError(message)

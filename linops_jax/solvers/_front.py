@@ -14,11 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax import _specs
-from linops_jax._linear import LinearOperator
-from linops_jax._nonlinear import NonlinearOperator
-from linops_jax._operator import Operator, UnknownShapeError
-from linops_jax._printing import exact
+from linops_jax._model import shapes
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.nonlinear import NonlinearOperator
+from linops_jax._operators.operator import Operator, UnknownShapeError
+from linops_jax._operators.printing import exact
 from linops_jax.algebra import vstack
 from linops_jax.algebra._identity import Identity
 from linops_jax.solvers import _progress, _real, _watch
@@ -103,8 +103,8 @@ def solve(
         found = nonlinear.solve(A, y, solver, damp, regularizer, x0, preconditioner, rtol, atol, max_steps, progress)
         return report(found[1], found[0], rtol, atol, throw)
     if not isinstance(A, LinearOperator):
-        is_array = _specs.is_spec(A)
-        found = f"the array {_specs.describe(A)}; lo.Matrix(a) makes an operator of it" if is_array else f"{A!r:.80}"
+        is_array = shapes.is_spec(A)
+        found = f"the array {shapes.describe(A)}; lo.Matrix(a) makes an operator of it" if is_array else f"{A!r:.80}"
         message = f"lo.solve expects an operator, found {found}."
         raise TypeError(message)
     A, y = fit(A, y, x0)
@@ -115,59 +115,59 @@ def solve(
 
     op, target = damped(A, y, damp, regularizer)
     if x0 is not None:
-        x0 = _specs.cast_like(_specs.as_arrays(x0, "lo.solve: x0"), A.domain, "lo.solve: x0")
+        x0 = shapes.cast_like(shapes.as_arrays(x0, "lo.solve: x0"), A.domain, "lo.solve: x0")
     inner = outer = None
     if preconditioner is not None:
         preconditioner = _square(preconditioner, A.domain)
         inner, outer = (preconditioner, None) if name == "cg" else (None, preconditioner)
 
-    traced = _specs.is_being_traced((A, target, x0, damp, preconditioner, limits))
+    traced = shapes.is_being_traced((A, target, x0, damp, preconditioner, limits))
     # lineax 0.1 mixes precisions in the one, and there is no QR decomposition in half precision for the other
     wide = _real.is_narrower(op, {"lsmr": float, "gmres": jnp.float32}.get(name, jnp.float16))
     room = steps_allowed(A, max_steps) if history else 0
     with _progress.shown(progress, traced) as counted, _watch.watching(callback, room, traced) as watch:
         x, found = minimise(counted(op), target, method, limits, x0, inner, outer, wide, watch)
     stats = assess(A, x, y, found)
-    if history and not _specs.is_being_traced((stats.steps, stats.history)):
+    if history and not shapes.is_being_traced((stats.steps, stats.history)):
         stats = dataclasses.replace(stats, history=stats.history[: int(stats.steps)])
     return report(Solution(x, stats), name, rtol, atol, throw)
 
 
 def fit(A: Any, y: Any, x0: Any) -> tuple[Any, Any]:
     """A with a domain, and y as its codomain has it."""
-    y = as_inexact(_specs.as_arrays(y, "lo.solve: y"))
+    y = as_inexact(shapes.as_arrays(y, "lo.solve: y"))
     if A.domain is None:
         A = A.with_domain(_domain(A, y, x0))
     codomain = A.codomain
-    if difference := _specs.mismatch(y, codomain):
+    if difference := shapes.mismatch(y, codomain):
         message = f"lo.solve: y does not fit the codomain of {exact(A)}: {difference}."
         raise ValueError(message)
     for side, specs in (("domain", A.domain), ("codomain", codomain)):
-        if not all(_specs.is_inexact(leaf.dtype) for leaf in jax.tree.leaves(specs)):
+        if not all(shapes.is_inexact(leaf.dtype) for leaf in jax.tree.leaves(specs)):
             message = (
-                f"lo.solve: the {side} of {A!r} is {_specs.describe_tree(specs)}; solvers need floating point numbers. "
+                f"lo.solve: the {side} of {A!r} is {shapes.describe_tree(specs)}; solvers need floating point numbers. "
                 "Fix another domain with with_domain(spec)."
             )
             raise TypeError(message)
     if any(
-        _specs.is_complex(a.dtype) and not _specs.is_complex(b.dtype)
+        shapes.is_complex(a.dtype) and not shapes.is_complex(b.dtype)
         for a, b in zip(jax.tree.leaves(y), jax.tree.leaves(codomain), strict=True)
     ):
         message = (
-            f"lo.solve: y is {_specs.describe_tree(_specs.specs(y))}, but the codomain of {exact(A)} is real: "
-            f"{_specs.describe_tree(codomain)}. Pass y.real, or fix a complex domain with with_domain(spec)."
+            f"lo.solve: y is {shapes.describe_tree(shapes.specs(y))}, but the codomain of {exact(A)} is real: "
+            f"{shapes.describe_tree(codomain)}. Pass y.real, or fix a complex domain with with_domain(spec)."
         )
         raise ValueError(message)
-    return A, _specs.cast_like(y, codomain, "lo.solve: y")
+    return A, shapes.cast_like(y, codomain, "lo.solve: y")
 
 
 def as_inexact(tree: Any) -> Any:
-    return jax.tree.map(lambda x: x if _specs.is_inexact(x.dtype) else x.astype(jnp.result_type(float)), tree)
+    return jax.tree.map(lambda x: x if shapes.is_inexact(x.dtype) else x.astype(jnp.result_type(float)), tree)
 
 
 def _domain(A: Any, y: Any, x0: Any) -> Any:
     if x0 is not None:
-        return _specs.specs(as_inexact(_specs.as_arrays(x0, "lo.solve: x0")))
+        return shapes.specs(as_inexact(shapes.as_arrays(x0, "lo.solve: x0")))
     try:
         return A._infer_adjoint_shape(y)
     except UnknownShapeError as error:
@@ -196,7 +196,7 @@ def _choose(A: Any, solver: Any, damp: Any, regularizer: Any, limits: Any, steps
     if is_damped and name not in LEAST_SQUARES:
         message = f"lo.solve: {name!r} does not damp. Use one of {', '.join(map(repr, LEAST_SQUARES))}."
         raise ValueError(message)
-    if name not in LEAST_SQUARES and (difference := _specs.mismatch(A.codomain, A.domain)):
+    if name not in LEAST_SQUARES and (difference := shapes.mismatch(A.codomain, A.domain)):
         message = (
             f"lo.solve: {name!r} needs an operator from a space to itself; the codomain of {exact(A)} is not its domain: "
             f"{difference}. Use one of {', '.join(map(repr, LEAST_SQUARES))}."
@@ -248,12 +248,12 @@ def damped(A: Any, y: Any, damp: Any, regularizer: Any) -> tuple[Any, Any]:
     if regularizer is not None and not isinstance(regularizer, LinearOperator):
         message = f"lo.solve: regularizer must be a linear operator, found {type(regularizer).__name__}."
         raise TypeError(message)
-    if jnp.ndim(damp) or _specs.is_complex(jnp.result_type(damp)):
-        message = f"lo.solve: damp must be a real number, found {_specs.describe(jnp.asarray(damp))}."
+    if jnp.ndim(damp) or shapes.is_complex(jnp.result_type(damp)):
+        message = f"lo.solve: damp must be a real number, found {shapes.describe(jnp.asarray(damp))}."
         raise ValueError(message)
     R = (Identity() if regularizer is None else regularizer).with_domain(A.domain)
     op = vstack([A, as_operand(damp, A.domain) * R])
-    return op, [y, jax.tree.map(_specs.zeros, op.codomain[1])]
+    return op, [y, jax.tree.map(shapes.zeros, op.codomain[1])]
 
 
 def is_zero(damp: Any) -> bool:
@@ -270,7 +270,7 @@ def _square(M: Any, domain: Any) -> Any:
         message = f"lo.solve: preconditioner must be a linear operator, found {type(M).__name__}."
         raise TypeError(message)
     M = M.with_domain(domain)
-    if difference := _specs.mismatch(M.codomain, domain):
+    if difference := shapes.mismatch(M.codomain, domain):
         message = f"lo.solve: the preconditioner {M!r} must map the domain of A to itself: {difference}."
         raise ValueError(message)
     return M

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax import _specs
-from linops_jax._linear import LinearOperator
-from linops_jax._operator import ATOM, constructor
-from linops_jax._printing import exact
-from linops_jax._properties import Properties, common
+from linops_jax._model import shapes
+from linops_jax._model.properties import Properties, common
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.operator import ATOM, constructor
+from linops_jax._operators.printing import exact
 from linops_jax.algebra._composite import Backwards, LinearComposite
 from linops_jax.measures import _vectors
 from linops_jax.solvers._front import as_inexact, as_operand, default_steps
@@ -36,12 +36,12 @@ class SolverInverse(Backwards, LinearComposite):
     op: LinearOperator
 
     def apply(self, y: Any) -> Any:
-        y = as_inexact(_specs.as_arrays(y, exact(self)))
+        y = as_inexact(shapes.as_arrays(y, exact(self)))
         domain = self.op._infer_adjoint_shape(y) if self.op.domain is None else self.op.domain
         return _invert(self.op.with_domain(domain), y)
 
     def _pull_back(self, x: Any, like: Any) -> Any:
-        return _invert(self.op.with_domain(_specs.specs(x)).H, x)
+        return _invert(self.op.with_domain(shapes.specs(x)).H, x)
 
     def _inverse(self) -> LinearOperator:
         return self.op
@@ -59,11 +59,11 @@ class SolverInverse(Backwards, LinearComposite):
 
 def _invert(op: LinearOperator, y: Any) -> Any:
     _check_square(op)
-    y = _specs.cast_like(y, op.codomain, f"{exact(op)}.inv")
+    y = shapes.cast_like(y, op.codomain, f"{exact(op)}.inv")
     rtol, atol = (as_operand(limit, y) for limit in (_tolerance(y), 0))
     name = "cg" if op.properties.positive else "cgls"
     method = Iteration(name, rtol, atol, default_steps(op), full_rank=True)
-    if _specs.is_being_traced((op, y)):  # nobody asks how it went: a linear function, which JAX can transpose
+    if shapes.is_being_traced((op, y)):  # nobody asks how it went: a linear function, which JAX can transpose
         return in_own_numbers(lambda A, b, _: (PseudoInverse(A, method)(b), {"converged": True}), op, y)[0]
     x, found = minimise(op, y, method, (rtol, atol))
     report(Solution(x, assess(op, x, y, found)), f"{exact(op)}.inv", rtol, atol, False)
@@ -74,7 +74,7 @@ def _check_square(op: LinearOperator) -> None:
     domain, codomain = op.domain, op.codomain
     if _vectors.size(domain, True) != _vectors.size(codomain, True):
         message = (
-            f"{exact(op)} has no inverse: it maps {_specs.describe_tree(domain)} to {_specs.describe_tree(codomain)}. "
+            f"{exact(op)} has no inverse: it maps {shapes.describe_tree(domain)} to {shapes.describe_tree(codomain)}. "
             "lo.solve(A, y) gives the least-squares solution."
         )
         raise ValueError(message)

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from linops_jax import _vectors
-from linops_jax._compiled import compiled
-from linops_jax._linear import LinearOperator
+from linops_jax._engine.compiled import compiled
+from linops_jax._operators.linear import LinearOperator
 from linops_jax.solvers._pseudoinverse import PseudoInverse, solve
 from linops_jax.solvers._real import in_own_numbers
 from linops_jax.solvers._solution import Stats

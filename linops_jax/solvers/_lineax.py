@@ -10,15 +10,16 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 
-from linops_jax import _compat, _meta
-from linops_jax._compiled import joined, split
-from linops_jax._linear import LinearOperator
+from linops_jax import _compat
+from linops_jax._engine.compiled import joined, split
+from linops_jax._operators import meta
+from linops_jax._operators.linear import LinearOperator
 from linops_jax._vectors import exponent, is_finite, norm, restored, shift
 from linops_jax.algebra._composite import LinearComposite, OfOne
 from linops_jax.solvers._iterate import rounding
 from linops_jax.solvers._watch import Watch
 
-_meta.introduce()  # lineax dispatches on our classes from here on
+meta.introduce()  # lineax dispatches on our classes from here on
 
 RESTART = 30  # vectors that gmres keeps
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from linops_jax import _compat
-from linops_jax._linear import LinearOperator
+from linops_jax._operators.linear import LinearOperator
 from linops_jax._vectors import exponent, restored, shift
 from linops_jax.measures import _vectors
 from linops_jax.measures._dense import dense_form

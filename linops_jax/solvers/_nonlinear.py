@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import optimistix as optx
 from jax.custom_derivatives import SymbolicZero
 
-from linops_jax import _specs, _vectors
-from linops_jax._compiled import compiled, plain
+from linops_jax import _vectors
+from linops_jax._engine.compiled import compiled, plain
+from linops_jax._model import shapes
 from linops_jax.solvers import _front, _progress, _steps
 from linops_jax.solvers._linear import assess
 from linops_jax.solvers._real import from_reals, to_reals
@@ -41,12 +42,12 @@ def solve(
     if preconditioner is not None:
         message = "lo.solve: preconditioners are for linear operators only."
         raise ValueError(message)
-    x0 = _front.as_inexact(_specs.as_arrays(x0, "lo.solve: x0"))
+    x0 = _front.as_inexact(shapes.as_arrays(x0, "lo.solve: x0"))
     A, y = _front.fit(A, y, x0)
     rtol, atol = (_front.as_operand(limit, y) for limit in (rtol, atol))
     name, method = _choose(solver, rtol, jnp.maximum(atol, rtol))
     _front.damped(A.jacobian(x0), y, damp, R)  # raises for what cannot damp
-    traced = _specs.is_being_traced((A, y, x0, damp))
+    traced = shapes.is_being_traced((A, y, x0, damp))
     size = _vectors.norm(jax.lax.stop_gradient(y))
     with _progress.shown(progress, traced) as watched:
         value, steps, converged = _least_squares(
@@ -62,7 +63,7 @@ def solve(
             STEPS if max_steps is None else max_steps,
             _steps.Implicit(),
         )
-    x = from_reals(value, _specs.specs(x0))
+    x = from_reals(value, shapes.specs(x0))
     return name, Solution(x, assess(A, x, y, {"num_steps": steps, "converged": converged}))
 
 
@@ -78,7 +79,7 @@ def _least_squares(method: Any, x0: Any, problem: Any, max_steps: int, adjoint: 
 
 def _residual(x: Any, problem: Any) -> Any:
     A, y, size, damp, R = problem
-    like = _specs.specs(A.domain) if A.domain is not None else x
+    like = shapes.specs(A.domain) if A.domain is not None else x
     x = from_reals(x, like)
     rest = [jax.tree.map(jnp.subtract, _evaluate(A, x), y)]
     if damp is not None:
@@ -105,7 +106,7 @@ def _evaluate(A: Any, x: Any) -> Any:
         dense = derive(functools.partial(evaluate.fun, A))(v)
         return evaluate(A, v), jax.tree.map(lambda J: J @ jnp.asarray(dv), dense)
 
-    spec = _specs.specs(x)
+    spec = shapes.specs(x)
     evaluate.defjvp(differentiate, symbolic_zeros=True)
     return from_reals(evaluate(A, flat), A._infer_shape(x))
 

@@ -12,11 +12,12 @@ import jax
 import jax.core
 import jax.numpy as jnp
 
-from linops_jax import _compat, _specs
-from linops_jax._fields import static
-from linops_jax._hooks import traced
-from linops_jax._linear import LinearOperator
-from linops_jax._primitives import as_function
+from linops_jax import _compat
+from linops_jax._engine.primitives import as_function
+from linops_jax._model import shapes
+from linops_jax._model.fields import static
+from linops_jax._model.hooks import traced
+from linops_jax._operators.linear import LinearOperator
 
 
 class Opened(LinearOperator):
@@ -33,7 +34,7 @@ class Opened(LinearOperator):
         return jax.tree.unflatten(self.output, results)
 
     def infer_shape(self, x: Any) -> Any:
-        return jax.tree.unflatten(self.output, map(_specs.spec, self.program.out_avals))
+        return jax.tree.unflatten(self.output, map(shapes.spec, self.program.out_avals))
 
 
 def opened(ops: Sequence[LinearOperator | None], y: Any) -> tuple[Any, ...]:
@@ -63,5 +64,5 @@ def _trace(op: LinearOperator, axes: frozenset[Any]) -> tuple[Any, list[Any]]:
         return jax.tree.leaves(jax.tree.unflatten(structure, of_op)(jax.tree.unflatten(domain, x)))
 
     if axes:
-        inputs = [_compat.vary(_specs.zeros(x), axes) for x in inputs]
+        inputs = [_compat.vary(shapes.zeros(x), axes) for x in inputs]
     return _compat.trace(jax.jit(apply), [*map(jnp.asarray, own), *inputs])

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from linops_jax._linear import LinearOperator
+from linops_jax._operators.linear import LinearOperator
 from linops_jax.algebra._composite import LinearComposite, OfOne
 
 PATIENCE = 1.0  # seconds before anything is shown, unless it was asked for

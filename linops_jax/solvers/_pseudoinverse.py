@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from linops_jax import _compat, _specs
-from linops_jax._hooks import traced
-from linops_jax._linear import LinearOperator
+from linops_jax import _compat
+from linops_jax._model import shapes
+from linops_jax._model.hooks import traced
+from linops_jax._operators.linear import LinearOperator
 from linops_jax._vectors import exponent, shift
 from linops_jax.solvers._opened import opened
 from linops_jax.solvers._watch import SILENT, Watch
@@ -38,10 +39,10 @@ class PseudoInverse(LinearOperator):
         return solve(self._of_adjoint(), x)[0]
 
     def infer_shape(self, y: Any) -> Any:
-        return _specs.specs(self.op.domain)
+        return shapes.specs(self.op.domain)
 
     def infer_adjoint_shape(self, x: Any) -> Any:
-        return _specs.specs(self.op.codomain)
+        return shapes.specs(self.op.codomain)
 
     def _of_adjoint(self) -> PseudoInverse:
         return PseudoInverse(self.op.H, self.method, self.preconditioner)

@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax import _specs, _vectors
-from linops_jax._fields import static
-from linops_jax._linear import LinearOperator
-from linops_jax._properties import Properties, common
+from linops_jax import _vectors
+from linops_jax._model import shapes
+from linops_jax._model.fields import static
+from linops_jax._model.properties import Properties, common
+from linops_jax._operators.linear import LinearOperator
 from linops_jax.algebra._composite import LinearComposite
 
 
@@ -61,7 +62,7 @@ def in_own_numbers(
 
 def to_reals(tree: Any, wide: bool = False) -> Any:
     def convert(leaf: Any) -> Any:
-        if _specs.is_complex(leaf.dtype):
+        if shapes.is_complex(leaf.dtype):
             leaf = jnp.stack([leaf.real, leaf.imag])
         return leaf.astype(jnp.result_type(float)) if wide else leaf
 
@@ -70,7 +71,7 @@ def to_reals(tree: Any, wide: bool = False) -> Any:
 
 def from_reals(tree: Any, spec: Any) -> Any:
     def convert(leaf: Any, spec: Any) -> Any:
-        if not _specs.is_complex(spec.dtype):
+        if not shapes.is_complex(spec.dtype):
             return leaf.astype(spec.dtype)
         part = leaf.astype(jnp.finfo(spec.dtype).dtype)
         return jax.lax.complex(part[0], part[1])

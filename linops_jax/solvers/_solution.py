@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from jax.core import Tracer
 
-from linops_jax import _specs
+from linops_jax._model import shapes
 
 
 class ConvergenceWarning(UserWarning):
@@ -44,7 +44,7 @@ class Stats:
     def __repr__(self) -> str:
         shown = [f"{name}={getattr(self, name)!s:.40}" for name in ("steps", "residual", "converged")]
         if self.history is not None:
-            shown.append(f"history={_specs.describe(self.history)}")
+            shown.append(f"history={shapes.describe(self.history)}")
         return f"Stats({', '.join(shown)})"
 
 
@@ -57,8 +57,8 @@ class Solution:
     stats: Stats
 
     def __repr__(self) -> str:
-        is_array = all(map(_specs.is_spec, jax.tree.leaves(self.value)))
-        value = _specs.describe_tree(self.value) if is_array else repr(self.value)
+        is_array = all(map(shapes.is_spec, jax.tree.leaves(self.value)))
+        value = shapes.describe_tree(self.value) if is_array else repr(self.value)
         return f"Solution({value}, {self.stats!r})"
 
 

@@ -13,8 +13,10 @@ import jax
 import jax.core
 import numpy as np
 
-from linops_jax import _compat, _operator, _specs
-from linops_jax._linear import LinearOperator
+from linops_jax import _compat
+from linops_jax._model import shapes
+from linops_jax._operators import operator
+from linops_jax._operators.linear import LinearOperator
 from linops_jax.testing import _probes
 from linops_jax.testing._harness import CheckError, explain
 from linops_jax.testing._subject import Subject, is_unwatched
@@ -36,11 +38,11 @@ def checking() -> Iterator[None]:
     a whole process. Outside, nothing is checked and nothing is paid.
     """
     watcher = _Watcher()
-    _operator.watchers.append(watcher)
+    operator.watchers.append(watcher)
     try:
         yield
     finally:
-        _operator.watchers.remove(watcher)
+        operator.watchers.remove(watcher)
 
 
 class _Watcher:
@@ -72,7 +74,7 @@ class _Watcher:
 
 def _check(op: Any, x: Any) -> None:
     at_random = _is_traced(x) or _is_spec(x)
-    subject = Subject(op, _specs.specs(x) if at_random else x)
+    subject = Subject(op, shapes.specs(x) if at_random else x)
     adjoint = check_adjoint if subject.is_linear else check_jacobian_adjoint
     checks = ((check_written, "a hook leaves its out unwritten"), (adjoint, "its adjoint is wrong"))
     for check, what in checks:
@@ -94,7 +96,7 @@ def _check(op: Any, x: Any) -> None:
 def _can_be_checked(op: Any, x: Any) -> bool:
     """Whether x has a derivative, and is known or can be drawn: random integers are no indices, unknown sizes no sizes."""
     leaves = jax.tree.leaves(x)
-    floating = [_specs.is_inexact(leaf.dtype) for leaf in leaves]
+    floating = [shapes.is_inexact(leaf.dtype) for leaf in leaves]
     if isinstance(op, LinearOperator) or _is_traced(x) or _is_spec(x):
         return bool(leaves) and all(floating) and all(isinstance(n, int) for leaf in leaves for n in leaf.shape)
     return any(floating)
@@ -137,4 +139,4 @@ def _in_a_thread_of_its_own(function: Any, *arguments: Any) -> None:
 
 
 if os.environ.get(VARIABLE, "") not in ("", "0"):
-    _operator.watchers.append(_Watcher())
+    operator.watchers.append(_Watcher())

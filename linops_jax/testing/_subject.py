@@ -16,16 +16,18 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _compat, _errors, _fields, _hooks, _results, _specs, _trampoline
-from linops_jax._linear import LinearOperator
-from linops_jax._operator import Operator as Operator
-from linops_jax._printing import exact
+from linops_jax import _compat
+from linops_jax._engine import errors, returned, trampoline
+from linops_jax._model import fields, hooks, shapes
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.operator import Operator as Operator
+from linops_jax._operators.printing import exact
 from linops_jax.testing import _probes
 
-describe = _specs.describe
-describe_tree = _specs.describe_tree
-misfit = _specs.misfit
-mismatch = _specs.mismatch
+describe = shapes.describe
+describe_tree = shapes.describe_tree
+misfit = shapes.misfit
+mismatch = shapes.mismatch
 _USUAL = 10.0  # eps by which a result changes where nothing cancels
 _TANGENTS = frozenset({"dx", "dx1", "dx2", "dself"})
 WITH_ZEROS = " at a point with exact zeros and equal numbers"
@@ -70,8 +72,8 @@ class Subject:
             raise TypeError(message)
         self.op: Any = op
         self.seed = seed
-        _specs.refuse_shapes(x, where, "Pass jax.ShapeDtypeStruct({}, dtype), or an array")
-        given = op.domain if x is None else _specs.lists_as_arrays(x)
+        shapes.refuse_shapes(x, where, "Pass jax.ShapeDtypeStruct({}, dtype), or an array")
+        given = op.domain if x is None else shapes.lists_as_arrays(x)
         self.spec = jax.tree.map(lambda leaf: leaf if _is_index(leaf) else _placed_spec(leaf), given)
         self._given = given
         self._by_hand: collections.Counter[str] = collections.Counter()  # calls of hooks, by label
@@ -89,7 +91,7 @@ class Subject:
     @functools.cached_property
     def out(self) -> Any:
         """Specs of the result, on the mesh of the arrays that were given. Raises TypeError where nobody says them."""
-        specs = _specs.specs(self.spec)
+        specs = shapes.specs(self.spec)
         is_typed = any(spec.sharding is not None for spec in jax.tree.leaves(specs))
         out = _compat.eval_shape(self.op._forward, specs) if is_typed else self.op._infer_shape(self.spec)
         if out is None:
@@ -146,7 +148,7 @@ class Subject:
     @functools.cached_property
     def is_real_linear(self) -> bool:
         """By declaration, or because real numbers stand between complex ones in it."""
-        is_complex = _specs.all_complex((self.spec, self.out))
+        is_complex = shapes.all_complex((self.spec, self.out))
         return self.declares_real_linear or (is_complex and not self.op._is_complex_linear(self.spec))
 
     @property
@@ -195,7 +197,7 @@ class Subject:
     def has_hook(self, name: str) -> bool:
         """Whether the class itself writes this hook, on the host or traced."""
         hook = type(self.op)._hooks.get(name)
-        return hook is not None and not hook.derived and hook.kind != _hooks.MISSING
+        return hook is not None and not hook.derived and hook.kind != hooks.MISSING
 
     # ---- evaluation -------------------------------------------------------------------------------------------------
 
@@ -203,11 +205,11 @@ class Subject:
         return self.op._forward(u)
 
     def reverse(self, v: Any) -> Any:
-        return self.op._reverse(v, _specs.specs(self.spec))
+        return self.op._reverse(v, shapes.specs(self.spec))
 
     def hook(self, name: str, argument: Any) -> Any:
         """One of the optional hooks ``gram``, ``inverse`` and ``inverse_adjoint``, through JAX."""
-        out = self.out if name == "inverse_adjoint" else _specs.specs(self.spec)
+        out = self.out if name == "inverse_adjoint" else shapes.specs(self.spec)
         return self.op._evaluate(name, (argument,), out)
 
     def evaluations(self, rng: np.random.Generator) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -233,20 +235,20 @@ class Subject:
         """What is wrong with the answer of ``infer_adjoint_shape`` to the specs of A x; None where nothing is."""
         where = f"{type(self.op)._label}.infer_adjoint_shape({describe_tree(self.out)})"
         try:
-            answer = _specs.specs(self.op).infer_adjoint_shape(_specs.specs(self.out))
+            answer = shapes.specs(self.op).infer_adjoint_shape(shapes.specs(self.out))
         except Exception as error:
-            _errors.annotate(error, f"{type(self.op)._label}.infer_adjoint_shape")
+            errors.annotate(error, f"{type(self.op)._label}.infer_adjoint_shape")
             raise
         if answer is None:
             return f"{where} returned None, expected {describe_tree(self.spec)}: is a return missing?"
-        answer = _specs.promised(answer, f"{type(self.op)._label}.infer_adjoint_shape")
+        answer = shapes.promised(answer, f"{type(self.op)._label}.infer_adjoint_shape")
         if difference := mismatch(answer, self.spec):
             return f"{where}: {difference}"
         for (path, a), x in zip(
-            jax.tree_util.tree_leaves_with_path(answer), jax.tree.leaves(_specs.specs(self.spec)), strict=True
+            jax.tree_util.tree_leaves_with_path(answer), jax.tree.leaves(shapes.specs(self.spec)), strict=True
         ):
             coarse = _probes.is_inexact(x) and _probes.eps(a) > _probes.eps(x, self.out)
-            if coarse or not _specs.castable(np.dtype(x.dtype), np.dtype(a.dtype)):
+            if coarse or not shapes.castable(np.dtype(x.dtype), np.dtype(a.dtype)):
                 at = f" at {jax.tree_util.keystr(path)}" if path else ""
                 return f"{where}: found {describe(a)}{at}, which cannot hold x, {describe(x)}"
         return None
@@ -297,7 +299,7 @@ class Subject:
         found = collections.Counter(self._by_hand)
         counted = False
         for cls in (*self._classes, *self._twins):
-            for name, count in _trampoline.calls_of(cls).items():
+            for name, count in trampoline.calls_of(cls).items():
                 counted = True
                 found[f"{cls._label}.{name}"] += count
         return dict(found) if counted else None
@@ -354,8 +356,8 @@ class Subject:
 
     def host_hooks(self) -> list[Hand]:
         """Every host hook of the class."""
-        hooks = [hook for hook in type(self.op)._hooks.values() if hook.kind == _hooks.HOST]
-        return [Hand(self, hook) for hook in hooks if self.has_adjoint or not (self.is_linear and hook.rule.reverses)]
+        found = [hook for hook in type(self.op)._hooks.values() if hook.kind == hooks.HOST]
+        return [Hand(self, hook) for hook in found if self.has_adjoint or not (self.is_linear and hook.rule.reverses)]
 
     def counting(self, calls: dict[str, int]) -> Any:
         """The same operator, which counts the calls of its host hooks in ``calls``."""
@@ -383,8 +385,8 @@ class Hand:
     def promise(self) -> Any:
         """Specs of the result."""
         if self.name == "parameter_vjp":
-            return _specs.specs(self.subject.op)
-        return _specs.specs(self.subject.spec) if self._hook.rule.reverses else self.subject.out
+            return shapes.specs(self.subject.op)
+        return shapes.specs(self.subject.spec) if self._hook.rule.reverses else self.subject.out
 
     def arguments(self) -> list[Any]:
         """Read-only arrays, the operator's own among them."""
@@ -393,7 +395,7 @@ class Hand:
 
     def _argument(self, name: str, rng: np.random.Generator) -> Any:
         if name == "self":
-            return _specs.as_arrays(self.subject.op, self.label)
+            return shapes.as_arrays(self.subject.op, self.label)
         if name == "dself":
             return _probes.draw_tangent(rng, self.subject.op)
         if name == "x":
@@ -406,11 +408,11 @@ class Hand:
         try:
             result = self.function(*arguments, out=out) if self.takes_out else self.function(*arguments)
         except Exception as error:
-            _errors.annotate(error, self.label)
+            errors.annotate(error, self.label)
             raise
         if self.takes_out:
             result = out
-        leaves = _results.result_leaves(self._hook, jax.tree.structure(self.promise), result)
+        leaves = returned.result_leaves(self._hook, jax.tree.structure(self.promise), result)
         return [leaf if leaf is None else np.asarray(leaf) for leaf in leaves]
 
     def poisoned(self, which: int = 0) -> Any:
@@ -426,10 +428,10 @@ class Hand:
             dtype = found.dtype
             if reverses and not _probes.is_complex(promised) and dtype.kind == "c":
                 dtype = found.real.dtype  # the adjoint on a real domain is the real part
-            if found.shape != promised.shape or not _specs.castable(dtype, np.dtype(promised.dtype)):
+            if found.shape != promised.shape or not shapes.castable(dtype, np.dtype(promised.dtype)):
                 at = jax.tree_util.keystr(path)
                 who = "expected" if reverses else "infer_shape promised"
-                yield f"{self.label}{at} returned {_specs.describe(found)}; {who} {_specs.describe(promised)}"
+                yield f"{self.label}{at} returned {shapes.describe(found)}; {who} {shapes.describe(promised)}"
 
     def finer_than_promised(self, leaves: list[Any]) -> Iterator[str]:
         """What was computed in double precision and is cast to single."""
@@ -478,8 +480,8 @@ def _parts(op: Any) -> Iterator[Any]:
         yield op
         return
     for field in dataclasses.fields(op):
-        for leaf in jax.tree.leaves(getattr(op, field.name), is_leaf=_fields.is_operator):
-            if _fields.is_operator(leaf):
+        for leaf in jax.tree.leaves(getattr(op, field.name), is_leaf=fields.is_operator):
+            if fields.is_operator(leaf):
                 yield from _parts(leaf)
 
 
@@ -501,19 +503,19 @@ def _refuse_tracing(op: Any, x: Any, where: str) -> None:
 
 def _nested(op: Any) -> Iterator[Any]:
     yield op
-    fields = [getattr(op, name) for name in _fields.array_fields(type(op))]
-    for leaf in jax.tree.leaves(fields, is_leaf=_fields.is_operator):
-        if _fields.is_operator(leaf):
+    names = [getattr(op, name) for name in fields.array_fields(type(op))]
+    for leaf in jax.tree.leaves(names, is_leaf=fields.is_operator):
+        if fields.is_operator(leaf):
             yield from _nested(leaf)
 
 
-def _can(op: Any, has: Callable[[Any], bool], *hooks: str) -> bool:
+def _can(op: Any, has: Callable[[Any], bool], *found: str) -> bool:
     """Whether all parts have what is asked for; and where JAX derives these hooks, the operators that they may call too."""
     for part in _parts(op):
         written = type(part)._hooks
-        derived = any(name in written and written[name].is_jax for name in hooks)
+        derived = any(name in written and written[name].is_jax for name in found)
         nested = [inner for inner in _nested(part) if inner is not part] if derived else []
-        if not (has(part) and all(_can(inner, has, *hooks) for inner in nested)):
+        if not (has(part) and all(_can(inner, has, *found) for inner in nested)):
             return False
     return True
 
@@ -532,28 +534,28 @@ def _has_second_order(op: Any) -> bool:
 
 def _is_missing(op: Any, name: str) -> bool:
     hook = type(op)._hooks.get(name)
-    return name in type(op)._rules and (hook is None or hook.kind == _hooks.MISSING)
+    return name in type(op)._rules and (hook is None or hook.kind == hooks.MISSING)
 
 
 def _has_hessian(op: Any) -> bool:
-    hooks = type(op)._hooks
-    if {"hessian_apply", "hessian_adjoint"} & set(hooks):
-        if "hessian_adjoint" not in hooks:
+    found = type(op)._hooks
+    if {"hessian_apply", "hessian_adjoint"} & set(found):
+        if "hessian_adjoint" not in found:
             return False
-        return not any(hooks[name].kind == _hooks.MISSING for name in ("hessian_apply", "hessian_adjoint"))
-    return all(name in hooks and hooks[name].is_jax for name in ("jacobian_apply", "jacobian_adjoint"))
+        return not any(found[name].kind == hooks.MISSING for name in ("hessian_apply", "hessian_adjoint"))
+    return all(name in found and found[name].is_jax for name in ("jacobian_apply", "jacobian_adjoint"))
 
 
 def _placed_spec(leaf: Any) -> jax.ShapeDtypeStruct:
     """The spec of an array, with its place on a mesh: vectors are drawn there."""
-    spec = _specs.specs(leaf)
+    spec = shapes.specs(leaf)
     if isinstance(leaf, jax.Array) and isinstance(leaf.sharding, jax.sharding.NamedSharding):
         return spec.update(sharding=leaf.sharding)
     return spec
 
 
 def _is_index(leaf: Any) -> bool:
-    return isinstance(leaf, np.ndarray | jax.Array) and not _specs.is_inexact(leaf.dtype)
+    return isinstance(leaf, np.ndarray | jax.Array) and not shapes.is_inexact(leaf.dtype)
 
 
 def _is_arrays(tree: Any) -> bool:

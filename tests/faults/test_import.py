@@ -177,12 +177,8 @@ def test_import_of_the_package_needs_no_optional_dependency(run_child):
 # ---- who may import what --------------------------------------------------------------------------------------------
 
 ORDER = [
-    "_advice", "_compat", "_specs", "_exact", "_interned", "_fields", "_errors", "_keys", "_native", "_hooks",
-    "_results", "_promises", "_calls", "_sharding", "_trampoline_ext", "_trampoline", "_derived", "_absent", "_traced",
-    "_upstream", "_closures", "_primitives", "_compiled", "_vectors", "_properties", "_printing", "_meta", "_operator",
-    "_linear", "_nonlinear",
-    "_functions", "functional", "algebra", "ops", "_views", "_simplify", "measures", "solvers", "testing", "__init__",
-    "interop", "cli", "__main__",
+    "_compat", "_model", "_native", "_trampoline_ext", "_engine", "_vectors", "_operators", "functional", "algebra", "ops",
+    "_views", "_simplify", "measures", "solvers", "testing", "__init__", "interop", "cli", "__main__",
 ]  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
@@ -240,10 +236,10 @@ def test_the_volatile_parts_enter_through_one_file_each(path):
 
     assert not uses("jax._src")
     assert not uses("jaxlib.xla_extension")
-    if name not in ("_primitives.py", "_sharding.py"):  # rules, and what their programs say of shards
+    if name not in ("_engine/primitives.py", "_engine/sharding.py"):  # rules, and what their programs say of shards
         assert not uses("jax.interpreters")
         assert not uses("jax.extend")
-    if name != "_trampoline.py":
+    if name != "_engine/trampoline.py":
         assert name.startswith("cli/bench/") or not uses("jax.ffi")  # a hand-written handler is a peer there
         assert not uses("linops_jax._trampoline_ext")
 

@@ -9,7 +9,7 @@ import pytest
 from helpers import energy, is_inexact
 from operators import CASES
 
-from linops_jax import _promises
+from linops_jax._engine import promises
 
 PRELUDE = """
 import json, re, sys, types
@@ -171,7 +171,7 @@ lo.get_linear_call(double, double, abstract, abstract)
 lo.get_linear_call(Shop.double, None, abstract, None)
 
 def calls(f="__main__:double", abstract="__main__:abstract", **statics):
-    name = "linops_jax._functions:LinearCall"
+    name = "linops_jax.functional._functions:LinearCall"
     given = {"functions": ["tuple", ["function", f], ["none"]], "abstracts": ["tuple", ["function", abstract], ["none"]],
              "fixed": ["tuple"], "can_batch": ["bool", False], "keywords": ["tuple"], **statics}
     operator = ["operator", name, list(map(list, given.items())), []]
@@ -203,7 +203,7 @@ refused("promises .*f32.4.", calls(), "1", operands=[(3, 4)], out=(3, 4, 1))
 transposed = {**calls(functions=["tuple", *[["function", "__main__:double"]] * 2]), "hook": "transpose"}
 np.testing.assert_array_equal(run(transposed, **one), np.full(4, 4))
 refused("calls it with dy: .*f32.4.*, where infer_shape promises .*f32.5.", transposed, **one, out=(5,))
-many = "linops_jax._functions:MultilinearCall99999999"
+many = "linops_jax.functional._functions:MultilinearCall99999999"
 refused("operator class MultilinearCall99999999 of module linops_jax", {**calls(), "class": many}, **one)
 """
 
@@ -293,8 +293,8 @@ def test_programs_as_they_should_be_are_promised(name, monkeypatch):
         promises._known.clear()
         return original(promises, *arguments)
 
-    original = _promises.Promises.check
-    monkeypatch.setattr(_promises.Promises, "check", check)
+    original = promises.Promises.check
+    monkeypatch.setattr(promises.Promises, "check", check)
     case = CASES[name]
     moving = all(is_inexact(leaf) for leaf in jax.tree.leaves(case.x))
     programs = [lambda op, x: op(x), lambda op, x: jax.vmap(op)(jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), x))]

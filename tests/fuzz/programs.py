@@ -67,7 +67,10 @@ def operator_key(name):
 
 
 def function_key():
-    name, functions = "linops_jax._functions:LinearCall", ["tuple", ["function", "__main__:multiply"], ["none"]]
+    name, functions = (
+        "linops_jax.functional._functions:LinearCall",
+        ["tuple", ["function", "__main__:multiply"], ["none"]],
+    )
     abstracts = ["tuple", ["function", "__main__:abstract"], ["none"]]
     statics = [["functions", functions], ["abstracts", abstracts], ["fixed", ["tuple", ["int", 0]]],
                ["can_batch", ["bool", False]], ["keywords", ["tuple"]]]  # fmt: skip
@@ -79,8 +82,8 @@ KEYS = [operator_key("__main__:Scaling"), operator_key("__main__:Filling"), func
 CALLS = [("", [(4,), (4,)], (4,)), ("0,1", [(4,), (3, 4)], (3, 4)), ("1,0", [(3, 4), (4,)], (3, 4)),
          ("01,11", [(2, 4), (3, 2, 4)], (3, 2, 4)), ("c,1", [(2, 4), (3, 4)], (3, 4))]  # fmt: skip
 JUNK = [None, True, 0, -1, 2**70, 0.5, "", "*", "apply", "transpose", "__main__:tripwire", "builtins:print", "os:path.join",
-        "scipy:optimize.Bounds", "__main__:Scaling", "linops_jax._functions:LinearCall", "linops_jax:FFT.apply", [], {}, ["*"],
-        ["none"], ["tuple", "*"], ["list"], ["dict", [["int", 1]], "*"], ["function", "__main__:tripwire"],
+        "scipy:optimize.Bounds", "__main__:Scaling", "linops_jax.functional._functions:LinearCall", "linops_jax:FFT.apply",
+        [], {}, ["*"], ["none"], ["tuple", "*"], ["list"], ["dict", [["int", 1]], "*"], ["function", "__main__:tripwire"],
         ["operator", "__main__:Scaling", [], []], ["dtype", "O"], ["float", "0x1p999999"], ["bytes", "x"],
         [False] * 1000, ["tuple"] * 5000]  # fmt: skip
 

@@ -344,13 +344,13 @@ def test_another_platform():
 
 
 def test_nothing_is_left_behind():
-    from linops_jax import _trampoline
+    from linops_jax._engine import trampoline
 
     jax.clear_caches()
     gc.collect()
-    before = _trampoline._ext.count_targets()
+    before = trampoline._ext.count_targets()
     for factor in range(20):
         scaling(user_data=lambda op: Settings(op.factor))(float(factor))(X)
     jax.clear_caches()
     gc.collect()
-    assert _trampoline._ext.count_targets() == before
+    assert trampoline._ext.count_targets() == before

@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _compat, _results, _specs
-from linops_jax._hooks import CT, Hook
+from linops_jax import _compat
+from linops_jax._engine import returned
+from linops_jax._model import shapes
+from linops_jax._model.hooks import CT, Hook
 
 
 def _conj(tree: Any) -> Any:
@@ -21,7 +23,7 @@ def _conj(tree: Any) -> Any:
 
 def _tangents(tree: Any, primal: Any) -> Any:
     return jax.tree.map(
-        lambda t, x: t if _specs.is_inexact(x.dtype) else np.zeros(jnp.shape(x), jax.dtypes.float0), tree, primal
+        lambda t, x: t if shapes.is_inexact(x.dtype) else np.zeros(jnp.shape(x), jax.dtypes.float0), tree, primal
     )
 
 
@@ -37,21 +39,21 @@ def _adjoint(linear: Callable[[Any], Any], y: Any, out: Any, arguments: Any) -> 
     """The adjoint of a linear function that depends on ``arguments``; None in place of integer arrays, through which JAX
     does not transpose."""
     wanted, tree = jax.tree.flatten(out)
-    moving = [i for i, spec in enumerate(wanted) if _specs.is_inexact(spec.dtype)]
+    moving = [i for i, spec in enumerate(wanted) if shapes.is_inexact(spec.dtype)]
     ys = jax.tree.leaves(_conj(y))
-    cotangents = [ct for ct in ys if _specs.is_inexact(ct.dtype)]
+    cotangents = [ct for ct in ys if shapes.is_inexact(ct.dtype)]
     answer: list[Any] = [None] * len(wanted)
     if moving and cotangents:
 
         def function(*values: Any) -> list[Any]:
-            leaves = [_specs.zeros(spec) for spec in wanted]
+            leaves = [shapes.zeros(spec) for spec in wanted]
             for i, value in zip(moving, values, strict=True):
                 leaves[i] = value
             results = jax.tree.leaves(linear(jax.tree.unflatten(tree, leaves)))
             return [
                 jnp.asarray(z).astype(ct.dtype)
                 for z, ct in zip(results, ys, strict=True)
-                if _specs.is_inexact(ct.dtype)
+                if shapes.is_inexact(ct.dtype)
             ]
 
         at = _varying_as(function, jax.tree.leaves(arguments), [wanted[i] for i in moving])
@@ -65,7 +67,7 @@ def _adjoint(linear: Callable[[Any], Any], y: Any, out: Any, arguments: Any) -> 
 def _varying_as(function: Callable[..., Any], arrays: list[Any], specs: list[jax.ShapeDtypeStruct]) -> list[jax.Array]:
     """Zeros with these specs; where they do not say that they vary over the mesh of a shard_map, they do as the arrays do,
     and over all devices that the function adds up: each has an input of its own, or JAX would add up once more."""
-    zeros = list(map(_specs.zeros, specs))
+    zeros = list(map(shapes.zeros, specs))
     manual = _compat.manual_axes()
     if not manual or any(map(_compat.varying_axes, specs)):
         return zeros
@@ -124,12 +126,12 @@ def transposed(given: Hook, argument: str) -> Callable[..., Any]:
 
     def derived(*arguments: Any, out: Any) -> Any:
         known = dict(zip(order, arguments, strict=True))
-        specs = _specs.specs(known[CT])
+        specs = shapes.specs(known[CT])
 
         def linear(moving: Any) -> Any:
             values = [moving if name == argument else known[name] for name in rule.arguments]
             result = given.function(*values, out=specs) if given.derived else given.function(*values)
-            return _results.as_promised(given, result, specs)
+            return returned.as_promised(given, result, specs)
 
         return _adjoint(linear, known[CT], out, arguments)
 

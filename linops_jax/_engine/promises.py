@@ -12,8 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from linops_jax import _compat, _specs
-from linops_jax._hooks import REFUSED, Hook
+from linops_jax import _compat
+from linops_jax._model import shapes
+from linops_jax._model.hooks import REFUSED, Hook
 
 Arrays = tuple[tuple[np.dtype, tuple[int, ...]], ...]  # dtype and shape of each
 
@@ -65,9 +66,9 @@ class Promises:
     def _compare(self, given: dict[str, Any], result: Any) -> None:
         found = {**given, "result": result}
         for name, wanted in given["self"]._promised(self._hook.rule, given, result).items():
-            if not _specs.same(found[name], wanted):
+            if not shapes.same(found[name], wanted):
                 message = (
-                    f"this program calls it with {name}: {_specs.describe_tree(found[name]):.200}, where infer_shape promises "
-                    f"{_specs.describe_tree(wanted):.200}. Export the program again."
+                    f"this program calls it with {name}: {shapes.describe_tree(found[name]):.200}, where infer_shape promises "
+                    f"{shapes.describe_tree(wanted):.200}. Export the program again."
                 )
                 raise ValueError(message)

@@ -19,11 +19,12 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 
-from linops_jax import _errors, _fields, _primitives, _specs
-from linops_jax._fields import Statics, static
-from linops_jax._hooks import CT, HOST, Hook, Rule, T
-from linops_jax._keys import Named
-from linops_jax._meta import Traits
+from linops_jax._engine import errors, primitives
+from linops_jax._engine.keys import Named
+from linops_jax._model import fields, shapes
+from linops_jax._model.fields import Statics, static
+from linops_jax._model.hooks import CT, HOST, Hook, Rule, T
+from linops_jax._operators.meta import Traits
 
 _rule = functools.partial(Rule, functional=True)
 _transpose_rule = functools.partial(Rule, functional=True, reverses=True)
@@ -88,19 +89,19 @@ class Functions:
     _label: ClassVar[str]
     _traits: ClassVar[Traits] = Traits()
     _hooks: ClassVar[dict[str, Hook]]
-    _primitives: ClassVar[dict[str, Any]]
+    primitives: ClassVar[dict[str, Any]]
 
     def __init_subclass__(cls, rules: Mapping[str, Rule]) -> None:
         cls._rules, cls._label = rules, cls.__qualname__
         cls._hooks = {
             name: Hook(cls, name, rule, HOST, Functions.caller, takes_out=True) for name, rule in rules.items()
         }
-        cls._primitives = {name: _primitives.make_primitive(hook) for name, hook in cls._hooks.items()}
-        _fields.register_pytree(cls)
+        cls._primitives = {name: primitives.make_primitive(hook) for name, hook in cls._hooks.items()}
+        fields.register_pytree(cls)
 
     @classmethod
     def make(cls, *values: Any) -> Any:
-        return _fields.restore(cls, values, ())
+        return fields.restore(cls, values, ())
 
     def with_keywords(self, keywords: Statics) -> Any:
         if self.can_batch and any(name == "batch_axes" for name, _ in keywords.values):
@@ -179,7 +180,7 @@ class Functions:
         try:
             answer = abstract(*specs, **keywords)
         except Exception as error:
-            _errors.annotate(error, where)
+            errors.annotate(error, where)
             raise
         try:
             entries = [(tuple(shape), np.dtype(dtype), axis) for shape, dtype, *axis in answer]
@@ -189,7 +190,7 @@ class Functions:
                 "For a single output, mind the comma: ((shape, dtype),)."
             )
             raise TypeError(message) from None
-        return [(_specs.spec(jax.ShapeDtypeStruct(shape, dtype)), axis) for shape, dtype, axis in entries]
+        return [(shapes.spec(jax.ShapeDtypeStruct(shape, dtype)), axis) for shape, dtype, axis in entries]
 
     def _promised(self, rule: Any, given: dict[str, Any], result: Any) -> dict[str, Any]:
         """Specs of a function's arguments and of its results, as a program should call it that does so with those given."""
@@ -285,7 +286,7 @@ class Functions:
             return
         message = (
             f"{Named(self._at(self.abstracts, name)).label} says that {self.label(name)} returns "
-            f"{_specs.describe_tree(list(found))}{when}; expected {_specs.describe_tree(list(wanted))}. Fix whichever is wrong."
+            f"{shapes.describe_tree(list(found))}{when}; expected {shapes.describe_tree(list(wanted))}. Fix whichever is wrong."
         )
         raise MisfitError(message)
 

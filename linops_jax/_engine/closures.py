@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.core
 
-from linops_jax import _compat, _specs, _traced, _trampoline
-from linops_jax._hooks import CT, T
-from linops_jax._trampoline import Binding
+from linops_jax import _compat
+from linops_jax._engine import traced_hooks, trampoline
+from linops_jax._engine.trampoline import Binding
+from linops_jax._model import shapes
+from linops_jax._model.hooks import CT, T
 
 
 class Program(NamedTuple):
@@ -28,7 +30,7 @@ class Program(NamedTuple):
     uses: tuple[tuple[int, ...], ...]  # what each jaxpr takes of what is closed over, in front of the operands
 
     def __repr__(self) -> str:
-        return f"{self.binding.label}({', '.join(map(_specs.describe, self.types))})"
+        return f"{self.binding.label}({', '.join(map(shapes.describe, self.types))})"
 
 
 class Closures(NamedTuple):
@@ -76,12 +78,12 @@ class _Collector:
 
     def trace(self, binding: Binding, specs: Sequence[jax.ShapeDtypeStruct], elements: Sequence[Any]) -> Program:
         jaxprs, uses = [], []
-        for variant in _traced.variants(binding):
-            _, jaxpr, closed_over = _traced.trace(variant, specs, elements)
+        for variant in traced_hooks.variants(binding):
+            _, jaxpr, closed_over = traced_hooks.trace(variant, specs, elements)
             jaxprs.append(jaxpr)
             uses.append(tuple(map(self._position, closed_over)))
         _refuse_other_types(binding, jaxprs)
-        return Program(binding, tuple(map(_specs.spec, elements)), tuple(jaxprs), tuple(uses))
+        return Program(binding, tuple(map(shapes.spec, elements)), tuple(jaxprs), tuple(uses))
 
     def _position(self, value: Any) -> int:
         for position, known in enumerate(self.closed_over):
@@ -95,7 +97,7 @@ class _Collector:
     ) -> Iterator[Program]:
         """All programs that the rules of differentiation may ask for: of the same types, and for tangents that differ
         between devices where values do not."""
-        types = tuple(map(_specs.spec, elements))
+        types = tuple(map(shapes.spec, elements))
         todo = [(binding, tuple(specs), types)]
         if axes := _compat.manual_axes():
             todo.append((binding, tuple(specs), tuple(_compat.varying_over(axes, spec) for spec in types)))
@@ -116,7 +118,7 @@ class _Collector:
 
 def _types_of_results(program: Program, specs: Sequence[jax.ShapeDtypeStruct]) -> tuple[jax.ShapeDtypeStruct, ...]:
     if program.jaxprs:
-        return tuple(map(_specs.spec, program.jaxprs[0].out_avals))
+        return tuple(map(shapes.spec, program.jaxprs[0].out_avals))
     hook = program.binding.hook
     evaluate = functools.partial(
         hook.cls._primitives[hook.name].bind,
@@ -147,7 +149,7 @@ def _asked_next(
 
     def call(target: str, arguments: Sequence[str], out_tree: Any, out: tuple[jax.ShapeDtypeStruct, ...]) -> _Call:
         chosen = tuple(trees[argument] for argument in arguments)
-        found = _trampoline.bind_hook(cls._hooks[target], chosen, out_tree, out, for_derivative=True)
+        found = trampoline.bind_hook(cls._hooks[target], chosen, out_tree, out, for_derivative=True)
         return found, out, tuple(spec for argument in arguments for spec in groups[argument])
 
     for name in hook.rule.arguments:

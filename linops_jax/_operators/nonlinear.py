@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
-from linops_jax import _advice, _hooks, _specs
-from linops_jax._linear import LinearOperator
-from linops_jax._operator import ATOM, Arrays, OfOne, Operator, Scalar, required
+from linops_jax._model import advice, hooks, shapes
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.operator import ATOM, Arrays, OfOne, Operator, Scalar, required
 
 Either: TypeAlias = "LinearOperator | NonlinearOperator"
 
 
-class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
+class NonlinearOperator(Operator, rules=hooks.NONLINEAR):
     """A differentiable map F between pytrees of arrays.
 
     Subclass it and write the hooks ``apply(self, x)``, ``jacobian_apply(self, x, dx)`` (the derivative at x applied to
@@ -78,15 +78,15 @@ class NonlinearOperator(Operator, rules=_hooks.NONLINEAR):
                     f"{where} is nonlinear and has no {name}. Its derivative at x has: use {where}.jacobian(x).{name}."
                 )
                 raise AttributeError(message)
-            if message := _advice.for_name(type(self)._label, name):
+            if message := advice.for_name(type(self)._label, name):
                 raise AttributeError(message, name=name, obj=self)
             return object.__getattribute__(self, name)
 
     def jacobian(self, x: Any) -> LinearOperator:
         """The derivative of F at x, as a linear operator: ``J(dx)``, ``J.H(dy)``."""
         where = f"{type(self)._label}.jacobian(x)"
-        _specs.refuse_shapes(x, where, "Pass the point, as jnp.zeros({})")
-        return Jacobian(self, _specs.as_arrays(x, where))
+        shapes.refuse_shapes(x, where, "Pass the point, as jnp.zeros({})")
+        return Jacobian(self, shapes.as_arrays(x, where))
 
 
 class Jacobian(OfOne, LinearOperator, composite=True):
@@ -115,7 +115,7 @@ class Jacobian(OfOne, LinearOperator, composite=True):
 
     @property
     def domain(self) -> Any:
-        return _specs.specs(self.x)
+        return shapes.specs(self.x)
 
     @property
     def codomain(self) -> Any:

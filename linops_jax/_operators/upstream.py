@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax import _specs
+from linops_jax._model import shapes
 
 Step = tuple[Any, Any, Any]  # an operator with hooks of its own, specs of its input, specs of its result
 
@@ -88,15 +88,15 @@ def domain_of(op: Any, y: Any) -> Any:
 
     Where it gave the same shapes in another dtype, its input is promoted likewise: a real operator in a complex product.
     """
-    y = _specs.specs(y)
+    y = shapes.specs(y)
     wanted = None
     inputs = []
     for i in reversed(range(len(_way.passed))):
         other, x, result = _way.passed[i]
-        if type(other) is type(op) and _specs.mismatch(result, y) is None:
+        if type(other) is type(op) and shapes.mismatch(result, y) is None:
             wanted = _signature(op) if wanted is None else wanted
             if _signature(other) == wanted:
-                if _specs.same(result, y):
+                if shapes.same(result, y):
                     _way.reach = min(_way.reach, i)
                     return x
                 inputs.append(x)
@@ -106,12 +106,12 @@ def domain_of(op: Any, y: Any) -> Any:
 
 def _promoted(x: Any, y: Any) -> Any:
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(y)]
-    return jax.tree.map(lambda leaf: _specs.with_dtype(leaf, jnp.result_type(leaf.dtype, *dtypes)), x)
+    return jax.tree.map(lambda leaf: shapes.with_dtype(leaf, jnp.result_type(leaf.dtype, *dtypes)), x)
 
 
 def _leads_to(op: Any, x: Any, y: Any) -> bool:
     with outside():
-        return _specs.same(op._derive_shape(x), y)
+        return shapes.same(op._derive_shape(x), y)
 
 
 class Watched:
@@ -151,5 +151,5 @@ def record_all(steps: tuple[Step, ...]) -> None:
 
 def _signature(op: Any) -> Any:
     """All that the shapes of an operator depend on."""
-    leaves, tree = jax.tree.flatten(_specs.specs(op))
+    leaves, tree = jax.tree.flatten(shapes.specs(op))
     return tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)

@@ -21,11 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import ad, batching, mlir, xla
 
-from linops_jax import _absent, _closures, _compat, _errors, _hooks, _specs, _traced, _trampoline
-from linops_jax._closures import Program
-from linops_jax._hooks import ADJOINT_PARAMETER_JVP, CT, HOST, MISSING, NATIVE, REFUSED, TRACED, Hook, T
+from linops_jax import _compat
+from linops_jax._engine import absent, closures, errors, traced_hooks, trampoline
+from linops_jax._engine.closures import Program
+from linops_jax._engine.trampoline import Binding
+from linops_jax._model import hooks, shapes
+from linops_jax._model.hooks import ADJOINT_PARAMETER_JVP, CT, HOST, MISSING, NATIVE, REFUSED, TRACED, Hook, T
 from linops_jax._native import Handler
-from linops_jax._trampoline import Binding
 
 Mask = tuple[bool, ...]
 
@@ -89,7 +91,7 @@ def _bind(
     for_derivative: bool = False,
 ) -> list[Any]:
     """Binds the primitive; with ``for_derivative`` nobody looks at integer results, which have no derivative."""
-    binding = _trampoline.bind_hook(hook, trees, out_tree, specs, for_derivative=for_derivative)
+    binding = trampoline.bind_hook(hook, trees, out_tree, specs, for_derivative=for_derivative)
     operands = [x if isinstance(x, jax.Array) else jnp.asarray(x) for x in operands]
     if hook.is_jax:
         return _bind_traced(binding, operands, tuple(masks), specs)
@@ -110,14 +112,14 @@ def _bind_traced(
     """A traced hook whose derivatives are JAX's own is called as any JAX function; others are a primitive with a jaxpr,
     whose first operands are what the hook closes over."""
     if binding.hook.is_plain and _compat.manual_axes():  # tangents may vary over more axes than a jaxpr's types
-        return _mapped(_traced.function(binding, specs), batch)(*operands)
+        return _mapped(traced_hooks.function(binding, specs), batch)(*operands)
     elements = [_element(jax.typeof(x), mask) if any(mask) else x for x, mask in zip(operands, batch, strict=True)]
     if not binding.hook.is_plain:
-        closures = _closures.of(binding, specs, elements)
-        for jaxpr in closures.program.jaxprs:
+        closed = closures.of(binding, specs, elements)
+        for jaxpr in closed.program.jaxprs:
             _note_foreign_code(binding.hook, jaxpr)
-        return _bind_program(closures.program, closures.closed_over, operands, batch, _out(specs), closures.related)
-    program, jaxpr, closed_over = _traced.trace(binding, specs, elements)
+        return _bind_program(closed.program, closed.closed_over, operands, batch, _out(specs), closed.related)
+    program, jaxpr, closed_over = traced_hooks.trace(binding, specs, elements)
     _note_foreign_code(binding.hook, jaxpr)
     # JAX's caches keep what stands in the key: the binding, so that the next call finds its jaxpr, but not tracers.
     function = program if closed_over else functools.partial(_inlined(binding.hook), jaxpr, binding)
@@ -170,7 +172,7 @@ def _element(aval: Any, mask: Mask) -> jax.ShapeDtypeStruct:
     sharding = aval.sharding
     if not sharding.mesh.empty:
         sharding = sharding.update(spec=jax.sharding.PartitionSpec(*sharding.spec[axes:]))
-    return _specs.spec(aval.update(shape=aval.shape[axes:], sharding=sharding))
+    return shapes.spec(aval.update(shape=aval.shape[axes:], sharding=sharding))
 
 
 def _mapped(function: Callable[..., Any], batch: Sequence[Mask], names: Sequence[Any] = ()) -> Callable[..., Any]:
@@ -299,7 +301,7 @@ def run_compiled(function: Callable[..., Any], waits: Callable[[], bool], *argum
 
     ``waits`` is asked afterwards, when the function has been traced.
     """
-    _errors.begin_eager_call()
+    errors.begin_eager_call()
     try:
         result = function(*arguments)
         if not waits():
@@ -307,14 +309,14 @@ def run_compiled(function: Callable[..., Any], waits: Callable[[], bool], *argum
         for leaf in (result,) if hasattr(result, "block_until_ready") else jax.tree.leaves(result):
             if hasattr(leaf, "block_until_ready"):  # not a tracer: a call on constants while something else is traced
                 leaf.block_until_ready()
-    except _errors.OF_XLA as error:
-        original = _errors.original(error)
+    except errors.OF_XLA as error:
+        original = errors.original(error)
         if original is None:
             raise
     else:
         return result
     finally:
-        _errors.end_eager_call()
+        errors.end_eager_call()
     raise original
 
 
@@ -350,7 +352,7 @@ def _evaluate_traced(
         chosen = [*uses[variant], *range(first, len(operands))]
         function = _mapped(as_function(jaxprs[variant]), [batch[i] for i in chosen], names)
         return function(*(operands[i] for i in chosen))
-    function = _traced.function(binding, [jax.ShapeDtypeStruct(*spec) for spec in out])
+    function = traced_hooks.function(binding, [jax.ShapeDtypeStruct(*spec) for spec in out])
     same = _compat.with_same_varying_axes(list(operands[first:]))  # as the hook of the host has them
     return _mapped(function, batch[first:])(*same)
 
@@ -359,7 +361,7 @@ def _lower_host(
     hook: Hook, context: Any, *operands: Any, binding: Binding, batch: tuple[Mask, ...], **params: Any
 ) -> Any:
     context, operands, batch = _without_closures(context, operands, binding, batch)
-    return _trampoline.lower_host(context, *operands, binding=_trampoline.of_variant(binding, hook), batch=batch)
+    return trampoline.lower_host(context, *operands, binding=trampoline.of_variant(binding, hook), batch=batch)
 
 
 def _without_closures(context: Any, operands: Sequence[Any], binding: Binding, batch: tuple[Mask, ...]) -> Any:
@@ -387,15 +389,15 @@ def _lower_native(
     **traced: Any,
 ) -> Any:
     context, operands, batch = _without_closures(context, operands, binding, batch)
-    binding = _trampoline.of_variant(binding, hook)
+    binding = trampoline.of_variant(binding, hook)
     if not isinstance(hook.function, Handler):
-        return _trampoline.lower_native(context, *operands, binding=binding, batch=batch)
-    attributes = _trampoline.handler_attributes(context, binding)
-    if _trampoline.can_loop(context, binding, batch, attributes):
-        return _trampoline.lower_handler_loop(context, *operands, binding=binding, batch=batch, attributes=attributes)
-    call = _trampoline.handler_call(context, binding, attributes)
+        return trampoline.lower_native(context, *operands, binding=binding, batch=batch)
+    attributes = trampoline.handler_attributes(context, binding)
+    if trampoline.can_loop(context, binding, batch, attributes):
+        return trampoline.lower_handler_loop(context, *operands, binding=binding, batch=batch, attributes=attributes)
+    call = trampoline.handler_call(context, binding, attributes)
     if not any(map(any, batch)):
-        call = functools.partial(call, same=_trampoline.aliases(context, binding, batch))
+        call = functools.partial(call, same=trampoline.aliases(context, binding, batch))
     evaluate = functools.partial(_evaluate_handler, call, binding=binding, batch=batch, out=out)
     return mlir.lower_fun(evaluate, multiple_results=True)(context, *operands)
 
@@ -405,7 +407,7 @@ def _evaluate_handler(
 ) -> list[Any]:
     """A hand-written FFI handler as a JAX function of the primitive's operands, with XLA's own loop over a batch: one
     with stages, a state or a name only is for XLA alone to call."""
-    looped, fields = _trampoline.looped_axes(binding, batch), _trampoline.are_fields(binding)
+    looped, fields = trampoline.looped_axes(binding, batch), trampoline.are_fields(binding)
     sizes = _batch_sizes([jax.typeof(x) for x in operands], batch)[looped:]
 
     def once(*leaves: Any) -> list[Any]:
@@ -440,7 +442,7 @@ def _refuse_platform(hook: Hook, context: Any, *operands: Any, **params: Any) ->
     platforms = ", ".join(context.module_context.platforms)
     label = params["binding"].label
     if hook.kind == REFUSED:
-        raise _absent.not_transposed(params["binding"], [True] * len(operands))
+        raise absent.not_transposed(params["binding"], [True] * len(operands))
     if hook.variants:
         message = (
             f"{label} has no implementation for {platforms}, only for {', '.join(hook.variants)}. Add one to "
@@ -458,8 +460,8 @@ def _refuse_missing(hook: Hook, context: Any, *operands: Any, **params: Any) -> 
     if "dself" in hook.rule.arguments:
         rule = mlir.lower_fun(functools.partial(_refuse_nonzero, hook), multiple_results=True)
         return rule(context, *operands, **params)
-    why = "forward mode over forward mode needs it" if hook.name == "hessian_apply" else _absent.FORWARD
-    raise _absent.missing(params["binding"], hook.name, why)
+    why = "forward mode over forward mode needs it" if hook.name == "hessian_apply" else absent.FORWARD
+    raise absent.missing(params["binding"], hook.name, why)
 
 
 def _refuse_nonzero(
@@ -481,7 +483,7 @@ def _zero_or_error(cls: Any, name: str, tree: Any, tangents: Sequence[Any], mask
     kept = [mask for mask, m in zip(masks, moves, strict=True) if m]
     axes = [axis for axis in range(len(kept[0])) if any(mask[axis] for mask in kept)]
     kept = [tuple(mask[axis] for axis in axes) for mask in kept]
-    hook = cls._hooks[_hooks.refusal_of(name)]
+    hook = cls._hooks[hooks.refusal_of(name)]
     spec = jax.ShapeDtypeStruct((), np.float32)
     (zero,) = _bind(hook, (tree,), values, kept, jax.tree.structure(0), [spec])
     return jnp.sum(zero)
@@ -561,13 +563,13 @@ class _Groups:
         trees = tuple(self.trees[name] for name in names)
         values = [value for name in names for value in self.values[name]]
         masks = [mask for name in names for mask in self.masks[name]]
-        binding = _trampoline.bind_hook(hook, trees, out_tree, specs, for_derivative=True)
-        program = _closures.find(self.related, binding, values)
+        binding = trampoline.bind_hook(hook, trees, out_tree, specs, for_derivative=True)
+        program = closures.find(self.related, binding, values)
         if program is None:
             try:
                 return _bind(hook, trees, values, masks, out_tree, specs, for_derivative=True)
             except jax.errors.UnexpectedTracerError as error:
-                raise _absent.out_of_reach(binding) from error
+                raise absent.out_of_reach(binding) from error
         return _bind_program(
             program,
             self.closed_over,
@@ -628,12 +630,12 @@ def _jvp(
             continue
         if name in hook.rule.transposed:
             target, arguments = hook, tuple(T if argument == name else argument for argument in hook.rule.arguments)
-        elif name in hook.rule.derivative and _absent.has(binding, hook.rule.derivative[name][0]):
+        elif name in hook.rule.derivative and absent.has(binding, hook.rule.derivative[name][0]):
             derivative, arguments = hook.rule.derivative[name]
             target = hook.cls._hooks[derivative]
             if target.kind == MISSING and all(map(_vanishes, moving[name])):
                 continue
-        elif _absent.is_up_to_jax(binding, name):
+        elif absent.is_up_to_jax(binding, name):
             inlined.append(name)
             continue
         elif all(map(_vanishes, moving[name])):
@@ -643,9 +645,9 @@ def _jvp(
             terms.append([jnp.zeros_like(result) + zero.astype(jax.typeof(result).dtype) for result in results])
             continue
         else:
-            raise _absent.no_derivative(binding, name, [not _vanishes(t) for t in moving[name]])
+            raise absent.no_derivative(binding, name, [not _vanishes(t) for t in moving[name]])
         tangent = [
-            _specs.zeros(_specs.spec(primal)) if _is_zero(t) else t
+            shapes.zeros(shapes.spec(primal)) if _is_zero(t) else t
             for primal, t in zip(groups.values[name], moving[name], strict=True)
         ]
         groups.add(T, groups.trees[name], tangent, groups.masks[name])
@@ -665,7 +667,7 @@ def _zero(result: Any) -> Any:
 
 
 def _sum(result: Any, parts: Sequence[Any]) -> Any:
-    if not _specs.is_inexact(jax.typeof(result).dtype):
+    if not shapes.is_inexact(jax.typeof(result).dtype):
         return _zero(result)
     return functools.reduce(jnp.add, parts)
 
@@ -674,7 +676,7 @@ def _jvp_of_traced(primals: Sequence[Any], tangents: Sequence[Any], **params: An
     """JAX's own derivative of a traced hook, in the arguments for which the class has no hook; None is no tangent."""
     binding = params["binding"]
     if not binding.hook.is_jax and binding.hook.by_others is not None:
-        params["binding"] = _trampoline.of_variant(binding, binding.hook.by_others)
+        params["binding"] = trampoline.of_variant(binding, binding.hook.by_others)
     positions = [i for i, t in enumerate(tangents) if t is not None and not _is_zero(t)]
     moving = [tangents[i] for i in positions]
     varies = any(
@@ -714,7 +716,7 @@ def _jvp_of_program(
     """Tangents differ between devices where values do not: the hook has been traced for such types as well."""
     first = _first(binding, primals)
     wide = _compat.with_same_varying_axes([*primals[first:], *moving])
-    program = _closures.find(related, binding, wide[: len(primals) - first])
+    program = closures.find(related, binding, wide[: len(primals) - first])
     closed = [_compat.varying_axes(t) - _compat.varying_axes(primals[i]) for i, t in zip(positions, moving, strict=True)
               if i < first]  # fmt: skip
     if program is None or any(closed):
@@ -748,7 +750,7 @@ def _transpose(
     groups = _Groups(binding, operands, batch, traced.get("related", ()), traced.get("names", ()))
     linear = [name for name, values in groups.values.items() if any(map(ad.is_undefined_primal, values))]
     others = [name for name in linear if name not in hook.rule.transposed]
-    by_jax = hook.is_jax and all(_absent.is_up_to_jax(binding, name) for name in others)
+    by_jax = hook.is_jax and all(absent.is_up_to_jax(binding, name) for name in others)
     if by_jax and (others or any(map(ad.is_undefined_primal, groups.closed_over))):
         return _transpose_of_traced(cotangents, operands, binding=binding, batch=batch, out=out, **traced)
     if len(linear) != 1 or linear[0] not in hook.rule.transposed:
@@ -758,10 +760,10 @@ def _transpose(
         raise NotImplementedError(message)
     (name,) = linear
     if hook.kind == REFUSED:
-        raise _absent.not_transposed(binding, [ad.is_undefined_primal(x) for x in operands])
+        raise absent.not_transposed(binding, [ad.is_undefined_primal(x) for x in operands])
     target, arguments = hook.rule.transposed[name]
-    if not _absent.has(binding, target):
-        raise _absent.missing(binding, target, "reverse-mode differentiation needs it")
+    if not absent.has(binding, target):
+        raise absent.missing(binding, target, "reverse-mode differentiation needs it")
     adjoint = hook.cls._hooks[target]
     conj = (lambda x: x) if hook.rule.functional else jnp.conj
     avals = [x.aval if ad.is_undefined_primal(x) else jax.typeof(x) for x in operands]
@@ -776,7 +778,7 @@ def _transpose(
     wanted = [_element(aval, mask) for aval, mask in zip(moved, masks, strict=True)]
     results = groups.bind(adjoint, arguments, groups.trees[name], wanted)
     found = iter(
-        _placed_like(aval, conj(_sum_missing_axes(result, mask))) if _specs.is_inexact(result.dtype) else None
+        _placed_like(aval, conj(_sum_missing_axes(result, mask))) if shapes.is_inexact(result.dtype) else None
         for result, mask, aval in zip(results, masks, moved, strict=True)
     )
     answer: list[Any] = [None] * len(groups.closed_over)
@@ -802,10 +804,10 @@ def _transpose_of_traced(cotangents: Sequence[Any], operands: Sequence[Any], **p
             complete[position] = value
         return _evaluate_traced(*complete, **params)
 
-    at = [_specs.zeros(_specs.spec(aval)) for aval in avals]
+    at = [shapes.zeros(shapes.spec(aval)) for aval in avals]
     results = jax.make_jaxpr(linear)(*at).out_avals
     cts = [
-        _specs.zeros(_specs.spec(aval)) if _is_zero(ct) else _compat.placed(ct, aval)
+        shapes.zeros(shapes.spec(aval)) if _is_zero(ct) else _compat.placed(ct, aval)
         for ct, aval in zip(cotangents, results, strict=True)
     ]
     answer: list[Any] = [None] * len(operands)

@@ -14,9 +14,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from linops_jax import _specs
-from linops_jax._fields import Statics
-from linops_jax._primitives import as_raised
+from linops_jax._engine.primitives import as_raised
+from linops_jax._model import shapes
+from linops_jax._model.fields import Statics
 
 _ARRAYS = jax.Array, np.ndarray
 _ARRAY = object()  # stands for one among the static leaves
@@ -56,6 +56,6 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
-        return function(*arguments) if _specs.is_staged() else eagerly(*split(arguments))
+        return function(*arguments) if shapes.is_staged() else eagerly(*split(arguments))
 
     return call

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, dataclass_transform
 
-from linops_jax import _absent, _derived, _fields, _hooks, _primitives, _specs
-from linops_jax._hooks import ADJOINT_PARAMETER_JVP, INFER, MISSING, REFUSED, TRACED, Hook, Rule
-from linops_jax._properties import NAMES, Properties
+from linops_jax._engine import absent, derived, primitives
+from linops_jax._model import fields, hooks, shapes
+from linops_jax._model.hooks import ADJOINT_PARAMETER_JVP, INFER, MISSING, REFUSED, TRACED, Hook, Rule
+from linops_jax._model.properties import NAMES, Properties
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Traits:
         return Properties(**{name: getattr(self, name) for name in NAMES})
 
 
-@dataclass_transform(eq_default=False, field_specifiers=(_fields.static,))
+@dataclass_transform(eq_default=False, field_specifiers=(fields.static,))
 class OperatorMeta(abc.ABCMeta):
     """Makes a dataclass, checks the hooks, makes their primitives and registers a pytree, in this order.
 
@@ -56,15 +57,15 @@ class OperatorMeta(abc.ABCMeta):
         cls._traits = update_traits(cls, traits)
         cls._composite = composite or getattr(cls, "_composite", False)
         cls._own_init = "__init__" in namespace or getattr(cls, "_own_init", False)
-        _fields.adopt(cls)
+        fields.adopt(cls)
         dataclasses.dataclass(eq=False, repr=False, init=not cls._own_init)(cls)
-        _fields.free_slots(cls)
+        fields.free_slots(cls)
         refuse_reserved_fields(cls)
         cls._hooks = {} if cls._composite else collect_hooks(cls)
-        cls._primitives = {hook.name: _primitives.make_primitive(hook) for hook in cls._hooks.values()}
+        cls._primitives = {hook.name: primitives.make_primitive(hook) for hook in cls._hooks.values()}
         owner = next(base for base in cls.__mro__ if "domain" in vars(base))
         cls._says_domain = not cls._composite and "_reserved" not in vars(owner)
-        _fields.register_pytree(cls)
+        fields.register_pytree(cls)
         return cls
 
     @property
@@ -78,9 +79,9 @@ class OperatorMeta(abc.ABCMeta):
 
         def __call__(cls, *args, **kwargs):
             op = super().__call__(*args, **kwargs)
-            _fields.seal(op, allow_numbers=cls._composite)
+            fields.seal(op, allow_numbers=cls._composite)
             if cls._says_domain and (domain := op.domain) is not None:
-                _specs.as_specs(domain, f"{cls._label}.domain")
+                shapes.as_specs(domain, f"{cls._label}.domain")
             if introductions:
                 introduce()
             return op
@@ -118,32 +119,32 @@ def refuse_reserved_fields(cls: Any) -> None:
 def collect_hooks(cls: Any) -> dict[str, Hook]:
     """The hooks of a class, checked: those it has, those JAX derives, and those that exist in reverse mode only."""
     names = {**{name: rule.arguments for name, rule in cls._rules.items()}, **INFER}
-    given = {name: _hooks.find(cls, name, _ABSENT) for name in names}
+    given = {name: hooks.find(cls, name, _ABSENT) for name in names}
     given = {name: value for name, value in given.items() if value is not _ABSENT and not _is_abstract(value)}
     for name, value in given.items():
-        _hooks.check_hook(cls, name, names[name], value)
+        hooks.check_hook(cls, name, names[name], value)
     required = {name for name in names if _is_abstract(inspect.getattr_static(cls, name, None))}
     cls.__abstractmethods__ = cls.__abstractmethods__ - set(names) | required  # a parent may have had more
     if cls._traits.properties.symmetric:
-        given |= {name: given[of] for name, of in _hooks.OF_SYMMETRIC.items() if of in given and name not in given}
+        given |= {name: given[of] for name, of in hooks.OF_SYMMETRIC.items() if of in given and name not in given}
         cls.__abstractmethods__ = cls.__abstractmethods__ - set(given)
 
-    rules = _hooks.rules_of(cls)
+    rules = hooks.rules_of(cls)
     written = {name: value for name, value in given.items() if value is not None and name not in INFER}
-    hooks = {name: _hooks.make_hook(cls, name, value, rules[name]) for name, value in written.items()}
-    hooks |= _transposed(rules, hooks, given)
-    if "apply" in hooks and hooks["apply"].is_jax:
-        unknown = [name for name in _derivable(cls) if name not in given and not _hooks.other_modes(name) & set(hooks)]
-        hooks |= {name: _derive(cls, name, rules[name], _derived.DERIVED[name]) for name in unknown}
+    found = {name: hooks.make_hook(cls, name, value, rules[name]) for name, value in written.items()}
+    found |= _transposed(rules, found, given)
+    if "apply" in found and found["apply"].is_jax:
+        unknown = [name for name in _derivable(cls) if name not in given and not hooks.other_modes(name) & set(found)]
+        found |= {name: _derive(cls, name, rules[name], derived.DERIVED[name]) for name in unknown}
         cls.__abstractmethods__ = cls.__abstractmethods__ - set(_derivable(cls)) - {"infer_shape"}
-    hooks |= _transposed(rules, hooks, given)
-    if "gram" in hooks and "adjoint" in hooks:
-        by_others = _derive(cls, "gram", rules["gram"], _derived.gram_of)
-        hooks["gram"] = dataclasses.replace(hooks["gram"], by_others=by_others)
-    for name in _reverse_only(hooks):
+    found |= _transposed(rules, found, given)
+    if "gram" in found and "adjoint" in found:
+        by_others = _derive(cls, "gram", rules["gram"], derived.gram_of)
+        found["gram"] = dataclasses.replace(found["gram"], by_others=by_others)
+    for name in _reverse_only(found):
         if name in rules:
-            hooks[name] = Hook(cls, name, rules[name], MISSING, _absent.stand_in(name))
-    return hooks | (_refusals(cls, hooks) if _fields.array_fields(cls) else {})
+            found[name] = Hook(cls, name, rules[name], MISSING, absent.stand_in(name))
+    return found | (_refusals(cls, found) if fields.array_fields(cls) else {})
 
 
 _ABSENT = object()
@@ -157,49 +158,49 @@ def _derive(cls: Any, name: str, rule: Rule, function: Callable[..., Any]) -> Ho
     return Hook(cls, name, rule, TRACED, function, derived=True)
 
 
-def _transposed(rules: Mapping[str, Rule], hooks: Mapping[str, Hook], given: Mapping[str, Any]) -> dict[str, Hook]:
+def _transposed(rules: Mapping[str, Rule], known: Mapping[str, Hook], given: Mapping[str, Any]) -> dict[str, Hook]:
     """What the traced hooks of one mode say about the other."""
     found: dict[str, Hook] = {}
-    for name, argument, other in _hooks.MODES:
-        if name not in hooks or not hooks[name].is_jax or other not in rules or other in {**given, **hooks}:
+    for name, argument, other in hooks.MODES:
+        if name not in known or not known[name].is_jax or other not in rules or other in {**given, **known}:
             continue
-        if other != ADJOINT_PARAMETER_JVP or "adjoint" in hooks:
-            function = _derived.transposed(hooks[name], argument)
-            found[other] = _derive(hooks[name].cls, other, rules[other], function)
+        if other != ADJOINT_PARAMETER_JVP or "adjoint" in known:
+            function = derived.transposed(known[name], argument)
+            found[other] = _derive(known[name].cls, other, rules[other], function)
     return found
 
 
 def _derivable(cls: Any) -> list[str]:
     names = ["adjoint", "jacobian_apply", "jacobian_adjoint"]
     adjoint = inspect.getattr_static(cls, "adjoint", None)
-    if adjoint is not None and not _is_abstract(adjoint) and not _hooks.is_traced(adjoint):
+    if adjoint is not None and not _is_abstract(adjoint) and not hooks.is_traced(adjoint):
         names += ["parameter_jvp", "parameter_vjp"]  # an adjoint by hand depends on the fields as well
     return [name for name in names if name in cls._rules]
 
 
-def _reverse_only(hooks: Mapping[str, Hook]) -> list[str]:
+def _reverse_only(found: Mapping[str, Hook]) -> list[str]:
     """Maps that nobody can evaluate but whose transposes exist: all that reverse mode asks of them."""
     names = []
-    if "jacobian_adjoint" in hooks and "jacobian_apply" not in hooks:
+    if "jacobian_adjoint" in found and "jacobian_apply" not in found:
         names.append("jacobian_apply")
-    if "hessian_adjoint" in hooks and "hessian_apply" not in hooks:
+    if "hessian_adjoint" in found and "hessian_apply" not in found:
         names.append("hessian_apply")
-    if "parameter_vjp" in hooks and "parameter_jvp" not in hooks:
+    if "parameter_vjp" in found and "parameter_jvp" not in found:
         names.append("parameter_jvp")
-    if {"parameter_jvp", "parameter_vjp"} & set(hooks) and "adjoint" in hooks and ADJOINT_PARAMETER_JVP not in hooks:
+    if {"parameter_jvp", "parameter_vjp"} & set(found) and "adjoint" in found and ADJOINT_PARAMETER_JVP not in found:
         names.append(ADJOINT_PARAMETER_JVP)
     return names
 
 
-def _refusals(cls: Any, hooks: Mapping[str, Hook]) -> dict[str, Hook]:
+def _refusals(cls: Any, found: Mapping[str, Hook]) -> dict[str, Hook]:
     """What stands in for derivatives with respect to the fields that nobody has."""
     found = {}
-    for hook in hooks.values():
+    for hook in found.values():
         target, _ = hook.rule.derivative.get("self", ("", ()))
-        has = target in hooks and hooks[target].kind != MISSING
-        if not has and (target in hooks or not (hook.is_jax or hook.by_others)):
-            name = _hooks.refusal_of(hook.name)
+        has = target in found and found[target].kind != MISSING
+        if not has and (target in found or not (hook.is_jax or hook.by_others)):
+            name = hooks.refusal_of(hook.name)
             rule = Rule(("dself",), transposed={"dself": (hook.name, ())})
-            function = _absent.refusal(cls, hook.name)
+            function = absent.refusal(cls, hook.name)
             found[name] = Hook(cls, name, rule, REFUSED, function, takes_out=True)
     return found

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from linops_jax._native import _pointers
-from linops_jax._native._base import Native, Signature
+from linops_jax._model.kinds import Native, Signature
+from linops_jax._native import pointers
 
 
 class CFunction(Native):
@@ -19,7 +19,7 @@ class CFunction(Native):
 
     def __init__(self, function: Any, user_data: Any, owner: Any, dtypes: Sequence[Any] | None, parallel: bool):
         where = "lo.native"
-        self.address, own_data = _pointers.function_pointer(function, where)
+        self.address, own_data = pointers.function_pointer(function, where)
         if own_data and user_data is not None:
             message = (
                 f"{where}: {function!r:.80} comes with user data of its own; user_data= would replace it. Drop one."
@@ -29,7 +29,7 @@ class CFunction(Native):
         self._kept = (function, owner)
         self._user_data = user_data if user_data is not None else (own_data or None)
         if not inspect.isfunction(user_data):
-            _pointers.data_pointer(self._user_data, where)  # raises now rather than in the first call
+            pointers.data_pointer(self._user_data, where)  # raises now rather than in the first call
         self._dtypes = None if dtypes is None else tuple(np.dtype(dtype).name for dtype in dtypes)
 
     def layout(self, label: str, inputs: Signature, outputs: Signature) -> Any:
@@ -50,4 +50,4 @@ class CFunction(Native):
 
     def user_data_of(self, op: Any) -> tuple[int, Any]:
         data = self._user_data(op) if inspect.isfunction(self._user_data) else self._user_data
-        return _pointers.data_pointer(data, f"{self._where}, user_data"), data
+        return pointers.data_pointer(data, f"{self._where}, user_data"), data

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from linops_jax._native import _pointers
-from linops_jax._native._base import Native as Native
-from linops_jax._native._function import CFunction
-from linops_jax._native._handler import Handler
+from linops_jax._model.kinds import Native, PerPlatform
+from linops_jax._native import pointers
+from linops_jax._native.function import CFunction
+from linops_jax._native.handler import Handler
 
 
 def native(
@@ -63,16 +63,16 @@ def native(
         if numba is not None:
             message = "lo.native: library= is for a C function or ffi=, not for numba=."
             raise TypeError(message)
-        found = _pointers.symbol(library, function if ffi is None else ffi, "lo.native")
+        found = pointers.symbol(library, function if ffi is None else ffi, "lo.native")
         function, ffi, owner = (found, ffi, (library, owner)) if ffi is None else (function, found, (library, owner))
-    elif isinstance(function, str) or _pointers.is_handler(function):
+    elif isinstance(function, str) or pointers.is_handler(function):
         function, ffi, given = None, function, ["ffi"]
     options = {"user_data": user_data, "dtypes": dtypes, "attributes": attributes, "parallel": parallel or None}
     _refuse_options(given[0], [name for name, value in options.items() if value is not None])
     if ffi is not None:
         return Handler(ffi, owner, attributes)
     if numba is not None:
-        from linops_jax._native._numba import NumbaKernel
+        from linops_jax._native.numba import NumbaKernel
 
         return NumbaKernel(numba, parallel)
     return CFunction(function, user_data, owner, dtypes, parallel)
@@ -87,26 +87,6 @@ def _refuse_options(kind: str, options: Sequence[str]) -> None:
             owners = " or ".join(other for other in _OPTIONS if name in _OPTIONS[other])
             message = f"lo.native: {name}= belongs to {owners}, not to {kind}. Drop it."
             raise TypeError(message)
-
-
-class PerPlatform:
-    """One hook with several kinds, as ``lo.per_platform`` returns it."""
-
-    def __init__(self, variants: Mapping[str, Any]):
-        self.variants = variants
-
-    def __set_name__(self, owner: Any, name: str) -> None:
-        for variant in self.variants.values():
-            if isinstance(variant, Native):
-                variant.__set_name__(owner, name)
-
-    @property
-    def traced(self) -> Callable[..., Any] | None:
-        """The JAX code among them."""
-        return next((value for value in self.variants.values() if getattr(value, "_linops_traced", False)), None)
-
-    def __get__(self, op: Any, cls: Any = None) -> Any:
-        return self if op is None or self.traced is None else self.traced.__get__(op, cls)
 
 
 def per_platform(*, default: Any = None, **platforms: Any) -> PerPlatform:

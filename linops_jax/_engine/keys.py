@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 
-from linops_jax._fields import array_fields, is_registered, restore, static_fields
+from linops_jax._model.fields import array_fields, is_registered, restore, static_fields
 
 _LEAF = "*"
 _DEEPEST = 200  # brackets inside of each other

@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING, Any, overload
 import jax
 import numpy as np
 
-from linops_jax import _advice, _hooks, _printing, _specs, _upstream
-from linops_jax._operator import ATOM, Arrays, Backwards, Operator, Scalar, UnknownShapeError, _constructors, required
+from linops_jax._model import advice, hooks, shapes
+from linops_jax._operators import printing, upstream
+from linops_jax._operators.operator import (
+    ATOM,
+    Arrays,
+    Backwards,
+    Operator,
+    Scalar,
+    UnknownShapeError,
+    _constructors,
+    required,
+)
 
 LINEAX_METHODS = ("mv", "as_matrix", "transpose", "in_structure", "out_structure", "in_size", "out_size")
 
 
-class LinearOperator(Operator, rules=_hooks.LINEAR):
+class LinearOperator(Operator, rules=hooks.LINEAR):
     """A linear map A and its adjoint A^H between pytrees of arrays.
 
     Subclass it and write the hooks ``apply(self, x)``, ``adjoint(self, y)`` and ``infer_shape(self, x)`` on NumPy arrays.
@@ -75,12 +85,12 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         def __matmul__(self, other: Any) -> Any: ...
         def __rmatmul__(self, other: LinearOperator) -> LinearOperator: ...
     else:
-        gram = _hooks.AlsoOperator("gram", lambda op: op.H @ op)
+        gram = hooks.AlsoOperator("gram", lambda op: op.H @ op)
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if _hooks.is_hook(hook := cls.__dict__.get("gram")):
-            cls.gram = _hooks.AlsoOperator("gram", LinearOperator.gram.make, hook)
+        if hooks.is_hook(hook := cls.__dict__.get("gram")):
+            cls.gram = hooks.AlsoOperator("gram", LinearOperator.gram.make, hook)
 
     @property
     def inv(self) -> LinearOperator:
@@ -123,9 +133,9 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         that the real part of A^H A x is wanted."""
         if "gram" not in type(self)._hooks:
             return None
-        if domain is None and _specs.has_complex(self._infer_shape(x)) and not _specs.has_complex(x):
+        if domain is None and shapes.has_complex(self._infer_shape(x)) and not shapes.has_complex(x):
             return None
-        return self._evaluate("gram", (x,), _specs.specs(x))
+        return self._evaluate("gram", (x,), shapes.specs(x))
 
     @property
     def H(self) -> LinearOperator:
@@ -147,13 +157,13 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
             """lineax's names for what we have, so that its solvers take operators as they are; no field name is lost."""
             if name in LINEAX_METHODS:
                 return importlib.import_module("linops_jax.interop._lineax").method(self, name)
-            if message := _advice.for_name(type(self)._label, name):
+            if message := advice.for_name(type(self)._label, name):
                 raise AttributeError(message, name=name, obj=self)
             return object.__getattribute__(self, name)
 
     def jacobian(self, x: Any) -> LinearOperator:
         """A linear operator is its own derivative; here with the domain of ``x``."""
-        return self.with_domain(_specs.as_specs(x, f"{type(self)._label}.jacobian"))
+        return self.with_domain(shapes.as_specs(x, f"{type(self)._label}.jacobian"))
 
     def _reverse(self, y: Any, like: Any) -> Any:
         """A^H y; ``like`` holds specs of the result, or None where nobody knows them.
@@ -164,9 +174,9 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         domain, codomain = self._spaces_of(y) if like is None else (like, self._infer_shape(like))
 
         def where() -> str:
-            return f"{_printing.exact(self)}.H"
+            return f"{printing.exact(self)}.H"
 
-        return _specs.onto(self._pull_back(_specs.onto(y, codomain, where), domain), domain, where)
+        return shapes.onto(self._pull_back(shapes.onto(y, codomain, where), domain), domain, where)
 
     def _pull_back(self, y: Any, like: Any) -> Any:
         """A^H y for a y of the codomain. Composites write this one, by ``_reverse`` of their parts."""
@@ -176,10 +186,10 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         """Specs of domain and codomain, where y, or what y promotes to, is in the codomain."""
         if self.domain is not None:
             return self.domain, self.codomain
-        y = _specs.specs(y)
+        y = shapes.specs(y)
         domain = self._infer_adjoint_shape(y)
         codomain = self._infer_shape(domain)
-        if not _specs.same(codomain, y) and _specs.mismatch(codomain, y) is None:
+        if not shapes.same(codomain, y) and shapes.mismatch(codomain, y) is None:
             domain = self._infer_adjoint_shape(codomain)  # a complex operator, say, has been asked for a real y
             codomain = self._infer_shape(domain)
         return domain, codomain
@@ -197,7 +207,7 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
             return self._leading_back(self._placed(self._infer("infer_adjoint_shape", "", y), y), y)
         if self.properties.symmetric:
             return self._infer_shape(y)
-        if (domain := _upstream.domain_of(self, y)) is not None:
+        if (domain := upstream.domain_of(self, y)) is not None:
             return domain
         message = (
             f"{where}.H(y) needs to know the shape of its result. Define {where}.infer_adjoint_shape, or fix the domain "
@@ -208,16 +218,16 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
     def _placed(self, x: Any, y: Any) -> Any:
         """Specs that ``infer_adjoint_shape`` answers rarely say where on a mesh the result lies: as the input of A did on the
         way through a product, otherwise as y does where it has the same shape."""
-        if _specs.have_places(x) or not _specs.have_places((self, y)):
+        if shapes.have_places(x) or not shapes.have_places((self, y)):
             return x
-        passed = _upstream.domain_of(self, y)
-        return _specs.in_places_of(x, _specs.specs(y) if passed is None else passed)
+        passed = upstream.domain_of(self, y)
+        return shapes.in_places_of(x, shapes.specs(y) if passed is None else passed)
 
     def _leading_back(self, x: Any, y: Any) -> Any:
         """Specs that ``infer_adjoint_shape`` answers for those of y: ``infer_shape`` must lead from them to y."""
-        y = _specs.specs(y)
-        says = f"{type(self)._label}.infer_adjoint_shape says {_specs.describe_tree(x)} for {_specs.describe_tree(y)}"
-        found, given = ({_specs.is_inexact(leaf.dtype) for leaf in jax.tree.leaves(tree)} for tree in (x, y))
+        y = shapes.specs(y)
+        says = f"{type(self)._label}.infer_adjoint_shape says {shapes.describe_tree(x)} for {shapes.describe_tree(y)}"
+        found, given = ({shapes.is_inexact(leaf.dtype) for leaf in jax.tree.leaves(tree)} for tree in (x, y))
         if found == {False} and given == {True}:
             message = f"{says}: the adjoint of floating point numbers is floating point numbers. Return such a dtype."
             raise TypeError(message)
@@ -228,9 +238,9 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
                 f"{says}, which infer_shape does not take: {type(error).__name__}: {error}. Fix whichever is wrong."
             )
             raise TypeError(message) from error
-        if _specs.mismatch(back, y):
+        if shapes.mismatch(back, y):
             message = (
-                f"{says}, but infer_shape leads from there to {_specs.describe_tree(back)}. Fix the wrong one of these "
+                f"{says}, but infer_shape leads from there to {shapes.describe_tree(back)}. Fix the wrong one of these "
                 "hooks, or pass what they say."
             )
             raise ValueError(message)
@@ -247,13 +257,13 @@ class LinearOperator(Operator, rules=_hooks.LINEAR):
         if type(self)._composite or getattr(self, "infer_adjoint_shape", None) is None:
             return
         try:
-            answer = _specs.specs(self).infer_adjoint_shape(codomain)
+            answer = shapes.specs(self).infer_adjoint_shape(codomain)
         except Exception:  # it does not know, but with_domain does
             return
         where = f"{type(self)._label}.infer_adjoint_shape"
-        if difference := _specs.mismatch(_specs.promised(answer, where), domain):
+        if difference := shapes.mismatch(shapes.promised(answer, where), domain):
             message = (
-                f"{where}({_specs.describe_tree(codomain)}) contradicts the domain of {self!r}, which leads there: "
+                f"{where}({shapes.describe_tree(codomain)}) contradicts the domain of {self!r}, which leads there: "
                 f"{difference}. Fix it, or leave it out."
             )
             raise ValueError(message)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from linops_jax._fields import static_fields
-from linops_jax._native import _pointers
-from linops_jax._native._base import Native
+from linops_jax._model.fields import static_fields
+from linops_jax._model.kinds import Native
+from linops_jax._native import pointers
 
 
 class Handler(Native):
@@ -26,9 +26,7 @@ class Handler(Native):
         self.stages: dict[str, int] = {}  # addresses
         if not isinstance(handler, str):
             stages = handler if isinstance(handler, Mapping) else {"execute": handler}
-            self.stages = {
-                stage: _pointers.handler_pointer(value, "lo.native(ffi=)") for stage, value in stages.items()
-            }
+            self.stages = {stage: pointers.handler_pointer(value, "lo.native(ffi=)") for stage, value in stages.items()}
 
     @property
     def is_function(self) -> bool:

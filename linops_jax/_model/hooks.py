@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from linops_jax import _compat
-from linops_jax._native import Native, PerPlatform
+from linops_jax._model.kinds import Native, PerPlatform
 
 T = "tangent"
 CT = "cotangent"

@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from linops_jax import _advice
-from linops_jax._exact import NUMBERS_AND_TEXT, compared_fields, exact
-from linops_jax._interned import Interned, intern
+from linops_jax._model import advice
+from linops_jax._model.exact import NUMBERS_AND_TEXT, compared_fields, exact
+from linops_jax._model.interned import Interned, intern
 
 
 def static(
@@ -237,8 +237,8 @@ def _check_static(where: str, name: str, value: Any) -> None:
         hash(value)
     except TypeError as error:
         message = (
-            f"{where} is static and must be hashable, but holds {type(value).__name__} {_advice.short(value)}. "
-            f"{_advice.for_value(value) or 'Use a tuple for a list, a tuple of pairs or a frozen dataclass for a dict.'}"
+            f"{where} is static and must be hashable, but holds {type(value).__name__} {advice.short(value)}. "
+            f"{advice.for_value(value) or 'Use a tuple for a list, a tuple of pairs or a frozen dataclass for a dict.'}"
         )
         raise TypeError(message) from error
 
@@ -260,14 +260,14 @@ def _check_arrays(where: str, name: str, value: Any, allow_numbers: bool) -> Non
         if isinstance(leaf, jax.Array) or is_operator(leaf):  # an operator has been checked when it was made
             continue
         if isinstance(leaf, np.ndarray | np.generic):
-            if leaf.dtype.kind in "biufcV" and leaf.dtype.names is None and not _advice.is_masked(leaf):
+            if leaf.dtype.kind in "biufcV" and leaf.dtype.names is None and not advice.is_masked(leaf):
                 continue
         elif allow_numbers and isinstance(leaf, bool | int | float | complex):
             continue
         at = f"{where}{jax.tree_util.keystr(path)}"
-        advice = _advice.for_value(leaf) or (
+        remedy = advice.for_value(leaf) or (
             f"If it is configuration, declare `{name}: {type(leaf).__name__} = lo.static()`; if it is a parameter, pass "
             "jnp.asarray(...)."
         )
-        message = f"{at} holds {_advice.short(leaf)} ({type(leaf).__name__}), which is not an array. {advice}"
+        message = f"{at} holds {advice.short(leaf)} ({type(leaf).__name__}), which is not an array. {remedy}"
         raise TypeError(message)

@@ -10,7 +10,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _advice, _compat
+from linops_jax import _compat
+from linops_jax._model import advice
 
 _NUMBERS = (bool, int, float, complex)
 _INTEGERS = (int, np.integer)
@@ -24,19 +25,19 @@ def as_arrays(tree: Any, where: str) -> Any:
     Lists of numbers are arrays. Raises TypeError for what is no array, and for random keys among the inputs (an operator
     may hold some).
     """
-    keys_too = _advice.is_operator(tree)
+    keys_too = advice.is_operator(tree)
 
     def convert(leaf: Any) -> jax.Array:
         if isinstance(leaf, jax.Array) and (keys_too or isinstance(leaf.dtype, np.dtype)):
             return leaf
         try:
-            if _advice.is_key(leaf) or _advice.is_masked(leaf):
+            if advice.is_key(leaf) or advice.is_masked(leaf):
                 raise TypeError
             return jnp.asarray(leaf)
         except (TypeError, ValueError) as error:
-            advice = _advice.for_value(leaf) or "Pass an array or a pytree of arrays."
-            kind = "random key" if _advice.is_key(leaf) else type(leaf).__name__
-            message = f"{where}: expected arrays, found {kind} {_advice.short(leaf)}. {advice}"
+            remedy = advice.for_value(leaf) or "Pass an array or a pytree of arrays."
+            kind = "random key" if advice.is_key(leaf) else type(leaf).__name__
+            message = f"{where}: expected arrays, found {kind} {advice.short(leaf)}. {remedy}"
             raise TypeError(message) from (error if error.args else None)
 
     return jax.tree.map(convert, lists_as_arrays(tree))
@@ -65,7 +66,7 @@ def _array(numbers: list[Any]) -> jax.Array:
     try:
         return jnp.asarray(numbers)
     except (TypeError, ValueError) as error:
-        message = f"a list of numbers is an array, but the rows of this one differ in length: {_advice.short(numbers)}."
+        message = f"a list of numbers is an array, but the rows of this one differ in length: {advice.short(numbers)}."
         raise ValueError(message) from error
 
 
@@ -122,15 +123,15 @@ def as_specs(tree: Any, where: str) -> Any:
         if type(leaf) in _NUMBERS:
             return spec(jnp.asarray(leaf))
         message = (
-            f"{where}: found {type(leaf).__name__} {_advice.short(leaf)}; expected a jax.ShapeDtypeStruct(shape, dtype) or an "
-            f"array, or a pytree of them. {_advice.for_value(leaf)}"
+            f"{where}: found {type(leaf).__name__} {advice.short(leaf)}; expected a jax.ShapeDtypeStruct(shape, dtype) or an "
+            f"array, or a pytree of them. {advice.for_value(leaf)}"
         )
         raise TypeError(message.rstrip())
 
     return jax.tree.map(convert, lists_as_arrays(tree), is_leaf=lambda leaf: tree is None)
 
 
-def refuse_shapes(tree: Any, where: str, advice: str) -> None:
+def refuse_shapes(tree: Any, where: str, remedy: str) -> None:
     """Raises TypeError for a tuple, list or other container of nothing but integers, at any depth, or one on its own.
 
     ``advice`` says what to write, with the shape at ``{}``.
@@ -140,9 +141,9 @@ def refuse_shapes(tree: Any, where: str, advice: str) -> None:
         if _is_bare_shape(part) and not (path and among_others):
             at = f" at {jax.tree_util.keystr(path)}" if path else ""
             shape = tuple(jax.tree.leaves(part))
-            advice = advice.format(shape)
+            remedy = remedy.format(shape)
             message = (
-                f"{where}: found {_advice.short(part)}{at}, which is a shape. {advice}; several inputs are a pytree."
+                f"{where}: found {advice.short(part)}{at}, which is a shape. {remedy}; several inputs are a pytree."
             )
             raise TypeError(message)
 

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax import _advice, _specs
-from linops_jax._fields import array_fields
-from linops_jax._hooks import PULLS_BACK, Hook
+from linops_jax._model import advice, shapes
+from linops_jax._model.fields import array_fields
+from linops_jax._model.hooks import PULLS_BACK, Hook
 
 
 def result_leaves(hook: Hook, out_tree: Any, result: Any) -> list[Any]:
@@ -67,7 +67,7 @@ def _complete_fields(out_tree: Any, result: Any) -> Any:
 def describe(result: Any) -> str:
     """What a hook returned, for messages: specs where it is made of arrays."""
     try:
-        return _specs.describe_tree(jax.tree.map(np.asarray, result))
+        return shapes.describe_tree(jax.tree.map(np.asarray, result))
     except Exception:
         return f"{type(result).__name__} {result!r:.80}"
 
@@ -92,7 +92,7 @@ def make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np.
                 f"{hook.label} returned {describe(result)}; {_promise(hook)} {view.shape}. Fix whichever is wrong."
             )
             raise TypeError(message)
-        if _advice.is_masked(result):
+        if advice.is_masked(result):
             message = f"{hook.label} returned a masked array, whose mask would be lost. Return y.filled(0), or what stands there."
             raise TypeError(message)
         np.copyto(view, fitting(hook, array, view.shape, view.dtype), casting="unsafe")
@@ -105,9 +105,9 @@ def fitting(hook: Hook, array: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     if array.shape != shape:
         message = f"{hook.label} returned shape {array.shape}; {_promise(hook)} {shape}. Fix whichever is wrong."
         raise ValueError(message)
-    if hook.rule.reverses and _specs.is_complex(array.dtype) and not _specs.is_complex(dtype):
+    if hook.rule.reverses and shapes.is_complex(array.dtype) and not shapes.is_complex(dtype):
         array = array.real
-    if not _specs.castable(array.dtype, np.dtype(dtype)):
+    if not shapes.castable(array.dtype, np.dtype(dtype)):
         message = (
             f"{hook.label} returned dtype {array.dtype}; {_promise(hook)} {dtype}, and a cast would lose more than "
             "precision. Fix whichever is wrong."
@@ -131,5 +131,5 @@ def cast(hook: Hook, value: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
         )
         raise NotImplementedError(message)
     if value is None and hook.name in PULLS_BACK:
-        return _specs.zeros(spec)
+        return shapes.zeros(spec)
     return fitting(hook, jnp.asarray(value), spec.shape, spec.dtype).astype(spec.dtype)

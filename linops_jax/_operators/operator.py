@@ -12,12 +12,15 @@ import jax
 import jax.core
 import numpy as np
 
-from linops_jax import _advice, _compat, _errors, _fields, _primitives, _printing, _specs, _upstream
-from linops_jax._meta import OperatorMeta
-from linops_jax._printing import ATOM as ATOM
-from linops_jax._printing import PRODUCT as PRODUCT
-from linops_jax._printing import SUM as SUM
-from linops_jax._properties import Properties
+from linops_jax import _compat
+from linops_jax._engine import errors, primitives
+from linops_jax._model import advice, fields, shapes
+from linops_jax._model.properties import Properties
+from linops_jax._operators import printing, upstream
+from linops_jax._operators.meta import OperatorMeta
+from linops_jax._operators.printing import ATOM as ATOM
+from linops_jax._operators.printing import PRODUCT as PRODUCT
+from linops_jax._operators.printing import SUM as SUM
 
 Scalar: TypeAlias = complex | np.number | np.bool_ | np.ndarray | jax.Array  # arrays: 0-d ones
 Arrays: TypeAlias = np.ndarray | jax.Array | list[Any]
@@ -85,19 +88,19 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
         Raises whatever a host hook raised, with the hook named in a note; TypeError for what is not an array.
         """
-        if not (is_concrete := _specs.is_concrete(x)):
-            x = _specs.lists_as_arrays(x, lambda: self.domain)
-            is_concrete = _specs.are_concrete(x)
-        if is_concrete and self._can_run_compiled and not watchers and not _upstream.is_open():
-            return _primitives.run_compiled(_compiled, self._waits, self, x)
+        if not (is_concrete := shapes.is_concrete(x)):
+            x = shapes.lists_as_arrays(x, lambda: self.domain)
+            is_concrete = shapes.are_concrete(x)
+        if is_concrete and self._can_run_compiled and not watchers and not upstream.is_open():
+            return primitives.run_compiled(_compiled, self._waits, self, x)
         return self._checked(x)
 
     def _checked(self, x: Any) -> Any:
-        return self._forward(self._as_input(_specs.as_arrays(x, f"{type(self)._label}(x)")))
+        return self._forward(self._as_input(shapes.as_arrays(x, f"{type(self)._label}(x)")))
 
     @functools.cached_property
     def _can_run_compiled(self) -> bool:
-        return self._is_traceable and _specs.are_concrete(self)
+        return self._is_traceable and shapes.are_concrete(self)
 
     @property
     def _is_traceable(self) -> bool:
@@ -106,14 +109,14 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
     def _waits(self) -> bool:
         """Whether an eager call waits, so that the exception of a host hook is raised where the call stands."""
-        return self._parts_wait if type(self)._composite else _primitives.calls_foreign_code(type(self)._hooks["apply"])
+        return self._parts_wait if type(self)._composite else primitives.calls_foreign_code(type(self)._hooks["apply"])
 
     @functools.cached_property
     def _parts_wait(self) -> bool:
         """Found out once for each composite, after it has been traced. It may call any hook of its parts."""
         if type(self)._composite:
             return any(part._parts_wait for part in self._parts())
-        return any(map(_primitives.calls_foreign_code, type(self)._hooks.values()))
+        return any(map(primitives.calls_foreign_code, type(self)._hooks.values()))
 
     @property
     def _is_recorded(self) -> bool:
@@ -129,8 +132,8 @@ class Operator(metaclass=OperatorMeta, rules={}):
         """The operators of which a composite is made."""
         if not type(self)._composite:
             return []
-        fields = [getattr(self, name) for name in _fields.array_fields(type(self))]
-        return [leaf for leaf in jax.tree.leaves(fields, is_leaf=_fields.is_operator) if _fields.is_operator(leaf)]
+        values = [getattr(self, name) for name in fields.array_fields(type(self))]
+        return [leaf for leaf in jax.tree.leaves(values, is_leaf=fields.is_operator) if fields.is_operator(leaf)]
 
     def _inputs_of_parts(self, x: Any) -> list[Any]:
         """Specs of what each part is applied to, from specs of the input; None where that is not known."""
@@ -146,7 +149,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
         with contextlib.suppress(UnknownShapeError):  # only the product around an adjoint tells: its parts are asked
             spaces.append(self.codomain if x is None else self._infer_shape(x))
             inputs = inputs if x is None else self._inputs_of_parts(x)
-        if not all(spec is None or _specs.all_complex(spec) for spec in spaces):
+        if not all(spec is None or shapes.all_complex(spec) for spec in spaces):
             return False
         return all(part._is_complex_linear(at) for part, at in zip(self._parts(), inputs, strict=True))
 
@@ -154,21 +157,21 @@ class Operator(metaclass=OperatorMeta, rules={}):
     def _is_linear_in_its_numbers(self) -> bool:
         """Whether it is linear over the numbers that its arrays hold, as solvers mean it: real ones, or complex ones."""
         leaves = jax.tree.leaves((self.domain, self.codomain))
-        return not any(_specs.is_complex(leaf.dtype) for leaf in leaves) or self._is_complex_linear()
+        return not any(shapes.is_complex(leaf.dtype) for leaf in leaves) or self._is_complex_linear()
 
     def _as_input(self, x: Any) -> Any:
         """Arrays as elements of the domain, or specs as its specs, where it is fixed."""
-        if (domain := self.domain) is None or _specs.same(x, domain):
+        if (domain := self.domain) is None or shapes.same(x, domain):
             return x
-        if difference := _specs.misfit(x, domain):
+        if difference := shapes.misfit(x, domain):
             message = f"{self!r} cannot be applied: its domain does not match the input: {difference}."
             raise ValueError(message)
         are_specs = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(x))
-        return domain if are_specs else _specs.cast_like(x, domain, type(self)._label)
+        return domain if are_specs else shapes.cast_like(x, domain, type(self)._label)
 
     def _forward(self, x: Any) -> Any:
         if type(self)._composite:
-            if self._is_recorded and _upstream.is_open():
+            if self._is_recorded and upstream.is_open():
                 self._infer_shape(x)
             return self.apply(x)  # type: ignore[attr-defined]
         return self._evaluate("apply", (x,), self._infer_shape(x))
@@ -182,33 +185,33 @@ class Operator(metaclass=OperatorMeta, rules={}):
             raise NotImplementedError(message)
         for watcher in watchers:
             watcher(self, name, arguments, out)
-        with _upstream.outside():
-            return _primitives.call(hook, (_specs.as_arrays(self, type(self)._label), *arguments), out)
+        with upstream.outside():
+            return primitives.call(hook, (shapes.as_arrays(self, type(self)._label), *arguments), out)
 
     def _infer_shape(self, x: Any) -> Any:
         """Specs of ``self(x)`` from arrays or specs, with JAX's canonical dtypes. Found once for each input."""
-        x = self._as_input(_specs.specs(x))
+        x = self._as_input(shapes.specs(x))
         is_domain = self.domain is not None and jax.tree.leaves(x) == jax.tree.leaves(self.domain)  # its place, too
         asked = None if is_domain else x
         key = _shape_key(asked)
         y = self.__dict__.get("_shapes", {}).get(key, _UNKNOWN)
         steps = self.__dict__.get("_steps", {}).get(key)
         if y is not _UNKNOWN and steps is not None:
-            _upstream.record_all(steps)
-        elif y is _UNKNOWN or (type(self)._composite and _upstream.is_open() and self._is_looked_for):
-            with _upstream.watched() as seen:
+            upstream.record_all(steps)
+        elif y is _UNKNOWN or (type(self)._composite and upstream.is_open() and self._is_looked_for):
+            with upstream.watched() as seen:
                 y = self._derive_shape(x)
             if seen.independent:  # otherwise it is true on this way only
                 self._remember(asked, y)
-                if type(self)._composite and _upstream.is_open():
+                if type(self)._composite and upstream.is_open():
                     self._remember(asked, seen.steps, "_steps")
         if self._is_recorded:
-            _upstream.record(self, x, y)
+            upstream.record(self, x, y)
         return y
 
     def _promised(self, rule: Any, given: dict[str, Any], result: Any) -> dict[str, Any]:
         """Specs of a hook's arguments and of its result, as a program should call it that does so with those given."""
-        with _upstream.outside():
+        with upstream.outside():
             x = self._as_input(given.get("x", result))  # what reverses without an x answers with one
             y = self._infer_shape(x)
         back = self if rule.in_fields else x
@@ -217,7 +220,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
     def _remember(self, x: Any, y: Any, what: str = "_shapes") -> None:
         """Specs of the result for specs of an input, None for those of the domain; or what is passed on the way there."""
-        if _fields.is_sealed(self):
+        if fields.is_sealed(self):
             values: dict[str, Any] = self.__dict__  # type: ignore[assignment]
             known = values.setdefault(what, {})
             if len(known) >= _MOST_SHAPES:
@@ -230,11 +233,11 @@ class Operator(metaclass=OperatorMeta, rules={}):
             return _compat.eval_shape(self.apply, x)  # type: ignore[attr-defined]
         y = self._infer("infer_shape", "apply", x)
         hook = type(self)._hooks["apply"]
-        if not (hook.is_jax and _specs.have_places((self, x))):
+        if not (hook.is_jax and shapes.have_places((self, x))):
             return y
-        evaluate = lambda op, x: _primitives.call(hook, (op, x), y)  # noqa: E731
+        evaluate = lambda op, x: primitives.call(hook, (op, x), y)  # noqa: E731
         try:  # the hook itself knows where its results lie on a mesh
-            return _specs.specs(_compat.eval_shape(evaluate, _specs.specs(self), x))
+            return shapes.specs(_compat.eval_shape(evaluate, shapes.specs(self), x))
         except Exception:  # which will be raised where it is called
             return y
 
@@ -246,11 +249,11 @@ class Operator(metaclass=OperatorMeta, rules={}):
             evaluate = lambda leaves, x: getattr(jax.tree.unflatten(tree, leaves), derive_from)(x)  # noqa: E731
             return _compat.eval_shape(evaluate, leaves, x)
         try:
-            answer = getattr(_specs.specs(self), name)(_specs.specs(x))
+            answer = getattr(shapes.specs(self), name)(shapes.specs(x))
         except Exception as error:
-            _errors.annotate(error, where)
+            errors.annotate(error, where)
             raise
-        return _specs.promised(answer, where)
+        return shapes.promised(answer, where)
 
     @property
     def domain(self) -> Any:
@@ -272,92 +275,92 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
     def with_domain(self, spec: Any) -> Any:
         """The same operator for inputs of one shape and dtype only: ``A.domain`` and ``A.codomain`` are known then."""
-        return _constructors["with_domain"](self, _specs.as_specs(spec, f"{type(self)._label}.with_domain"))
+        return _constructors["with_domain"](self, shapes.as_specs(spec, f"{type(self)._label}.with_domain"))
 
     # ---- algebra --------------------------------------------------------------------------------------------------
 
     def __add__(self, other: Any) -> Any:
         if isinstance(other, Operator):
             return _constructors["add"](self, other)
-        return _advice.refuse_operation("+", self, other)
+        return advice.refuse_operation("+", self, other)
 
     def __radd__(self, other: Any) -> Any:
         if type(other) is int and other == 0:  # where sum() starts
             return self
-        return _advice.refuse_operation("+", other, self)
+        return advice.refuse_operation("+", other, self)
 
     def __sub__(self, other: Any) -> Any:
         if isinstance(other, Operator):
             return _constructors["add"](self, -other)
-        return _advice.refuse_operation("-", self, other)
+        return advice.refuse_operation("-", self, other)
 
     def __rsub__(self, other: Any) -> Any:
-        return _advice.refuse_operation("-", other, self)
+        return advice.refuse_operation("-", other, self)
 
     def __neg__(self) -> Any:
         return _constructors["scale"](-1, self)
 
     def __mul__(self, other: Any) -> Any:
-        return _constructors["scale"](other, self) if is_scalar(other) else _advice.refuse_operation("*", self, other)
+        return _constructors["scale"](other, self) if is_scalar(other) else advice.refuse_operation("*", self, other)
 
     def __rmul__(self, other: Any) -> Any:
-        return _constructors["scale"](other, self) if is_scalar(other) else _advice.refuse_operation("*", other, self)
+        return _constructors["scale"](other, self) if is_scalar(other) else advice.refuse_operation("*", other, self)
 
     def __truediv__(self, other: Any) -> Any:
         if is_scalar(other):
             return _constructors["scale"](1 / other, self)
-        return _advice.refuse_operation("/", self, other)
+        return advice.refuse_operation("/", self, other)
 
     def __rtruediv__(self, other: Any) -> Any:
-        return _advice.refuse_operation("/", other, self)
+        return advice.refuse_operation("/", other, self)
 
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, Operator):
             return _constructors["compose"](self, other)
-        if isinstance(other, np.ndarray | jax.Array) or _specs.is_list_of_numbers(other):
+        if isinstance(other, np.ndarray | jax.Array) or shapes.is_list_of_numbers(other):
             return self(other)
-        return _advice.refuse_operation("@", self, other)
+        return advice.refuse_operation("@", self, other)
 
     def __rmatmul__(self, other: Any) -> Any:
-        return _advice.refuse_operation("@", other, self)
+        return advice.refuse_operation("@", other, self)
 
     def __pow__(self, exponent: Any) -> Any:
         if isinstance(exponent, int | np.integer):
             return _constructors["power"](self, int(exponent))
-        return _advice.refuse_operation("**", self, exponent)
+        return advice.refuse_operation("**", self, exponent)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        _advice.refuse_numpy(function, type(self)._label)
+        advice.refuse_numpy(function, type(self)._label)
 
     # ---- looks and immutability -----------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if _fields.is_sealed(self):
-            _fields.refuse_change(self, name)
+        if fields.is_sealed(self):
+            fields.refuse_change(self, name)
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
-        _fields.refuse_change(self, name)
+        fields.refuse_change(self, name)
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles have the fields, and find out anew what follows from them."""
-        fields = {*_fields.array_fields(type(self)), *_fields.static_fields(type(self)), "_statics"}
-        return {name: value for name, value in self.__dict__.items() if name in fields}
+        values = {*fields.array_fields(type(self)), *fields.static_fields(type(self)), "_statics"}
+        return {name: value for name, value in self.__dict__.items() if name in values}
 
     def __repr__(self) -> str:
-        return _printing.with_shapes(self, _printing.exact)
+        return printing.with_shapes(self, printing.exact)
 
     def __str__(self) -> str:
-        return _printing.with_shapes(self, _printing.short)
+        return printing.with_shapes(self, printing.short)
 
     def _repr_html_(self) -> str:
         return _constructors["html"](self)
 
-    def _expression(self, show: _printing.Exact) -> str:
+    def _expression(self, show: printing.Exact) -> str:
         """How it prints: combinators override this one method, see _printing.py."""
         return show.atom(self)
 
-    def _text(self, show: _printing.Exact) -> str:
+    def _text(self, show: printing.Exact) -> str:
         return repr(self) if self._prints_itself() else self._expression(show)
 
     def _prints_itself(self) -> bool:

@@ -9,9 +9,11 @@ from typing import Any
 
 import jax
 
-from linops_jax import _compat, _results, _specs, _trampoline
-from linops_jax._hooks import TRACED
-from linops_jax._trampoline import Binding
+from linops_jax import _compat
+from linops_jax._engine import returned, trampoline
+from linops_jax._engine.trampoline import Binding
+from linops_jax._model import shapes
+from linops_jax._model.hooks import TRACED
 
 
 def function(binding: Binding, specs: Sequence[jax.ShapeDtypeStruct]) -> Callable[..., list[Any]]:
@@ -19,11 +21,11 @@ def function(binding: Binding, specs: Sequence[jax.ShapeDtypeStruct]) -> Callabl
     hook, trees, out_tree, ignored = binding.hook, binding.trees, binding.out_tree, binding.ignored  # it may own us
 
     def evaluate(*leaves: Any) -> list[Any]:
-        arguments = _trampoline.arguments(trees, leaves)
+        arguments = trampoline.arguments(trees, leaves)
         keywords = {"out": jax.tree.unflatten(out_tree, specs)} if hook.derived else {}
-        values = _results.result_leaves(hook, out_tree, hook.function(*arguments, **keywords))
+        values = returned.result_leaves(hook, out_tree, hook.function(*arguments, **keywords))
         return [
-            _specs.zeros(spec) if unused else _results.cast(hook, value, spec)
+            shapes.zeros(spec) if unused else returned.cast(hook, value, spec)
             for value, spec, unused in zip(values, specs, ignored, strict=True)
         ]
 
@@ -36,7 +38,7 @@ def variants(binding: Binding) -> list[Binding]:
     hook = binding.hook
     if not hook.variants:
         return [binding] if hook.kind == TRACED else []
-    return [_trampoline.of_variant(binding, variant) for variant in hook.traced_variants]
+    return [trampoline.of_variant(binding, variant) for variant in hook.traced_variants]
 
 
 def trace(

@@ -11,7 +11,7 @@ import traceback
 
 import jax
 
-_PACKAGE = str(pathlib.Path(__file__).parent)
+_PACKAGE = str(pathlib.Path(__file__).parent.parent)
 _MARK = re.compile(r"\[linops_jax error (\d+)\]")
 _MOST_KEPT = 256
 OF_XLA = (jax.errors.JaxRuntimeError, ValueError)  # what XLA's errors are raised as, the second for later calls

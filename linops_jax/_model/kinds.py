@@ -1,8 +1,8 @@
-"""What all native hooks have in common."""
+"""Kinds of hook beside plain methods: native code, and several kinds for several platforms."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 Signature = Sequence[tuple[str, int]]  # dtype and rank of each array
@@ -58,3 +58,23 @@ class Native:
     def user_data_of(self, op: Any) -> tuple[int, Any]:
         """The address of the user data for an operator's static fields, and what keeps it alive."""
         return 0, None
+
+
+class PerPlatform:
+    """One hook with several kinds, as ``lo.per_platform`` returns it."""
+
+    def __init__(self, variants: Mapping[str, Any]):
+        self.variants = variants
+
+    def __set_name__(self, owner: Any, name: str) -> None:
+        for variant in self.variants.values():
+            if isinstance(variant, Native):
+                variant.__set_name__(owner, name)
+
+    @property
+    def traced(self) -> Callable[..., Any] | None:
+        """The JAX code among them."""
+        return next((value for value in self.variants.values() if getattr(value, "_linops_traced", False)), None)
+
+    def __get__(self, op: Any, cls: Any = None) -> Any:
+        return self if op is None or self.traced is None else self.traced.__get__(op, cls)

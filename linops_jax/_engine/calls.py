@@ -11,8 +11,9 @@ from typing import Any
 
 import jax
 
-from linops_jax import _fields, _results
-from linops_jax._hooks import Hook
+from linops_jax._engine import returned
+from linops_jax._model import fields
+from linops_jax._model.hooks import Hook
 
 
 def write_call(hook: Hook, trees: tuple[Any, ...], out_tree: Any) -> Callable[..., Any]:
@@ -30,7 +31,7 @@ def write_call(hook: Hook, trees: tuple[Any, ...], out_tree: Any) -> Callable[..
     elif jax.tree_util.treedef_is_leaf(out_tree) and hook.name != "parameter_vjp":
         lines = [f"return ({call}),)"]
     else:
-        leaves = writer.refer(lambda result: tuple(_results.result_leaves(hook, out_tree, result)))
+        leaves = writer.refer(lambda result: tuple(returned.result_leaves(hook, out_tree, result)))
         lines = [f"return {leaves}({call}))"]
     return writer.function(lines, f"{__file__}, written for {hook.label}")
 
@@ -59,7 +60,7 @@ class _Writer:
         kind, aux = node
         if kind is type(None):
             return "None"
-        if kind not in (tuple, list, dict) and not _fields.is_operator_class(kind):
+        if kind not in (tuple, list, dict) and not fields.is_operator_class(kind):
             first = self.arrays
             self.arrays += tree.num_leaves
             return f"{self.refer(jax.tree.unflatten)}({self.refer(tree)}, ({self.row(first)}))"
@@ -70,9 +71,9 @@ class _Writer:
             return f"[{', '.join(children)}]"
         if kind is dict:
             return f"{{{', '.join(f'{self.refer(key)}: {child}' for key, child in zip(aux, children, strict=True))}}}"
-        fields = [f"{name!r}: {child}" for name, child in zip(_fields.array_fields(kind), children, strict=True)]
-        fixed = _fields.fixed_values(kind, aux)
-        return f"{self.refer(_fields.from_values)}({self.refer(kind)}, {{**{self.refer(fixed)}, {', '.join(fields)}}})"
+        values = [f"{name!r}: {child}" for name, child in zip(fields.array_fields(kind), children, strict=True)]
+        fixed = fields.fixed_values(kind, aux)
+        return f"{self.refer(fields.from_values)}({self.refer(kind)}, {{**{self.refer(fixed)}, {', '.join(values)}}})"
 
     def function(self, lines: list[str], file: str) -> Callable[..., Any]:
         source = "\n    ".join([f"def call({self.row(0)}):", *lines])
@@ -89,7 +90,7 @@ def _refuse_other(hook: Hook) -> Callable[[Any, tuple[Any, ...]], None]:
             return
         message = (
             f"{hook.label} takes out=, so it must fill it and return None or out itself, but it returned "
-            f"{_results.describe(result)}. Write into out, or drop the parameter and return the result."
+            f"{returned.describe(result)}. Write into out, or drop the parameter and return the result."
         )
         raise TypeError(message)
 

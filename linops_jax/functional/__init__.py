@@ -13,13 +13,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from linops_jax import _primitives, _specs, _trampoline
-from linops_jax._fields import Statics, static
-from linops_jax._functions import LinearCall, NonlinearCall, is_hashable, multilinear
-from linops_jax._hooks import traced
-from linops_jax._keys import Named
-from linops_jax._linear import LinearOperator
-from linops_jax._nonlinear import NonlinearOperator
+from linops_jax._engine import primitives, trampoline
+from linops_jax._engine.keys import Named
+from linops_jax._model import shapes
+from linops_jax._model.fields import Statics, static
+from linops_jax._model.hooks import traced
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.nonlinear import NonlinearOperator
+from linops_jax.functional._functions import LinearCall, NonlinearCall, is_hashable, multilinear
 
 
 class Call:
@@ -45,8 +46,8 @@ class Call:
         in eager code, whatever the function raised.
         """
         keywords = self._functions.static_keywords(kwargs) if kwargs else _NONE
-        if all(map(_specs.is_concrete, args)):
-            return _primitives.run_compiled(self._compiled, _primitives.always, keywords, *args)
+        if all(map(shapes.is_concrete, args)):
+            return primitives.run_compiled(self._compiled, primitives.always, keywords, *args)
         return self._evaluate(keywords, *args)
 
     def as_operator(self, *fixed: Any, **kwargs: Any) -> LinearOperator | NonlinearOperator:
@@ -81,7 +82,7 @@ def _evaluate(name: str, plan: Callable[..., _Plan], keywords: Statics, *args: A
     specs = tuple((value.shape, value.dtype) for value in values)
     found = plan(keywords, specs, jax.config.jax_enable_x64)  # type: ignore[attr-defined]
     operands = values if found.order is None else [values[i] for i in found.order]
-    return _primitives.evaluate(found.binding, operands, found.out)
+    return primitives.evaluate(found.binding, operands, found.out)
 
 
 def _as_array(name: str, position: int, value: Any) -> Any:
@@ -93,7 +94,7 @@ def _as_array(name: str, position: int, value: Any) -> Any:
             "container as arguments of their own."
         )
         raise TypeError(message)
-    return _specs.as_arrays(value, f"{name}: argument {position}")
+    return shapes.as_arrays(value, f"{name}: argument {position}")
 
 
 _NONE = Statics(())
@@ -116,7 +117,7 @@ def _plan(functions: Any, keywords: Statics, specs: tuple[Any, ...], x64: bool) 
     _check_number(op, len(specs), len(hook.rule.arguments) == len(groups) + 1)
     out = [spec for spec, _ in op.promise("apply", [jax.ShapeDtypeStruct(*spec) for spec in specs])]
     trees = tuple(jax.tree.structure(group) for group in (op, *groups))
-    binding = _trampoline.bind(hook, trees, jax.tree.structure(out), (False,) * len(out))
+    binding = trampoline.bind(hook, trees, jax.tree.structure(out), (False,) * len(out))
     order = (*op.fixed, *free)
     promise = tuple((spec.shape, spec.dtype) for spec in out)
     return _Plan(binding, None if order == tuple(range(len(order))) else order, promise)
@@ -218,8 +219,8 @@ def get_linear_call(
     free = _free_positions(where, f_T, abstract_T, fixed)
     transposes = {f"f_T[{i}]": f_T[i] for i in free}
     functions = _named(where, **{"f": f, **transposes}, optional=tuple(transposes))
-    shapes = {f"abstract_T[{i}]": abstract_T[i] for i in free}
-    abstracts = _named(where, **{"abstract": abstract, **shapes}, optional=tuple(shapes))
+    with_specs = {f"abstract_T[{i}]": abstract_T[i] for i in free}
+    abstracts = _named(where, **{"abstract": abstract, **with_specs}, optional=tuple(with_specs))
     return Call(multilinear(len(free)).make(functions, abstracts, fixed, bool(func_can_batch), ()), made_by)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from linops_jax._native._base import Native, Signature
+from linops_jax._model.kinds import Native, Signature
 
 # linops_call and linops_buffer as arrays of 64-bit words: which word holds what.
 _INPUTS, _OUTPUTS, _ERROR = 2, 3, 5

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from linops_jax import _fields, _specs
+from linops_jax._model import fields, shapes
 
 SUM, PRODUCT, ATOM = range(3)  # how tightly the printed form of an operator holds together
 
@@ -38,8 +38,8 @@ class Exact:
         return f"({text})" if op._precedence < at_least else text
 
     def atom(self, op: Any) -> str:
-        fields = ", ".join(f"{f.name}={value(getattr(op, f.name, '?'), self)}" for f in dataclasses.fields(type(op)))
-        return f"{type(op)._label}({fields})"
+        shown = ", ".join(f"{f.name}={value(getattr(op, f.name, '?'), self)}" for f in dataclasses.fields(type(op)))
+        return f"{type(op)._label}({shown})"
 
     def scalar(self, factor: Any) -> str:
         """A number, or ``a`` for what has no value: tracers, specs, batches."""
@@ -48,7 +48,7 @@ class Exact:
 
     def point(self, spec: Any, name: str = "x") -> str:
         """Arrays that the operator depends on; ``name`` is how mathematics calls them."""
-        return _specs.describe_tree(spec)
+        return shapes.describe_tree(spec)
 
     def container(self, ops: Any) -> str:
         """A pytree of operators."""
@@ -95,7 +95,7 @@ def with_shapes(op: Any, show: Exact) -> str:
     """
     domain = _known(op, "domain")
     text = show(op)
-    return text if domain is None else f"{text} : {shapes(domain, _known(op, 'codomain'))}"
+    return text if domain is None else f"{text} : {spaces(domain, _known(op, 'codomain'))}"
 
 
 def _known(op: Any, side: str) -> Any:
@@ -105,22 +105,22 @@ def _known(op: Any, side: str) -> Any:
         return None
 
 
-def shapes(domain: Any, codomain: Any) -> str:
+def spaces(domain: Any, codomain: Any) -> str:
     """``f32[3] -> f32[4]``, with ``?`` for what is not known, or nothing where neither is."""
-    texts = ["?" if spec is None else _specs.describe_tree(spec) for spec in (domain, codomain)]
+    texts = ["?" if spec is None else shapes.describe_tree(spec) for spec in (domain, codomain)]
     return " -> ".join(texts) if texts != ["?", "?"] else ""
 
 
 def value(field: Any, show: Any = repr) -> str:
     """The value of a field. Arrays are described, never printed or copied."""
     if isinstance(field, np.ndarray | jax.Array | jax.ShapeDtypeStruct):
-        return _specs.describe(field)
+        return shapes.describe(field)
     if type(field) in (tuple, list) and field:
         inner = ", ".join(value(item, show) for item in field)
         return f"[{inner}]" if isinstance(field, list) else f"({inner}{',' if len(field) == 1 else ''})"
     if isinstance(field, dict):
         return "{" + ", ".join(f"{key!r}: {value(item, show)}" for key, item in field.items()) + "}"
-    if _fields.is_operator(field):
+    if fields.is_operator(field):
         return show(field)
     return repr(field) if jax.tree_util.all_leaves([field]) else _container(field, show)
 
@@ -128,6 +128,6 @@ def value(field: Any, show: Any = repr) -> str:
 def _container(field: Any, show: Any) -> str:
     """A pytree of another class, whose own repr would print arrays."""
     try:
-        return repr(jax.tree.map(lambda leaf: _specs.Text(value(leaf, show)), field, is_leaf=_fields.is_operator))
+        return repr(jax.tree.map(lambda leaf: shapes.Text(value(leaf, show)), field, is_leaf=fields.is_operator))
     except Exception:  # of a class that takes nothing but arrays
         return f"{type(field).__name__}(...)"

@@ -16,10 +16,12 @@ import jax.ffi
 import ml_dtypes
 import numpy as np
 
-from linops_jax import _calls, _compat, _errors, _keys, _promises, _results, _sharding, _specs
+from linops_jax import _compat
 from linops_jax import _trampoline_ext as _ext
-from linops_jax._hooks import ADJOINT_PARAMETER_JVP, HOST, NATIVE, Hook
-from linops_jax._interned import Interned, intern
+from linops_jax._engine import calls, errors, keys, promises, returned, sharding
+from linops_jax._model import shapes
+from linops_jax._model.hooks import ADJOINT_PARAMETER_JVP, HOST, NATIVE, Hook
+from linops_jax._model.interned import Interned, intern
 from linops_jax._native import Handler
 
 TARGET = "linops_jax_host"
@@ -62,7 +64,7 @@ class Binding(Interned):
         Any  # plain values by which a functional hook finds its batch axes; None: it has none, or they are looped over
     )
     programs: dict[Any, Any]  # of a traced hook: JAX functions, by what is promised of their results
-    promises: _promises.Promises  # of the programs that are made here
+    promised: promises.Promises  # of the programs that are made here
 
     def __repr__(self) -> str:
         return self.label
@@ -96,7 +98,7 @@ def bind(hook: Hook, trees: tuple[Any, ...], out_tree: Any, ignored: tuple[bool,
     new.hook, new.trees, new.out_tree, new.ignored, new.layout = new._value = hook, trees, out_tree, ignored, layout
     new._target = new._nonce = None
     new.programs = {}
-    new.promises = _promises.Promises(hook, trees, out_tree)
+    new.promises = promises.Promises(hook, trees, out_tree)
     return intern(new)
 
 
@@ -105,7 +107,7 @@ def bind_hook(
 ) -> Binding:
     """The binding of a call with these results; with ``for_derivative`` nobody looks at integer ones, which have none."""
     skips = for_derivative or hook.name in _DERIVATIVES
-    return bind(hook, trees, out_tree, tuple(skips and not _specs.is_inexact(spec.dtype) for spec in specs))
+    return bind(hook, trees, out_tree, tuple(skips and not shapes.is_inexact(spec.dtype) for spec in specs))
 
 
 def of_variant(binding: Binding, variant: Hook) -> Binding:
@@ -139,11 +141,11 @@ def make_target(binding: Binding) -> Any:
     elif direct:
         call = types.MethodType(hook.function, jax.tree.unflatten(binding.trees[0], ()))
     else:
-        call = _calls.write_call(hook, binding.trees, binding.out_tree)  # not the binding: it owns the target
+        call = calls.write_call(hook, binding.trees, binding.out_tree)  # not the binding: it owns the target
     return _ext.Target(
         name=binding.label,
         call=call,
-        store=_results.make_store(hook, binding.ignored),
+        store=returned.make_store(hook, binding.ignored),
         direct=direct,
         takes_out=hook.takes_out,
         batched=binding.layout is not None or _is_batched(hook),
@@ -176,12 +178,12 @@ def _make_native_target(binding: Binding) -> Any:
     )
 
 
-def _checker(promises: _promises.Promises) -> Callable[..., None]:
+def _checker(promised: promises.Promises) -> Callable[..., None]:
     """What the extension asks once for each executable, with the program's batch axes and XLA's shapes."""
 
     def check(batch: str, operands: list[tuple[int, ...]], results: list[tuple[int, ...]]) -> None:
         found = [tuple((np.dtype(_DTYPES[code]), tuple(dims)) for code, *dims in side) for side in (operands, results)]
-        promises.check(batch.split(",") if batch else [], *found)
+        promised.check(batch.split(",") if batch else [], *found)
 
     return check
 
@@ -282,10 +284,10 @@ def _has_base(array: Any, view: np.ndarray) -> bool:
 def _resolve(key: str) -> Any:
     """The target of a key that came to this process inside a program. Imports nothing."""
     try:
-        return _find_binding(_keys.load(key)).target
+        return _find_binding(keys.load(key)).target
     except RecursionError:
         message = f"this program has a malformed key: its structures are nested too deeply. It begins with {key!r:.80}"
-        raise _keys.MalformedKeyError(message) from None
+        raise keys.MalformedKeyError(message) from None
 
 
 _ENTRIES: dict[str, Any] = {"class": str, "hook": str, "arguments": list, "result": object, "ignored": list}
@@ -307,11 +309,11 @@ def _find_binding(data: dict[str, Any]) -> Binding:
                 f"the entries {', '.join(_ENTRIES)}, and perhaps {', '.join(_OPTIONAL_ENTRIES)}. Update linops_jax, or "
                 "export the program again."
             )
-            raise _keys.MalformedKeyError(message)
-    arguments = [_keys.decode_tree(tree) for tree in data["arguments"]]
-    result = _keys.decode_tree(data["result"])
-    layout = _keys.decode_value(data["layout"]) if "layout" in data else None
-    cls = _keys.require_class(data["class"])
+            raise keys.MalformedKeyError(message)
+    arguments = [keys.decode_tree(tree) for tree in data["arguments"]]
+    result = keys.decode_tree(data["result"])
+    layout = keys.decode_value(data["layout"]) if "layout" in data else None
+    cls = keys.require_class(data["class"])
     hook = cls._hooks.get(data["hook"])
     hook = None if hook is None else hook.on("cpu")
     kind = data.get("kind", HOST)
@@ -335,7 +337,7 @@ def _find_binding(data: dict[str, Any]) -> Binding:
             f"this program has a malformed key for {hook.label}: found ignored={ignored!r:.80}, expected true or false for "
             f"each of {out_tree.num_leaves} results."
         )
-        raise _keys.MalformedKeyError(message)
+        raise keys.MalformedKeyError(message)
     binding = bind(hook, trees, out_tree, ignored, layout)
     _refuse_misfit(binding)
     return binding
@@ -362,10 +364,10 @@ def _register(binding: Binding) -> tuple[str, str | None]:
     """The key under which a program finds the binding, and what keeps it from being stable (None if it is)."""
     try:
         data = _description(binding)
-        key = _keys.dump(data)
-    except _keys.NotPlain as error:
+        key = keys.dump(data)
+    except keys.NotPlain as error:
         if binding._nonce is None:
-            binding._nonce = _keys.nonce()
+            binding._nonce = keys.nonce()
         _ext.register_target(binding._nonce, binding.target)
         return binding._nonce, str(error)
     # A notebook cell that is run again defines another class of the same name while programs of the old one live.
@@ -373,17 +375,17 @@ def _register(binding: Binding) -> tuple[str, str | None]:
     for again in itertools.count(1):
         if _ext.register_target(key, binding.target):
             return key, None
-        key = _keys.dump(data | {"again": again})
+        key = keys.dump(data | {"again": again})
     raise AssertionError
 
 
 def _description(binding: Binding) -> dict[str, Any]:
-    layout = {} if binding.layout is None else {"layout": _keys.encode_value(binding.layout, "its batch axes")}
+    layout = {} if binding.layout is None else {"layout": keys.encode_value(binding.layout, "its batch axes")}
     return {
-        "class": _keys.class_name(binding.hook.cls),
+        "class": keys.class_name(binding.hook.cls),
         "hook": binding.hook.name,
-        "arguments": [_keys.encode_tree(tree) for tree in binding.trees],
-        "result": _keys.encode_tree(binding.out_tree),
+        "arguments": [keys.encode_tree(tree) for tree in binding.trees],
+        "result": keys.encode_tree(binding.out_tree),
         "ignored": list(binding.ignored),
         **layout,
         **({} if binding.hook.kind == HOST else {"kind": binding.hook.kind}),
@@ -444,9 +446,9 @@ def _lower_call(
         raise TypeError(message)
     _compat.keep_alive(context, binding)
     target = stable if obstacle is None else live
-    masks, for_xla, same = _sharding.masks_of(batch), None, aliases(context, binding, batch)
+    masks, for_xla, same = sharding.masks_of(batch), None, aliases(context, binding, batch)
     if not binding.hook.rule.functional and attributes is None:  # other handlers keep the attributes they are given
-        shared = _sharding.share_out(context, operands, batch)
+        shared = sharding.share_out(context, operands, batch)
         if shared is not None:
             context, operands, masks, for_xla = shared
             target += SHARDED
@@ -549,7 +551,7 @@ for _names, _handlers in (
 _ext.configure(
     dtypes={code: np.dtype(dtype) for code, dtype in _DTYPES.items()},
     resolve=_resolve,
-    report=_errors.report,
+    report=errors.report,
     collect=gc.collect,
     derived_arrays=_derived_arrays,
     swap_no_execution=_compat.swap_no_execution,

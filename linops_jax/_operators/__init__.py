@@ -1,0 +1,1 @@
+"""The classes that users subclass, and what all operators share."""
