@@ -23,9 +23,8 @@ from linops_jax._engine.promises import Promises
 from linops_jax._model.hooks import HOST, NATIVE, Hook
 from linops_jax._native import Handler
 
-_SHARDED = (
-    "_of_a_batch"  # the same handlers under names of which XLA knows that each device may call them with its part
-)
+# The same handlers under names of which XLA knows that each device may call them with its part.
+_SHARDED = "_of_a_batch"
 _SECONDS_AT_EXIT = 30.0
 
 
