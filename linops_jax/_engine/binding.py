@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from linops_jax._engine.batch import Batch
 from linops_jax._engine.promises import Promises
 from linops_jax._model import shapes
 from linops_jax._model.hooks import ADJOINT_PARAMETER_JVP, Hook
@@ -118,10 +119,6 @@ def is_batched(hook: Hook) -> bool:
     return hook.cls._traits.batched and hook.name != "parameter_vjp"
 
 
-def looped_axes(binding: Binding, batch: tuple[tuple[bool, ...], ...]) -> int:
-    """How many batch axes of native code are looped over: the first ones, so that what it gets is contiguous."""
-    axes = len(batch[0]) if batch else 0
-    if not is_batched(binding.hook):
-        return axes
-    fields = [mask for mask, field in zip(batch, binding.are_fields(), strict=True) if field]
-    return max((axis + 1 for axis in range(axes) if any(mask[axis] for mask in fields)), default=0)
+def looped_axes(binding: Binding, batch: Batch) -> int:
+    """How many batch axes of native code are looped over: all of them, or those of its fields."""
+    return batch.looped_axes(binding.are_fields()) if is_batched(binding.hook) else batch.axes

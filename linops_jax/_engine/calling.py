@@ -17,9 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from linops_jax import _compat
-from linops_jax._engine import batch as batches
 from linops_jax._engine import closures, foreign, traced_hooks
-from linops_jax._engine.batch import Batch, Mask
+from linops_jax._engine.batch import Batch, element
 from linops_jax._engine.binding import Binding, bind_hook
 from linops_jax._engine.closures import Program
 from linops_jax._model.hooks import Hook
@@ -37,20 +36,20 @@ def call(hook: Hook, arguments: Sequence[Any], out: Any) -> Any:
         message = f"{hook.label} needs at least one array as input."
         raise TypeError(message)
     specs, out_tree = jax.tree.flatten(out)
-    results = bind(hook, tuple(trees), leaves, [()] * len(leaves), out_tree, specs)
+    results = bind(hook, tuple(trees), leaves, Batch.none(len(leaves)), out_tree, specs)
     return jax.tree.unflatten(out_tree, results)
 
 
 def evaluate(binding: Binding, operands: Sequence[Any], out: tuple[Any, ...]) -> list[Any]:
     """A hook on the arrays in its arguments, in a row; ``out`` holds shape and dtype of the results."""
-    return primitive(binding.hook).bind(*operands, binding=binding, batch=((),) * len(operands), out=out)
+    return primitive(binding.hook).bind(*operands, binding=binding, batch=Batch.none(len(operands)), out=out)
 
 
 def bind(
     hook: Hook,
     trees: tuple[Any, ...],
     operands: Sequence[Any],
-    masks: Sequence[Mask],
+    batch: Batch,
     out_tree: Any,
     specs: Sequence[jax.ShapeDtypeStruct],
     *,
@@ -60,8 +59,8 @@ def bind(
     binding = bind_hook(hook, trees, out_tree, specs, for_derivative=for_derivative)
     operands = [x if isinstance(x, jax.Array) else jnp.asarray(x) for x in operands]
     if hook.is_jax:
-        return _bind_traced(binding, operands, tuple(masks), specs)
-    return primitive(hook).bind(*operands, binding=binding, batch=tuple(masks), out=as_out(specs))
+        return _bind_traced(binding, operands, batch, specs)
+    return primitive(hook).bind(*operands, binding=binding, batch=batch, out=as_out(specs))
 
 
 def primitive(hook: Hook) -> Any:
@@ -83,15 +82,14 @@ def _bind_traced(
     """A traced hook whose derivatives are JAX's own is called as any JAX function; others are a primitive with a jaxpr,
     whose first operands are what the hook closes over."""
     if binding.hook.is_plain and _compat.manual_axes():  # tangents may vary over more axes than a jaxpr's types
-        return batches.mapped(traced_hooks.function(binding, specs), batch)(*operands)
-    elements = [
-        batches.element(jax.typeof(x), mask) if any(mask) else x for x, mask in zip(operands, batch, strict=True)
-    ]
+        return batch.mapped(traced_hooks.function(binding, specs))(*operands)
+    elements = [element(jax.typeof(x), axes) if axes else x for x, axes in zip(operands, batch.own, strict=True)]
     if binding.hook.is_plain:
-        return batches.mapped(_inlined(binding, specs, elements), batch)(*operands)
+        return batch.mapped(_inlined(binding, specs, elements))(*operands)
     closed = closures.of(binding, specs, elements)
     for jaxpr in closed.program.jaxprs:
         foreign.note_traced(binding.hook, jaxpr)
+    batch = Batch((*[(False,) * batch.axes] * len(closed.closed_over), *batch))
     return bind_program(closed.program, closed.closed_over, operands, batch, as_out(specs), closed.related)
 
 
@@ -120,20 +118,17 @@ def bind_program(
     program: Program,
     closed_over: Sequence[Any],
     operands: Sequence[Any],
-    batch: Sequence[Mask],
+    batch: Batch,
     out: tuple[Any, ...],
     related: tuple[Program, ...] = (),
     names: tuple[Any, ...] = (),
-    masks: Sequence[Mask] | None = None,
 ) -> list[Any]:
-    """Binds the primitive with what its traced code closes over; ``masks`` are for that."""
-    if masks is None:
-        masks = [(False,) * len(batch[0])] * len(closed_over)
+    """Binds the primitive with what its traced code closes over."""
     return primitive(program.binding.hook).bind(
         *closed_over,
         *operands,
         binding=program.binding,
-        batch=(*masks, *batch),
+        batch=batch,
         out=out,
         jaxprs=program.jaxprs,
         uses=program.uses,

@@ -16,6 +16,7 @@ import jax.core
 
 from linops_jax import _compat
 from linops_jax._engine import traced_hooks
+from linops_jax._engine.batch import Batch
 from linops_jax._engine.binding import Binding, bind_hook
 from linops_jax._model import shapes
 from linops_jax._model.hooks import CT, T
@@ -123,7 +124,7 @@ def _types_of_results(program: Program, specs: Sequence[jax.ShapeDtypeStruct]) -
     evaluate = functools.partial(
         hook.cls._primitives[hook.name].bind,
         binding=program.binding,
-        batch=((),) * len(program.types),
+        batch=Batch.none(len(program.types)),
         out=tuple((spec.shape, spec.dtype) for spec in specs),
     )
     return tuple(_compat.eval_shape(evaluate, *program.types))

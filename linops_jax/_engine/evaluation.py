@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from linops_jax import _compat
-from linops_jax._engine import batch as batches
 from linops_jax._engine import traced_hooks
 from linops_jax._engine.batch import Batch
 from linops_jax._engine.binding import Binding
@@ -27,13 +26,12 @@ def types(
     names: tuple[Any, ...] = (),
 ) -> tuple[list[Any], Any]:
     """Of the results, and the effects: the rule of abstract evaluation."""
-    sizes, partition = batches.sizes(avals, batch), batches.partition(avals, batch)
     if jaxprs:
         effects = set().union(*(_compat.without_axes(jaxpr.effects, names) for jaxpr in jaxprs))
-        return [batches.batched(aval, sizes, partition) for aval in jaxprs[0].out_avals], effects
+        return batch.results(avals, jaxprs[0].out_avals), effects
     first = binding.first(avals)
-    refuse_to_gather(avals[first:], binding, batch[first:])
-    return [batches.batched(aval, sizes, partition) for aval in _promised(avals[first:], out)], set()
+    refuse_to_gather(avals[first:], binding, batch.behind(first))
+    return batch.results(avals, _promised(avals[first:], out)), set()
 
 
 def _promised(avals: Sequence[Any], out: tuple[Any, ...]) -> list[Any]:
@@ -50,8 +48,8 @@ def _promised(avals: Sequence[Any], out: tuple[Any, ...]) -> list[Any]:
 
 def refuse_to_gather(avals: Sequence[Any], binding: Binding, batch: Batch) -> None:
     """On an explicit mesh nothing is gathered unless somebody says so; batch axes are shared out among devices."""
-    for name, aval, mask in zip(binding.names(), avals, batch, strict=True):
-        if any(aval.sharding.spec[sum(mask) :]):
+    for name, aval, axes in zip(binding.names(), avals, batch.own, strict=True):
+        if any(aval.sharding.spec[axes:]):
             message = (
                 f"{binding.label} is foreign code and needs the whole of {'each field' if name == 'self' else name}, but on "
                 f"this explicit mesh it is sharded: found {aval.str_short(short_dtypes=True)}. Gather it with "
@@ -76,11 +74,11 @@ def evaluate_traced(
     first = binding.first(operands)
     if jaxprs:
         chosen = [*uses[variant], *range(first, len(operands))]
-        function = batches.mapped(traced_hooks.as_function(jaxprs[variant]), [batch[i] for i in chosen], names)
+        function = batch.of(chosen).mapped(traced_hooks.as_function(jaxprs[variant]), names)
         return function(*(operands[i] for i in chosen))
     function = traced_hooks.function(binding, [jax.ShapeDtypeStruct(*spec) for spec in out])
     same = _compat.with_same_varying_axes(list(operands[first:]))  # as the hook of the host has them
-    return batches.mapped(function, batch[first:])(*same)
+    return batch.behind(first).mapped(function)(*same)
 
 
 def add_axis(
@@ -106,9 +104,8 @@ def add_axis(
     if name is None and not any(has):
         return primitive.bind(*operands, batch=batch, binding=binding, **params, **traced), [None] * len(params["out"])
     if name is not None or names:
-        traced["names"] = (name, *(names or (None,) * len(batch[0])))
+        traced["names"] = (name, *(names or (None,) * batch.axes))
     if not any(has if jaxprs else has[first:]):  # nothing that the hook itself is given
         has[first], moved[first] = True, jnp.broadcast_to(moved[first], (axis.size, *jnp.shape(moved[first])))
-    masks = tuple((own, *mask) for own, mask in zip(has, batch, strict=True))
-    results = primitive.bind(*moved, batch=masks, binding=binding, **params, **traced)
+    results = primitive.bind(*moved, batch=batch.with_axis(has), binding=binding, **params, **traced)
     return results, [0] * len(results)

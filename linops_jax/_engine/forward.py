@@ -12,8 +12,7 @@ import jax.numpy as jnp
 
 from linops_jax import _compat
 from linops_jax._engine import absent, calling, closures, refused
-from linops_jax._engine import batch as batches
-from linops_jax._engine.batch import Batch
+from linops_jax._engine.batch import Batch, element
 from linops_jax._engine.binding import Binding, of_variant
 from linops_jax._engine.closures import Program
 from linops_jax._engine.evaluation import evaluate_traced
@@ -98,7 +97,7 @@ def _push(
     ]
     groups.add(T, groups.trees[name], complete, groups.masks[name])
     axes = len(groups.masks[name][0])
-    specs = [batches.element(jax.typeof(result), (True,) * axes) for result in results]
+    specs = [element(jax.typeof(result), axes) for result in results]
     return groups.bind(target, arguments, groups.binding.out_tree, specs)
 
 
@@ -145,7 +144,7 @@ def _jvp_of_function(
     positions = [i - first for i in positions if i >= first]
     varying = _compat.with_same_varying_axes([*primals[first:], *moving])  # as evaluate_traced will have them
     primals, moving = varying[: len(primals) - first], varying[len(primals) - first :]
-    evaluate = functools.partial(evaluate_traced, binding=binding, batch=batch[first:], out=out)
+    evaluate = functools.partial(evaluate_traced, binding=binding, batch=batch.behind(first), out=out)
     return _jvp_at(evaluate, primals, positions, moving)
 
 
@@ -171,7 +170,7 @@ def _jvp_of_program(
             "array as a field of the class, or let it vary too with jax.lax.pcast(array, axes, to='varying')."
         )
         raise NotImplementedError(message)
-    operands = [*primals[:first], *as_typed(primals[first:], batch[first:], program)]
+    operands = [*primals[:first], *as_typed(primals[first:], batch.behind(first), program)]
     moving = [
         t if i < first else placed(t, program.types[i - first], sum(batch[i]))
         for i, t in zip(positions, moving, strict=True)

@@ -24,7 +24,7 @@ class Groups:
         self.values: dict[str, list[Any]] = {}
         self.masks: dict[str, list[Mask]] = {}
         start = binding.first(operands)
-        self.closed_over, self.closed_over_masks = list(operands[:start]), list(batch[:start])
+        self.closed_over, self.closed_over_masks = list(operands[:start]), batch[:start]
         self.related: tuple[Program, ...] = traced.get("related", ())
         self.names: tuple[Any, ...] = traced.get("names", ())
         for name, tree in self.trees.items():
@@ -46,26 +46,25 @@ class Groups:
         program = closures.find(self.related, binding, values)
         if program is None:
             try:
-                return calling.bind(hook, trees, values, masks, out_tree, specs, for_derivative=True)
+                return calling.bind(hook, trees, values, Batch(masks), out_tree, specs, for_derivative=True)
             except jax.errors.UnexpectedTracerError as error:
                 raise absent.out_of_reach(binding) from error
         return calling.bind_program(
             program,
             self.closed_over,
-            as_typed(values, masks, program),
-            masks,
+            as_typed(values, Batch(masks), program),
+            Batch((*self.closed_over_masks, *masks)),
             calling.as_out(specs),
             self.related,
             self.names,
-            self.closed_over_masks,
         )
 
 
-def as_typed(values: Sequence[Any], masks: Sequence[Mask], program: Program) -> list[Any]:
+def as_typed(values: Sequence[Any], batch: Batch, program: Program) -> list[Any]:
     """Operands with the types for which a hook has been traced."""
     if not program.jaxprs:
         return list(values)
-    return [placed(value, spec, sum(mask)) for value, mask, spec in zip(values, masks, program.types, strict=True)]
+    return [placed(value, spec, axes) for value, axes, spec in zip(values, batch.own, program.types, strict=True)]
 
 
 def placed(value: Any, spec: jax.ShapeDtypeStruct, axes: int) -> Any:

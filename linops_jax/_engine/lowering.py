@@ -13,7 +13,6 @@ from jax.interpreters import mlir
 
 from linops_jax import _compat
 from linops_jax._engine import absent, dtypes, refused, trampoline
-from linops_jax._engine import batch as batches
 from linops_jax._engine.batch import Batch
 from linops_jax._engine.binding import Binding, looped_axes, of_variant, with_layout
 from linops_jax._engine.evaluation import evaluate_traced, refuse_to_gather
@@ -61,8 +60,8 @@ def _without_closures(context: Any, operands: Sequence[Any], binding: Binding, b
     first = binding.first(operands)
     avals = context.avals_in[first:]
     if binding.hook.is_jax:  # the types are those of the traced code
-        refuse_to_gather(avals, binding, batch[first:])
-    return context.replace(avals_in=avals), operands[first:], batch[first:]
+        refuse_to_gather(avals, binding, batch.behind(first))
+    return context.replace(avals_in=avals), operands[first:], batch.behind(first)
 
 
 def _aliases(context: Any, binding: Binding, batch: Batch) -> dict[int, int]:
@@ -95,10 +94,10 @@ def _native(
 
 def _shown(context: Any, binding: Binding, batch: Batch) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
     """Dtype and rank of the arrays that native code gets: inputs, outputs."""
-    looped, axes = looped_axes(binding, batch), len(batch[0])
+    looped, axes = looped_axes(binding, batch), batch.axes
     inputs = [
-        (np.dtype(aval.dtype).name, aval.ndim - sum(mask) + (0 if field else axes - looped))
-        for aval, mask, field in zip(context.avals_in, batch, binding.are_fields(), strict=True)
+        (np.dtype(aval.dtype).name, aval.ndim - own + (0 if field else axes - looped))
+        for aval, own, field in zip(context.avals_in, batch.own, binding.are_fields(), strict=True)
     ]
     return inputs, [(np.dtype(aval.dtype).name, aval.ndim - looped) for aval in context.avals_out]
 
@@ -112,7 +111,7 @@ def _handler(context: Any, *operands: Any, binding: Binding, batch: Batch, out: 
     if _can_loop(context, binding, batch, attributes):
         return trampoline.call(context, operands, binding, batch, trampoline.OF_NATIVE, same, attributes)
     call = trampoline.handler_call(context, binding, attributes)
-    if not any(map(any, batch)):
+    if not any(batch.own):
         call = functools.partial(call, same=same)
     evaluate = functools.partial(_evaluate_handler, call, binding=binding, batch=batch, out=out)
     return mlir.lower_fun(evaluate, multiple_results=True)(context, *operands)
@@ -145,7 +144,7 @@ def _evaluate_handler(
     """The handler as a JAX function of the primitive's operands, with XLA's own loop over a batch: one with stages, a state
     or a name only is for XLA alone to call."""
     looped, fields = looped_axes(binding, batch), binding.are_fields()
-    sizes = batches.sizes([jax.typeof(x) for x in operands], batch)[looped:]
+    sizes = batch.sizes([jax.typeof(x) for x in operands])[looped:]
 
     def once(*leaves: Any) -> list[Any]:
         shown = [
@@ -160,7 +159,7 @@ def _evaluate_handler(
 
     function = once
     for axis in reversed(range(looped)):
-        function = _loop(function, [mask[axis] for mask in batch])
+        function = _loop(function, batch.has(axis))
     return function(*operands)
 
 

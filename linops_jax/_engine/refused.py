@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax._engine import batch as batches
 from linops_jax._engine import calling
 from linops_jax._engine.batch import Batch, Mask
 from linops_jax._engine.binding import Binding
@@ -24,9 +23,9 @@ def zero_or_error(cls: Any, name: str, tree: Any, tangents: Sequence[Any], masks
     moves = [not vanishes(t) for t in tangents]
     dself = jax.tree.unflatten(tree, [t if m else None for t, m in zip(tangents, moves, strict=True)])
     values, tree = jax.tree.flatten(dself)
-    kept = [mask for mask, m in zip(masks, moves, strict=True) if m]
-    axes = [axis for axis in range(len(kept[0])) if any(mask[axis] for mask in kept)]
-    kept = [tuple(mask[axis] for axis in axes) for mask in kept]
+    kept = Batch(mask for mask, m in zip(masks, moves, strict=True) if m)
+    axes = [axis for axis in range(kept.axes) if any(kept.has(axis))]
+    kept = Batch(tuple(mask[axis] for axis in axes) for mask in kept)
     hook = cls._hooks[hooks.refusal_of(name)]
     spec = jax.ShapeDtypeStruct((), np.float32)
     (zero,) = calling.bind(hook, (tree,), values, kept, jax.tree.structure(0), [spec])
@@ -38,7 +37,7 @@ def zeros_or_error(
 ) -> list[Any]:
     """The results of a derivative in the fields that can be transposed only."""
     groups = Groups(binding, operands, batch)
-    sizes = batches.sizes([jax.typeof(x) for x in operands], batch)
+    sizes = batch.sizes([jax.typeof(x) for x in operands])
     origin = "adjoint" if hook.name == ADJOINT_PARAMETER_JVP else "apply"
     zero = zero_or_error(hook.cls, origin, groups.trees["dself"], groups.values["dself"], groups.masks["dself"])
     return [jnp.full((*sizes, *shape), zero.astype(dtype)) for shape, dtype in out]

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 
 from linops_jax import _compat
 from linops_jax._engine import absent
-from linops_jax._engine import batch as batches
-from linops_jax._engine.batch import Batch, Mask
+from linops_jax._engine.batch import Batch, Mask, element
 from linops_jax._engine.binding import Binding
 from linops_jax._engine.evaluation import evaluate_traced
 from linops_jax._engine.groups import Groups
@@ -40,7 +39,7 @@ def transpose(
     if _is_up_to_jax(groups, linear):
         return _transpose_by_jax(cotangents, operands, binding=binding, batch=batch, out=out, **traced)
     _refuse(binding, linear, operands)
-    sizes = batches.sizes(list(map(aval, operands)), batch)
+    sizes = batch.sizes(list(map(aval, operands)))
     groups.add(CT, binding.out_tree, _complete(binding, cotangents, out, sizes), [(True,) * len(sizes)] * len(out))
     return _in_its_place(groups, linear[0], _pull(groups, linear[0]))
 
@@ -92,7 +91,7 @@ def _pull(groups: Groups, name: str) -> list[Any]:
     conj, masks = _conj(binding), groups.masks[name]
     target, arguments = binding.hook.rule.transposed[name]
     avals = list(map(aval, groups.values[name]))
-    wanted = [batches.element(moved, mask) for moved, mask in zip(avals, masks, strict=True)]
+    wanted = [element(moved, sum(mask)) for moved, mask in zip(avals, masks, strict=True)]
     results = groups.bind(cls._hooks[target], arguments, groups.trees[name], wanted)  # type: ignore[attr-defined]
     return [
         _placed_like(moved, conj(_sum_missing_axes(result, mask))) if shapes.is_inexact(result.dtype) else None

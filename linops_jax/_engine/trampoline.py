@@ -18,6 +18,7 @@ from linops_jax import _compat
 from linops_jax import _trampoline_ext as _ext
 from linops_jax._engine import binding as bindings
 from linops_jax._engine import calls, dtypes, errors, kept, keys, resolving, returned, sharding
+from linops_jax._engine.batch import Batch
 from linops_jax._engine.binding import Binding
 from linops_jax._engine.promises import Promises
 from linops_jax._model.hooks import HOST, NATIVE, Hook
@@ -108,7 +109,7 @@ def _checker(promises: Promises) -> Callable[..., None]:
 
     def check(batch: str, operands: list[tuple[int, ...]], results: list[tuple[int, ...]]) -> None:
         found = [tuple((dtypes.BY_CODE[code], tuple(dims)) for code, *dims in side) for side in (operands, results)]
-        promises.check(batch.split(",") if batch else [], *found)
+        promises.check(Batch.parse(batch, len(operands)), *found)
 
     return check
 
@@ -149,7 +150,7 @@ def call(
     context: Any,
     operands: Any,
     binding: Binding,
-    batch: tuple[tuple[bool, ...], ...],
+    batch: Batch,
     names: Names,
     same: dict[int, int],
     attributes: Mapping[str, Any] | None = None,
@@ -162,14 +163,14 @@ def call(
         raise _not_exported(binding, obstacle)
     _compat.keep_alive(context, binding)
     name = names.stable if obstacle is None else names.live
-    masks, for_xla = sharding.masks_of(batch), None
+    text, for_xla = batch.text(), None
     if not binding.hook.rule.functional and attributes is None:  # other handlers keep the attributes they are given
         shared = sharding.share_out(context, operands, batch)
         if shared is not None:
-            context, operands, masks, for_xla = shared
+            context, operands, text, for_xla = shared
             name += _SHARDED
     lowering = jax.ffi.ffi_lowering(name, operand_output_aliases=same, extra_attributes=for_xla)
-    return lowering(context, *operands, key=key, batch=",".join(masks) if any(masks) else "", **(attributes or {}))
+    return lowering(context, *operands, key=key, batch=text, **(attributes or {}))
 
 
 def _register(binding: Binding) -> tuple[str, str | None]:
