@@ -116,7 +116,7 @@ def arguments(trees: tuple[Any, ...], leaves: Any) -> list[Any]:
 
 def is_batched(hook: Hook) -> bool:
     """Whether the hook is given whole batches, of all but its fields."""
-    return hook.cls._traits.batched and hook.name != "parameter_vjp"
+    return hook.cls._traits.batched and not hook.rule.in_fields
 
 
 def looped_axes(binding: Binding, batch: Batch) -> int:

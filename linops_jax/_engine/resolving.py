@@ -84,7 +84,7 @@ def _refuse_entries(data: dict[str, Any]) -> None:
 def _refuse_arguments(hook: Hook, arguments: list[Any], result: Any) -> None:
     """Which of them must be operators of the class."""
     cls: Any = hook.cls
-    operators = {"self", "dself"} if hook.name != "parameter_vjp" else {"self", "dself", "result"}
+    operators = {"self", "dself", "result"} if hook.rule.in_fields else {"self", "dself"}
     given = {**dict(zip(hook.rule.arguments, arguments, strict=False)), "result": result}
     if len(arguments) != len(hook.rule.arguments) or any(
         type(given[name]) is not cls for name in operators & set(given)
