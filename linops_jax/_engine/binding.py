@@ -18,7 +18,7 @@ _DERIVATIVES = frozenset({"jacobian_apply", "jacobian_adjoint", "hessian_apply",
 
 
 class Binding(Interned):
-    """Shared by value, held weakly. With a program that holds it live objects in static fields.
+    """Shared by value, held weakly. Programs hold it, and with it live objects in static fields.
 
     It is callable, because JAX's cache of abstract evaluations holds callables weakly, and everything else until it is
     emptied.
@@ -30,9 +30,7 @@ class Binding(Interned):
     trees: tuple[Any, ...]  # structure of each argument, self first
     out_tree: Any
     ignored: tuple[bool, ...]  # per result: nothing to compute, as with the derivative of an integer
-    layout: (
-        Any  # plain values by which a functional hook finds its batch axes; None: it has none, or they are looped over
-    )
+    layout: Any  # plain values by which foreign code finds its batch axes; None: it has none, or they are looped over
     programs: dict[Any, Any]  # of a traced hook: JAX functions, by what is promised of their results
     promises: Promises  # of the programs that are made here
     target: Any  # what the extension calls, and the key of one that has no stable key: of the trampoline, None before

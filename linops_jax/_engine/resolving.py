@@ -11,6 +11,7 @@ import jax
 
 from linops_jax._engine import keys
 from linops_jax._engine.binding import Binding, bind
+from linops_jax._engine.names import MalformedKeyError, class_name, require_class
 from linops_jax._model.hooks import HOST, NATIVE, Hook
 
 _ENTRIES: dict[str, Any] = {"class": str, "hook": str, "arguments": list, "result": object, "ignored": list}
@@ -21,7 +22,7 @@ def description(binding: Binding) -> dict[str, Any]:
     """The entries of the key. Raises keys.NotPlain for what means nothing in another process."""
     layout = {} if binding.layout is None else {"layout": keys.encode_value(binding.layout, "its batch axes")}
     return {
-        "class": keys.class_name(binding.hook.cls),
+        "class": class_name(binding.hook.cls),
         "hook": binding.hook.name,
         "arguments": [keys.encode_tree(tree) for tree in binding.trees],
         "result": keys.encode_tree(binding.out_tree),
@@ -48,13 +49,13 @@ def find(key: str) -> Binding:
     return binding
 
 
-def too_deep(key: str) -> keys.MalformedKeyError:
+def too_deep(key: str) -> MalformedKeyError:
     message = f"this program has a malformed key: its structures are nested too deeply. It begins with {key!r:.80}"
-    return keys.MalformedKeyError(message)
+    return MalformedKeyError(message)
 
 
 def _hook(data: dict[str, Any]) -> Hook:
-    hook = keys.require_class(data["class"])._hooks.get(data["hook"])
+    hook = require_class(data["class"])._hooks.get(data["hook"])
     hook = None if hook is None else hook.on("cpu")
     kind = data.get("kind", HOST)
     if hook is None or hook.kind != kind:
@@ -78,7 +79,7 @@ def _refuse_entries(data: dict[str, Any]) -> None:
                 f"the entries {', '.join(_ENTRIES)}, and perhaps {', '.join(_OPTIONAL_ENTRIES)}. Update linops_jax, or "
                 "export the program again."
             )
-            raise keys.MalformedKeyError(message)
+            raise MalformedKeyError(message)
 
 
 def _refuse_arguments(hook: Hook, arguments: list[Any], result: Any) -> None:
@@ -102,7 +103,7 @@ def _refuse_flags(hook: Hook, ignored: tuple[Any, ...], out_tree: Any) -> None:
             f"this program has a malformed key for {hook.label}: found ignored={ignored!r:.80}, expected true or false for "
             f"each of {out_tree.num_leaves} results."
         )
-        raise keys.MalformedKeyError(message)
+        raise MalformedKeyError(message)
 
 
 def _refuse_layout(binding: Binding) -> None:

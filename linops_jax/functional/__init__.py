@@ -15,7 +15,7 @@ import numpy as np
 
 from linops_jax._engine import binding as bindings
 from linops_jax._engine import calling, eager
-from linops_jax._engine.keys import Named
+from linops_jax._engine.names import Named
 from linops_jax._model import shapes
 from linops_jax._model.fields import Statics, static
 from linops_jax._model.hooks import traced
