@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +11,8 @@ import jax
 from linops_jax._engine.batch import Batch
 from linops_jax._engine.promises import Promises
 from linops_jax._model import shapes
-from linops_jax._model.hooks import ADJOINT_PARAMETER_JVP, Hook
+from linops_jax._model.hooks import Hook
 from linops_jax._model.interned import Interned, intern
-
-_DERIVATIVES = frozenset({"jacobian_apply", "jacobian_adjoint", "hessian_apply", "hessian_adjoint", "parameter_jvp",
-                          "parameter_vjp", ADJOINT_PARAMETER_JVP})  # fmt: skip
 
 
 class Binding(Interned):
@@ -86,8 +84,22 @@ def bind_hook(
     hook: Hook, trees: tuple[Any, ...], out_tree: Any, specs: Sequence[Any], *, for_derivative: bool
 ) -> Binding:
     """The binding of a call with these results; with ``for_derivative`` nobody looks at integer ones, which have none."""
-    skips = for_derivative or hook.name in _DERIVATIVES
+    skips = for_derivative or _is_derivative(hook)
     return bind(hook, trees, out_tree, tuple(skips and not shapes.is_inexact(spec.dtype) for spec in specs))
+
+
+@functools.cache
+def _is_derivative(hook: Hook) -> bool:
+    """Whether the table comes to it by a derivative, or by transposing one."""
+    rules: Any = hook.cls._rules  # type: ignore[attr-defined]
+    todo = [name for rule in rules.values() for name, _ in rule.derivative.values()]
+    found = set()
+    while todo:
+        name = todo.pop()
+        if name not in found and name in rules:
+            found.add(name)
+            todo += [target for target, _ in rules[name].transposed.values()]
+    return hook.name in found
 
 
 def of_variant(binding: Binding, variant: Hook) -> Binding:
