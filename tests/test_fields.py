@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import linops_jax as lo
-from linops_jax._engine.trampoline import Binding
+from linops_jax._engine.binding import Binding
 from linops_jax._model import interned
 from linops_jax._model.fields import Statics
 

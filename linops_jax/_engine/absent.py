@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from linops_jax._engine.trampoline import Binding
+from linops_jax._engine.binding import Binding
 from linops_jax._model import hooks
 from linops_jax._model.hooks import ADJOINT_PARAMETER_JVP, MISSING
 

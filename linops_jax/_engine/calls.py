@@ -28,7 +28,7 @@ def write_call(hook: Hook, trees: tuple[Any, ...], out_tree: Any) -> Callable[..
             "if result is not None and result is not out:",
             f"    {writer.refer(_refuse_other(hook))}(result, ({writer.row(inputs)}))",
         ]
-    elif jax.tree_util.treedef_is_leaf(out_tree) and hook.name != "parameter_vjp":
+    elif jax.tree_util.treedef_is_leaf(out_tree) and not hook.rule.in_fields:
         lines = [f"return ({call}),)"]
     else:
         leaves = writer.refer(lambda result: tuple(returned.result_leaves(hook, out_tree, result)))

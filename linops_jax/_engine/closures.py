@@ -15,8 +15,9 @@ import jax
 import jax.core
 
 from linops_jax import _compat
-from linops_jax._engine import traced_hooks, trampoline
-from linops_jax._engine.trampoline import Binding
+from linops_jax._engine import traced_hooks
+from linops_jax._engine.batch import Batch
+from linops_jax._engine.binding import Binding, bind_hook
 from linops_jax._model import shapes
 from linops_jax._model.hooks import CT, T
 
@@ -123,7 +124,7 @@ def _types_of_results(program: Program, specs: Sequence[jax.ShapeDtypeStruct]) -
     evaluate = functools.partial(
         hook.cls._primitives[hook.name].bind,
         binding=program.binding,
-        batch=((),) * len(program.types),
+        batch=Batch.none(len(program.types)),
         out=tuple((spec.shape, spec.dtype) for spec in specs),
     )
     return tuple(_compat.eval_shape(evaluate, *program.types))
@@ -149,7 +150,7 @@ def _asked_next(
 
     def call(target: str, arguments: Sequence[str], out_tree: Any, out: tuple[jax.ShapeDtypeStruct, ...]) -> _Call:
         chosen = tuple(trees[argument] for argument in arguments)
-        found = trampoline.bind_hook(cls._hooks[target], chosen, out_tree, out, for_derivative=True)
+        found = bind_hook(cls._hooks[target], chosen, out_tree, out, for_derivative=True)
         return found, out, tuple(spec for argument in arguments for spec in groups[argument])
 
     for name in hook.rule.arguments:

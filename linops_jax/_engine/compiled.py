@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from linops_jax._engine.primitives import as_raised
+from linops_jax._engine.eager import as_raised
 from linops_jax._model import shapes
 from linops_jax._model.fields import Statics
 

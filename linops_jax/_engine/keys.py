@@ -3,28 +3,29 @@
 A key is JSON: class, hook, static values and tree structures. It holds names and plain values only, so it means the
 same in every process. What cannot be said that way gets a random nonce, which no other process knows.
 
-A key from another process is data. Its names lead to what this process has bound, and to nothing else: classes that
-were made operators here, and functions that were given to ``lo.get_linear_call`` or ``lo.get_nonlinear_call`` here, as
-importing the module of an exported program does. That a module merely has a function does not make it part of a program:
-``shutil.rmtree`` is a function of a module, too. Names are looked up in the dictionaries of modules and classes, so that
-no ``__getattr__``, descriptor or lazy import runs, and values are decoded only from what encoding makes.
+Values are decoded only from what encoding makes; for names see names.py.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
-import sys
-import types
 import uuid
-import weakref
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import numpy as np
 
-from linops_jax._model.fields import array_fields, is_registered, restore, static_fields
+from linops_jax._engine.names import (
+    MalformedKeyError,
+    Named,
+    class_name,
+    find,
+    malformed,
+    require_class,
+    require_function,
+)
+from linops_jax._model.fields import array_fields, restore, static_fields
 
 _LEAF = "*"
 _DEEPEST = 200  # brackets inside of each other
@@ -33,42 +34,6 @@ _DTYPE = re.compile(r"[a-z][a-z0-9_]*(\[[0-9a-zA-Z]+\])?")
 
 class NotPlain(Exception):
     """Carries what stands in the way of a stable key."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Named:
-    """A function among static values, which its module and qualified name stand for in other processes."""
-
-    function: Any
-
-    _bound: ClassVar[weakref.WeakValueDictionary[int, Any]] = weakref.WeakValueDictionary()  # by identity
-    _bound_forever: ClassVar[dict[int, Any]] = {}  # what cannot be referred to weakly, such as a ufunc
-
-    @classmethod
-    def bind(cls, function: Any) -> Named:
-        """From here on, programs from other processes may call it by its name."""
-        try:
-            cls._bound[id(function)] = function
-        except TypeError:
-            cls._bound_forever[id(function)] = function
-        return cls(function)
-
-    @classmethod
-    def is_bound(cls, value: Any) -> bool:
-        found = cls._bound.get(id(value), cls._bound_forever.get(id(value)))
-        return value is not None and found is value
-
-    @property
-    def name(self) -> str:
-        return class_name(self.function)
-
-    @property
-    def label(self) -> str:
-        """How messages call it."""
-        function = self.function
-        if not hasattr(function, "__qualname__"):
-            return repr(function)
-        return f"{function.__module__}.{function.__qualname__.rpartition('<locals>.')[2]}"
 
 
 def dump(data: Any) -> str:
@@ -107,41 +72,8 @@ def _depth(key: str) -> int:
     return deepest
 
 
-class MalformedKeyError(ValueError):
-    """For what encoding does not make."""
-
-
-def _malformed(found: Any, expected: str) -> MalformedKeyError:
-    return MalformedKeyError(f"this program has a malformed key: found {found!r:.80}, expected {expected}.")
-
-
 def nonce() -> str:
     return dump({"nonce": uuid.uuid4().hex})
-
-
-def class_name(cls: Any) -> str:
-    return f"{cls.__module__}:{cls.__qualname__}"
-
-
-def find(name: str) -> Any:
-    """The object that module and qualified name lead to in this process, or None; nothing is imported or called."""
-    if type(name) is not str:
-        raise _malformed(name, "the name of a class or function")
-    module, _, qualname = name.partition(":")
-    found: Any = sys.modules.get(module)
-    for part in qualname.split("."):
-        found = _namespace(found).get(part)
-    # a static method is the function; other descriptors would have to be called
-    return object.__getattribute__(found, "__func__") if type(found) is staticmethod else found
-
-
-def _namespace(value: Any) -> Any:
-    """``vars`` of a module or class, which asks neither its type nor itself: a lazy module would be imported."""
-    if issubclass(type(value), types.ModuleType):
-        return object.__getattribute__(value, "__dict__")
-    if issubclass(type(value), type):
-        return type.__dict__["__dict__"].__get__(value)
-    return {}
 
 
 def encode_tree(tree: Any) -> Any:
@@ -221,32 +153,10 @@ def _encode_function(value: Named) -> Any:
     return ["function", value.name]
 
 
-def _require_function(name: str) -> Named:
-    found = find(name)
-    if Named.is_bound(found):
-        return Named(found)
-    module, _, qualname = name.partition(":")
-    if module not in sys.modules:
-        why = f"which this process has not imported: run `import {_clip(module)}` before the program."
-    elif found is None:
-        why = "which is not there any more. Export the program again."
-    else:
-        why = (
-            "which this process has not bound, and it was not called: give it to lo.get_linear_call or "
-            "lo.get_nonlinear_call before the program, as the process did that exported it."
-        )
-    message = f"this program calls the function {_clip(qualname)} of module {_clip(module)}, {why}"
-    raise LookupError(message)
-
-
-def _clip(name: str) -> str:
-    return name if len(name) <= 200 else name[:200] + "..."
-
-
 def _plain(kind: type) -> Any:
     def decode(value: Any) -> Any:
         if type(value) is not kind:
-            raise _malformed(value, f"a value of type {kind.__name__}")
+            raise malformed(value, f"a value of type {kind.__name__}")
         return value
 
     return decode
@@ -257,7 +167,7 @@ _text = _plain(str)
 
 def _decode_dtype(name: Any) -> Any:
     if not _DTYPE.fullmatch(_text(name)) or (dtype := jax.numpy.dtype(name)).name != name:
-        raise _malformed(name, "the name of a dtype")
+        raise malformed(name, "the name of a dtype")
     return dtype
 
 
@@ -272,7 +182,7 @@ _DECODERS: dict[str, Any] = {
     "tuple": lambda *items: tuple(map(decode_value, items)),
     "dtype": _decode_dtype,
     "scalar type": lambda name: _decode_dtype(name).type,
-    "function": _require_function,
+    "function": require_function,
 }
 
 
@@ -284,13 +194,13 @@ def decode_value(data: Any) -> Any:
     except MalformedKeyError:
         raise
     except (TypeError, OverflowError, ValueError):
-        raise _malformed(data, f"a value of kind {kind}") from None
+        raise malformed(data, f"a value of kind {kind}") from None
 
 
 def _kind(data: Any, known: Any) -> tuple[str, list[Any]]:
     if type(data) is list and data and type(data[0]) is str and data[0] in known:
         return data[0], data[1:]
-    raise _malformed(data, f"a list that begins with one of {', '.join(known)}")
+    raise malformed(data, f"a list that begins with one of {', '.join(known)}")
 
 
 def decode_tree(data: Any) -> Any:
@@ -306,10 +216,10 @@ def decode_tree(data: Any) -> Any:
         return list(map(decode_tree, rest))
     if kind == "dict":
         if not rest or type(rest[0]) is not list or len(rest[0]) != len(rest) - 1:
-            raise _malformed(data, "a list of keys and a value for each")
+            raise malformed(data, "a list of keys and a value for each")
         return dict(zip(map(decode_value, rest[0]), map(decode_tree, rest[1:]), strict=True))
     if len(rest) != 3 or not all(map(_are_pairs, rest[1:])):
-        raise _malformed(data, "an operator with its fields by name")
+        raise malformed(data, "an operator with its fields by name")
     return _decode_operator(*rest)
 
 
@@ -330,17 +240,3 @@ def _decode_operator(name: str, statics: list[Any], arrays: list[Any]) -> Any:
         raise TypeError(message)
     op = restore(cls, values, tuple(decode_tree(tree) for _, tree in arrays))
     return op._unfold() if hasattr(cls, "_unfold") else op
-
-
-def require_class(name: str) -> Any:
-    cls = find(name)
-    if is_registered(cls):
-        return cls
-    module, _, qualname = name.partition(":")
-    why = (
-        "which is no operator class here. Export the program again."
-        if module in sys.modules
-        else f"which this process has not imported: run `import {_clip(module)}` before the program."
-    )
-    message = f"this program calls the operator class {_clip(qualname)} of module {_clip(module)}, {why}"
-    raise LookupError(message)

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from linops_jax import _compat
+from linops_jax._engine.batch import Batch
 from linops_jax._model import shapes
 from linops_jax._model.hooks import REFUSED, Hook
 
@@ -28,21 +29,14 @@ class Promises:
         self._hook, self._trees, self._out_tree = hook, trees, out_tree
         self._known: set[tuple[Arrays, Arrays]] = set()
 
-    def keep(self, avals_in: Sequence[Any], avals_out: Sequence[Any], batch: Sequence[Sequence[bool]]) -> None:
+    def keep(self, avals_in: Sequence[Any], avals_out: Sequence[Any], batch: Batch) -> None:
         """From a program that is lowered here."""
-        axes = len(batch[0]) if batch else 0
-        operands = tuple((aval.dtype, aval.shape[sum(mask) :]) for aval, mask in zip(avals_in, batch, strict=True))
-        self._known.add((operands, tuple((aval.dtype, aval.shape[axes:]) for aval in avals_out)))
+        operands, results = (tuple((aval.dtype, aval.shape) for aval in avals) for avals in (avals_in, avals_out))
+        self._known.add(_of_one(batch, operands, results))
 
-    def check(self, masks: Sequence[str], operands: Arrays, results: Arrays) -> None:
-        """Raises ValueError, or what ``infer_shape`` raises, for a call that it would not have promised.
-
-        masks: what each operand has of each batch axis, see _sharding.py; none where there is no batch
-        """
-        axes = len(masks[0]) if masks else 0
-        own = [len(mask) - mask.count("0") for mask in masks] or [0] * len(operands)
-        inputs = tuple((dtype, shape[n:]) for (dtype, shape), n in zip(operands, own, strict=True))
-        outputs = tuple((dtype, shape[axes:]) for dtype, shape in results)
+    def check(self, batch: Batch, operands: Arrays, results: Arrays) -> None:
+        """Raises ValueError, or what ``infer_shape`` raises, for a call that it would not have promised."""
+        inputs, outputs = _of_one(batch, operands, results)
         if self._hook.kind == REFUSED or (inputs, outputs) in self._known:
             return
         narrow = jax.config.jax_enable_x64 is False  # type: ignore[attr-defined]  # the program may be from either
@@ -72,3 +66,9 @@ class Promises:
                     f"{shapes.describe_tree(wanted):.200}. Export the program again."
                 )
                 raise ValueError(message)
+
+
+def _of_one(batch: Batch, operands: Arrays, results: Arrays) -> tuple[Arrays, Arrays]:
+    """One evaluation of a batch."""
+    inputs = tuple((dtype, shape[axes:]) for (dtype, shape), axes in zip(operands, batch.own, strict=True))
+    return inputs, tuple((dtype, shape[batch.axes :]) for dtype, shape in results)

@@ -16,7 +16,7 @@ from linops_jax._model.hooks import PULLS_BACK, Hook
 
 def result_leaves(hook: Hook, out_tree: Any, result: Any) -> list[Any]:
     """The leaves of what a hook returned, in the order that was promised."""
-    if hook.name == "parameter_vjp":
+    if hook.rule.in_fields:
         result = _complete_fields(out_tree, result)
     if jax.tree_util.treedef_is_leaf(out_tree):
         return [result]

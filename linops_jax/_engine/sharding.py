@@ -16,31 +16,26 @@ import jax.numpy as jnp
 from jax.interpreters import mlir
 
 from linops_jax import _compat
-
-HAS, LACKS, COPIED = "1", "0", "c"  # what an operand has of a batch axis: the axis, nothing, copies of itself
+from linops_jax._engine.batch import Batch
 
 
 class SharedBatch(NamedTuple):
-    """A call whose batch can be shared out: new operands, what they have of each axis, attributes for XLA."""
+    """A call whose batch can be shared out: new operands, what they have of each axis in text, attributes for XLA."""
 
     context: Any
     operands: Sequence[Any]
-    masks: list[str]
+    text: str
     attributes: dict[str, Any]
 
 
-def masks_of(batch: Sequence[Sequence[bool]]) -> list[str]:
-    return ["".join(HAS if has else LACKS for has in mask) for mask in batch]
-
-
-def share_out(context: Any, operands: Sequence[Any], batch: Sequence[Sequence[bool]]) -> SharedBatch | None:
+def share_out(context: Any, operands: Sequence[Any], batch: Batch) -> SharedBatch | None:
     """None where XLA could not: an array must have all batch axes or none, one of them further axes, and sizes be known.
 
     None, too, where the copies would take more memory than the batch: on a batch that is not sharded, all would be made.
 
     Programs for export are left as they are: the dialect of the rule is not among what is kept stable.
     """
-    axes = len(batch[0]) if batch else 0
+    axes = batch.axes
     avals = (*context.avals_in, *context.avals_out)
     whole = [all(mask) for mask in batch]
     regular = all(has or not any(mask) for has, mask in zip(whole, batch, strict=True))
@@ -48,7 +43,6 @@ def share_out(context: Any, operands: Sequence[Any], batch: Sequence[Sequence[bo
     known = all(isinstance(size, int) and size > 0 for aval in avals for size in aval.shape)
     if not (axes and regular and further and known) or _compat.is_lowering_for_export(context):
         return None
-    masks = masks_of(batch)
     if not all(whole):
         sizes = (_compat.number_of_devices(context),) * axes
         if math.prod(sizes) == 1 or math.prod(sizes) * _bytes(avals, whole, False) > _bytes(avals, whole, True):
@@ -58,8 +52,8 @@ def share_out(context: Any, operands: Sequence[Any], batch: Sequence[Sequence[bo
         avals_in = [aval if has else aval.update(shape=(*sizes, *aval.shape))
                     for aval, has in zip(context.avals_in, whole, strict=True)]  # fmt: skip
         context, operands = context.replace(avals_in=avals_in), copied
-        masks = [mask if has else COPIED * axes for mask, has in zip(masks, whole, strict=True)]
-    return SharedBatch(context, operands, masks, _attributes(context, axes, whole))
+    text = batch.text(copied=[not has for has in whole])
+    return SharedBatch(context, operands, text, _attributes(context, axes, whole))
 
 
 def _bytes(avals: Sequence[Any], whole: Sequence[bool], wanted: bool) -> int:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.extend.core
 
 from linops_jax import _compat
-from linops_jax._engine import returned, trampoline
-from linops_jax._engine.trampoline import Binding
+from linops_jax._engine import returned
+from linops_jax._engine.binding import Binding, arguments, of_variant
 from linops_jax._model import shapes
 from linops_jax._model.hooks import TRACED
 
@@ -21,9 +22,9 @@ def function(binding: Binding, specs: Sequence[jax.ShapeDtypeStruct]) -> Callabl
     hook, trees, out_tree, ignored = binding.hook, binding.trees, binding.out_tree, binding.ignored  # it may own us
 
     def evaluate(*leaves: Any) -> list[Any]:
-        arguments = trampoline.arguments(trees, leaves)
         keywords = {"out": jax.tree.unflatten(out_tree, specs)} if hook.derived else {}
-        values = returned.result_leaves(hook, out_tree, hook.function(*arguments, **keywords))
+        result = hook.function(*arguments(trees, leaves), **keywords)
+        values = returned.result_leaves(hook, out_tree, result)
         return [
             shapes.zeros(spec) if unused else returned.cast(hook, value, spec)
             for value, spec, unused in zip(values, specs, ignored, strict=True)
@@ -38,7 +39,7 @@ def variants(binding: Binding) -> list[Binding]:
     hook = binding.hook
     if not hook.variants:
         return [binding] if hook.kind == TRACED else []
-    return [trampoline.of_variant(binding, variant) for variant in hook.traced_variants]
+    return [of_variant(binding, variant) for variant in hook.traced_variants]
 
 
 def trace(
@@ -56,3 +57,8 @@ def trace(
         program = binding.programs.setdefault(key, jax.jit(function(binding, key)))
     jaxpr, closed_over = _compat.trace(program, operands)
     return program, jaxpr, closed_over
+
+
+def as_function(jaxpr: Any) -> Callable[..., list[Any]]:
+    """A closed jaxpr as a function of its operands."""
+    return jax.extend.core.jaxpr_as_fun(jaxpr)

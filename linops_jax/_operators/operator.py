@@ -13,7 +13,7 @@ import jax.core
 import numpy as np
 
 from linops_jax import _compat
-from linops_jax._engine import errors, primitives
+from linops_jax._engine import calling, eager, errors, foreign
 from linops_jax._model import advice, fields, shapes
 from linops_jax._model.properties import Properties
 from linops_jax._operators import printing, upstream
@@ -92,7 +92,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
             x = shapes.lists_as_arrays(x, lambda: self.domain)
             is_concrete = shapes.are_concrete(x)
         if is_concrete and self._can_run_compiled and not watchers and not upstream.is_open():
-            return primitives.run_compiled(_compiled, self._waits, self, x)
+            return eager.run_compiled(_compiled, self._waits, self, x)
         return self._checked(x)
 
     def _checked(self, x: Any) -> Any:
@@ -109,14 +109,14 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
     def _waits(self) -> bool:
         """Whether an eager call waits, so that the exception of a host hook is raised where the call stands."""
-        return self._parts_wait if type(self)._composite else primitives.calls_foreign_code(type(self)._hooks["apply"])
+        return self._parts_wait if type(self)._composite else foreign.is_called_by(type(self)._hooks["apply"])
 
     @functools.cached_property
     def _parts_wait(self) -> bool:
         """Found out once for each composite, after it has been traced. It may call any hook of its parts."""
         if type(self)._composite:
             return any(part._parts_wait for part in self._parts())
-        return any(map(primitives.calls_foreign_code, type(self)._hooks.values()))
+        return any(map(foreign.is_called_by, type(self)._hooks.values()))
 
     @property
     def _is_recorded(self) -> bool:
@@ -186,7 +186,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
         for watcher in watchers:
             watcher(self, name, arguments, out)
         with upstream.outside():
-            return primitives.call(hook, (shapes.as_arrays(self, type(self)._label), *arguments), out)
+            return calling.call(hook, (shapes.as_arrays(self, type(self)._label), *arguments), out)
 
     def _infer_shape(self, x: Any) -> Any:
         """Specs of ``self(x)`` from arrays or specs, with JAX's canonical dtypes. Found once for each input."""
@@ -235,7 +235,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
         hook = type(self)._hooks["apply"]
         if not (hook.is_jax and shapes.have_places((self, x))):
             return y
-        evaluate = lambda op, x: primitives.call(hook, (op, x), y)  # noqa: E731
+        evaluate = lambda op, x: calling.call(hook, (op, x), y)  # noqa: E731
         try:  # the hook itself knows where its results lie on a mesh
             return shapes.specs(_compat.eval_shape(evaluate, shapes.specs(self), x))
         except Exception:  # which will be raised where it is called

@@ -13,8 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from linops_jax._engine import primitives, trampoline
-from linops_jax._engine.keys import Named
+from linops_jax._engine import binding as bindings
+from linops_jax._engine import calling, eager
+from linops_jax._engine.names import Named
 from linops_jax._model import shapes
 from linops_jax._model.fields import Statics, static
 from linops_jax._model.hooks import traced
@@ -47,7 +48,7 @@ class Call:
         """
         keywords = self._functions.static_keywords(kwargs) if kwargs else _NONE
         if all(map(shapes.is_concrete, args)):
-            return primitives.run_compiled(self._compiled, primitives.always, keywords, *args)
+            return eager.run_compiled(self._compiled, eager.always, keywords, *args)
         return self._evaluate(keywords, *args)
 
     def as_operator(self, *fixed: Any, **kwargs: Any) -> LinearOperator | NonlinearOperator:
@@ -82,7 +83,7 @@ def _evaluate(name: str, plan: Callable[..., _Plan], keywords: Statics, *args: A
     specs = tuple((value.shape, value.dtype) for value in values)
     found = plan(keywords, specs, jax.config.jax_enable_x64)  # type: ignore[attr-defined]
     operands = values if found.order is None else [values[i] for i in found.order]
-    return primitives.evaluate(found.binding, operands, found.out)
+    return calling.evaluate(found.binding, operands, found.out)
 
 
 def _as_array(name: str, position: int, value: Any) -> Any:
@@ -117,7 +118,7 @@ def _plan(functions: Any, keywords: Statics, specs: tuple[Any, ...], x64: bool) 
     _check_number(op, len(specs), len(hook.rule.arguments) == len(groups) + 1)
     out = [spec for spec, _ in op.promise("apply", [jax.ShapeDtypeStruct(*spec) for spec in specs])]
     trees = tuple(jax.tree.structure(group) for group in (op, *groups))
-    binding = trampoline.bind(hook, trees, jax.tree.structure(out), (False,) * len(out))
+    binding = bindings.bind(hook, trees, jax.tree.structure(out), (False,) * len(out))
     order = (*op.fixed, *free)
     promise = tuple((spec.shape, spec.dtype) for spec in out)
     return _Plan(binding, None if order == tuple(range(len(order))) else order, promise)

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from linops_jax._engine import errors, primitives
-from linops_jax._engine.keys import Named
+from linops_jax._engine.names import Named
 from linops_jax._model import fields, shapes
 from linops_jax._model.fields import Statics, static
 from linops_jax._model.hooks import CT, HOST, Hook, Rule, T

@@ -13,7 +13,7 @@ import jax.core
 import jax.numpy as jnp
 
 from linops_jax import _compat
-from linops_jax._engine.primitives import as_function
+from linops_jax._engine.traced_hooks import as_function
 from linops_jax._model import shapes
 from linops_jax._model.fields import static
 from linops_jax._model.hooks import traced

@@ -226,6 +226,11 @@ def test_a_module_imports_only_from_modules_above_it(path):
         assert rank(imported) < rank(name), f"{name} imports {imported}"
 
 
+# What touches JAX's interpreters: the table of rules, what programs say of hooks and of shards, symbolic zeros, jaxprs as
+# functions.
+INTERPRETERS = {f"_engine/{name}.py" for name in ("primitives", "lowering", "sharding", "tangents", "traced_hooks")}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_volatile_parts_enter_through_one_file_each(path):
     name = path.relative_to(PACKAGE).as_posix()
@@ -236,9 +241,7 @@ def test_the_volatile_parts_enter_through_one_file_each(path):
 
     assert not uses("jax._src")
     assert not uses("jaxlib.xla_extension")
-    if name not in ("_engine/primitives.py", "_engine/sharding.py"):  # rules, and what their programs say of shards
-        assert not uses("jax.interpreters")
-        assert not uses("jax.extend")
+    assert bool(uses("jax.interpreters") or uses("jax.extend")) == (name in INTERPRETERS)
     if name != "_engine/trampoline.py":
         assert name.startswith("cli/bench/") or not uses("jax.ffi")  # a hand-written handler is a peer there
         assert not uses("linops_jax._trampoline_ext")

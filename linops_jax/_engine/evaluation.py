@@ -1,0 +1,111 @@
+"""What a hook evaluates to: the types of its results, its traced code as a JAX function, and one more batch axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linops_jax import _compat
+from linops_jax._engine import traced_hooks
+from linops_jax._engine.batch import Batch
+from linops_jax._engine.binding import Binding
+from linops_jax._engine.closures import Program
+
+
+def types(
+    *avals: Any,
+    binding: Binding,
+    batch: Batch,
+    out: tuple[Any, ...],
+    jaxprs: tuple[Any, ...] = (),
+    uses: tuple[tuple[int, ...], ...] = (),
+    related: tuple[Program, ...] = (),
+    names: tuple[Any, ...] = (),
+) -> tuple[list[Any], Any]:
+    """Of the results, and the effects: the rule of abstract evaluation."""
+    if jaxprs:
+        effects = set().union(*(_compat.without_axes(jaxpr.effects, names) for jaxpr in jaxprs))
+        return batch.results(avals, jaxprs[0].out_avals), effects
+    first = binding.first(avals)
+    refuse_to_gather(avals[first:], binding, batch.behind(first))
+    return batch.results(avals, _promised(avals[first:], out)), set()
+
+
+def _promised(avals: Sequence[Any], out: tuple[Any, ...]) -> list[Any]:
+    """What foreign code answers with: whole arrays on the mesh of its operands, which vary as any of those do."""
+    model = next((aval for aval in avals if not aval.sharding.mesh.empty), avals[0])
+    model = _compat.varying_over(frozenset().union(*map(_compat.varying_axes, avals)), model)
+
+    def result(shape: tuple[int, ...], dtype: Any) -> Any:
+        whole = model.sharding.update(spec=jax.sharding.PartitionSpec(*[None] * len(shape)))
+        return model.update(shape=shape, dtype=jax.dtypes.canonicalize_dtype(dtype), sharding=whole)
+
+    return [result(shape, dtype) for shape, dtype in out]
+
+
+def refuse_to_gather(avals: Sequence[Any], binding: Binding, batch: Batch) -> None:
+    """On an explicit mesh nothing is gathered unless somebody says so; batch axes are shared out among devices."""
+    for name, aval, axes in zip(binding.names(), avals, batch.own, strict=True):
+        if any(aval.sharding.spec[axes:]):
+            message = (
+                f"{binding.label} is foreign code and needs the whole of {'each field' if name == 'self' else name}, but on "
+                f"this explicit mesh it is sharded: found {aval.str_short(short_dtypes=True)}. Gather it with "
+                "jax.sharding.reshard(array, jax.P()), or call the operator inside jax.shard_map, where it gets the part of "
+                "each device."
+            )
+            raise TypeError(message)
+
+
+def evaluate_traced(
+    *operands: Any,
+    binding: Binding,
+    batch: Batch,
+    out: tuple[Any, ...],
+    jaxprs: tuple[Any, ...] = (),
+    uses: tuple[tuple[int, ...], ...] = (),
+    related: tuple[Program, ...] = (),
+    names: tuple[Any, ...] = (),
+    variant: int = 0,
+) -> list[Any]:
+    """A traced hook as a JAX function of the primitive's operands."""
+    first = binding.first(operands)
+    if jaxprs:
+        chosen = [*uses[variant], *range(first, len(operands))]
+        function = batch.of(chosen).mapped(traced_hooks.as_function(jaxprs[variant]), names)
+        return function(*(operands[i] for i in chosen))
+    function = traced_hooks.function(binding, [jax.ShapeDtypeStruct(*spec) for spec in out])
+    same = _compat.with_same_varying_axes(list(operands[first:]))  # as the hook of the host has them
+    return batch.behind(first).mapped(function)(*same)
+
+
+def add_axis(
+    primitive: Any,
+    axis: Any,
+    operands: Sequence[Any],
+    dims: Sequence[Any],
+    *,
+    batch: Batch,
+    binding: Binding,
+    jaxprs: tuple[Any, ...] = (),
+    related: tuple[Program, ...] = (),
+    names: tuple[Any, ...] = (),
+    **params: Any,
+) -> tuple[Sequence[Any], list[Any]]:
+    """One more batch axis, in front. It keeps its name where traced code has a use for it, now or in a derivative."""
+    named = {name for jaxpr in (*jaxprs, *(j for p in related for j in p.jaxprs)) for name in _compat.named_axes(jaxpr)}
+    name = axis.name if axis.name in named else None
+    moved = [x if dim is None else jnp.moveaxis(x, dim, 0) for x, dim in zip(operands, dims, strict=True)]
+    has = [dim is not None for dim in dims]
+    first = binding.first(operands)
+    traced = {"jaxprs": jaxprs, "related": related, "names": names} if jaxprs or related else {}
+    if name is None and not any(has):
+        return primitive.bind(*operands, batch=batch, binding=binding, **params, **traced), [None] * len(params["out"])
+    if name is not None or names:
+        traced["names"] = (name, *(names or (None,) * batch.axes))
+    if not any(has if jaxprs else has[first:]):  # nothing that the hook itself is given
+        has[first], moved[first] = True, jnp.broadcast_to(moved[first], (axis.size, *jnp.shape(moved[first])))
+    results = primitive.bind(*moved, batch=batch.with_axis(has), binding=binding, **params, **traced)
+    return results, [0] * len(results)

@@ -1,0 +1,123 @@
+"""What the names in a key lead to in this process, and to nothing else.
+
+A key from another process is data. Its names lead to what this process has bound: classes that were made operators here,
+and functions that were given to ``lo.get_linear_call`` or ``lo.get_nonlinear_call`` here, as importing the module of an
+exported program does. That a module merely has a function does not make it part of a program: ``shutil.rmtree`` is a
+function of a module, too. Names are looked up in the dictionaries of modules and classes, so that no ``__getattr__``,
+descriptor or lazy import runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import types
+import weakref
+from typing import Any, ClassVar
+
+from linops_jax._model.fields import is_registered
+
+
+class MalformedKeyError(ValueError):
+    """For what encoding does not make."""
+
+
+def malformed(found: Any, expected: str) -> MalformedKeyError:
+    return MalformedKeyError(f"this program has a malformed key: found {found!r:.80}, expected {expected}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """A function among static values, which its module and qualified name stand for in other processes."""
+
+    function: Any
+
+    _bound: ClassVar[weakref.WeakValueDictionary[int, Any]] = weakref.WeakValueDictionary()  # by identity
+    _bound_forever: ClassVar[dict[int, Any]] = {}  # what cannot be referred to weakly, such as a ufunc
+
+    @classmethod
+    def bind(cls, function: Any) -> Named:
+        """From here on, programs from other processes may call it by its name."""
+        try:
+            cls._bound[id(function)] = function
+        except TypeError:
+            cls._bound_forever[id(function)] = function
+        return cls(function)
+
+    @classmethod
+    def is_bound(cls, value: Any) -> bool:
+        found = cls._bound.get(id(value), cls._bound_forever.get(id(value)))
+        return value is not None and found is value
+
+    @property
+    def name(self) -> str:
+        return class_name(self.function)
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        function = self.function
+        if not hasattr(function, "__qualname__"):
+            return repr(function)
+        return f"{function.__module__}.{function.__qualname__.rpartition('<locals>.')[2]}"
+
+
+def class_name(cls: Any) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def find(name: str) -> Any:
+    """The object that module and qualified name lead to in this process, or None; nothing is imported or called."""
+    if type(name) is not str:
+        raise malformed(name, "the name of a class or function")
+    module, _, qualname = name.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = _namespace(found).get(part)
+    # a static method is the function; other descriptors would have to be called
+    return object.__getattribute__(found, "__func__") if type(found) is staticmethod else found
+
+
+def _namespace(value: Any) -> Any:
+    """``vars`` of a module or class, which asks neither its type nor itself: a lazy module would be imported."""
+    if issubclass(type(value), types.ModuleType):
+        return object.__getattribute__(value, "__dict__")
+    if issubclass(type(value), type):
+        return type.__dict__["__dict__"].__get__(value)
+    return {}
+
+
+def require_function(name: str) -> Named:
+    found = find(name)
+    if Named.is_bound(found):
+        return Named(found)
+    module, _, qualname = name.partition(":")
+    if module not in sys.modules:
+        why = f"which this process has not imported: run `import {_clip(module)}` before the program."
+    elif found is None:
+        why = "which is not there any more. Export the program again."
+    else:
+        why = (
+            "which this process has not bound, and it was not called: give it to lo.get_linear_call or "
+            "lo.get_nonlinear_call before the program, as the process did that exported it."
+        )
+    message = f"this program calls the function {_clip(qualname)} of module {_clip(module)}, {why}"
+    raise LookupError(message)
+
+
+def require_class(name: str) -> Any:
+    cls = find(name)
+    if is_registered(cls):
+        return cls
+    module, _, qualname = name.partition(":")
+    why = (
+        "which is no operator class here. Export the program again."
+        if module in sys.modules
+        else f"which this process has not imported: run `import {_clip(module)}` before the program."
+    )
+    message = f"this program calls the operator class {_clip(qualname)} of module {_clip(module)}, {why}"
+    raise LookupError(message)
+
+
+def _clip(name: str) -> str:
+    return name if len(name) <= 200 else name[:200] + "..."

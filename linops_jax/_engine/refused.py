@@ -1,0 +1,43 @@
+"""Derivatives in the fields that nobody has: zero, in a program that raises an error where a tangent is not zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linops_jax._engine import calling
+from linops_jax._engine.batch import Batch, Mask
+from linops_jax._engine.binding import Binding
+from linops_jax._engine.groups import Groups
+from linops_jax._engine.tangents import vanishes
+from linops_jax._model import hooks
+from linops_jax._model.hooks import ADJOINT_PARAMETER_JVP, Hook
+
+
+def zero_or_error(cls: Any, name: str, tree: Any, tangents: Sequence[Any], masks: Sequence[Mask]) -> Any:
+    """The number zero; ``tangents`` are those of the fields."""
+    moves = [not vanishes(t) for t in tangents]
+    dself = jax.tree.unflatten(tree, [t if m else None for t, m in zip(tangents, moves, strict=True)])
+    values, tree = jax.tree.flatten(dself)
+    kept = Batch(mask for mask, m in zip(masks, moves, strict=True) if m)
+    axes = [axis for axis in range(kept.axes) if any(kept.has(axis))]
+    kept = Batch(tuple(mask[axis] for axis in axes) for mask in kept)
+    hook = cls._hooks[hooks.refusal_of(name)]
+    spec = jax.ShapeDtypeStruct((), np.float32)
+    (zero,) = calling.bind(hook, (tree,), values, kept, jax.tree.structure(0), [spec])
+    return jnp.sum(zero)
+
+
+def zeros_or_error(
+    hook: Hook, *operands: Any, binding: Binding, batch: Batch, out: tuple[Any, ...], **traced: Any
+) -> list[Any]:
+    """The results of a derivative in the fields that can be transposed only."""
+    groups = Groups(binding, operands, batch)
+    sizes = batch.sizes([jax.typeof(x) for x in operands])
+    origin = "adjoint" if hook.name == ADJOINT_PARAMETER_JVP else "apply"
+    zero = zero_or_error(hook.cls, origin, groups.trees["dself"], groups.values["dself"], groups.masks["dself"])
+    return [jnp.full((*sizes, *shape), zero.astype(dtype)) for shape, dtype in out]

@@ -1,0 +1,120 @@
+"""A binding as what its key says, and the binding of a key that came to this process inside a program.
+
+Such a key is data, and everything about it may be wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from linops_jax._engine import keys
+from linops_jax._engine.binding import Binding, bind
+from linops_jax._engine.names import MalformedKeyError, class_name, require_class
+from linops_jax._model.hooks import HOST, NATIVE, Hook
+
+_ENTRIES: dict[str, Any] = {"class": str, "hook": str, "arguments": list, "result": object, "ignored": list}
+_OPTIONAL_ENTRIES: dict[str, Any] = {"layout": list, "kind": str, "again": int}
+
+
+def description(binding: Binding) -> dict[str, Any]:
+    """The entries of the key. Raises keys.NotPlain for what means nothing in another process."""
+    layout = {} if binding.layout is None else {"layout": keys.encode_value(binding.layout, "its batch axes")}
+    return {
+        "class": class_name(binding.hook.cls),
+        "hook": binding.hook.name,
+        "arguments": [keys.encode_tree(tree) for tree in binding.trees],
+        "result": keys.encode_tree(binding.out_tree),
+        "ignored": list(binding.ignored),
+        **layout,
+        **({} if binding.hook.kind == HOST else {"kind": binding.hook.kind}),
+    }
+
+
+def find(key: str) -> Binding:
+    """The binding of a key. Imports nothing."""
+    data = keys.load(key)
+    _refuse_entries(data)
+    arguments = [keys.decode_tree(tree) for tree in data["arguments"]]
+    result = keys.decode_tree(data["result"])
+    layout = keys.decode_value(data["layout"]) if "layout" in data else None
+    hook = _hook(data)
+    _refuse_arguments(hook, arguments, result)
+    trees, out_tree = tuple(map(jax.tree.structure, arguments)), jax.tree.structure(result)
+    ignored = tuple(data["ignored"])
+    _refuse_flags(hook, ignored, out_tree)
+    binding = bind(hook, trees, out_tree, ignored, layout)
+    _refuse_layout(binding)
+    return binding
+
+
+def too_deep(key: str) -> MalformedKeyError:
+    message = f"this program has a malformed key: its structures are nested too deeply. It begins with {key!r:.80}"
+    return MalformedKeyError(message)
+
+
+def _hook(data: dict[str, Any]) -> Hook:
+    hook = require_class(data["class"])._hooks.get(data["hook"])
+    hook = None if hook is None else hook.on("cpu")
+    kind = data.get("kind", HOST)
+    if hook is None or hook.kind != kind:
+        message = f"this program calls {data['class']}.{data['hook']}, which is not a {kind} hook any more."
+        raise LookupError(message)
+    return hook
+
+
+def _refuse_entries(data: dict[str, Any]) -> None:
+    if "nonce" in data:
+        message = (
+            "this program calls an operator with a live object in a static field, which only the process that made it "
+            "can run (or an operator whose class has no importable name)."
+        )
+        raise LookupError(message)
+    known = {**_ENTRIES, **_OPTIONAL_ENTRIES}
+    for name in (*_ENTRIES, *data):
+        if name not in data or name not in known or not isinstance(data[name], known[name]):
+            message = (
+                f"this program has a malformed key: its entry {name!r:.80} is {data.get(name, 'missing')!r:.80}; expected "
+                f"the entries {', '.join(_ENTRIES)}, and perhaps {', '.join(_OPTIONAL_ENTRIES)}. Update linops_jax, or "
+                "export the program again."
+            )
+            raise MalformedKeyError(message)
+
+
+def _refuse_arguments(hook: Hook, arguments: list[Any], result: Any) -> None:
+    """Which of them must be operators of the class."""
+    cls: Any = hook.cls
+    operators = {"self", "dself", "result"} if hook.rule.in_fields else {"self", "dself"}
+    given = {**dict(zip(hook.rule.arguments, arguments, strict=False)), "result": result}
+    if len(arguments) != len(hook.rule.arguments) or any(
+        type(given[name]) is not cls for name in operators & set(given)
+    ):
+        message = (
+            f"this program calls {hook.label} with {len(arguments)} arguments; expected {', '.join(hook.rule.arguments)}, "
+            f"where {', '.join(sorted(operators & set(given)))} must be of class {cls._label}. Export the program again."
+        )
+        raise ValueError(message)
+
+
+def _refuse_flags(hook: Hook, ignored: tuple[Any, ...], out_tree: Any) -> None:
+    if len(ignored) != out_tree.num_leaves or not all(type(flag) is bool for flag in ignored):
+        message = (
+            f"this program has a malformed key for {hook.label}: found ignored={ignored!r:.80}, expected true or false for "
+            f"each of {out_tree.num_leaves} results."
+        )
+        raise MalformedKeyError(message)
+
+
+def _refuse_layout(binding: Binding) -> None:
+    """Of batch axes that the hook does not take."""
+    hook = binding.hook
+    if hook.rule.functional:
+        binding.functions.refuse_misfit(binding)
+    elif hook.kind == NATIVE:
+        native: Any = hook.function
+        inputs = sum(tree.num_leaves for tree in binding.trees)
+        native.refuse_misfit(binding.label, binding.layout, inputs, binding.out_tree.num_leaves)
+    elif binding.layout is not None:
+        message = f"this program has batch axes for {hook.label}, which does not take them. Export the program again."
+        raise ValueError(message)
