@@ -11,6 +11,8 @@ from operators import Dense, HalfSpectrum
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.versions
+
 DTYPES = [np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64]
 DTYPES += [np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.complex64, np.complex128]
 SHAPES = [(), (1,), (5,), (0,), (2, 0, 3), (2, 3), (2, 1, 2, 3, 2)]

@@ -22,6 +22,8 @@ from linops_jax._engine.binding import Binding
 from linops_jax._model import interned
 from linops_jax._model.fields import Statics
 
+pytestmark = pytest.mark.newest
+
 Kind = TypeVar("Kind")
 PARIS = datetime.timezone(datetime.timedelta(hours=1))
 

@@ -11,6 +11,8 @@ from jax.sharding import PartitionSpec as P
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.newest
+
 
 class Log(list):
     __hash__ = object.__hash__

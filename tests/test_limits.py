@@ -9,6 +9,8 @@ import pytest
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.newest
+
 
 class Double(lo.LinearOperator):
     def apply(self, x):

@@ -12,6 +12,8 @@ from jax.interpreters import ad
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.newest
+
 
 def same(self, x):
     return x

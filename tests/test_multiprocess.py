@@ -10,10 +10,13 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import linops_jax as lo  # before jax.distributed.initialize, on purpose
+
+pytestmark = pytest.mark.versions
 
 PROCESSES, DEVICES, BATCH = 2, 4, 8
 TIMEOUT = 150  # seconds

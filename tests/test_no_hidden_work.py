@@ -12,6 +12,8 @@ from helpers import S
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.versions
+
 N = 1000
 
 

@@ -14,6 +14,8 @@ from operators import CASES, Dense, DenseWithParameters, M
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.versions
+
 NAMES = [
     *("dense complex", "conjugates", "parameters", "batched", "traced, host adjoint", "composite", "derived"),
     *(

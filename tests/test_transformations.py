@@ -28,6 +28,8 @@ from operators import (
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.versions
+
 # ---- the transformations: (function, input) -> pytree of results ----------------------------------------------------
 
 

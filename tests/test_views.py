@@ -11,6 +11,8 @@ from helpers import S
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.newest
+
 A, SPEC = lo.Matrix(np.ones((4, 3), np.float32)), S((3,), np.float32)
 
 

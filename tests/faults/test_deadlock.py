@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.newest
+
 COMMON = """
 import sys, time
 import jax, jax.numpy as jnp, numpy as np

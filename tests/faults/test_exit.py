@@ -4,6 +4,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.newest
+
 COMMON = """
 import sys, threading, time
 import jax, jax.numpy as jnp, numpy as np

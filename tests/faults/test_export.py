@@ -10,6 +10,8 @@ from jax import export
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.versions
+
 SHOP = '''
 import math
 import jax, numpy as np

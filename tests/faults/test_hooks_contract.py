@@ -12,6 +12,8 @@ import pytest
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.versions
+
 FAILURES = (ValueError, TypeError, RuntimeError)  # compiled code: JaxRuntimeError, ValueError on the fast path
 X = np.arange(8, dtype=np.float32)
 

@@ -12,6 +12,8 @@ import pytest
 import linops_jax as lo
 from linops_jax import _compat
 
+pytestmark = pytest.mark.versions
+
 PACKAGE = pathlib.Path(_compat.__file__).parent
 
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.newest
+
 COMMON = """
 import os, signal, sys, threading, time
 import jax, jax.numpy as jnp, numpy as np

@@ -14,6 +14,8 @@ import pytest
 import linops_jax as lo
 from linops_jax._trampoline_ext import count_targets
 
+pytestmark = pytest.mark.versions
+
 
 class Plan:
     """A live object, without a value of its own."""

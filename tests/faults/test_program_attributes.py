@@ -11,6 +11,8 @@ from operators import CASES
 
 from linops_jax._engine import promises
 
+pytestmark = pytest.mark.versions
+
 PRELUDE = """
 import json, re, sys, types
 import jax, jax.numpy as jnp, numpy as np

@@ -9,6 +9,8 @@ import pytest
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.newest
+
 
 class Slowish(lo.LinearOperator):
     """Lets other threads run in the middle of the hook."""

@@ -17,7 +17,7 @@ from operators import Antilinear, Dense, DenseWithParameters, DerivedMix, HalfSp
 import linops_jax as lo
 
 F32, F64, C64, C128 = np.float32, np.float64, np.complex64, np.complex128
-pytestmark = pytest.mark.usefixtures("x64")
+pytestmark = [pytest.mark.usefixtures("x64"), pytest.mark.newest]
 by_name = lambda value: getattr(value, "__name__", str(value))  # noqa: E731
 
 

@@ -11,6 +11,8 @@ from helpers import close
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.newest
+
 C = library("kernels.c")
 X = jnp.arange(5, dtype=jnp.float32)
 ADDRESS = ctypes.cast(C.scale_by_user_data, ctypes.c_void_p).value

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.newest
+
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples" / "native"
 PYTHON = sys.executable
 CMAKE = f"cmake -DPython_EXECUTABLE={PYTHON} -B build . && cmake --build build"

@@ -16,6 +16,8 @@ from jax.sharding import PartitionSpec as P
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.newest
+
 C = library("kernels.c")
 
 

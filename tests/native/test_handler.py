@@ -14,6 +14,8 @@ from jax.sharding import PartitionSpec as P
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.newest
+
 L = library("handlers.cpp")
 
 

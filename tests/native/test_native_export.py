@@ -15,6 +15,8 @@ from jax.experimental import serialize_executable
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.newest
+
 MODULE = """
 import ctypes, os
 import jax, numpy as np

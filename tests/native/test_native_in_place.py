@@ -9,6 +9,8 @@ from helpers import close, energy, normal
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.newest
+
 C, FFI = library("kernels.c"), library("handlers.cpp")
 D, X = jnp.asarray(normal((5,), np.float32)), jnp.asarray(normal((5,), np.float32, 1))
 

@@ -8,6 +8,8 @@ from helpers import S, close, energy, normal
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.newest
+
 numba = pytest.importorskip("numba")
 
 

@@ -10,6 +10,8 @@ from jax import export
 
 import linops_jax as lo
 
+pytestmark = pytest.mark.newest
+
 C = library("kernels.c")
 X = jnp.arange(5, dtype=jnp.float32)
 FOUR = np.array([4.0])
