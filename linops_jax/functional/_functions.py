@@ -15,7 +15,9 @@ from linops_jax._engine import primitives
 from linops_jax._engine.keys import Named
 from linops_jax._model import fields
 from linops_jax._model.fields import Statics
-from linops_jax._model.hooks import HOST, Hook, Rule
+from linops_jax._model.hooks import Hook
+from linops_jax._model.kinds import HOST
+from linops_jax._model.rules import Rule
 from linops_jax._operators.meta import Traits
 from linops_jax.functional import _rules
 from linops_jax.functional._calling import Calling

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from linops_jax._engine.keys import Named
 from linops_jax._model.fields import static
-from linops_jax._model.hooks import Rule
+from linops_jax._model.rules import Rule
 
 
 @dataclasses.dataclass(eq=False, repr=False)

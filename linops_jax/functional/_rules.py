@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 
-from linops_jax._model.hooks import CT, Rule, T
+from linops_jax._model.rules import CT, Rule, T
 
 _rule = functools.partial(Rule, functional=True)
 _transpose_rule = functools.partial(Rule, functional=True, reverses=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from linops_jax._model import fields, hooks, shapes
+from linops_jax._model import fields, kinds, shapes
 from linops_jax._operators.linear import LinearOperator
 from linops_jax.testing import _probes
 from linops_jax.testing._subject.ends import Ends
@@ -79,7 +79,7 @@ class Abilities(Ends):
     def has_hook(self, name: str) -> bool:
         """Whether the class itself writes this hook, on the host or traced."""
         hook = type(self.op)._hooks.get(name)
-        return hook is not None and not hook.derived and hook.kind != hooks.MISSING
+        return hook is not None and not hook.derived and hook.kind != kinds.MISSING
 
 
 def _parts(op: Any) -> Iterator[Any]:
@@ -127,7 +127,7 @@ def _has_second_order(op: Any) -> bool:
 
 def _is_missing(op: Any, name: str) -> bool:
     hook = type(op)._hooks.get(name)
-    return name in type(op)._rules and (hook is None or hook.kind == hooks.MISSING)
+    return name in type(op)._rules and (hook is None or hook.kind == kinds.MISSING)
 
 
 def _has_hessian(op: Any) -> bool:
@@ -135,5 +135,5 @@ def _has_hessian(op: Any) -> bool:
     if {"hessian_apply", "hessian_adjoint"} & set(found):
         if "hessian_adjoint" not in found:
             return False
-        return not any(found[name].kind == hooks.MISSING for name in ("hessian_apply", "hessian_adjoint"))
+        return not any(found[name].kind == kinds.MISSING for name in ("hessian_apply", "hessian_adjoint"))
     return all(name in found and found[name].is_jax for name in ("jacobian_apply", "jacobian_adjoint"))

@@ -7,7 +7,8 @@ import functools
 from typing import Any
 
 from linops_jax._engine import trampoline
-from linops_jax._model import hooks
+from linops_jax._model import kinds
+from linops_jax._model.hooks import Hook
 from linops_jax.testing._subject import adjoint_shape, twins
 from linops_jax.testing._subject.abilities import nested
 from linops_jax.testing._subject.evaluations import Evaluations
@@ -39,10 +40,10 @@ class Subject(Evaluations):
 
     def host_hooks(self) -> list[Hand]:
         """Every host hook of the class."""
-        found = [hook for hook in type(self.op)._hooks.values() if hook.kind == hooks.HOST]
+        found = [hook for hook in type(self.op)._hooks.values() if hook.kind == kinds.HOST]
         return [Hand(self, hook, self._by_hand) for hook in found if self._can_be_called(hook)]
 
-    def _can_be_called(self, hook: hooks.Hook) -> bool:
+    def _can_be_called(self, hook: Hook) -> bool:
         """Whether there are vectors for it: floating numbers do not lead back to integers."""
         return self.has_adjoint or not (self.is_linear and hook.rule.reverses)
 
