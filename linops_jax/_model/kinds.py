@@ -1,9 +1,12 @@
-"""Kinds of hook beside plain methods: native code, and several kinds for several platforms."""
+"""Kinds of hook: by their names, and as values beside plain methods: native code, and several kinds for several platforms."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
+
+HOST, TRACED, NATIVE, PER_PLATFORM, MISSING = "host", "traced", "native", "per platform", "missing"
+REFUSED = "refused"  # a derivative that nobody has: zero for zero tangents, an error for others
 
 Signature = Sequence[tuple[str, int]]  # dtype and rank of each array
 

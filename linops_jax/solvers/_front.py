@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import math
-import numbers
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from linops_jax._model import shapes
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
-from linops_jax._operators.operator import Operator, UnknownShapeError
-from linops_jax._operators.printing import exact
-from linops_jax.algebra import vstack
-from linops_jax.algebra._identity import Identity
-from linops_jax.solvers import _progress, _real, _watch
+from linops_jax._operators.operator import Operator
+from linops_jax.solvers import _named, _progress, _real, _watch
 from linops_jax.solvers._linear import assess, minimise
-from linops_jax.solvers._methods import Direct, Iteration
+from linops_jax.solvers._problem import as_operand, damped, fit, is_zero, square, steps_allowed
 from linops_jax.solvers._solution import InexactAdjointWarning, Solution, report
-
-LINEAR = ("cg", "cgls", "lsmr", "gmres", "bicgstab", "direct")
-ALIASES = {"normal_cg": "cgls"}
-LEAST_SQUARES = ("cgls", "lsmr", "direct")
-WATCHED = ("cg", "cgls", "bicgstab")
-MOST_STEPS = 10_000
 
 
 def solve(
@@ -97,135 +81,45 @@ def solve(
     Raises ValueError for an unknown solver and for a y that does not fit, TypeError for what is not an operator and where
     nobody knows the domain, ``ConvergenceError`` with ``throw=True``, ImportError where lineax is not installed.
     """
+    is_watched = callback is not None or history
     if isinstance(A, NonlinearOperator):
-        _check_watched(callback, history, "a nonlinear operator's solver", ())
-        nonlinear = _load("_nonlinear", "optimistix")
+        if is_watched:
+            _named.refuse_to_watch("a nonlinear operator's solver")
+        nonlinear = _named.load("_nonlinear", "optimistix")
         found = nonlinear.solve(A, y, solver, damp, regularizer, x0, preconditioner, rtol, atol, max_steps, progress)
         return report(found[1], found[0], rtol, atol, throw)
-    if not isinstance(A, LinearOperator):
-        is_array = shapes.is_spec(A)
-        found = f"the array {shapes.describe(A)}; lo.Matrix(a) makes an operator of it" if is_array else f"{A!r:.80}"
-        message = f"lo.solve expects an operator, found {found}."
-        raise TypeError(message)
+    _check_operator(A)
     A, y = fit(A, y, x0)
     limits = [as_operand(limit, y) for limit in (rtol, atol)]
-    name, method = _choose(A, solver, damp, regularizer, limits, max_steps)
-    _check_watched(callback, history, name, WATCHED)
-    _check_adjoint(A, name, method.relies_on_adjoint)
+    chosen, method = _named.choose(A, solver, regularizer is not None or not is_zero(damp), limits, max_steps)
+    if is_watched and not chosen.is_watched:
+        _named.refuse_to_watch(chosen.name)
+    _check_adjoint(A, chosen.name, method.relies_on_adjoint)
 
     op, target = damped(A, y, damp, regularizer)
     if x0 is not None:
         x0 = shapes.cast_like(shapes.as_arrays(x0, "lo.solve: x0"), A.domain, "lo.solve: x0")
-    inner = outer = None
     if preconditioner is not None:
-        preconditioner = _square(preconditioner, A.domain)
-        inner, outer = (preconditioner, None) if name == "cg" else (None, preconditioner)
+        preconditioner = square(preconditioner, A.domain)
+    inner, outer = (preconditioner, None) if chosen.preconditions else (None, preconditioner)
 
     traced = shapes.is_being_traced((A, target, x0, damp, preconditioner, limits))
-    # lineax 0.1 mixes precisions in the one, and there is no QR decomposition in half precision for the other
-    wide = _real.is_narrower(op, {"lsmr": float, "gmres": jnp.float32}.get(name, jnp.float16))
+    wide = _real.is_narrower(op, chosen.narrowest)
     room = steps_allowed(A, max_steps) if history else 0
     with _progress.shown(progress, traced) as counted, _watch.watching(callback, room, traced) as watch:
         x, found = minimise(counted(op), target, method, limits, x0, inner, outer, wide, watch)
     stats = assess(A, x, y, found)
     if history and not shapes.is_being_traced((stats.steps, stats.history)):
         stats = dataclasses.replace(stats, history=stats.history[: int(stats.steps)])
-    return report(Solution(x, stats), name, rtol, atol, throw)
+    return report(Solution(x, stats), chosen.name, rtol, atol, throw)
 
 
-def fit(A: Any, y: Any, x0: Any) -> tuple[Any, Any]:
-    """A with a domain, and y as its codomain has it."""
-    y = as_inexact(shapes.as_arrays(y, "lo.solve: y"))
-    if A.domain is None:
-        A = A.with_domain(_domain(A, y, x0))
-    codomain = A.codomain
-    if difference := shapes.mismatch(y, codomain):
-        message = f"lo.solve: y does not fit the codomain of {exact(A)}: {difference}."
-        raise ValueError(message)
-    for side, specs in (("domain", A.domain), ("codomain", codomain)):
-        if not all(shapes.is_inexact(leaf.dtype) for leaf in jax.tree.leaves(specs)):
-            message = (
-                f"lo.solve: the {side} of {A!r} is {shapes.describe_tree(specs)}; solvers need floating point numbers. "
-                "Fix another domain with with_domain(spec)."
-            )
-            raise TypeError(message)
-    if any(
-        shapes.is_complex(a.dtype) and not shapes.is_complex(b.dtype)
-        for a, b in zip(jax.tree.leaves(y), jax.tree.leaves(codomain), strict=True)
-    ):
-        message = (
-            f"lo.solve: y is {shapes.describe_tree(shapes.specs(y))}, but the codomain of {exact(A)} is real: "
-            f"{shapes.describe_tree(codomain)}. Pass y.real, or fix a complex domain with with_domain(spec)."
-        )
-        raise ValueError(message)
-    return A, shapes.cast_like(y, codomain, "lo.solve: y")
-
-
-def as_inexact(tree: Any) -> Any:
-    return jax.tree.map(lambda x: x if shapes.is_inexact(x.dtype) else x.astype(jnp.result_type(float)), tree)
-
-
-def _domain(A: Any, y: Any, x0: Any) -> Any:
-    if x0 is not None:
-        return shapes.specs(as_inexact(shapes.as_arrays(x0, "lo.solve: x0")))
-    try:
-        return A._infer_adjoint_shape(y)
-    except UnknownShapeError as error:
-        message = (
-            f"lo.solve: nobody knows the domain of {exact(A)}. Fix it with A.with_domain(spec), pass x0, or define "
-            "infer_adjoint_shape."
-        )
-        raise TypeError(message) from error
-
-
-def _choose(A: Any, solver: Any, damp: Any, regularizer: Any, limits: Any, steps: Any) -> Any:
-    """The name to print, and the method."""
-    is_damped = regularizer is not None or not is_zero(damp)
-    if "lineax" in sys.modules and (foreign := _load("_lineax", "lineax").foreign(solver)):
-        return type(solver).__name__, foreign
-    name = ALIASES.get(solver, solver) if isinstance(solver, str) else None
-    if name == "auto":
-        known = A.properties
-        name = "cgls" if is_damped else "direct" if known.diagonal else "cg" if known.positive else "cgls"
-    if name not in LINEAR:
-        message = (
-            f"lo.solve: unknown solver {solver!r}. For a linear operator there are "
-            f"{', '.join(map(repr, ('auto', *LINEAR, *ALIASES)))}, and those of lineax."
-        )
-        raise ValueError(message)
-    if is_damped and name not in LEAST_SQUARES:
-        message = f"lo.solve: {name!r} does not damp. Use one of {', '.join(map(repr, LEAST_SQUARES))}."
-        raise ValueError(message)
-    if name not in LEAST_SQUARES and (difference := shapes.mismatch(A.codomain, A.domain)):
-        message = (
-            f"lo.solve: {name!r} needs an operator from a space to itself; the codomain of {exact(A)} is not its domain: "
-            f"{difference}. Use one of {', '.join(map(repr, LEAST_SQUARES))}."
-        )
-        raise ValueError(message)
-    if name == "direct":
-        return name, Direct(A.properties.diagonal and not is_damped)
-    limits = [*limits, steps_allowed(A, steps)]
-    if name in WATCHED:
-        return name, Iteration(name, *limits, full_rank=name != "cgls")
-    return name, _load("_lineax", "lineax").Library(name, *limits)
-
-
-def steps_allowed(A: Any, max_steps: int | None) -> int:
-    return default_steps(A) if max_steps is None else max_steps
-
-
-def default_steps(A: Any) -> int:
-    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(A.domain))
-    return min(10 * max(size, 1), MOST_STEPS)
-
-
-def _check_watched(callback: Any, history: bool, name: str, known: tuple[str, ...]) -> None:
-    if (callback is not None or history) and name not in known:
-        message = (
-            f"lo.solve: {name} does not tell its residuals step by step. callback and history need one of "
-            f"{', '.join(map(repr, WATCHED))}, as solver=..."
-        )
-        raise ValueError(message)
+def _check_operator(A: Any) -> None:
+    if not isinstance(A, LinearOperator):
+        is_array = shapes.is_spec(A)
+        found = f"the array {shapes.describe(A)}; lo.Matrix(a) makes an operator of it" if is_array else f"{A!r:.80}"
+        message = f"lo.solve expects an operator, found {found}."
+        raise TypeError(message)
 
 
 def _check_adjoint(A: Any, name: str, relies_on_adjoint: bool) -> None:
@@ -236,51 +130,3 @@ def _check_adjoint(A: Any, name: str, relies_on_adjoint: bool) -> None:
             "'bicgstab' do without."
         )
         warnings.warn(message, InexactAdjointWarning, stacklevel=3)
-
-
-def damped(A: Any, y: Any, damp: Any, regularizer: Any) -> tuple[Any, Any]:
-    """[A; damp R] and [y; 0], whose least squares are those of A with damping."""
-    if is_zero(damp):
-        if regularizer is None:
-            return A, y
-        message = "lo.solve: a regularizer has no effect without damp. Pass damp=..., the factor in front of it."
-        raise ValueError(message)
-    if regularizer is not None and not isinstance(regularizer, LinearOperator):
-        message = f"lo.solve: regularizer must be a linear operator, found {type(regularizer).__name__}."
-        raise TypeError(message)
-    if jnp.ndim(damp) or shapes.is_complex(jnp.result_type(damp)):
-        message = f"lo.solve: damp must be a real number, found {shapes.describe(jnp.asarray(damp))}."
-        raise ValueError(message)
-    R = (Identity() if regularizer is None else regularizer).with_domain(A.domain)
-    op = vstack([A, as_operand(damp, A.domain) * R])
-    return op, [y, jax.tree.map(shapes.zeros, op.codomain[1])]
-
-
-def is_zero(damp: Any) -> bool:
-    return isinstance(damp, numbers.Real) and damp == 0
-
-
-def as_operand(number: Any, like: Any) -> Any:
-    """A real number as an array, so that another one is no new program; in the precision of these arrays."""
-    return jnp.asarray(number, jnp.finfo(jnp.result_type(*jax.tree.leaves(like))).dtype)
-
-
-def _square(M: Any, domain: Any) -> Any:
-    if not isinstance(M, LinearOperator):
-        message = f"lo.solve: preconditioner must be a linear operator, found {type(M).__name__}."
-        raise TypeError(message)
-    M = M.with_domain(domain)
-    if difference := shapes.mismatch(M.codomain, domain):
-        message = f"lo.solve: the preconditioner {M!r} must map the domain of A to itself: {difference}."
-        raise ValueError(message)
-    return M
-
-
-def _load(module: str, package: str) -> Any:
-    try:
-        return importlib.import_module(f"linops_jax.solvers.{module}")
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("linops_jax"):
-            raise
-        message = f'lo.solve needs {error.name or package}, which is not installed: pip install "linops-jax[interop]"'
-        raise ImportError(message, name=error.name) from error

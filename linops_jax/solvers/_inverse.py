@@ -15,9 +15,9 @@ from linops_jax._operators.operator import ATOM, constructor
 from linops_jax._operators.printing import exact
 from linops_jax.algebra._composite import Backwards, LinearComposite
 from linops_jax.measures import _vectors
-from linops_jax.solvers._front import as_inexact, as_operand, default_steps
 from linops_jax.solvers._linear import assess, minimise
 from linops_jax.solvers._methods import Iteration
+from linops_jax.solvers._problem import as_inexact, as_operand, default_steps
 from linops_jax.solvers._pseudoinverse import PseudoInverse
 from linops_jax.solvers._real import in_own_numbers
 from linops_jax.solvers._solution import Solution, report

@@ -15,7 +15,7 @@ from jax.custom_derivatives import SymbolicZero
 from linops_jax import _vectors
 from linops_jax._engine.compiled import compiled, plain
 from linops_jax._model import shapes
-from linops_jax.solvers import _front, _progress, _steps
+from linops_jax.solvers import _problem, _progress, _steps
 from linops_jax.solvers._linear import assess
 from linops_jax.solvers._real import from_reals, to_reals
 from linops_jax.solvers._solution import Solution
@@ -42,11 +42,11 @@ def solve(
     if preconditioner is not None:
         message = "lo.solve: preconditioners are for linear operators only."
         raise ValueError(message)
-    x0 = _front.as_inexact(shapes.as_arrays(x0, "lo.solve: x0"))
-    A, y = _front.fit(A, y, x0)
-    rtol, atol = (_front.as_operand(limit, y) for limit in (rtol, atol))
+    x0 = _problem.as_inexact(shapes.as_arrays(x0, "lo.solve: x0"))
+    A, y = _problem.fit(A, y, x0)
+    rtol, atol = (_problem.as_operand(limit, y) for limit in (rtol, atol))
     name, method = _choose(solver, rtol, jnp.maximum(atol, rtol))
-    _front.damped(A.jacobian(x0), y, damp, R)  # raises for what cannot damp
+    _problem.damped(A.jacobian(x0), y, damp, R)  # raises for what cannot damp
     traced = shapes.is_being_traced((A, y, x0, damp))
     size = _vectors.norm(jax.lax.stop_gradient(y))
     with _progress.shown(progress, traced) as watched:
@@ -57,7 +57,7 @@ def solve(
                 watched(A),
                 y,
                 jnp.where(size > 0, size, 1),
-                None if _front.is_zero(damp) else _front.as_operand(damp, x0),
+                None if _problem.is_zero(damp) else _problem.as_operand(damp, x0),
                 R,
             ),
             STEPS if max_steps is None else max_steps,

@@ -11,7 +11,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from linops_jax import _compat
 from linops_jax._model import shapes
-from linops_jax._model.hooks import traced
+from linops_jax._model.marks import traced
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._vectors import exponent, shift
 from linops_jax.solvers._opened import opened

@@ -10,9 +10,10 @@ import numpy as np
 
 from linops_jax.testing import _probes
 from linops_jax.testing._check import check
+from linops_jax.testing._directions import as_tangent, inexact
+from linops_jax.testing._pairings import compare_pull, seen_through, size_through
 from linops_jax.testing._subject import Subject
 from linops_jax.testing._taylor import at_several_points, taylor_test
-from linops_jax.testing.checks._nonlinear import as_tangent, compare_pull, inexact, seen_through, size_through
 
 
 def _has(*names: str) -> Any:

@@ -1,0 +1,62 @@
+"""Whether a hook can be called as it must be."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from linops_jax._model.kinds import Native, PerPlatform
+from linops_jax._model.marks import is_traced, takes_out
+from linops_jax._model.rules import INFER, OPTIONAL
+
+
+def check_hook(cls: Any, name: str, arguments: tuple[str, ...], value: Any) -> None:
+    """Raises TypeError for a hook that could not be called as it must be."""
+    where = f"{cls._label}.{name}"
+    if value is None:
+        _check_declared_missing(where, name)
+    elif isinstance(value, PerPlatform | Native):
+        _check_may_be_native(where, name, arguments)
+        for variant in value.variants.values() if isinstance(value, PerPlatform) else ():
+            check_hook(cls, name, arguments, variant)
+    elif not inspect.isfunction(value):
+        message = f"{where} must be a plain method `def {name}({', '.join(arguments)})`, not {type(value).__name__}."
+        raise TypeError(message)
+    else:
+        _check_signature(where, name, arguments, value)
+        _check_traced(where, value)
+
+
+def _check_declared_missing(where: str, name: str) -> None:
+    if name not in OPTIONAL:
+        message = f"{where} = None is not possible: only {', '.join(sorted(OPTIONAL))} may be declared missing."
+        raise TypeError(message)
+
+
+def _check_may_be_native(where: str, name: str, arguments: tuple[str, ...]) -> None:
+    if name in INFER:
+        plain = f"a plain method `def {name}({', '.join(arguments)})`"
+        message = f"{where} answers while JAX traces, so it must be {plain}, not native."
+        raise TypeError(message)
+
+
+def _check_signature(where: str, name: str, arguments: tuple[str, ...], function: Callable[..., Any]) -> None:
+    expected = ", ".join(arguments)
+    signature = inspect.signature(function)
+    out = signature.parameters.get("out")
+    if out is not None and "out" not in arguments and out.kind is not inspect.Parameter.KEYWORD_ONLY:
+        message = f"{where} takes out as a positional argument: write `def {name}({expected}, *, out)`."
+        raise TypeError(message)
+    keywords = {"out": None} if takes_out(function) and name not in INFER else {}
+    try:
+        signature.bind(*arguments, **keywords)
+    except TypeError as error:
+        message = f"{where} must accept ({expected}), but {where}{signature} does not: {error}."
+        raise TypeError(message) from None
+
+
+def _check_traced(where: str, function: Callable[..., Any]) -> None:
+    if is_traced(function) and takes_out(function):
+        message = f"{where} is traced: JAX arrays cannot be filled in place, so drop out and return the result."
+        raise TypeError(message)

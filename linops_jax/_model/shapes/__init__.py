@@ -1,0 +1,36 @@
+"""Shapes and dtypes: what arrays look like, how that prints, and what may be cast to what."""
+
+from linops_jax._model.shapes.answers import promised as promised
+from linops_jax._model.shapes.casts import cast_like as cast_like
+from linops_jax._model.shapes.casts import onto as onto
+from linops_jax._model.shapes.comparison import in_places_of as in_places_of
+from linops_jax._model.shapes.comparison import misfit as misfit
+from linops_jax._model.shapes.comparison import mismatch as mismatch
+from linops_jax._model.shapes.comparison import promoted as promoted
+from linops_jax._model.shapes.comparison import same as same
+from linops_jax._model.shapes.dtypes import all_complex as all_complex
+from linops_jax._model.shapes.dtypes import castable as castable
+from linops_jax._model.shapes.dtypes import has_complex as has_complex
+from linops_jax._model.shapes.dtypes import is_complex as is_complex
+from linops_jax._model.shapes.dtypes import is_inexact as is_inexact
+from linops_jax._model.shapes.dtypes import strong as strong
+from linops_jax._model.shapes.given import as_arrays as as_arrays
+from linops_jax._model.shapes.given import as_specs as as_specs
+from linops_jax._model.shapes.given import is_list_of_numbers as is_list_of_numbers
+from linops_jax._model.shapes.given import lists_as_arrays as lists_as_arrays
+from linops_jax._model.shapes.given import refuse_shapes as refuse_shapes
+from linops_jax._model.shapes.structs import frozen as frozen
+from linops_jax._model.shapes.structs import have_places as have_places
+from linops_jax._model.shapes.structs import is_spec as is_spec
+from linops_jax._model.shapes.structs import spec as spec
+from linops_jax._model.shapes.structs import specs as specs
+from linops_jax._model.shapes.structs import thawed as thawed
+from linops_jax._model.shapes.structs import with_dtype as with_dtype
+from linops_jax._model.shapes.structs import zeros as zeros
+from linops_jax._model.shapes.text import Text as Text
+from linops_jax._model.shapes.text import describe as describe
+from linops_jax._model.shapes.text import describe_tree as describe_tree
+from linops_jax._model.shapes.values import are_concrete as are_concrete
+from linops_jax._model.shapes.values import is_being_traced as is_being_traced
+from linops_jax._model.shapes.values import is_concrete as is_concrete
+from linops_jax._model.shapes.values import is_staged as is_staged

@@ -1,0 +1,37 @@
+"""The answer of an ``infer_`` hook."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from linops_jax._model.shapes.structs import is_spec, spec
+
+
+def promised(tree: Any, where: str) -> Any:
+    """The answer of an ``infer_`` hook, checked and canonical."""
+
+    def check(leaf: Any) -> jax.ShapeDtypeStruct:
+        if is_spec(leaf) and _is_shape(leaf.shape):
+            if getattr(leaf.dtype, "kind", "") not in "OSUmM":
+                return spec(leaf)
+            message = f"{where} returned the dtype {leaf.dtype}, of which JAX has no arrays. Return that of the result."
+            raise TypeError(message)
+        found = "None" if leaf is None else f"{type(leaf).__name__} {leaf!r:.80}"
+        message = (
+            f"{where} returned {found} where a jax.ShapeDtypeStruct is expected. "
+            "Return jax.ShapeDtypeStruct(shape, dtype), or a pytree of them."
+        )
+        raise TypeError(message)
+
+    return check(tree) if tree is None else jax.tree.map(check, tree)  # inside of a pytree, None is an empty part
+
+
+def _is_shape(shape: Any) -> bool:
+    """Whether these are sizes. They may be symbols of jax.export, which are no numbers."""
+    numbers = (
+        [size for size in shape if isinstance(size, int | float | np.number)] if isinstance(shape, tuple) else [-1]
+    )
+    return all(isinstance(size, int | np.integer) and size >= 0 for size in numbers)

@@ -1,0 +1,44 @@
+"""What kind of numbers a dtype holds, and what may be cast to what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_inexact(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, np.inexact)
+
+
+def is_complex(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, np.complexfloating)
+
+
+def has_complex(tree: Any) -> bool:
+    return any(is_complex(leaf.dtype) for leaf in jax.tree.leaves(tree))
+
+
+def all_complex(tree: Any) -> bool:
+    return all(is_complex(leaf.dtype) for leaf in jax.tree.leaves(tree))
+
+
+def strong(array: jax.Array) -> jax.Array:
+    """The same numbers in a dtype that does not give way to others: operators answer in the dtypes they promise."""
+    return array.astype(array.dtype)
+
+
+def castable(found: Any, wanted: Any) -> bool:
+    """NumPy's same_kind rule, with bfloat16 and its like counted as real floats."""
+    if found == wanted:
+        return True
+    if found.kind in "OSUmM":
+        return False
+    if found.kind != "V" and wanted.kind != "V":
+        return np.can_cast(found, wanted, "same_kind")
+    real = is_inexact(wanted) and not is_complex(wanted)
+    return (
+        is_complex(wanted) or (real and found.kind in "biuf") or (real and is_inexact(found) and not is_complex(found))
+    )

@@ -1,0 +1,53 @@
+"""Shape, dtype and place of an array, as a ``jax.ShapeDtypeStruct``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linops_jax import _compat
+
+
+def is_spec(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype") and not isinstance(leaf, type)
+
+
+def spec(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Shape and canonical dtype of one array, tracer, aval or spec, and its place on a mesh as far as it belongs to the
+    type: explicit sharding, and the axes of a shard_map over which it varies. Comparisons and messages leave that out."""
+    dtype = jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
+    return jax.ShapeDtypeStruct(leaf.shape, dtype, **_compat.place(leaf))
+
+
+def specs(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: spec(leaf if is_spec(leaf) else jnp.asarray(leaf)), tree)
+
+
+def have_places(tree: Any) -> bool:
+    """Whether a place on a mesh belongs to the type of one of these arrays or specs."""
+    return any(is_spec(leaf) and _compat.place(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def with_dtype(leaf: jax.ShapeDtypeStruct, dtype: Any) -> jax.ShapeDtypeStruct:
+    """A spec of another dtype."""
+    if leaf.dtype == dtype:
+        return leaf
+    return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(dtype), **_compat.place(leaf))
+
+
+def frozen(s: jax.ShapeDtypeStruct) -> tuple[Any, ...]:
+    """A spec as a value for static fields."""
+    place = tuple(_compat.place(s).items())
+    return (s.shape, s.dtype, place) if place else (s.shape, s.dtype)
+
+
+def thawed(value: tuple[Any, ...]) -> jax.ShapeDtypeStruct:
+    shape, dtype, *place = value
+    return jax.ShapeDtypeStruct(shape, dtype, **dict(*place))
+
+
+def zeros(s: jax.ShapeDtypeStruct) -> jax.Array:
+    """Zeros of the type of a spec."""
+    return _compat.placed(jnp.zeros(s.shape, s.dtype), s)

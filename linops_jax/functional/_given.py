@@ -1,0 +1,65 @@
+"""What was given for a bound call: its functions by name, and the order of its arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from linops_jax._engine.names import Named
+from linops_jax._model.fields import static
+from linops_jax._model.rules import Rule
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class Given:
+    """The functions of a bound call. ``functions`` and ``abstracts`` are in the order of the class's rules."""
+
+    functions: tuple[Named | None, ...] = static()
+    abstracts: tuple[Named | None, ...] = static()
+    fixed: tuple[int, ...] = static()
+    can_batch: bool = static()
+    keywords: tuple[tuple[str, Any], ...] = static()
+
+    _rules: ClassVar[Mapping[str, Rule]]
+    _given_as: ClassVar[Callable[[str], str]]  # how users pass a function
+
+    def _at(self, values: tuple[Named | None, ...], name: str) -> Any:
+        found = values[list(self._rules).index(name)]
+        return None if found is None else found.function
+
+    @property
+    def name(self) -> str:
+        assert self.functions[0] is not None
+        return self.functions[0].label
+
+    def label(self, name: str) -> str:
+        found = self.functions[list(self._rules).index(name)]
+        return f"{self.name} ({type(self)._given_as(name)})" if found is None else found.label
+
+    def has(self, name: str) -> bool:
+        """Whether a function can be evaluated, or only transposed, as a jvp is where there is a vjp."""
+        if self._at(self.functions, name) is not None:
+            return True
+        rule = self._rules[name]
+        return not rule.reverses and any(self._at(self.functions, hook) for hook, _ in rule.transposed.values())
+
+    def free(self) -> Any:
+        """The positions of the arguments that are not fixed."""
+        return (i for i in itertools.count() if i not in self.fixed)
+
+    def in_order(self, binding: Any, operands: Sequence[Any]) -> list[Any]:
+        """Operands as the function takes them: its own arguments by position, then tangents and cotangents."""
+        keys: list[float] = []
+        for name, tree in list(zip(binding.hook.rule.arguments, binding.trees, strict=True))[1:]:
+            count = tree.num_leaves
+            if name == "fixed":
+                keys += self.fixed
+            elif name == "x":
+                keys += itertools.islice(self.free(), count)
+            elif name.startswith("x"):
+                keys.append(next(itertools.islice(self.free(), int(name[1:]), None)))
+            else:
+                keys += [float("inf")] * count
+        return [operands[i] for i in sorted(range(len(keys)), key=keys.__getitem__)]

@@ -1,0 +1,73 @@
+"""The subject of a check: an operator with its input, its hooks, and how often they ran."""
+
+from __future__ import annotations
+
+import collections
+import functools
+from typing import Any
+
+from linops_jax._engine import trampoline
+from linops_jax._model import kinds
+from linops_jax._model.hooks import Hook
+from linops_jax.testing._subject import adjoint_shape, twins
+from linops_jax.testing._subject.abilities import nested
+from linops_jax.testing._subject.evaluations import Evaluations
+from linops_jax.testing._subject.hands import Hand
+
+
+class Subject(Evaluations):
+    """An operator with specs of its input, and where vectors for it come from.
+
+    op: the operator
+    x: specs or example arrays of the input; may be left out where ``op.domain`` is known. Linear operators are probed
+       with Gaussian vectors. Nonlinear ones at the arrays themselves, where arrays are given: they have a domain.
+    seed: of all random vectors
+    """
+
+    def __init__(self, op: Any, x: Any = None, *, seed: int = 0, where: str = "check"):
+        super().__init__(op, x, seed=seed, where=where)
+        self._by_hand: collections.Counter[str] = collections.Counter()  # calls of hooks, by label
+        self._twins: list[Any] = []  # classes
+
+    @property
+    def says_adjoint_shape(self) -> bool:
+        """Whether the class has ``infer_adjoint_shape``."""
+        return self.is_linear and not self.is_composite and getattr(self.op, "infer_adjoint_shape", None) is not None
+
+    def wrong_adjoint_shape(self) -> str | None:
+        """What is wrong with the answer of ``infer_adjoint_shape`` to the specs of A x; None where nothing is."""
+        return adjoint_shape.wrong_adjoint_shape(self.op, self.spec, self.out)
+
+    def host_hooks(self) -> list[Hand]:
+        """Every host hook of the class."""
+        found = [hook for hook in type(self.op)._hooks.values() if hook.kind == kinds.HOST]
+        return [Hand(self, hook, self._by_hand) for hook in found if self._can_be_called(hook)]
+
+    def _can_be_called(self, hook: Hook) -> bool:
+        """Whether there are vectors for it: floating numbers do not lead back to integers."""
+        return self.has_adjoint or not (self.is_linear and hook.rule.reverses)
+
+    def counting(self, calls: dict[str, int]) -> Any:
+        """The same operator, which counts the calls of its host hooks in ``calls``."""
+        twin = twins.counting(self.op, self.host_hooks(), calls)
+        self._twins.append(type(twin))
+        return twin
+
+    def calls(self) -> dict[str, int] | None:
+        """How often the host and native hooks have run until now, ``{"Blur.apply": 7}``; None where nobody counts.
+
+        Those of all operators with the same classes, and those by hand. A traced hook is no call: it becomes a part of
+        programs. FFI handlers outside of a batch are called by XLA.
+        """
+        found = collections.Counter(self._by_hand)
+        counted = False
+        for cls in (*self._classes, *self._twins):
+            for name, count in trampoline.calls_of(cls).items():
+                counted = True
+                found[f"{cls._label}.{name}"] += count
+        return dict(found) if counted else None
+
+    @functools.cached_property
+    def _classes(self) -> list[Any]:
+        """Of the operator and of all that it is made of."""
+        return list(dict.fromkeys(map(type, nested(self.op))))
