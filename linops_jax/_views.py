@@ -11,10 +11,10 @@ import jax
 
 from linops_jax._model import shapes
 from linops_jax._model.hooks import MISSING, REFUSED
-from linops_jax._operators import printing
+from linops_jax._operators import constructors, printing
 from linops_jax._operators.linear import Adjoint
 from linops_jax._operators.nonlinear import Jacobian
-from linops_jax._operators.operator import Operator, constructor
+from linops_jax._operators.operator import Operator
 from linops_jax.algebra import _parts
 from linops_jax.algebra._composite import OfOne
 from linops_jax.algebra._composition import _Composition
@@ -96,7 +96,7 @@ def _details(summary: str, body: str, is_open: bool) -> str:
     return f'<details{opened}>{summary}<div style="{_INDENTED}">{body}</div></details>'
 
 
-@constructor("html")
+@constructors.html.define
 def operator_html(op: Operator) -> str:
     """Mathematics with shapes; the tree of parts unfolds below."""
     view = tree(op)._section(is_open=True)

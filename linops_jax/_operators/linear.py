@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from typing import TYPE_CHECKING, Any, overload
 
 import jax
 import numpy as np
 
 from linops_jax._model import advice, hooks, shapes
-from linops_jax._operators import printing, upstream
+from linops_jax._operators import constructors, printing, upstream
 from linops_jax._operators.operator import (
     ATOM,
     Arrays,
@@ -18,7 +17,6 @@ from linops_jax._operators.operator import (
     Operator,
     Scalar,
     UnknownShapeError,
-    _constructors,
     required,
 )
 
@@ -100,16 +98,13 @@ class LinearOperator(Operator, rules=hooks.LINEAR):
         such operators; otherwise by an iterative solver, see ``lo.solve``: then it is inexact.
         """
         inverse = self._inverse()
-        if inverse is None:
-            importlib.import_module("linops_jax.solvers")  # it declares what this name builds
-            inverse = _constructors["solver_inverse"](self)
-        return inverse
+        return constructors.solver_inverse(self) if inverse is None else inverse
 
     def _inverse(self) -> LinearOperator | None:
         """The inverse, where no solver is needed."""
         if self.properties.unitary:
             return self.H
-        return _constructors["inverse"](self) if "inverse" in type(self)._hooks else None
+        return constructors.inverse(self) if "inverse" in type(self)._hooks else None
 
     def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
         """A^H as made of the adjoints of its parts, for ``lo.simplify``; None where that would not be the same map.
@@ -149,14 +144,14 @@ class LinearOperator(Operator, rules=hooks.LINEAR):
 
     def conj(self) -> LinearOperator:
         """The operator x -> conj(A conj(x))."""
-        return _constructors["conj"](self)
+        return constructors.conj(self)
 
     if not TYPE_CHECKING:  # to type checkers these attributes are missing
 
         def __getattr__(self, name):
             """lineax's names for what we have, so that its solvers take operators as they are; no field name is lost."""
             if name in LINEAX_METHODS:
-                return importlib.import_module("linops_jax.interop._lineax").method(self, name)
+                return constructors.lineax_method(self, name)
             if message := advice.for_name(type(self)._label, name):
                 raise AttributeError(message, name=name, obj=self)
             return object.__getattribute__(self, name)

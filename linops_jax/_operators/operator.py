@@ -16,7 +16,7 @@ from linops_jax import _compat
 from linops_jax._engine import errors, primitives
 from linops_jax._model import advice, fields, shapes
 from linops_jax._model.properties import Properties
-from linops_jax._operators import printing, upstream
+from linops_jax._operators import constructors, printing, upstream
 from linops_jax._operators.meta import OperatorMeta
 from linops_jax._operators.printing import ATOM as ATOM
 from linops_jax._operators.printing import PRODUCT as PRODUCT
@@ -26,18 +26,7 @@ Scalar: TypeAlias = complex | np.number | np.bool_ | np.ndarray | jax.Array  # a
 Arrays: TypeAlias = np.ndarray | jax.Array | list[Any]
 _MOST_SHAPES = 32  # that one operator remembers
 _UNKNOWN = object()
-_constructors: dict[str, Callable[..., Any]] = {}
 watchers: list[Callable[[Any, str, tuple[Any, ...], Any], None]] = []  # hear of every evaluation of a hook, before it
-
-
-def constructor(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declares what an entry point of the algebra builds. Combinators live in files that import this one."""
-
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        _constructors[name] = function
-        return function
-
-    return register
 
 
 def required(function: Callable[..., Any]) -> Any:
@@ -275,13 +264,13 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
     def with_domain(self, spec: Any) -> Any:
         """The same operator for inputs of one shape and dtype only: ``A.domain`` and ``A.codomain`` are known then."""
-        return _constructors["with_domain"](self, shapes.as_specs(spec, f"{type(self)._label}.with_domain"))
+        return constructors.with_domain(self, shapes.as_specs(spec, f"{type(self)._label}.with_domain"))
 
     # ---- algebra --------------------------------------------------------------------------------------------------
 
     def __add__(self, other: Any) -> Any:
         if isinstance(other, Operator):
-            return _constructors["add"](self, other)
+            return constructors.add(self, other)
         return advice.refuse_operation("+", self, other)
 
     def __radd__(self, other: Any) -> Any:
@@ -291,24 +280,24 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
     def __sub__(self, other: Any) -> Any:
         if isinstance(other, Operator):
-            return _constructors["add"](self, -other)
+            return constructors.add(self, -other)
         return advice.refuse_operation("-", self, other)
 
     def __rsub__(self, other: Any) -> Any:
         return advice.refuse_operation("-", other, self)
 
     def __neg__(self) -> Any:
-        return _constructors["scale"](-1, self)
+        return constructors.scale(-1, self)
 
     def __mul__(self, other: Any) -> Any:
-        return _constructors["scale"](other, self) if is_scalar(other) else advice.refuse_operation("*", self, other)
+        return constructors.scale(other, self) if is_scalar(other) else advice.refuse_operation("*", self, other)
 
     def __rmul__(self, other: Any) -> Any:
-        return _constructors["scale"](other, self) if is_scalar(other) else advice.refuse_operation("*", other, self)
+        return constructors.scale(other, self) if is_scalar(other) else advice.refuse_operation("*", other, self)
 
     def __truediv__(self, other: Any) -> Any:
         if is_scalar(other):
-            return _constructors["scale"](1 / other, self)
+            return constructors.scale(1 / other, self)
         return advice.refuse_operation("/", self, other)
 
     def __rtruediv__(self, other: Any) -> Any:
@@ -316,7 +305,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, Operator):
-            return _constructors["compose"](self, other)
+            return constructors.compose(self, other)
         if isinstance(other, np.ndarray | jax.Array) or shapes.is_list_of_numbers(other):
             return self(other)
         return advice.refuse_operation("@", self, other)
@@ -326,7 +315,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
     def __pow__(self, exponent: Any) -> Any:
         if isinstance(exponent, int | np.integer):
-            return _constructors["power"](self, int(exponent))
+            return constructors.power(self, int(exponent))
         return advice.refuse_operation("**", self, exponent)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -354,7 +343,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
         return printing.with_shapes(self, printing.short)
 
     def _repr_html_(self) -> str:
-        return _constructors["html"](self)
+        return constructors.html(self)
 
     def _expression(self, show: printing.Exact) -> str:
         """How it prints: combinators override this one method, see _printing.py."""

@@ -11,9 +11,9 @@ from typing import Any
 from linops_jax._model import shapes
 from linops_jax._model.fields import static
 from linops_jax._model.properties import Properties, common
-from linops_jax._operators import upstream
+from linops_jax._operators import constructors, upstream
 from linops_jax._operators.linear import Adjoint, LinearOperator
-from linops_jax._operators.operator import ATOM, PRODUCT, Operator, UnknownShapeError, constructor
+from linops_jax._operators.operator import ATOM, PRODUCT, Operator, UnknownShapeError
 from linops_jax._operators.printing import exact
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, of_checked_parts
 from linops_jax.algebra._domain import WithDomain
@@ -219,8 +219,8 @@ def _read(repeats: str) -> dict[int, tuple[int, str]]:
     return {int(i): (int(first), letters) for i, first, letters in re.findall(r"(\d+)=(\d+)([HD.]*)", repeats)}
 
 
-@constructor("compose")
-def compose(a: Operator, b: Operator) -> Operator:
+@constructors.compose.define
+def compose(a: Operator, b: Operator) -> Any:
     """``a @ b``. Raises ValueError where both sides know their domains and these do not meet.
 
     ``c * A.H @ A`` is ``(c * A.H) @ A`` to Python. It is kept as ``c * (A.H @ A)``, which computes the same in the same order

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from linops_jax._operators import constructors
 from linops_jax._operators.linear import Adjoint, LinearOperator
-from linops_jax._operators.operator import ATOM, constructor
+from linops_jax._operators.operator import ATOM
 from linops_jax.algebra._composite import LinearComposite, OfOne
 from linops_jax.algebra._parts import typed
 
@@ -48,6 +49,6 @@ def _conj(tree: Any) -> Any:
     return jax.tree.map(jnp.conj, tree)
 
 
-@constructor("conj")
+@constructors.conj.define
 def conjugate(op: LinearOperator) -> LinearOperator:
     return Conjugate(op)

@@ -11,9 +11,10 @@ import jax
 from linops_jax._model import shapes
 from linops_jax._model.fields import static
 from linops_jax._model.properties import Properties
+from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
-from linops_jax._operators.operator import Operator, constructor
+from linops_jax._operators.operator import Operator
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
 
 
@@ -82,7 +83,7 @@ class NonlinearWithDomain(_WithDomain, NonlinearComposite):
         return self.op.jacobian(x)
 
 
-@constructor("with_domain")
+@constructors.with_domain.define
 def with_domain(op: Any, spec: Any) -> Operator:
     """``op`` on a domain; on a smaller one, real numbers instead of complex ones, where it has a domain already."""
     spec = shapes.specs(spec)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from linops_jax._model import shapes
+from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
-from linops_jax._operators.operator import ATOM, constructor
+from linops_jax._operators.operator import ATOM
 from linops_jax._operators.printing import exact
 from linops_jax.algebra._composite import Backwards, LinearComposite
 
@@ -30,6 +31,6 @@ class Inverse(Backwards, LinearComposite):
         return f"{show(self.op, ATOM)}.inv"
 
 
-@constructor("inverse")
+@constructors.inverse.define
 def inverse(op: LinearOperator) -> LinearOperator:
     return Inverse(op)

@@ -11,9 +11,10 @@ import numpy as np
 
 from linops_jax._model import shapes
 from linops_jax._model.properties import Properties
+from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
-from linops_jax._operators.operator import PRODUCT, constructor
+from linops_jax._operators.operator import PRODUCT
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
 from linops_jax.algebra._parts import typed
 
@@ -88,7 +89,7 @@ class NonlinearScaled(_Scale, NonlinearComposite):
         return scale(self.scalar, self.op.jacobian(x))
 
 
-@constructor("scale")
+@constructors.scale.define
 def scale(scalar: Any, op: Any) -> Any:
     return Scaled(scalar, op) if isinstance(op, LinearOperator) else NonlinearScaled(scalar, op)
 

@@ -7,8 +7,9 @@ import functools
 from typing import Any
 
 from linops_jax._model.properties import Properties, common
+from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
-from linops_jax._operators.operator import SUM, Operator, UnknownShapeError, constructor
+from linops_jax._operators.operator import SUM, Operator, UnknownShapeError
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, of_checked_parts
 from linops_jax.algebra._parts import add_up, common_adjoint_shape, common_domain, have_codomain, typed
 
@@ -66,7 +67,7 @@ class NonlinearSum(_Sum, NonlinearComposite):
         return Sum(tuple(term.jacobian(x) for term in self.terms))  # type: ignore[attr-defined]
 
 
-@constructor("add")
+@constructors.add.define
 def add(a: Operator, b: Operator) -> Operator:
     """``a + b``. Raises ValueError where domains differ, or codomains that are known."""
     terms = _terms(a) + _terms(b)
