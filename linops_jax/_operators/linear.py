@@ -10,15 +10,8 @@ import numpy as np
 
 from linops_jax._model import advice, hooks, shapes
 from linops_jax._operators import constructors, printing, upstream
-from linops_jax._operators.operator import (
-    ATOM,
-    Arrays,
-    Backwards,
-    Operator,
-    Scalar,
-    UnknownShapeError,
-    required,
-)
+from linops_jax._operators.arithmetic import Arrays, Scalar
+from linops_jax._operators.operator import Operator, UnknownShapeError, required
 
 LINEAX_METHODS = ("mv", "as_matrix", "transpose", "in_structure", "out_structure", "in_size", "out_size")
 
@@ -135,7 +128,7 @@ class LinearOperator(Operator, rules=hooks.LINEAR):
     @property
     def H(self) -> LinearOperator:
         """The adjoint A^H as an operator: the conjugate transpose."""
-        return Adjoint(self)
+        return constructors.adjoint(self)
 
     @property
     def T(self) -> LinearOperator:
@@ -262,34 +255,3 @@ class LinearOperator(Operator, rules=hooks.LINEAR):
                 f"{difference}. Fix it, or leave it out."
             )
             raise ValueError(message)
-
-
-class Adjoint(Backwards, LinearOperator, composite=True):
-    """A^H."""
-
-    op: LinearOperator
-
-    def _inverse(self) -> LinearOperator | None:
-        inverse = self.op._inverse()
-        return None if inverse is None else inverse.H
-
-    def apply(self, x: Any) -> Any:
-        if self.op.domain is not None:
-            self.op._has_checked_domain  # noqa: B018
-        return self.op._reverse(x, self.op.domain)
-
-    def adjoint(self, y: Any) -> Any:
-        return self.op(y)
-
-    def _pull_back(self, y: Any, like: Any) -> Any:
-        return self.op._forward(y)
-
-    def infer_shape(self, x: Any) -> Any:
-        return self._infer_shape(x)
-
-    @property
-    def H(self) -> LinearOperator:
-        return self.op
-
-    def _expression(self, show: Any) -> str:
-        return f"{show(self.op, ATOM)}.H"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.operator import Operator
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
+from linops_jax.algebra._identity import zero_for
 
 
 class _WithDomain(OfOne):
@@ -35,6 +37,15 @@ class _WithDomain(OfOne):
 
     def _expression(self, show: Any) -> str:
         return show(self.op)
+
+    def _bare(self) -> Any:
+        return self.op
+
+    def _simpler(self, x: Any) -> Iterable[Any]:
+        """A domain that everybody knows without it goes; and A @ 0 = 0 on a domain."""
+        is_known = x is not None and shapes.same(self.domain, x)
+        yield self.op if is_known and (self.op.domain is None or shapes.same(self.op.domain, x)) else None
+        yield zero_for(self, x) if self.op._vanishes else None
 
 
 class WithDomain(_WithDomain, LinearComposite):

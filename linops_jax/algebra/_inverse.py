@@ -27,6 +27,9 @@ class Inverse(Backwards, LinearComposite):
     def _inverse(self) -> LinearOperator:
         return self.op
 
+    def _undoes(self, other: Any) -> bool:
+        return self.op is other
+
     def _expression(self, show: Any) -> str:
         return f"{show(self.op, ATOM)}.inv"
 
