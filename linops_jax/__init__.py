@@ -55,6 +55,7 @@ __all__ = [  # what is public; dir() and `import *` give this and nothing else
     "Solution",
     "Stats",
     "Zero",
+    "algebra",
     "along_axis",
     "block",
     "block_diag",
@@ -98,6 +99,7 @@ __all__ = [  # what is public; dir() and `import *` give this and nothing else
 
 if TYPE_CHECKING:
     __version__: str
+    from linops_jax import algebra as algebra
     from linops_jax import functional as functional
     from linops_jax import interop as interop
     from linops_jax import ops as ops

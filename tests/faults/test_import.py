@@ -1,6 +1,7 @@
 """What importing does and does not do, and who may import what."""
 
 import ast
+import importlib
 import importlib.metadata
 import importlib.util
 import pathlib
@@ -354,8 +355,27 @@ def test_the_public_names_are_those_of_the_reference():
     """And submodules, which hold more."""
     page = (pathlib.Path(__file__).parents[2] / "docs" / "reference.md").read_text()
     documented = set(re.findall(r"^\.\. auto(?:class|function|exception):: (\w+)$", page, flags=re.MULTILINE))
-    assert set(lo.__all__) == documented | {"functional", "interop", "ops", "testing"}
+    assert set(lo.__all__) == documented | {"algebra", "functional", "interop", "ops", "testing"}
     assert len(set(lo.__all__)) == len(lo.__all__)
+
+
+def test_the_classes_of_composites_are_those_of_the_reference():
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "reference.md").read_text()
+    documented = set(re.findall(r"^\| `(\w+)`(?:, `(\w+)`)? \|", page, flags=re.MULTILINE))
+    listed = {name for names in documented for name in names if name} | set(lo.__all__)
+    assert set(lo.algebra.__all__) <= listed
+    composites = [value for value in vars(lo.algebra).values() if getattr(value, "_composite", False)]
+    assert {cls.__name__ for cls in composites} == {name for name in lo.algebra.__all__ if name[0].isupper()}
+
+
+def test_every_combinator_is_public():
+    """But for what only others are made of."""
+    for path in (PACKAGE / "algebra").glob("_*.py"):
+        module = importlib.import_module(f"linops_jax.algebra.{path.stem}")
+        own = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
+        classes = {value.__name__ for value in own if getattr(value, "_composite", False)}
+        hidden = {"LinearComposite", "NonlinearComposite", "Insert"}
+        assert classes - hidden <= set(lo.algebra.__all__), path.name
 
 
 def test_dir_and_star_give_the_public_names_and_nothing_else(run_child):
