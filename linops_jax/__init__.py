@@ -1,5 +1,6 @@
 """Operators around foreign code, as first-class JAX citizens, with proven adjoints."""
 
+import importlib
 import importlib.metadata
 import os
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from linops_jax._model.properties import Properties as Properties
 from linops_jax._native import get_include as get_include
 from linops_jax._native import native as native
 from linops_jax._native import per_platform as per_platform
-from linops_jax._operators import meta
+from linops_jax._operators import constructors, meta
 from linops_jax._operators.linear import LinearOperator as LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator as NonlinearOperator
 from linops_jax._simplify import simplify as simplify
@@ -54,6 +55,7 @@ __all__ = [  # what is public; dir() and `import *` give this and nothing else
     "Solution",
     "Stats",
     "Zero",
+    "algebra",
     "along_axis",
     "block",
     "block_diag",
@@ -97,6 +99,7 @@ __all__ = [  # what is public; dir() and `import *` give this and nothing else
 
 if TYPE_CHECKING:
     __version__: str
+    from linops_jax import algebra as algebra
     from linops_jax import functional as functional
     from linops_jax import interop as interop
     from linops_jax import ops as ops
@@ -147,7 +150,10 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-meta.introductions["lineax"] = lambda: importlib.import_module(f"{__name__}.interop._lineax").register()
+# What stands above the operators and is loaded when one of them is asked for it.
+constructors.solver_inverse.load(lambda: importlib.import_module("linops_jax.solvers._inverse").SolverInverse)
+constructors.lineax_method.load(lambda: importlib.import_module("linops_jax.interop._lineax").method)
+meta.introductions["lineax"] = lambda: importlib.import_module("linops_jax.interop._lineax").register()
 meta.introduce()
 
 if os.environ.get("LINOPS_JAX_CHECK"):

@@ -11,16 +11,9 @@ import jax
 
 from linops_jax._model import shapes
 from linops_jax._model.hooks import MISSING, REFUSED
-from linops_jax._operators import printing
-from linops_jax._operators.linear import Adjoint
-from linops_jax._operators.nonlinear import Jacobian
-from linops_jax._operators.operator import Operator, constructor
+from linops_jax._operators import constructors, printing
+from linops_jax._operators.operator import Operator
 from linops_jax.algebra import _parts
-from linops_jax.algebra._composite import OfOne
-from linops_jax.algebra._composition import _Composition
-from linops_jax.algebra._domain import _WithDomain
-from linops_jax.algebra._stack import _HStack, _Stack, _VStack
-from linops_jax.algebra._sum import _Sum
 
 _INDENTED = "margin-left:0.35em;padding-left:1em;border-left:1px solid rgba(128,128,128,0.5)"
 _CODE = (
@@ -96,7 +89,7 @@ def _details(summary: str, body: str, is_open: bool) -> str:
     return f'<details{opened}>{summary}<div style="{_INDENTED}">{body}</div></details>'
 
 
-@constructor("html")
+@constructors.html.define
 def operator_html(op: Operator) -> str:
     """Mathematics with shapes; the tree of parts unfolds below."""
     view = tree(op)._section(is_open=True)
@@ -120,9 +113,9 @@ def tree(op: Any) -> TreeView:
 def _view(name: str, op: Any, domain: Any, codomain: Any) -> TreeView:
     """What surrounds an operator may know its domain and codomain where it does not itself."""
     domain = domain if op.domain is None else op.domain
-    if isinstance(op, _WithDomain):
-        return _view(name, op.op, domain, codomain)
-    codomain = _result(op, domain) if codomain is None else codomain
+    if op._bare() is not op:
+        return _view(name, op._bare(), domain, codomain)
+    codomain = _parts.result(op, domain) if codomain is None else codomain
     values = {f.name: getattr(op, f.name) for f in dataclasses.fields(op) if f.name not in op._hidden}
     leaves = {
         f"{field}{jax.tree_util.keystr(path)}": leaf
@@ -130,7 +123,7 @@ def _view(name: str, op: Any, domain: Any, codomain: Any) -> TreeView:
         for path, leaf in jax.tree_util.tree_leaves_with_path(value, is_leaf=_parts.is_operator)
     }
     parts = {where: part for where, part in leaves.items() if isinstance(part, Operator)}
-    known = _known_of_parts(op, domain, codomain)
+    known = dict(zip(parts, op._spaces_of_parts(domain, codomain), strict=False))
     return TreeView(
         name,
         _label(op, values, leaves, parts),
@@ -175,46 +168,3 @@ def _hooks(op: Any) -> Iterator[str]:
             kinds.setdefault("derived" if hook.derived else hook.kind, []).append(hook.name)
     for kind, names in kinds.items():
         yield f"{kind}: {', '.join(names)}"
-
-
-def _known_of_parts(op: Any, domain: Any, codomain: Any) -> dict[str, tuple[Any, Any]]:
-    """Domains and codomains of the parts, as far as they follow from those of the whole."""
-    if isinstance(op, Adjoint):
-        return {"op": (codomain, domain)}
-    if isinstance(op, OfOne | Jacobian):
-        return {"op": (domain, None)}
-    if isinstance(op, _Sum):
-        return {f"terms[{i}]": (domain, codomain) for i in range(len(op.terms))}
-    if isinstance(op, _Stack):
-        return _known_of_stacked(op, domain, codomain)
-    if isinstance(op, _Composition):
-        between = [domain]
-        for factor in reversed(op.factors[1:]):
-            between.append(_result(factor, between[-1]))
-        between.append(codomain)
-        n = len(op.factors)
-        return {f"factors[{i}]": (between[n - 1 - i], between[n - i]) for i in range(n)}
-    return {}
-
-
-def _known_of_stacked(op: Any, domain: Any, codomain: Any) -> dict[str, tuple[Any, Any]]:
-    ops, structure = _parts.flatten(op.ops)
-    domains = [domain] * len(ops) if isinstance(op, _VStack) else _of_parts(domain, structure)
-    codomains = [codomain] * len(ops) if isinstance(op, _HStack) else _of_parts(codomain, structure)
-    paths = jax.tree_util.tree_leaves_with_path(op.ops, is_leaf=_parts.is_operator)
-    names = [f"ops{jax.tree_util.keystr(path)}" for path, _ in paths]
-    return dict(zip(names, zip(domains, codomains, strict=True), strict=True))
-
-
-def _of_parts(specs: Any, structure: Any) -> list[Any]:
-    return [None] * structure.num_leaves if specs is None else structure.flatten_up_to(specs)
-
-
-def _result(op: Any, domain: Any) -> Any:
-    """Specs of ``op(x)``, or None where they cannot be known."""
-    if domain is None:
-        return None
-    try:
-        return shapes.specs(op._infer_shape(domain))
-    except Exception:  # a wrong operator must still show itself
-        return None

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from typing import TYPE_CHECKING, Any, overload
 
 import jax
 import numpy as np
 
 from linops_jax._model import advice, hooks, shapes
-from linops_jax._operators import printing, upstream
-from linops_jax._operators.operator import (
-    ATOM,
-    Arrays,
-    Backwards,
-    Operator,
-    Scalar,
-    UnknownShapeError,
-    _constructors,
-    required,
-)
+from linops_jax._operators import constructors, printing, upstream
+from linops_jax._operators.arithmetic import Arrays, Scalar
+from linops_jax._operators.operator import Operator, UnknownShapeError, required
 
 LINEAX_METHODS = ("mv", "as_matrix", "transpose", "in_structure", "out_structure", "in_size", "out_size")
 
@@ -100,16 +91,13 @@ class LinearOperator(Operator, rules=hooks.LINEAR):
         such operators; otherwise by an iterative solver, see ``lo.solve``: then it is inexact.
         """
         inverse = self._inverse()
-        if inverse is None:
-            importlib.import_module("linops_jax.solvers")  # it declares what this name builds
-            inverse = _constructors["solver_inverse"](self)
-        return inverse
+        return constructors.solver_inverse(self) if inverse is None else inverse
 
     def _inverse(self) -> LinearOperator | None:
         """The inverse, where no solver is needed."""
         if self.properties.unitary:
             return self.H
-        return _constructors["inverse"](self) if "inverse" in type(self)._hooks else None
+        return constructors.inverse(self) if "inverse" in type(self)._hooks else None
 
     def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
         """A^H as made of the adjoints of its parts, for ``lo.simplify``; None where that would not be the same map.
@@ -140,7 +128,7 @@ class LinearOperator(Operator, rules=hooks.LINEAR):
     @property
     def H(self) -> LinearOperator:
         """The adjoint A^H as an operator: the conjugate transpose."""
-        return Adjoint(self)
+        return constructors.adjoint(self)
 
     @property
     def T(self) -> LinearOperator:
@@ -149,14 +137,14 @@ class LinearOperator(Operator, rules=hooks.LINEAR):
 
     def conj(self) -> LinearOperator:
         """The operator x -> conj(A conj(x))."""
-        return _constructors["conj"](self)
+        return constructors.conj(self)
 
     if not TYPE_CHECKING:  # to type checkers these attributes are missing
 
         def __getattr__(self, name):
             """lineax's names for what we have, so that its solvers take operators as they are; no field name is lost."""
             if name in LINEAX_METHODS:
-                return importlib.import_module("linops_jax.interop._lineax").method(self, name)
+                return constructors.lineax_method(self, name)
             if message := advice.for_name(type(self)._label, name):
                 raise AttributeError(message, name=name, obj=self)
             return object.__getattribute__(self, name)
@@ -267,34 +255,3 @@ class LinearOperator(Operator, rules=hooks.LINEAR):
                 f"{difference}. Fix it, or leave it out."
             )
             raise ValueError(message)
-
-
-class Adjoint(Backwards, LinearOperator, composite=True):
-    """A^H."""
-
-    op: LinearOperator
-
-    def _inverse(self) -> LinearOperator | None:
-        inverse = self.op._inverse()
-        return None if inverse is None else inverse.H
-
-    def apply(self, x: Any) -> Any:
-        if self.op.domain is not None:
-            self.op._has_checked_domain  # noqa: B018
-        return self.op._reverse(x, self.op.domain)
-
-    def adjoint(self, y: Any) -> Any:
-        return self.op(y)
-
-    def _pull_back(self, y: Any, like: Any) -> Any:
-        return self.op._forward(y)
-
-    def infer_shape(self, x: Any) -> Any:
-        return self._infer_shape(x)
-
-    @property
-    def H(self) -> LinearOperator:
-        return self.op
-
-    def _expression(self, show: Any) -> str:
-        return f"{show(self.op, ATOM)}.H"

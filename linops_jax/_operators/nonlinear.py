@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 import numpy as np
 
 from linops_jax._model import advice, hooks, shapes
+from linops_jax._operators.arithmetic import Arrays, Scalar
 from linops_jax._operators.linear import LinearOperator
-from linops_jax._operators.operator import ATOM, Arrays, OfOne, Operator, Scalar, required
+from linops_jax._operators.operator import ATOM, Operator, required
+from linops_jax._operators.wrappers import OfOne
 
 Either: TypeAlias = "LinearOperator | NonlinearOperator"
 

@@ -1,4 +1,4 @@
-"""What linear and nonlinear operators share, and the entry points of the algebra."""
+"""What linear and nonlinear operators share: how they are called, and what they know of their shapes."""
 
 from __future__ import annotations
 
@@ -6,38 +6,26 @@ import abc
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import jax
 import jax.core
-import numpy as np
 
 from linops_jax import _compat
 from linops_jax._engine import calling, eager, errors, foreign
 from linops_jax._model import advice, fields, shapes
 from linops_jax._model.properties import Properties
-from linops_jax._operators import printing, upstream
+from linops_jax._operators import constructors, printing, upstream
+from linops_jax._operators.arithmetic import Arithmetic
 from linops_jax._operators.meta import OperatorMeta
 from linops_jax._operators.printing import ATOM as ATOM
 from linops_jax._operators.printing import PRODUCT as PRODUCT
 from linops_jax._operators.printing import SUM as SUM
+from linops_jax._operators.structure import Structure
 
-Scalar: TypeAlias = complex | np.number | np.bool_ | np.ndarray | jax.Array  # arrays: 0-d ones
-Arrays: TypeAlias = np.ndarray | jax.Array | list[Any]
 _MOST_SHAPES = 32  # that one operator remembers
 _UNKNOWN = object()
-_constructors: dict[str, Callable[..., Any]] = {}
 watchers: list[Callable[[Any, str, tuple[Any, ...], Any], None]] = []  # hear of every evaluation of a hook, before it
-
-
-def constructor(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declares what an entry point of the algebra builds. Combinators live in files that import this one."""
-
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        _constructors[name] = function
-        return function
-
-    return register
 
 
 def required(function: Callable[..., Any]) -> Any:
@@ -46,12 +34,6 @@ def required(function: Callable[..., Any]) -> Any:
     Nor its signature: a hook may also take ``out``, ``state`` or ``plan``, be native code, or None.
     """
     return abc.abstractmethod(function)
-
-
-def is_scalar(value: Any) -> bool:
-    if isinstance(value, bool | int | float | complex | np.number | np.bool_):
-        return True
-    return isinstance(value, np.ndarray | jax.Array) and value.ndim == 0
 
 
 def _shape_key(x: Any) -> Any:
@@ -71,7 +53,7 @@ class UnknownShapeError(TypeError):
     """Nobody has said what shape an adjoint's result has."""
 
 
-class Operator(metaclass=OperatorMeta, rules={}):
+class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
     """A map between pytrees of arrays. Subclass LinearOperator or NonlinearOperator.
 
     Operators are immutable pytrees: array fields are the leaves, static fields belong to the structure. ``A(x)`` and
@@ -81,7 +63,6 @@ class Operator(metaclass=OperatorMeta, rules={}):
     _precedence = ATOM
     _symbol = ""
     _hidden: ClassVar[tuple[str, ...]] = ()  # fields that only the class itself cares for
-    __array_ufunc__ = None  # NumPy arrays leave binary operators to us
 
     def __call__(self, x: Any) -> Any:
         """Applies the operator to a pytree of arrays.
@@ -127,17 +108,6 @@ class Operator(metaclass=OperatorMeta, rules={}):
     def _is_looked_for(self) -> bool:
         """Whether the adjoint of a part knows its shape only by what that part was applied to."""
         return any(part._is_looked_for for part in self._parts())
-
-    def _parts(self) -> list[Operator]:
-        """The operators of which a composite is made."""
-        if not type(self)._composite:
-            return []
-        values = [getattr(self, name) for name in fields.array_fields(type(self))]
-        return [leaf for leaf in jax.tree.leaves(values, is_leaf=fields.is_operator) if fields.is_operator(leaf)]
-
-    def _inputs_of_parts(self, x: Any) -> list[Any]:
-        """Specs of what each part is applied to, from specs of the input; None where that is not known."""
-        return [None] * len(self._parts())
 
     def _is_complex_linear(self, x: Any = None) -> bool:
         """Whether a complex factor may pass: nothing inside takes real parts, neither by declaration nor because a space on
@@ -275,59 +245,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
     def with_domain(self, spec: Any) -> Any:
         """The same operator for inputs of one shape and dtype only: ``A.domain`` and ``A.codomain`` are known then."""
-        return _constructors["with_domain"](self, shapes.as_specs(spec, f"{type(self)._label}.with_domain"))
-
-    # ---- algebra --------------------------------------------------------------------------------------------------
-
-    def __add__(self, other: Any) -> Any:
-        if isinstance(other, Operator):
-            return _constructors["add"](self, other)
-        return advice.refuse_operation("+", self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        if type(other) is int and other == 0:  # where sum() starts
-            return self
-        return advice.refuse_operation("+", other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        if isinstance(other, Operator):
-            return _constructors["add"](self, -other)
-        return advice.refuse_operation("-", self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return advice.refuse_operation("-", other, self)
-
-    def __neg__(self) -> Any:
-        return _constructors["scale"](-1, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return _constructors["scale"](other, self) if is_scalar(other) else advice.refuse_operation("*", self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return _constructors["scale"](other, self) if is_scalar(other) else advice.refuse_operation("*", other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        if is_scalar(other):
-            return _constructors["scale"](1 / other, self)
-        return advice.refuse_operation("/", self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return advice.refuse_operation("/", other, self)
-
-    def __matmul__(self, other: Any) -> Any:
-        if isinstance(other, Operator):
-            return _constructors["compose"](self, other)
-        if isinstance(other, np.ndarray | jax.Array) or shapes.is_list_of_numbers(other):
-            return self(other)
-        return advice.refuse_operation("@", self, other)
-
-    def __rmatmul__(self, other: Any) -> Any:
-        return advice.refuse_operation("@", other, self)
-
-    def __pow__(self, exponent: Any) -> Any:
-        if isinstance(exponent, int | np.integer):
-            return _constructors["power"](self, int(exponent))
-        return advice.refuse_operation("**", self, exponent)
+        return constructors.with_domain(self, shapes.as_specs(spec, f"{type(self)._label}.with_domain"))
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         advice.refuse_numpy(function, type(self)._label)
@@ -354,7 +272,7 @@ class Operator(metaclass=OperatorMeta, rules={}):
         return printing.with_shapes(self, printing.short)
 
     def _repr_html_(self) -> str:
-        return _constructors["html"](self)
+        return constructors.html(self)
 
     def _expression(self, show: printing.Exact) -> str:
         """How it prints: combinators override this one method, see _printing.py."""
@@ -365,50 +283,3 @@ class Operator(metaclass=OperatorMeta, rules={}):
 
     def _prints_itself(self) -> bool:
         return type(self).__repr__ is not Operator.__repr__
-
-
-class OfOne:
-    """Around one operator, ``op``: takes its domain, its shapes and its properties."""
-
-    op: Any
-
-    @property
-    def domain(self) -> Any:
-        return self.op.domain
-
-    @property
-    def properties(self) -> Properties:
-        return self.op.properties
-
-    def _inputs_of_parts(self, x: Any) -> list[Any]:
-        return [x]
-
-    def _derive_shape(self, x: Any) -> Any:
-        return self.op._infer_shape(x)
-
-    def _infer_adjoint_shape(self, y: Any) -> Any:
-        return self.op._infer_adjoint_shape(y)
-
-
-class Backwards:
-    """Around one operator ``op``, from its codomain to its domain."""
-
-    op: Any
-
-    @property
-    def domain(self) -> Any:
-        return self.op.codomain
-
-    @property
-    def codomain(self) -> Any:
-        return self.op.domain
-
-    @property
-    def properties(self) -> Properties:
-        return self.op.properties
-
-    def _derive_shape(self, x: Any) -> Any:
-        return self.op._spaces_of(x)[0]
-
-    def _infer_adjoint_shape(self, y: Any) -> Any:
-        return self.op._infer_shape(y)

@@ -9,9 +9,9 @@ from linops_jax._model.fields import restore
 from linops_jax._operators import meta
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
-from linops_jax._operators.operator import Backwards as Backwards
-from linops_jax._operators.operator import OfOne as OfOne
 from linops_jax._operators.printing import exact
+from linops_jax._operators.wrappers import Backwards as Backwards
+from linops_jax._operators.wrappers import OfOne as OfOne
 
 
 class LinearComposite(LinearOperator, composite=True):

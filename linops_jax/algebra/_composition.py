@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable
 from typing import Any
+
+import jax.numpy as jnp
 
 from linops_jax._model import shapes
 from linops_jax._model.fields import static
 from linops_jax._model.properties import Properties, common
-from linops_jax._operators import upstream
-from linops_jax._operators.linear import Adjoint, LinearOperator
-from linops_jax._operators.operator import ATOM, PRODUCT, Operator, UnknownShapeError, constructor
+from linops_jax._operators import constructors, upstream
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.operator import ATOM, PRODUCT, Operator, UnknownShapeError
 from linops_jax._operators.printing import exact
+from linops_jax.algebra import _repeats
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, of_checked_parts
-from linops_jax.algebra._domain import WithDomain
-from linops_jax.algebra._parts import typed
+from linops_jax.algebra._identity import zero_for
+from linops_jax.algebra._neighbours import meeting
+from linops_jax.algebra._parts import result, typed
 from linops_jax.algebra._scale import NonlinearScaled, Scaled, scale
 
 
@@ -27,10 +31,11 @@ class _Composition:
     repeated_domains: tuple[Any, ...]  # of these, where they have one: a D among the letters
     _precedence = PRODUCT
     _hidden = ("repeats", "repeated_domains")
+    _vanishes: Any
 
     def __post_init__(self) -> None:
-        parts = tuple(id(_base(factor)) for factor in self.factors)
-        self.repeats, self.repeated_domains = _repeats(self.factors, parts)
+        parts = tuple(id(_repeats.base(factor)) for factor in self.factors)
+        self.repeats, self.repeated_domains = _repeats.find(self.factors, parts)
 
     def apply(self, x: Any) -> Any:
         i = len(self.factors)
@@ -47,15 +52,14 @@ class _Composition:
         """What comes again is one child: its parameters are the same, whatever somebody puts in their place."""
         if not self.repeats:
             return (self.factors,)
-        again = _read(self.repeats)
+        again = _repeats.read(self.repeats)
         return (tuple(None if i in again else factor for i, factor in enumerate(self.factors)),)
 
     def _unfold(self) -> Any:
         if self.repeats and isinstance(self.factors, tuple):
             factors, domains = list(self.factors), iter(self.repeated_domains)
-            for i, (first, letters) in _read(self.repeats).items():
-                as_it_is = letters == "."
-                factors[i] = factors[first] if as_it_is else _wrapped(_base(factors[first]), letters, domains)
+            for i, (first, letters) in _repeats.read(self.repeats).items():
+                factors[i] = _repeats.again(factors[first], letters, domains)
             self.__dict__["factors"] = tuple(factors)
         return self
 
@@ -66,12 +70,13 @@ class _Composition:
         if i != j and not shapes.same(self._domains_of_parts[i], self._domains_of_parts[j]):
             return False
         f, g = self.factors[i], self.factors[j]
-        return _is_adjoint(f) != _is_adjoint(g) or (isinstance(f, LinearOperator) and f.properties.symmetric)
+        is_symmetric = isinstance(f, LinearOperator) and f.properties.symmetric
+        return _repeats.is_adjoint(f) != _repeats.is_adjoint(g) or is_symmetric
 
     @functools.cached_property
     def _same_parts(self) -> tuple[int, ...]:
         """Ids of the operators that factors are made of."""
-        return tuple(id(_base(factor)) for factor in self.factors)
+        return tuple(id(_repeats.base(factor)) for factor in self.factors)
 
     @functools.cached_property
     def _domains_of_parts(self) -> list[Any]:
@@ -79,7 +84,7 @@ class _Composition:
         passes, y = ([(None, None)] * len(self.factors), None) if self.domain is None else self._passes(self.domain)
         domains = []
         for factor, (x, _) in zip(self.factors, passes, strict=True):
-            own, known = (factor.codomain, y) if _is_adjoint(factor) else (factor.domain, x)
+            own, known = (factor.codomain, y) if _repeats.is_adjoint(factor) else (factor.domain, x)
             domains.append(known if own is None else own)
             y = x
         return domains
@@ -122,6 +127,41 @@ class _Composition:
         first, *rest = self.factors
         return " @ ".join([show(first, PRODUCT), *(show(factor, ATOM) for factor in rest)])
 
+    def _with_parts(self, parts: list[Any]) -> Any:
+        return _product_of(parts)
+
+    def _spaces_of_parts(self, domain: Any, codomain: Any) -> Iterable[tuple[Any, Any]]:
+        between = [domain]
+        for factor in reversed(self.factors[1:]):
+            between.append(result(factor, between[-1]))
+        between.append(codomain)
+        return list(itertools.pairwise(between))[::-1]
+
+    def _simpler(self, x: Any) -> Iterable[Any]:
+        yield self._with_scalar_in_front(x)
+        yield zero_for(self, x) if self._vanishes else None
+        yield self._with_neighbours_as_one(x)
+
+    def _with_scalar_in_front(self, x: Any) -> Any:
+        """A @ (b B) = b (A @ B), past linear A; a complex b past those that are linear over complex numbers only."""
+        for i, factor in enumerate(self.factors):
+            passed = [before for before in self.factors[:i] if isinstance(before, LinearOperator)]
+            if not isinstance(factor, Scaled | NonlinearScaled) or len(passed) < i:
+                continue
+            makes_no_floats = x is not None or type(factor.scalar) in (bool, int)  # of integers on the way
+            is_complex = shapes.is_complex(jnp.result_type(factor.scalar))
+            if makes_no_floats and (not is_complex or all(before._is_complex_linear() for before in passed)):
+                return scale(factor.scalar, _product_of([*passed, factor.op, *self.factors[i + 1 :]]))
+        return None
+
+    def _with_neighbours_as_one(self, x: Any) -> Any:
+        inputs = [None] * len(self.factors) if x is None else self._inputs_of_parts(x)
+        for i in range(len(self.factors) - 1):
+            left, right = self.factors[i : i + 2]
+            if (one := meeting(left, right, inputs[i + 1], self.is_mirrored(i, i + 1))) is not None:
+                return _product_of([*self.factors[:i], one, *self.factors[i + 2 :]])
+        return None
+
 
 class Composition(_Composition, LinearComposite):
     """The product of linear operators."""
@@ -142,6 +182,10 @@ class Composition(_Composition, LinearComposite):
         spaces = [None] * len(self.factors) if domain is None else self._inputs_of_parts(domain)
         factors = [typed(factor, x) for factor, x in zip(self.factors, spaces, strict=True)]
         return functools.reduce(_product, [factor.H for factor in reversed(factors)])
+
+    @property
+    def _vanishes(self) -> bool:
+        return any(factor._bare()._is_zero for factor in self.factors)
 
     def _inverse(self) -> LinearOperator | None:
         inverses = [factor._inverse() for factor in reversed(self.factors)]
@@ -177,50 +221,8 @@ class NonlinearComposition(_Composition, NonlinearComposite):
         return functools.reduce(_product, reversed(derivatives))
 
 
-def _base(op: Any) -> Any:
-    """The operator of which a factor is made: itself, or that of which it is the adjoint, on whatever domain."""
-    while isinstance(op, Adjoint | WithDomain):
-        op = op.op
-    return op
-
-
-def _is_adjoint(op: Any) -> bool:
-    return _wrappers(op)[0].count("H") % 2 == 1
-
-
-def _wrappers(op: Any) -> tuple[str, tuple[Any, ...]]:
-    """What is around the base of a factor, from outside, as letters: H for the adjoint, D for a domain; and the domains."""
-    letters, domains = "", []
-    while isinstance(op, Adjoint | WithDomain):
-        letters += "H" if isinstance(op, Adjoint) else "D"
-        domains += [(op.leaves, op.tree)] if isinstance(op, WithDomain) else []
-        op = op.op
-    return letters, tuple(domains)
-
-
-def _wrapped(op: Any, letters: str, domains: Iterator[Any]) -> Any:
-    own = [next(domains) for letter in letters if letter == "D"]
-    for letter in reversed(letters):
-        op = of_checked_parts(Adjoint, (), (op,)) if letter == "H" else of_checked_parts(WithDomain, own.pop(), (op,))
-    return op
-
-
-def _repeats(factors: tuple[Any, ...], parts: tuple[int, ...], start: int = 0) -> tuple[str, tuple[Any, ...]]:
-    """The fields of these names, for factors from ``start`` on."""
-    text, domains = "", ()
-    for i in range(start, len(parts)):
-        if (first := parts.index(parts[i])) < i:
-            letters, own = (".", ()) if factors[i] is factors[first] else _wrappers(factors[i])
-            text, domains = f"{text}{i}={first}{letters} ", domains + own
-    return text, domains
-
-
-def _read(repeats: str) -> dict[int, tuple[int, str]]:
-    return {int(i): (int(first), letters) for i, first, letters in re.findall(r"(\d+)=(\d+)([HD.]*)", repeats)}
-
-
-@constructor("compose")
-def compose(a: Operator, b: Operator) -> Operator:
+@constructors.compose.define
+def compose(a: Operator, b: Operator) -> Any:
     """``a @ b``. Raises ValueError where both sides know their domains and these do not meet.
 
     ``c * A.H @ A`` is ``(c * A.H) @ A`` to Python. It is kept as ``c * (A.H @ A)``, which computes the same in the same order
@@ -243,7 +245,7 @@ def _product(a: Operator, b: Operator) -> Any:
     factors, parts = left + right, of_a + of_b
     repeats, domains = getattr(a, "repeats", ""), getattr(a, "repeated_domains", ())
     if getattr(b, "repeats", "") or not set(of_b).isdisjoint(of_a):
-        more = _repeats(factors, parts, len(of_a))
+        more = _repeats.find(factors, parts, len(of_a))
         repeats, domains = repeats + more[0], domains + more[1]
     kind = Composition if isinstance(a, LinearOperator) and isinstance(b, LinearOperator) else NonlinearComposition
     product = of_checked_parts(kind, (repeats, domains), (factors,))
@@ -252,9 +254,13 @@ def _product(a: Operator, b: Operator) -> Any:
     return product
 
 
+def _product_of(factors: Any) -> Any:
+    return functools.reduce(compose, factors)
+
+
 def _factors(op: Any) -> tuple[tuple[Any, ...], tuple[int, ...]]:
     """Factors, and the operators that they are made of."""
-    return (op.factors, op._same_parts) if isinstance(op, _Composition) else ((op,), (id(_base(op)),))
+    return (op.factors, op._same_parts) if isinstance(op, _Composition) else ((op,), (id(_repeats.base(op)),))
 
 
 def _meet(a: Any, b: Any) -> Any:

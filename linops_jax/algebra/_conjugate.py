@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from linops_jax._operators.linear import Adjoint, LinearOperator
-from linops_jax._operators.operator import ATOM, constructor
+from linops_jax._operators import constructors
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.operator import ATOM
+from linops_jax.algebra._adjoint import Adjoint
 from linops_jax.algebra._composite import LinearComposite, OfOne
 from linops_jax.algebra._parts import typed
 
@@ -43,11 +46,15 @@ class Conjugate(OfOne, LinearComposite):
             return f"{show(self.op.op, ATOM)}.T"
         return f"{show(self.op, ATOM)}.conj()"
 
+    def _simpler(self, x: Any) -> Iterable[Any]:
+        """conj I conj = I, and so for 0."""
+        yield self.op if self.op._is_identity or self.op._is_zero else None
+
 
 def _conj(tree: Any) -> Any:
     return jax.tree.map(jnp.conj, tree)
 
 
-@constructor("conj")
+@constructors.conj.define
 def conjugate(op: LinearOperator) -> LinearOperator:
     return Conjugate(op)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -11,10 +12,12 @@ import jax
 from linops_jax._model import shapes
 from linops_jax._model.fields import static
 from linops_jax._model.properties import Properties
+from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
-from linops_jax._operators.operator import Operator, constructor
+from linops_jax._operators.operator import Operator
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
+from linops_jax.algebra._identity import zero_for
 
 
 class _WithDomain(OfOne):
@@ -34,6 +37,15 @@ class _WithDomain(OfOne):
 
     def _expression(self, show: Any) -> str:
         return show(self.op)
+
+    def _bare(self) -> Any:
+        return self.op
+
+    def _simpler(self, x: Any) -> Iterable[Any]:
+        """A domain that everybody knows without it goes; and A @ 0 = 0 on a domain."""
+        is_known = x is not None and shapes.same(self.domain, x)
+        yield self.op if is_known and (self.op.domain is None or shapes.same(self.op.domain, x)) else None
+        yield zero_for(self, x) if self.op._vanishes else None
 
 
 class WithDomain(_WithDomain, LinearComposite):
@@ -82,7 +94,7 @@ class NonlinearWithDomain(_WithDomain, NonlinearComposite):
         return self.op.jacobian(x)
 
 
-@constructor("with_domain")
+@constructors.with_domain.define
 def with_domain(op: Any, spec: Any) -> Operator:
     """``op`` on a domain; on a smaller one, real numbers instead of complex ones, where it has a domain already."""
     spec = shapes.specs(spec)

@@ -20,6 +20,7 @@ class Identity(LinearComposite, positive=True, unitary=True, diagonal=True):
     """x -> x, for any pytree of arrays."""
 
     _symbol = "I"
+    _is_identity = True  # type: ignore[assignment]
 
     def _inverse(self) -> Identity:
         return self
@@ -48,6 +49,7 @@ class Zero(LinearComposite):
     """
 
     _symbol = "0"
+    _is_zero = True  # type: ignore[assignment]
     shape: tuple[int, ...] | None = static(default=None)
 
     @property
@@ -85,3 +87,13 @@ class Zero(LinearComposite):
     def examples(cls) -> Any:
         yield cls(), jax.ShapeDtypeStruct((3,), jnp.float32)
         yield cls((2, 5)), jax.ShapeDtypeStruct((3,), jnp.complex64)
+
+
+def zero_for(op: Any, x: Any) -> Any:
+    """0 in the place of an operator that vanishes, where its result is one array of known shape and of the input's dtype."""
+    if x is None:
+        return None
+    codomain = op._infer_shape(x)
+    if not shapes.is_spec(x) or not shapes.is_spec(codomain) or x.dtype != codomain.dtype:
+        return None
+    return Zero(codomain.shape).with_domain(x)

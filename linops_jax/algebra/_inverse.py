@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from linops_jax._model import shapes
+from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
-from linops_jax._operators.operator import ATOM, constructor
+from linops_jax._operators.operator import ATOM
 from linops_jax._operators.printing import exact
 from linops_jax.algebra._composite import Backwards, LinearComposite
 
@@ -26,10 +27,13 @@ class Inverse(Backwards, LinearComposite):
     def _inverse(self) -> LinearOperator:
         return self.op
 
+    def _undoes(self, other: Any) -> bool:
+        return self.op is other
+
     def _expression(self, show: Any) -> str:
         return f"{show(self.op, ATOM)}.inv"
 
 
-@constructor("inverse")
+@constructors.inverse.define
 def inverse(op: LinearOperator) -> LinearOperator:
     return Inverse(op)

@@ -67,6 +67,14 @@ def typed(op: Any, domain: Any) -> Any:
     return op if domain is None else op.with_domain(domain)
 
 
+def result(op: Any, domain: Any) -> Any:
+    """Specs of ``op(x)``, or None where they cannot be known: a wrong operator must still show itself."""
+    try:
+        return None if domain is None else shapes.specs(op._infer_shape(domain))
+    except Exception:
+        return None
+
+
 def have_codomain(ops: Sequence[Any], codomain: Any) -> bool:
     """Whether operators that know their domains all answer in one space."""
     return all(shapes.same(op.codomain, codomain) for op in ops)

@@ -8,8 +8,9 @@ from typing import Any
 from linops_jax._model import shapes
 from linops_jax._model.fields import static
 from linops_jax._model.properties import Properties
+from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
-from linops_jax._operators.operator import ATOM, PRODUCT, Operator, constructor
+from linops_jax._operators.operator import ATOM, PRODUCT, Operator
 from linops_jax._operators.printing import exact
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
 from linops_jax.algebra._composition import compose
@@ -92,7 +93,7 @@ class NonlinearPower(_Power, NonlinearComposite):
         return product
 
 
-@constructor("power")
+@constructors.power.define
 def power(op: Operator, exponent: int) -> Operator:
     """``op ** n``: the operator applied n times; for n < 0 its inverse, where that needs no solver."""
     if op.domain is not None and (difference := shapes.misfit(op.codomain, op.domain)):

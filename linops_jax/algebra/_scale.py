@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -11,15 +12,18 @@ import numpy as np
 
 from linops_jax._model import shapes
 from linops_jax._model.properties import Properties
+from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
-from linops_jax._operators.operator import PRODUCT, constructor
+from linops_jax._operators.operator import PRODUCT
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
+from linops_jax.algebra._numbers import can_merge
 from linops_jax.algebra._parts import typed
 
 
 class _Scale(OfOne):
     scalar: Any
+    op: Any
     _precedence = PRODUCT
 
     def apply(self, x: Any) -> Any:
@@ -35,6 +39,19 @@ class _Scale(OfOne):
     def _expression(self, show: Any) -> str:
         scalar = show.scalar(self.scalar)
         return f"{'-' if scalar == '-1' else scalar + show.times}{show(self.op, PRODUCT)}"
+
+    def _multiple(self) -> tuple[Any, Any]:
+        return self.scalar, self.op
+
+    def _simpler(self, x: Any) -> Iterable[Any]:
+        """1 A = A, a (b A) = (a b) A, a diag(d) = diag(a d)."""
+        b, op = self.op._multiple()
+        if type(self.scalar) in (bool, int) and self.scalar == 1:
+            yield self.op
+        elif op is not self.op and can_merge(self.scalar, b):
+            yield scale(self.scalar * b, op)
+        elif (d := self.op._elements) is not None and can_merge(self.scalar, d):
+            yield self.op._with_elements(self.scalar * jnp.asarray(d))
 
 
 class Scaled(_Scale, LinearComposite):
@@ -88,7 +105,7 @@ class NonlinearScaled(_Scale, NonlinearComposite):
         return scale(self.scalar, self.op.jacobian(x))
 
 
-@constructor("scale")
+@constructors.scale.define
 def scale(scalar: Any, op: Any) -> Any:
     return Scaled(scalar, op) if isinstance(op, LinearOperator) else NonlinearScaled(scalar, op)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import operator
+from collections.abc import Iterable
 from typing import Any, overload
 
 import jax
@@ -13,6 +15,7 @@ from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.printing import exact
 from linops_jax.algebra import _parts
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
+from linops_jax.algebra._composition import compose
 
 
 class _Stack:
@@ -40,12 +43,28 @@ class _Stack:
     def _expression(self, show: Any) -> str:
         return f"{self._name}({show.container(self.ops)})"
 
+    def _spaces_of_parts(self, domain: Any, codomain: Any) -> Iterable[tuple[Any, Any]]:
+        return zip(self._each(domain), self._each(codomain), strict=True)
+
+    def _each(self, specs: Any) -> list[Any]:
+        """Of a container of specs those of each part."""
+        _, structure = self._flat()
+        return [None] * structure.num_leaves if specs is None else structure.flatten_up_to(specs)
+
+    def _products(self, right: Any) -> Any:
+        """Part by part, in the container; None for containers of different structure."""
+        (ops, structure), (others, other_structure) = self._flat(), right._flat()
+        return jax.tree.unflatten(structure, map(compose, ops, others)) if structure == other_structure else None
+
 
 class _VStack(_Stack):
     _name = "vstack"
 
     def _inputs_of_parts(self, x: Any) -> list[Any]:
         return [x] * len(self._flat()[0])
+
+    def _spaces_of_parts(self, domain: Any, codomain: Any) -> Iterable[tuple[Any, Any]]:
+        return [(domain, each) for each in self._each(codomain)]
 
     def apply(self, x: Any) -> Any:
         ops, structure = self._flat()
@@ -93,6 +112,9 @@ class NonlinearVStack(_VStack, NonlinearComposite):
 class _HStack(_Stack):
     _name = "hstack"
 
+    def _spaces_of_parts(self, domain: Any, codomain: Any) -> Iterable[tuple[Any, Any]]:
+        return [(each, codomain) for each in self._each(domain)]
+
     def apply(self, x: Any) -> Any:
         ops, structure = self._flat()
         xs = _parts.split(x, structure, exact(self))
@@ -131,6 +153,16 @@ class HStack(_HStack, LinearComposite):
         ops, structure = self._flat()
         likes = structure.flatten_up_to(like)
         return jax.tree.unflatten(structure, [op._reverse(y, spec) for op, spec in zip(ops, likes, strict=True)])
+
+    def _product_with(self, right: Any) -> Any:
+        """Row by column, row by diagonal."""
+        if not isinstance(right, BlockDiagonal | VStack) or (products := self._products(right)) is None:
+            return None
+        return (
+            functools.reduce(operator.add, _parts.flatten(products)[0])
+            if isinstance(right, VStack)
+            else HStack(products)
+        )
 
 
 class NonlinearHStack(_HStack, NonlinearComposite):
@@ -190,6 +222,12 @@ class BlockDiagonal(_BlockDiagonal, LinearComposite):
         ops, structure = self._flat()
         inverses = [op._inverse() for op in ops]
         return None if None in inverses else BlockDiagonal(jax.tree.unflatten(structure, inverses))
+
+    def _product_with(self, right: Any) -> Any:
+        """Diagonal by diagonal, diagonal by column."""
+        if not isinstance(right, BlockDiagonal | VStack) or (products := self._products(right)) is None:
+            return None
+        return type(right)(products)
 
 
 class NonlinearBlockDiagonal(_BlockDiagonal, NonlinearComposite):

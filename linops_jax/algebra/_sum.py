@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import operator
+from collections.abc import Iterable
 from typing import Any
 
+import jax.numpy as jnp
+
 from linops_jax._model.properties import Properties, common
+from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
-from linops_jax._operators.operator import SUM, Operator, UnknownShapeError, constructor
+from linops_jax._operators.operator import SUM, Operator, UnknownShapeError
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, of_checked_parts
+from linops_jax.algebra._numbers import can_merge
 from linops_jax.algebra._parts import add_up, common_adjoint_shape, common_domain, have_codomain, typed
+from linops_jax.algebra._scale import scale
 
 
 class _Sum:
@@ -37,6 +44,43 @@ class _Sum:
     def _expression(self, show: Any) -> str:
         first, *rest = map(show, self.terms)
         return first + "".join(f" - {term[1:]}" if term.startswith("-") else f" + {term}" for term in rest)
+
+    def _with_parts(self, parts: list[Any]) -> Any:
+        return _total(parts)
+
+    def _spaces_of_parts(self, domain: Any, codomain: Any) -> Iterable[tuple[Any, Any]]:
+        return [(domain, codomain)] * len(self.terms)
+
+    def _simpler(self, x: Any) -> Iterable[Any]:
+        yield self._without_zeros()
+        yield self._with_equal_terms_once()
+        yield self._with_one_diagonal()
+
+    def _without_zeros(self) -> Any:
+        """A + 0 = A."""
+        kept = [term for term in self.terms if not term._bare()._is_zero]
+        return _total(kept) if 0 < len(kept) < len(self.terms) and not self.properties.real_linear else None
+
+    def _with_equal_terms_once(self) -> Any:
+        """a A + b A = (a + b) A, for terms that are the same operator, and for identities."""
+        for i, first in enumerate(self.terms):
+            for j in range(i + 1, len(self.terms)):
+                (a, f), (b, g) = _multiple(first), _multiple(self.terms[j])
+                if (f is g or (f._is_identity and g._is_identity)) and can_merge(a, b):
+                    return _total([*self.terms[:i], scale(a + b, f), *self.terms[i + 1 : j], *self.terms[j + 1 :]])
+        return None
+
+    def _with_one_diagonal(self) -> Any:
+        """diag(d) + diag(e) = diag(d + e), diag(d) + a I = diag(d + a)."""
+        for i, first in enumerate(self.terms):
+            for j, second in enumerate(self.terms):
+                if i == j or (d := first._elements) is None:
+                    continue
+                added = _as_elements(second, d.ndim)
+                if added is not None and can_merge(d, added):
+                    rest = [term for k, term in enumerate(self.terms) if k not in (i, j)]
+                    return _total([first._with_elements(jnp.asarray(d) + added), *rest])
+        return None
 
 
 class Sum(_Sum, LinearComposite):
@@ -66,7 +110,7 @@ class NonlinearSum(_Sum, NonlinearComposite):
         return Sum(tuple(term.jacobian(x) for term in self.terms))  # type: ignore[attr-defined]
 
 
-@constructor("add")
+@constructors.add.define
 def add(a: Operator, b: Operator) -> Operator:
     """``a + b``. Raises ValueError where domains differ, or codomains that are known."""
     terms = _terms(a) + _terms(b)
@@ -82,3 +126,21 @@ def add(a: Operator, b: Operator) -> Operator:
 
 def _terms(op: Any) -> tuple[Any, ...]:
     return op.terms if isinstance(op, _Sum) else (op,)
+
+
+def _total(terms: Any) -> Any:
+    return functools.reduce(operator.add, terms)
+
+
+def _multiple(op: Any) -> tuple[Any, Any]:
+    """A number and an operator: the same one for all identities, whatever domain is fixed around them."""
+    scalar, inner = op._multiple()
+    return scalar, inner._bare() if inner._bare()._is_identity else inner
+
+
+def _as_elements(op: Any, ndim: int) -> Any:
+    """What a term multiplies its input with, element by element, beside an array of so many axes."""
+    scalar, inner = _multiple(op)
+    if inner._is_identity:
+        return scalar
+    return op._elements if op._elements is not None and op._elements.ndim == ndim else None

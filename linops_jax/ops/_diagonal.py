@@ -54,6 +54,13 @@ class Diagonal(lo.LinearOperator):
     def infer_adjoint_shape(self, y: Any) -> Any:
         return self.infer_shape(y)
 
+    @property
+    def _elements(self) -> Any:
+        return self.d
+
+    def _with_elements(self, elements: Any) -> Diagonal:
+        return Diagonal(elements)
+
     @classmethod
     def examples(cls) -> Any:
         d = jnp.array([1.0, 2.0, -3.0])

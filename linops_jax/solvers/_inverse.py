@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from linops_jax._model import shapes
 from linops_jax._model.properties import Properties, common
 from linops_jax._operators.linear import LinearOperator
-from linops_jax._operators.operator import ATOM, constructor
+from linops_jax._operators.operator import ATOM
 from linops_jax._operators.printing import exact
 from linops_jax.algebra._composite import Backwards, LinearComposite
 from linops_jax.measures import _vectors
@@ -82,8 +82,3 @@ def _check_square(op: LinearOperator) -> None:
 
 def _tolerance(y: Any) -> float:
     return max(10 * float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(y))
-
-
-@constructor("solver_inverse")
-def solver_inverse(op: LinearOperator) -> LinearOperator:
-    return SolverInverse(op)

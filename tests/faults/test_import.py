@@ -1,6 +1,7 @@
 """What importing does and does not do, and who may import what."""
 
 import ast
+import importlib
 import importlib.metadata
 import importlib.util
 import pathlib
@@ -186,9 +187,13 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 
 def names_imported(path):
-    """Absolute dotted names, at any depth of the file."""
     package = ".".join(("linops_jax", *path.parent.relative_to(PACKAGE).parts))
-    for node in ast.walk(ast.parse(path.read_text())):
+    return names_in(path.read_text(), package)
+
+
+def names_in(source, package):
+    """Absolute dotted names, at any depth of the file, and in a string for ``import_module``."""
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -198,6 +203,11 @@ def names_imported(path):
                 else node.module
             )
             yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in (
+            "import_module",
+            "__import__",
+        ):
+            yield from (arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str))
 
 
 def attributes_used(path):
@@ -219,13 +229,81 @@ def test_a_module_imports_only_from_modules_above_it(path):
     name = own_name(path)
     package = name.split(".")[1] if name.count(".") > 1 else None
     for imported in names_imported(path):
-        if (
-            imported.partition(".")[0] != "linops_jax" or imported == "linops_jax.interop"
-        ):  # a folder that imports nothing
+        if imported.partition(".")[0] != "linops_jax":
             continue
+        if name == "linops_jax" and imported.startswith("linops_jax.interop"):
+            continue  # where to find what is loaded when somebody asks for it
         if package and (imported == "linops_jax" or imported.startswith(f"linops_jax.{package}")):
             continue  # the public names, or its own package
         assert rank(imported) < rank(name), f"{name} imports {imported}"
+
+
+def circle(graph):
+    """One circle in ``{module: modules it imports}``, from a module back to itself, or an empty list."""
+    done = set()
+
+    def walk(module, way):
+        if module in way:
+            return [*way[way.index(module) :], module]
+        if module in done:
+            return []
+        found = next(filter(None, (walk(other, [*way, module]) for other in graph.get(module, ()))), [])
+        done.add(module)
+        return found
+
+    return next(filter(None, (walk(module, []) for module in graph)), [])
+
+
+@pytest.mark.parametrize(
+    ("graph", "found"),
+    [
+        ({}, []),
+        ({"a": ["b", "c"], "b": ["c"], "c": []}, []),
+        ({"a": ["b"], "b": ["elsewhere"]}, []),
+        ({"a": ["a"]}, ["a", "a"]),
+        ({"a": ["b"], "b": ["c", "d"], "c": [], "d": ["b"]}, ["b", "d", "b"]),
+        ({"a": ["b"], "b": [], "c": ["b", "d"], "d": ["e"], "e": ["c"]}, ["c", "d", "e", "c"]),
+    ],
+)
+def test_a_circle_is_found(graph, found):
+    assert circle(graph) == found
+
+
+def module_graph(paths, package=PACKAGE):
+    """The modules that each of the files imports, of those that these files are.
+
+    ``from linops_jax._model import shapes`` imports the module ``shapes``; where a package's own file has the name, it imports
+    that. What imports nothing but names of the whole package comes after it.
+    """
+    modules = {own_name(path).removesuffix(".__init__") for path in paths}
+
+    def imported_by(path):
+        for name in names_imported(path):
+            known = next((part for part in (name, name.rpartition(".")[0]) if part in modules), None)
+            if known not in (None, "linops_jax"):
+                yield known
+
+    return {own_name(path).removesuffix(".__init__"): sorted(set(imported_by(path))) for path in paths}
+
+
+def test_no_circle_of_imports():
+    graph = module_graph(MODULES)
+    assert sum(map(len, graph.values())) > len(graph) > 50
+    assert circle(graph) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "name"),
+    [
+        ("import linops_jax.ops", "linops_jax.ops"),
+        ("from . import _stack", "linops_jax.algebra._stack"),
+        ("def f(): from linops_jax.solvers import solve", "linops_jax.solvers.solve"),
+        ("def f(): return importlib.import_module('linops_jax.solvers').solve", "linops_jax.solvers"),
+        ("load = lambda: import_module('linops_jax.solvers')", "linops_jax.solvers"),
+    ],
+)
+def test_every_way_to_import_is_read(statement, name):
+    assert list(names_in(statement, "linops_jax.algebra")) == [name]
 
 
 # What touches JAX's interpreters: the table of rules, what programs say of hooks and of shards, symbolic zeros, jaxprs as
@@ -282,8 +360,27 @@ def test_the_public_names_are_those_of_the_reference():
     """And submodules, which hold more."""
     page = (pathlib.Path(__file__).parents[2] / "docs" / "reference.md").read_text()
     documented = set(re.findall(r"^\.\. auto(?:class|function|exception):: (\w+)$", page, flags=re.MULTILINE))
-    assert set(lo.__all__) == documented | {"functional", "interop", "ops", "testing"}
+    assert set(lo.__all__) == documented | {"algebra", "functional", "interop", "ops", "testing"}
     assert len(set(lo.__all__)) == len(lo.__all__)
+
+
+def test_the_classes_of_composites_are_those_of_the_reference():
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "reference.md").read_text()
+    documented = set(re.findall(r"^\| `(\w+)`(?:, `(\w+)`)? \|", page, flags=re.MULTILINE))
+    listed = {name for names in documented for name in names if name} | set(lo.__all__)
+    assert set(lo.algebra.__all__) <= listed
+    composites = [value for value in vars(lo.algebra).values() if getattr(value, "_composite", False)]
+    assert {cls.__name__ for cls in composites} == {name for name in lo.algebra.__all__ if name[0].isupper()}
+
+
+def test_every_combinator_is_public():
+    """But for what only others are made of."""
+    for path in (PACKAGE / "algebra").glob("_*.py"):
+        module = importlib.import_module(f"linops_jax.algebra.{path.stem}")
+        own = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
+        classes = {value.__name__ for value in own if getattr(value, "_composite", False)}
+        hidden = {"LinearComposite", "NonlinearComposite", "Insert"}
+        assert classes - hidden <= set(lo.algebra.__all__), path.name
 
 
 def test_dir_and_star_give_the_public_names_and_nothing_else(run_child):

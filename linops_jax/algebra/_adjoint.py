@@ -1,0 +1,80 @@
+"""A.H: the adjoint of an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax.numpy as jnp
+
+from linops_jax._model import shapes
+from linops_jax._operators import constructors
+from linops_jax._operators.linear import LinearOperator
+from linops_jax._operators.operator import ATOM, UnknownShapeError
+from linops_jax.algebra._composite import Backwards, LinearComposite
+from linops_jax.algebra._parts import typed
+
+
+@constructors.adjoint.define
+class Adjoint(Backwards, LinearComposite):
+    """A^H."""
+
+    op: LinearOperator
+
+    def _inverse(self) -> LinearOperator | None:
+        inverse = self.op._inverse()
+        return None if inverse is None else inverse.H
+
+    def apply(self, x: Any) -> Any:
+        if self.op.domain is not None:
+            self.op._has_checked_domain  # noqa: B018
+        return self.op._reverse(x, self.op.domain)
+
+    def adjoint(self, y: Any) -> Any:
+        return self.op(y)
+
+    def _pull_back(self, y: Any, like: Any) -> Any:
+        return self.op._forward(y)
+
+    @property
+    def H(self) -> LinearOperator:
+        return self.op
+
+    def _expression(self, show: Any) -> str:
+        return f"{show(self.op, ATOM)}.H"
+
+    def _spaces_of_parts(self, domain: Any, codomain: Any) -> Iterable[tuple[Any, Any]]:
+        return [(codomain, domain)]
+
+    def _simpler(self, x: Any) -> Iterable[Any]:
+        """(A.H).H = A; A.H = A of a symmetric A; d.H = conj(d); those of combinators by their parts."""
+        op = self.op
+        if isinstance(op, Adjoint):
+            yield op.op
+        elif op.properties.symmetric and (op.domain is None or shapes.same(op.domain, op.codomain)):
+            yield op
+        elif op._elements is not None:
+            yield op._with_elements(jnp.conj(op._elements))
+        elif op.domain is not None:
+            yield _between(op, op.codomain, op.domain)
+        elif op._says_adjoint_shape and _takes_integers(op) and not op.properties.real_linear:
+            yield op._adjoint_inside(None)
+
+
+def _takes_integers(op: Any) -> bool:
+    """Whether no part, on its own, refuses what others beside it make floats of: a derived adjoint does."""
+    if op.domain is not None:
+        return True
+    if type(op)._composite:
+        return all(map(_takes_integers, op._parts()))
+    return not type(op)._hooks["adjoint"].derived
+
+
+def _between(op: LinearOperator, codomain: Any, domain: Any) -> Any:
+    """A^H by its parts, where these lead from the one space to the other."""
+    try:
+        inside = op._adjoint_inside(domain)
+        fits = inside is not None and shapes.same(inside._infer_shape(codomain), domain)
+    except (UnknownShapeError, ValueError):  # a part alone does not know its shape, or cannot take what others return
+        return None
+    return typed(inside, codomain) if fits else None
