@@ -29,7 +29,7 @@ class _AsOperator:
         return self.call._functions.name
 
 
-class AsLinear(_AsOperator, LinearOperator):
+class _AsLinear(_AsOperator, LinearOperator):
     call: Any = static()
     keywords: Statics = static()
     fixed: Any
@@ -40,7 +40,10 @@ class AsLinear(_AsOperator, LinearOperator):
         return answer[0][0] if len(answer) == 1 else tuple(spec for spec, _ in answer)
 
 
-class AsNonlinear(_AsOperator, NonlinearOperator):
+class _AsNonlinear(_AsOperator, NonlinearOperator):
     call: Any = static()
     keywords: Statics = static()
     fixed: Any
+
+
+linear, nonlinear = _AsLinear, _AsNonlinear  # messages about hooks name the classes

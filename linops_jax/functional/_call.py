@@ -12,8 +12,7 @@ from linops_jax._engine import primitives
 from linops_jax._model import shapes
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
-from linops_jax.functional import _plan
-from linops_jax.functional._as_operator import AsLinear, AsNonlinear
+from linops_jax.functional import _as_operator, _plan
 from linops_jax.functional._functions import LinearCall
 from linops_jax.functional._keywords import NONE, static_keywords
 
@@ -57,7 +56,8 @@ class Call:
             message = f"{op.name}: as_operator takes its {len(op.fixed)} fixed arguments, but {len(fixed)} were given."
             raise TypeError(message)
         values = tuple(_plan.as_array(op.name, i, value) for i, value in zip(op.fixed, fixed, strict=True))
-        return (AsLinear if isinstance(op, LinearCall) else AsNonlinear)(self, static_keywords(op.name, kwargs), values)
+        make = _as_operator.linear if isinstance(op, LinearCall) else _as_operator.nonlinear
+        return make(self, static_keywords(op.name, kwargs), values)
 
     def __repr__(self) -> str:
         return f"<{self._functions.name} bound by {self._made_by.func.__name__}>"  # type: ignore[attr-defined]
