@@ -8,6 +8,7 @@ from helpers import S, between_reals, close, like, normal
 from operators import Antilinear, Dense
 
 import linops_jax as lo
+from linops_jax.algebra._composite import LinearComposite
 
 
 class Named(Dense):
@@ -286,3 +287,43 @@ def test_a_complex_factor_does_not_pass_real_parts():
     unknown = (1j * (lo.Matrix(r).with_domain(REAL) @ lo.Matrix(r))).H
     assert unknown.domain is None
     close(lo.simplify(unknown)(y), jnp.asarray((r.T @ r.T @ (-1j * y)).real.astype(np.float32)), scale=10)
+
+
+class Twice(LinearComposite):
+    """A combinator in a file of its own: nothing else knows it."""
+
+    op: lo.LinearOperator
+
+    def apply(self, x):
+        return jax.tree.map(lambda y: y + y, self.op(x))
+
+    def _derive_shape(self, x):
+        return self.op._infer_shape(x)
+
+    def _infer_adjoint_shape(self, y):
+        return self.op._infer_adjoint_shape(y)
+
+    def _pull_back(self, y, like):
+        return jax.tree.map(lambda x: x + x, self.op._reverse(y, like))
+
+    def _adjoint_inside(self, domain):
+        return Twice(self.op.H)
+
+    def _inputs_of_parts(self, x):
+        return [x]
+
+    def _spaces_of_parts(self, domain, codomain):
+        return [(domain, codomain)]
+
+    def _simpler(self, x):
+        yield None  # a rule that does not apply
+        yield 2 * self.op
+
+
+def test_a_new_combinator_says_its_rules_itself():
+    op = Twice(I @ A).with_domain(SPEC)
+    simple = lo.simplify(op)
+    assert repr(simple) == f"2 * {A!r} : c64[3] -> c64[3]"
+    assert repr(lo.simplify(op.H)).startswith("2 * ")
+    close(simple(like(SPEC, 1)), op(like(SPEC, 1)))
+    assert "└── op = Named(matrix=c64[3,3], name='A') : c64[3] -> c64[3]" in str(lo.tree(Twice(A).with_domain(SPEC)))

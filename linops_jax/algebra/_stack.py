@@ -158,11 +158,9 @@ class HStack(_HStack, LinearComposite):
         """Row by column, row by diagonal."""
         if not isinstance(right, BlockDiagonal | VStack) or (products := self._products(right)) is None:
             return None
-        return (
-            functools.reduce(operator.add, _parts.flatten(products)[0])
-            if isinstance(right, VStack)
-            else HStack(products)
-        )
+        if isinstance(right, VStack):
+            return functools.reduce(operator.add, _parts.flatten(products)[0])
+        return HStack(products)
 
 
 class NonlinearHStack(_HStack, NonlinearComposite):

@@ -12,6 +12,7 @@ import pytest
 
 import linops_jax as lo
 from linops_jax import _compat
+from linops_jax._operators import constructors
 
 pytestmark = pytest.mark.versions
 
@@ -351,6 +352,20 @@ def test_ready_made_parts_use_public_names_only(path):
 def test_every_module_has_a_place_in_the_order():
     tops = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in MODULES}
     assert tops <= set(ORDER)
+
+
+def test_a_constructor_is_found_once():
+    asked = []
+
+    def find():
+        asked.append(1)
+        return lambda a, b: a + b
+
+    handle: constructors.Constructor = constructors.Constructor("sum")
+    with pytest.raises(ImportError, match=r"nothing has defined sum: import linops_jax, not a part of it\."):
+        handle(1, 2)
+    handle.load(find)
+    assert (handle(1, 2), handle(3, 4), asked) == (3, 7, [1])
 
 
 # ---- what is public -------------------------------------------------------------------------------------------------
