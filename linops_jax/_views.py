@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from linops_jax._model import shapes
-from linops_jax._model.hooks import MISSING, REFUSED
+from linops_jax._model.kinds import MISSING, REFUSED
 from linops_jax._operators import constructors, printing
 from linops_jax._operators.operator import Operator
 from linops_jax.algebra import _parts

@@ -6,7 +6,7 @@ import pytest
 
 import linops_jax as lo
 from linops_jax._engine.binding import bind_hook
-from linops_jax._model.hooks import ADJOINT_PARAMETER_JVP
+from linops_jax._model.rules import ADJOINT_PARAMETER_JVP
 
 LEAF = jax.tree.structure(0)
 INTEGERS = [jax.ShapeDtypeStruct((3,), np.int32)]

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from linops_jax._engine.binding import Binding
-from linops_jax._model import hooks
-from linops_jax._model.hooks import ADJOINT_PARAMETER_JVP, MISSING
+from linops_jax._model import lookup, rules
+from linops_jax._model.kinds import MISSING
+from linops_jax._model.rules import ADJOINT_PARAMETER_JVP
 
 FORWARD = "forward mode and second derivatives need it (first derivatives in reverse mode do not)"
 _HESSIAN = ("hessian_apply", "hessian_adjoint")
@@ -32,7 +33,7 @@ def is_up_to_jax(binding: Binding, argument: str) -> bool:
         return hook.is_jax or (argument == "self" and hook.by_others is not None)
     cls: Any = hook.cls
     name, _ = hook.rule.derivative[argument]
-    return hooks.find(cls, name, MISSING) is not None and not hooks.other_modes(name) & set(cls._hooks)
+    return lookup.find(cls, name, MISSING) is not None and not rules.other_modes(name) & set(cls._hooks)
 
 
 def missing(binding: Binding, name: str, why: str) -> NotImplementedError:
@@ -58,7 +59,7 @@ def _missing(cls: Any, name: str, why: str) -> NotImplementedError:
         )
     else:
         by_hand = [
-            other for other in hooks.other_modes(name) if _can_evaluate(cls, other) and not cls._hooks[other].is_jax
+            other for other in rules.other_modes(name) if _can_evaluate(cls, other) and not cls._hooks[other].is_jax
         ]
         also = f" JAX transposes traced hooks only, and {where}.{by_hand[0]} is none." if by_hand else ""
         message = f"{where} has no {name}: {why}.{also} Define {where}.{name}."

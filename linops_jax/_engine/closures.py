@@ -19,7 +19,7 @@ from linops_jax._engine import traced_hooks
 from linops_jax._engine.batch import Batch
 from linops_jax._engine.binding import Binding, bind_hook
 from linops_jax._model import shapes
-from linops_jax._model.hooks import CT, T
+from linops_jax._model.rules import CT, T
 
 
 class Program(NamedTuple):

@@ -14,7 +14,8 @@ import numpy as np
 from linops_jax import _compat
 from linops_jax._engine import returned
 from linops_jax._model import shapes
-from linops_jax._model.hooks import CT, Hook
+from linops_jax._model.hooks import Hook
+from linops_jax._model.rules import CT
 
 
 def _conj(tree: Any) -> Any:

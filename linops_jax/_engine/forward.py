@@ -19,7 +19,9 @@ from linops_jax._engine.evaluation import evaluate_traced
 from linops_jax._engine.groups import Groups, as_typed, placed
 from linops_jax._engine.tangents import is_zero, vanishes, zero
 from linops_jax._model import shapes
-from linops_jax._model.hooks import MISSING, Hook, T
+from linops_jax._model.hooks import Hook
+from linops_jax._model.kinds import MISSING
+from linops_jax._model.rules import T
 
 
 def jvp(

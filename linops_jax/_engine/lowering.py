@@ -16,7 +16,8 @@ from linops_jax._engine import absent, dtypes, refused, trampoline
 from linops_jax._engine.batch import Batch
 from linops_jax._engine.binding import Binding, looped_axes, of_variant, with_layout
 from linops_jax._engine.evaluation import evaluate_traced, refuse_to_gather
-from linops_jax._model.hooks import HOST, MISSING, NATIVE, REFUSED, TRACED, Hook
+from linops_jax._model.hooks import Hook
+from linops_jax._model.kinds import HOST, MISSING, NATIVE, REFUSED, TRACED
 from linops_jax._native import Handler
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from linops_jax import _compat
 from linops_jax._engine.batch import Batch
 from linops_jax._model import shapes
-from linops_jax._model.hooks import REFUSED, Hook
+from linops_jax._model.hooks import Hook
+from linops_jax._model.kinds import REFUSED
 
 Arrays = tuple[tuple[np.dtype, tuple[int, ...]], ...]  # dtype and shape of each
 

@@ -14,8 +14,9 @@ from linops_jax._engine.batch import Batch, Mask
 from linops_jax._engine.binding import Binding
 from linops_jax._engine.groups import Groups
 from linops_jax._engine.tangents import vanishes
-from linops_jax._model import hooks
-from linops_jax._model.hooks import ADJOINT_PARAMETER_JVP, Hook
+from linops_jax._model import rules
+from linops_jax._model.hooks import Hook
+from linops_jax._model.rules import ADJOINT_PARAMETER_JVP
 
 
 def zero_or_error(cls: Any, name: str, tree: Any, tangents: Sequence[Any], masks: Sequence[Mask]) -> Any:
@@ -26,7 +27,7 @@ def zero_or_error(cls: Any, name: str, tree: Any, tangents: Sequence[Any], masks
     kept = Batch(mask for mask, m in zip(masks, moves, strict=True) if m)
     axes = [axis for axis in range(kept.axes) if any(kept.has(axis))]
     kept = Batch(tuple(mask[axis] for axis in axes) for mask in kept)
-    hook = cls._hooks[hooks.refusal_of(name)]
+    hook = cls._hooks[rules.refusal_of(name)]
     spec = jax.ShapeDtypeStruct((), np.float32)
     (zero,) = calling.bind(hook, (tree,), values, kept, jax.tree.structure(0), [spec])
     return jnp.sum(zero)

@@ -12,7 +12,8 @@ import jax
 from linops_jax._engine import keys
 from linops_jax._engine.binding import Binding, bind
 from linops_jax._engine.names import MalformedKeyError, class_name, require_class
-from linops_jax._model.hooks import HOST, NATIVE, Hook
+from linops_jax._model.hooks import Hook
+from linops_jax._model.kinds import HOST, NATIVE
 
 _ENTRIES: dict[str, Any] = {"class": str, "hook": str, "arguments": list, "result": object, "ignored": list}
 _OPTIONAL_ENTRIES: dict[str, Any] = {"layout": list, "kind": str, "again": int}

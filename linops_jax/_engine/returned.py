@@ -11,7 +11,8 @@ import numpy as np
 
 from linops_jax._model import advice, shapes
 from linops_jax._model.fields import array_fields
-from linops_jax._model.hooks import PULLS_BACK, Hook
+from linops_jax._model.hooks import Hook
+from linops_jax._model.rules import PULLS_BACK
 
 
 def result_leaves(hook: Hook, out_tree: Any, result: Any) -> list[Any]:

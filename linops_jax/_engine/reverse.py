@@ -19,7 +19,9 @@ from linops_jax._engine.evaluation import evaluate_traced
 from linops_jax._engine.groups import Groups
 from linops_jax._engine.tangents import aval, is_wanted, is_zero
 from linops_jax._model import shapes
-from linops_jax._model.hooks import CT, REFUSED, Hook
+from linops_jax._model.hooks import Hook
+from linops_jax._model.kinds import REFUSED
+from linops_jax._model.rules import CT
 
 
 def transpose(

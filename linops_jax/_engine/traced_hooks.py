@@ -14,7 +14,7 @@ from linops_jax import _compat
 from linops_jax._engine import returned
 from linops_jax._engine.binding import Binding, arguments, of_variant
 from linops_jax._model import shapes
-from linops_jax._model.hooks import TRACED
+from linops_jax._model.kinds import TRACED
 
 
 def function(binding: Binding, specs: Sequence[jax.ShapeDtypeStruct]) -> Callable[..., list[Any]]:

@@ -21,7 +21,8 @@ from linops_jax._engine import calls, dtypes, errors, kept, keys, resolving, ret
 from linops_jax._engine.batch import Batch
 from linops_jax._engine.binding import Binding
 from linops_jax._engine.promises import Promises
-from linops_jax._model.hooks import HOST, NATIVE, Hook
+from linops_jax._model.hooks import Hook
+from linops_jax._model.kinds import HOST, NATIVE
 from linops_jax._native import Handler
 
 # The same handlers under names of which XLA knows that each device may call them with its part.

@@ -1,7 +1,4 @@
-"""A hook as one class has it.
-
-The names of its neighbours are here as well, for the modules that import them from here.
-"""
+"""A hook as one class has it."""
 
 from __future__ import annotations
 
@@ -10,36 +7,10 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from linops_jax._model.check import check_hook as check_hook
-from linops_jax._model.kinds import HOST as HOST
-from linops_jax._model.kinds import MISSING as MISSING
-from linops_jax._model.kinds import NATIVE as NATIVE
-from linops_jax._model.kinds import PER_PLATFORM as PER_PLATFORM
-from linops_jax._model.kinds import REFUSED as REFUSED
-from linops_jax._model.kinds import TRACED as TRACED
-from linops_jax._model.kinds import Native, PerPlatform
-from linops_jax._model.lookup import AlsoOperator as AlsoOperator
-from linops_jax._model.lookup import find as find
-from linops_jax._model.marks import in_place as in_place
-from linops_jax._model.marks import is_hook as is_hook
-from linops_jax._model.marks import is_in_place as is_in_place
-from linops_jax._model.marks import is_traced as is_traced
-from linops_jax._model.marks import takes_out as takes_out
-from linops_jax._model.marks import traced as traced
-from linops_jax._model.rules import ADJOINT_PARAMETER_JVP as ADJOINT_PARAMETER_JVP
-from linops_jax._model.rules import CT as CT
-from linops_jax._model.rules import INFER as INFER
-from linops_jax._model.rules import LINEAR as LINEAR
-from linops_jax._model.rules import MODES as MODES
-from linops_jax._model.rules import NONLINEAR as NONLINEAR
-from linops_jax._model.rules import OF_SYMMETRIC as OF_SYMMETRIC
-from linops_jax._model.rules import OPTIONAL as OPTIONAL
-from linops_jax._model.rules import PULLS_BACK as PULLS_BACK
-from linops_jax._model.rules import Rule as Rule
-from linops_jax._model.rules import T as T
-from linops_jax._model.rules import other_modes as other_modes
-from linops_jax._model.rules import refusal_of as refusal_of
-from linops_jax._model.rules import rules_of as rules_of
+from linops_jax._model.kinds import HOST, MISSING, NATIVE, PER_PLATFORM, REFUSED, TRACED, Native, PerPlatform
+from linops_jax._model.lookup import find
+from linops_jax._model.marks import is_in_place, is_traced, takes_out
+from linops_jax._model.rules import Rule
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

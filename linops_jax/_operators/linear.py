@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 import jax
 import numpy as np
 
-from linops_jax._model import advice, hooks, shapes
+from linops_jax._model import advice, lookup, marks, rules, shapes
 from linops_jax._operators import constructors, printing, upstream
 from linops_jax._operators.arithmetic import Arrays, Scalar
 from linops_jax._operators.operator import Operator, UnknownShapeError, required
@@ -16,7 +16,7 @@ from linops_jax._operators.operator import Operator, UnknownShapeError, required
 LINEAX_METHODS = ("mv", "as_matrix", "transpose", "in_structure", "out_structure", "in_size", "out_size")
 
 
-class LinearOperator(Operator, rules=hooks.LINEAR):
+class LinearOperator(Operator, rules=rules.LINEAR):
     """A linear map A and its adjoint A^H between pytrees of arrays.
 
     Subclass it and write the hooks ``apply(self, x)``, ``adjoint(self, y)`` and ``infer_shape(self, x)`` on NumPy arrays.
@@ -76,12 +76,12 @@ class LinearOperator(Operator, rules=hooks.LINEAR):
         def __matmul__(self, other: Any) -> Any: ...
         def __rmatmul__(self, other: LinearOperator) -> LinearOperator: ...
     else:
-        gram = hooks.AlsoOperator("gram", lambda op: op.H @ op)
+        gram = lookup.AlsoOperator("gram", lambda op: op.H @ op)
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if hooks.is_hook(hook := cls.__dict__.get("gram")):
-            cls.gram = hooks.AlsoOperator("gram", LinearOperator.gram.make, hook)
+        if marks.is_hook(hook := cls.__dict__.get("gram")):
+            cls.gram = lookup.AlsoOperator("gram", LinearOperator.gram.make, hook)
 
     @property
     def inv(self) -> LinearOperator:

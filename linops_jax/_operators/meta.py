@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, dataclass_transform
 
 from linops_jax._engine import absent, derived, primitives
-from linops_jax._model import fields, hooks, shapes
-from linops_jax._model.hooks import ADJOINT_PARAMETER_JVP, INFER, MISSING, REFUSED, TRACED, Hook, Rule
+from linops_jax._model import check, fields, hooks, lookup, marks, rules, shapes
+from linops_jax._model.hooks import Hook
+from linops_jax._model.kinds import MISSING, REFUSED, TRACED
 from linops_jax._model.properties import NAMES, Properties
+from linops_jax._model.rules import ADJOINT_PARAMETER_JVP, INFER, Rule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,31 +121,31 @@ def refuse_reserved_fields(cls: Any) -> None:
 def collect_hooks(cls: Any) -> dict[str, Hook]:
     """The hooks of a class, checked: those it has, those JAX derives, and those that exist in reverse mode only."""
     names = {**{name: rule.arguments for name, rule in cls._rules.items()}, **INFER}
-    given = {name: hooks.find(cls, name, _ABSENT) for name in names}
+    given = {name: lookup.find(cls, name, _ABSENT) for name in names}
     given = {name: value for name, value in given.items() if value is not _ABSENT and not _is_abstract(value)}
     for name, value in given.items():
-        hooks.check_hook(cls, name, names[name], value)
+        check.check_hook(cls, name, names[name], value)
     required = {name for name in names if _is_abstract(inspect.getattr_static(cls, name, None))}
     cls.__abstractmethods__ = cls.__abstractmethods__ - set(names) | required  # a parent may have had more
     if cls._traits.properties.symmetric:
-        given |= {name: given[of] for name, of in hooks.OF_SYMMETRIC.items() if of in given and name not in given}
+        given |= {name: given[of] for name, of in rules.OF_SYMMETRIC.items() if of in given and name not in given}
         cls.__abstractmethods__ = cls.__abstractmethods__ - set(given)
 
-    rules = hooks.rules_of(cls)
+    table = rules.rules_of(cls)
     written = {name: value for name, value in given.items() if value is not None and name not in INFER}
-    found = {name: hooks.make_hook(cls, name, value, rules[name]) for name, value in written.items()}
-    found |= _transposed(rules, found, given)
+    found = {name: hooks.make_hook(cls, name, value, table[name]) for name, value in written.items()}
+    found |= _transposed(table, found, given)
     if "apply" in found and found["apply"].is_jax:
-        unknown = [name for name in _derivable(cls) if name not in given and not hooks.other_modes(name) & set(found)]
-        found |= {name: _derive(cls, name, rules[name], derived.DERIVED[name]) for name in unknown}
+        unknown = [name for name in _derivable(cls) if name not in given and not rules.other_modes(name) & set(found)]
+        found |= {name: _derive(cls, name, table[name], derived.DERIVED[name]) for name in unknown}
         cls.__abstractmethods__ = cls.__abstractmethods__ - set(_derivable(cls)) - {"infer_shape"}
-    found |= _transposed(rules, found, given)
+    found |= _transposed(table, found, given)
     if "gram" in found and "adjoint" in found:
-        by_others = _derive(cls, "gram", rules["gram"], derived.gram_of)
+        by_others = _derive(cls, "gram", table["gram"], derived.gram_of)
         found["gram"] = dataclasses.replace(found["gram"], by_others=by_others)
     for name in _reverse_only(found):
-        if name in rules:
-            found[name] = Hook(cls, name, rules[name], MISSING, absent.stand_in(name))
+        if name in table:
+            found[name] = Hook(cls, name, table[name], MISSING, absent.stand_in(name))
     return found | (_refusals(cls, found) if fields.array_fields(cls) else {})
 
 
@@ -158,22 +160,22 @@ def _derive(cls: Any, name: str, rule: Rule, function: Callable[..., Any]) -> Ho
     return Hook(cls, name, rule, TRACED, function, derived=True)
 
 
-def _transposed(rules: Mapping[str, Rule], known: Mapping[str, Hook], given: Mapping[str, Any]) -> dict[str, Hook]:
+def _transposed(table: Mapping[str, Rule], known: Mapping[str, Hook], given: Mapping[str, Any]) -> dict[str, Hook]:
     """What the traced hooks of one mode say about the other."""
     found: dict[str, Hook] = {}
-    for name, argument, other in hooks.MODES:
-        if name not in known or not known[name].is_jax or other not in rules or other in {**given, **known}:
+    for name, argument, other in rules.MODES:
+        if name not in known or not known[name].is_jax or other not in table or other in {**given, **known}:
             continue
         if other != ADJOINT_PARAMETER_JVP or "adjoint" in known:
             function = derived.transposed(known[name], argument)
-            found[other] = _derive(known[name].cls, other, rules[other], function)
+            found[other] = _derive(known[name].cls, other, table[other], function)
     return found
 
 
 def _derivable(cls: Any) -> list[str]:
     names = ["adjoint", "jacobian_apply", "jacobian_adjoint"]
     adjoint = inspect.getattr_static(cls, "adjoint", None)
-    if adjoint is not None and not _is_abstract(adjoint) and not hooks.is_traced(adjoint):
+    if adjoint is not None and not _is_abstract(adjoint) and not marks.is_traced(adjoint):
         names += ["parameter_jvp", "parameter_vjp"]  # an adjoint by hand depends on the fields as well
     return [name for name in names if name in cls._rules]
 
@@ -192,14 +194,14 @@ def _reverse_only(found: Mapping[str, Hook]) -> list[str]:
     return names
 
 
-def _refusals(cls: Any, found: Mapping[str, Hook]) -> dict[str, Hook]:
+def _refusals(cls: Any, known: Mapping[str, Hook]) -> dict[str, Hook]:
     """What stands in for derivatives with respect to the fields that nobody has."""
     found = {}
-    for hook in found.values():
+    for hook in known.values():
         target, _ = hook.rule.derivative.get("self", ("", ()))
-        has = target in found and found[target].kind != MISSING
-        if not has and (target in found or not (hook.is_jax or hook.by_others)):
-            name = hooks.refusal_of(hook.name)
+        has = target in known and known[target].kind != MISSING
+        if not has and (target in known or not (hook.is_jax or hook.by_others)):
+            name = rules.refusal_of(hook.name)
             rule = Rule(("dself",), transposed={"dself": (hook.name, ())})
             function = absent.refusal(cls, hook.name)
             found[name] = Hook(cls, name, rule, REFUSED, function, takes_out=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
-from linops_jax._model import advice, hooks, shapes
+from linops_jax._model import advice, rules, shapes
 from linops_jax._operators.arithmetic import Arrays, Scalar
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM, Operator, required
@@ -15,7 +15,7 @@ from linops_jax._operators.wrappers import OfOne
 Either: TypeAlias = "LinearOperator | NonlinearOperator"
 
 
-class NonlinearOperator(Operator, rules=hooks.NONLINEAR):
+class NonlinearOperator(Operator, rules=rules.NONLINEAR):
     """A differentiable map F between pytrees of arrays.
 
     Subclass it and write the hooks ``apply(self, x)``, ``jacobian_apply(self, x, dx)`` (the derivative at x applied to

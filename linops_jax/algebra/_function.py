@@ -10,7 +10,7 @@ import numpy as np
 
 from linops_jax._model import shapes
 from linops_jax._model.fields import static
-from linops_jax._model.hooks import traced
+from linops_jax._model.marks import traced
 from linops_jax._model.properties import Properties
 from linops_jax._operators.linear import LinearOperator
 from linops_jax.algebra._composite import LinearComposite, OfOne

@@ -56,14 +56,8 @@ class Call:
             message = f"{op.name}: as_operator takes its {len(op.fixed)} fixed arguments, but {len(fixed)} were given."
             raise TypeError(message)
         values = tuple(_plan.as_array(op.name, i, value) for i, value in zip(op.fixed, fixed, strict=True))
-<<<<<<< HEAD
-        return (_as_operator.linear if isinstance(op, LinearCall) else _as_operator.nonlinear)(
-            self, static_keywords(op.name, kwargs), values
-        )
-=======
         make = _as_operator.linear if isinstance(op, LinearCall) else _as_operator.nonlinear
         return make(self, static_keywords(op.name, kwargs), values)
->>>>>>> w/splits
 
     def __repr__(self) -> str:
         return f"<{self._functions.name} bound by {self._made_by.func.__name__}>"  # type: ignore[attr-defined]
