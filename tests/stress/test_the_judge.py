@@ -53,8 +53,8 @@ NAN = "lo.Function(lambda x: x + {}, S((3,), C))"
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"twin": "(2 * (p1 @ p0))"}, "value: .*expected"),
-        ({"twin": "(p1 @ p0).conj()"}, "value: .*expected"),
+        ({"twin": "(2 * (p1 @ p0))"}, "value: [^,]*, expected"),
+        ({"twin": "(p1 @ p0).conj()"}, "value: [^,]*, expected"),
         (
             {"parts": ("Dense(normal((3, 3), BF16, 1))", "Square()"), "x": "S((3,), BF16)", "twin": "(2 * (p1 @ p0))"},
             "value",
