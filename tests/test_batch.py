@@ -36,9 +36,9 @@ def test_equal_values_are_one_key_and_are_compared_in_c():
 
 
 def test_it_cannot_be_changed():
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError, match="has no attribute"):
         BATCH.names = ()
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="does not support item assignment"):
         BATCH[0] = ()
 
 
