@@ -1,4 +1,4 @@
-"""Operators around foreign code, as first-class JAX citizens, with proven adjoints."""
+"""Operators around foreign code, as first-class JAX citizens, with checked adjoints."""
 
 import importlib
 import importlib.metadata

@@ -30,9 +30,9 @@ def in_place(hook: Any) -> Any:
     ``out``, or ``lo.in_place(lo.native(...))``.
 
     They are then the same where every leaf of the result has shape and dtype of the leaf of the input in its place: a
-    compiled loop, or a program whose argument is donated, needs no second array. XLA copies an input first that somebody
-    still needs, so that an eager call costs a copy more. The hook must not read an element of its input after it wrote
-    there: ``np.multiply(x, 2, out=out)`` is right, ``out[1:] = x[:-1]`` after ``out[0] = 0`` is not. The input is the last
+    compiled loop, or a program whose argument is donated, needs no second array. If the input is used again later, XLA
+    makes a copy of it first, so an eager call costs one more copy. The hook must not read an element of its input after it
+    wrote there: ``np.multiply(x, 2, out=out)`` is right, ``out[1:] = x[:-1]`` after ``out[0] = 0`` is not. The input is the last
     argument: ``x`` of apply, ``y`` of adjoint, ``dx`` of jacobian_apply, ``dy`` of jacobian_adjoint.
 
     Raises TypeError for what does not take ``out``.

@@ -52,7 +52,7 @@ def native(
       static fields by name. Numbers, strings, NumPy arrays; a tuple of numbers becomes an array, a dtype its name.
     - ``parallel`` (C, Numba): ``vmap`` may evaluate elements of a batch on several threads at once, on XLA's own pool.
 
-    Raises TypeError for a combination or value that cannot be right, AttributeError for a name not in ``library``,
+    Raises TypeError for arguments that do not go together or have a wrong type, AttributeError for a name not in ``library``,
     ImportError for ``numba`` without that package.
     """
     given = [name for name, value in (("function", function), ("ffi", ffi), ("numba", numba)) if value is not None]

@@ -40,7 +40,8 @@ def get_linear_call(
       is called a tuple of its batch axes, innermost ``vmap`` first. ``abstract`` gets it too and returns ``(shape, dtype,
       axis)``, with the position of the last batch axis in the output. Otherwise calls are looped over.
 
-    Raises TypeError or ValueError for functions that are none, tuples of different lengths, positions that are none.
+    Raises TypeError for arguments that are not functions and ValueError for positions that are not valid or tuples of
+    different lengths.
     """
     made_by = functools.partial(
         get_linear_call,

@@ -48,7 +48,7 @@ class Call:
         """The same function as an operator, with its fixed arguments and keywords: for checks and for the algebra.
 
         It takes one array, or a tuple where there are several arguments that are not fixed, and returns likewise.
-        ``lo.check_operator(f.as_operator(), x)`` proves the transpose, or the derivative. A LinearOperator for what
+        ``lo.check_operator(f.as_operator(), x)`` checks the transpose, or the derivative. A LinearOperator for what
         ``get_linear_call`` made of one ``f_T``, else a NonlinearOperator.
         """
         op = self._functions

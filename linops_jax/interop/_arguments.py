@@ -15,7 +15,7 @@ import linops_jax as lo
 def operator(op: Any, spec: Any, where: str, *, depth: int = 3) -> Any:
     """``op`` with a domain, which ``spec`` gives where the operator has none, and its fields as JAX arrays.
 
-    Raises TypeError for what is not an operator, for a spec that is none, and where nobody knows the domain; ValueError
+    Raises TypeError if ``op`` is not an operator, if ``spec`` is not a spec, or if the domain is unknown; ValueError
     for a domain in 64 bits that have been switched off since. Warns (UserWarning) where ``spec`` asks for such; ``depth``
     is how many calls up the user's line is.
     """

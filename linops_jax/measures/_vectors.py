@@ -124,7 +124,7 @@ def _width(leaf: Any, pairs: bool) -> int:
 
 
 def require_linear(op: Any, spec: Any, where: str) -> LinearOperator:
-    """``op`` with a domain. Raises TypeError for what is no linear operator and where nobody knows the domain."""
+    """``op`` with a domain. Raises TypeError if it is not a linear operator or if its domain is unknown."""
     if isinstance(op, NonlinearOperator):
         message = (
             f"{where} needs a linear operator, and {op!r} is nonlinear. Take its derivative at a point, F.jacobian(x)."

@@ -78,8 +78,8 @@ def solve(
     Warns ``ConvergenceWarning`` where the tolerance is not reached (compiled code: see ``stats.converged``) and
     ``InexactAdjointWarning`` where the solver relies on an adjoint that is declared inexact.
 
-    Raises ValueError for an unknown solver and for a y that does not fit, TypeError for what is not an operator and where
-    nobody knows the domain, ``ConvergenceError`` with ``throw=True``, ImportError where lineax is not installed.
+    Raises ValueError for an unknown solver and for a y that does not fit, TypeError if A is not an operator
+    or its domain is unknown, ``ConvergenceError`` with ``throw=True``, ImportError where lineax is not installed.
     """
     is_watched = callback is not None or history
     if isinstance(A, NonlinearOperator):

@@ -58,7 +58,7 @@ def _domain(A: Any, y: Any, x0: Any) -> Any:
         return A._infer_adjoint_shape(y)
     except UnknownShapeError as error:
         message = (
-            f"lo.solve: nobody knows the domain of {exact(A)}. Fix it with A.with_domain(spec), pass x0, or define "
+            f"lo.solve: the domain of {exact(A)} is unknown. Fix it with A.with_domain(spec), pass x0, or define "
             "infer_adjoint_shape."
         )
         raise TypeError(message) from error

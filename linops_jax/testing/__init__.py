@@ -1,4 +1,4 @@
-"""Checks that prove an operator, for interactive work and for test suites."""
+"""Checks of an operator, for interactive work and for test suites."""
 
 from linops_jax.testing import checks as checks
 from linops_jax.testing._checking import checking as checking
