@@ -222,7 +222,7 @@ def test_eight_threads_get_one_object_for_each_value(run_child):
         import sys, threading
         import numpy as np
         import linops_jax as lo
-        from linops_jax._fields import Statics
+        from linops_jax._model.fields import Statics
 
         class Slow:
             def __init__(self, n): self.n = n
