@@ -40,7 +40,7 @@ def norm(A: LinearOperator, spec: Any = None, *, rtol: float = 1e-4, maxiter: in
     if 0 in form.shape:
         return jnp.zeros((), jnp.finfo(form.dtype).dtype)
     if is_small(form):
-        return jnp.linalg.norm(dense_form(form), 2)
+        return _of_matrix(form)
     eps = [float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves((op.domain, op.codomain))]
     rtol = max(rtol, 100 * float(jnp.finfo(form.dtype).eps), 4 * max(eps))
     value, count = _largest(op, jnp.asarray(rtol, form.dtype), maxiter, _vectors.key(seed))
@@ -56,6 +56,11 @@ def norm(A: LinearOperator, spec: Any = None, *, rtol: float = 1e-4, maxiter: in
 def is_small(form: _vectors.VectorForm) -> bool:
     rows, columns = form.shape
     return rows * columns <= _DENSE
+
+
+@compiled
+def _of_matrix(form: _vectors.VectorForm) -> jax.Array:
+    return jnp.linalg.norm(dense_form(form), 2)
 
 
 @compiled

@@ -46,35 +46,29 @@ def solve(
     A, y = _problem.fit(A, y, x0)
     rtol, atol = (_problem.as_operand(limit, y) for limit in (rtol, atol))
     name, method = _choose(solver, rtol, jnp.maximum(atol, rtol))
-    _problem.damped(A.jacobian(x0), y, damp, R)  # raises for what cannot damp
+    R = _problem.damping(shapes.specs(x0), damp, R)
+    damp = None if R is None else _problem.as_operand(damp, x0)
     traced = shapes.is_being_traced((A, y, x0, damp))
-    size = _vectors.norm(jax.lax.stop_gradient(y))
+    steps = STEPS if max_steps is None else max_steps
     with _progress.shown(progress, traced) as watched:
-        value, steps, converged = _least_squares(
-            method,
-            to_reals(x0),
-            (
-                watched(A),
-                y,
-                jnp.where(size > 0, size, 1),
-                None if _problem.is_zero(damp) else _problem.as_operand(damp, x0),
-                R,
-            ),
-            STEPS if max_steps is None else max_steps,
-            _steps.Implicit(),
-        )
-    x = from_reals(value, shapes.specs(x0))
-    return name, Solution(x, assess(A, x, y, {"num_steps": steps, "converged": converged}))
+        x, found = _least_squares(method, x0, (watched(A), y, damp, R), steps, _steps.Implicit())
+    return name, Solution(x, assess(A, x, y, found))
 
 
 @compiled
-def _least_squares(method: Any, x0: Any, problem: Any, max_steps: int, adjoint: Any) -> tuple[Any, Any, Any]:
+def _least_squares(
+    method: Any, x0: Any, problem: Any, max_steps: int, adjoint: Any
+) -> tuple[Any, dict[str, jax.Array]]:
     """The solution, how many steps it took, and whether it converged."""
+    A, y, damp, R = problem
+    size = _vectors.norm(jax.lax.stop_gradient(y))
+    problem = A, y, jnp.where(size > 0, size, 1), damp, R
     found = plain(optx.least_squares)(
-        _residual, method, x0, problem, {}, max_steps=max_steps, throw=False, adjoint=adjoint
+        _residual, method, to_reals(x0), problem, {}, max_steps=max_steps, throw=False, adjoint=adjoint
     )
     eqx.clear_caches()  # of shapes, by jaxprs that hold A
-    return found.value, jnp.asarray(found.stats["num_steps"]), found.result == optx.RESULTS.successful
+    stats = {"num_steps": jnp.asarray(found.stats["num_steps"]), "converged": found.result == optx.RESULTS.successful}
+    return from_reals(found.value, shapes.specs(x0)), stats
 
 
 def _residual(x: Any, problem: Any) -> Any:
@@ -83,7 +77,7 @@ def _residual(x: Any, problem: Any) -> Any:
     x = from_reals(x, like)
     rest = [jax.tree.map(jnp.subtract, _evaluate(A, x), y)]
     if damp is not None:
-        rest.append(jax.tree.map(lambda leaf: damp * leaf, x if R is None else R(x)))
+        rest.append(jax.tree.map(lambda leaf: damp * leaf, R(x)))
     return jax.tree.map(lambda leaf: leaf / size.astype(leaf.dtype), to_reals(rest))
 
 

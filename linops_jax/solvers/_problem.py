@@ -66,9 +66,18 @@ def _domain(A: Any, y: Any, x0: Any) -> Any:
 
 def damped(A: Any, y: Any, damp: Any, regularizer: Any) -> tuple[Any, Any]:
     """[A; damp R] and [y; 0], whose least squares are those of A with damping."""
+    R = damping(A.domain, damp, regularizer)
+    if R is None:
+        return A, y
+    op = vstack([A, as_operand(damp, A.domain) * R])
+    return op, [y, jax.tree.map(shapes.zeros, op.codomain[1])]
+
+
+def damping(domain: Any, damp: Any, regularizer: Any) -> Any:
+    """R, or the identity; None without damping. Raises for what cannot damp."""
     if is_zero(damp):
         if regularizer is None:
-            return A, y
+            return None
         message = "lo.solve: a regularizer has no effect without damp. Pass damp=..., the factor in front of it."
         raise ValueError(message)
     if regularizer is not None and not isinstance(regularizer, LinearOperator):
@@ -77,9 +86,7 @@ def damped(A: Any, y: Any, damp: Any, regularizer: Any) -> tuple[Any, Any]:
     if jnp.ndim(damp) or shapes.is_complex(jnp.result_type(damp)):
         message = f"lo.solve: damp must be a real number, found {shapes.describe(jnp.asarray(damp))}."
         raise ValueError(message)
-    R = (Identity() if regularizer is None else regularizer).with_domain(A.domain)
-    op = vstack([A, as_operand(damp, A.domain) * R])
-    return op, [y, jax.tree.map(shapes.zeros, op.codomain[1])]
+    return (Identity() if regularizer is None else regularizer).with_domain(domain)
 
 
 def is_zero(damp: Any) -> bool:
