@@ -3,9 +3,11 @@
 #pragma once
 
 #include <atomic>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include "frame.h"
 #include "loop.h"
