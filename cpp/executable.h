@@ -1,5 +1,4 @@
-// executable.h: what one of XLA's executables keeps for its calls of a hook, and the handlers that every kind of hook
-// has.
+// executable.h: what an executable keeps for its calls of a hook, and the two FFI handlers of every kind of hook.
 #pragma once
 
 #include <atomic>
@@ -43,9 +42,9 @@ class Executable {
   std::atomic<const Resolved*> resolved_{nullptr};
 };
 
-// ---- the handlers of a kind of hook, whose State is an Executable with a type for XLA and execute(frame)
-// -------------
+// ---- the two handlers -----------------------------------------------------------------------------------------------
 
+// State: an Executable with a type that XLA knows by kType and id, and with execute(frame).
 template <typename State>
 xla::ffi::ErrorOr<std::unique_ptr<State>> make_state(xla::ffi::Dictionary attributes) {
   auto state = std::make_unique<State>();
