@@ -8,7 +8,6 @@ import importlib.metadata
 import importlib.util
 import pathlib
 import re
-import time
 
 import pytest
 
@@ -133,21 +132,6 @@ def test_a_refused_import_leaves_jax_alone(run_child):
         """
     )
     assert child.stdout.startswith("linops_jax needs jaxlib >= 0.10, found jaxlib 0.9.2: run pip install -U")
-
-
-def test_time_of_import(run_child):
-    """Shown, not judged: the machine may be busy."""
-
-    def seconds(statement):
-        times = []
-        for _ in range(3):
-            start = time.perf_counter()
-            run_child(statement)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    alone, with_us = seconds("import jax"), seconds("import jax, linops_jax")
-    print(f"import jax: {alone:.2f} s; with linops_jax: {1000 * (with_us - alone):+.0f} ms")
 
 
 def test_import_of_the_package_needs_no_optional_dependency(run_child):
