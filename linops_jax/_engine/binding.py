@@ -10,7 +10,7 @@ import jax
 
 from linops_jax._engine.batch import Batch
 from linops_jax._engine.promises import Promises
-from linops_jax._model import shapes
+from linops_jax._model import rules, shapes
 from linops_jax._model.hooks import Hook
 from linops_jax._model.interned import Interned, intern
 
@@ -45,13 +45,14 @@ class Binding(Interned):
         return str, (self.label,)  # a serialized executable finds its target by key, and needs none of this
 
     @property
-    def functions(self) -> Any:
-        """The operator, where it is one of the functional interface: it has static fields only."""
-        return jax.tree.unflatten(self.trees[0], ()) if self.hook.rule.functional else None
+    def convention(self) -> Any:
+        """How it is called and what is said of it, which is for its class to say."""
+        cls: Any = self.hook.cls
+        return cls._convention(self)
 
     @property
     def label(self) -> str:
-        return self.functions.label(self.hook.name) if self.hook.rule.functional else self.hook.label
+        return self.convention.label
 
     def first(self, operands: Sequence[Any]) -> int:
         """Where the operands of the hook begin, behind what traced code closes over."""
@@ -67,7 +68,7 @@ class Binding(Interned):
 
     def are_fields(self) -> list[bool]:
         """Per operand: whether it is a field of an operator, whose batch axes are always looped over."""
-        return [name in ("self", "dself") for name in self.names()]
+        return [name in self.hook.rule.operators for name in self.names()]
 
 
 def bind(hook: Hook, trees: tuple[Any, ...], out_tree: Any, ignored: tuple[bool, ...], layout: Any = None) -> Binding:
@@ -81,7 +82,7 @@ def bind(hook: Hook, trees: tuple[Any, ...], out_tree: Any, ignored: tuple[bool,
 
 
 def bind_hook(
-    hook: Hook, trees: tuple[Any, ...], out_tree: Any, specs: Sequence[Any], *, for_derivative: bool
+    hook: Hook, trees: tuple[Any, ...], out_tree: Any, specs: Sequence[Any], *, for_derivative: bool = False
 ) -> Binding:
     """The binding of a call with these results; with ``for_derivative`` nobody looks at integer ones, which have none."""
     skips = for_derivative or _is_derivative(hook)
@@ -90,16 +91,8 @@ def bind_hook(
 
 @functools.cache
 def _is_derivative(hook: Hook) -> bool:
-    """Whether the table comes to it by a derivative, or by transposing one."""
-    rules: Any = hook.cls._rules  # type: ignore[attr-defined]
-    todo = [name for rule in rules.values() for name, _ in rule.derivative.values()]
-    found = set()
-    while todo:
-        name = todo.pop()
-        if name not in found and name in rules:
-            found.add(name)
-            todo += [target for target, _ in rules[name].transposed.values()]
-    return hook.name in found
+    cls: Any = hook.cls
+    return hook.name in rules.all_derivatives(cls._rules)
 
 
 def of_variant(binding: Binding, variant: Hook) -> Binding:
@@ -110,8 +103,8 @@ def of_variant(binding: Binding, variant: Hook) -> Binding:
 
 
 def with_layout(binding: Binding, layout: Any) -> Binding:
-    """The same call where it is known how batch axes lie."""
-    return bind(binding.hook, binding.trees, binding.out_tree, binding.ignored, layout)
+    """The same call where it is known how batch axes lie; None: it does not matter to it."""
+    return binding if layout is None else bind(binding.hook, binding.trees, binding.out_tree, binding.ignored, layout)
 
 
 def arguments(trees: tuple[Any, ...], leaves: Any) -> list[Any]:

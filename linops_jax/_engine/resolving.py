@@ -13,7 +13,7 @@ from linops_jax._engine import keys
 from linops_jax._engine.binding import Binding, bind
 from linops_jax._engine.names import MalformedKeyError, class_name, require_class
 from linops_jax._model.hooks import Hook
-from linops_jax._model.kinds import HOST, NATIVE
+from linops_jax._model.kinds import HOST
 
 _ENTRIES: dict[str, Any] = {"class": str, "hook": str, "arguments": list, "result": object, "ignored": list}
 _OPTIONAL_ENTRIES: dict[str, Any] = {"layout": list, "kind": str, "again": int}
@@ -46,7 +46,7 @@ def find(key: str) -> Binding:
     ignored = tuple(data["ignored"])
     _refuse_flags(hook, ignored, out_tree)
     binding = bind(hook, trees, out_tree, ignored, layout)
-    _refuse_layout(binding)
+    binding.convention.refuse_misfit()
     return binding
 
 
@@ -86,14 +86,12 @@ def _refuse_entries(data: dict[str, Any]) -> None:
 def _refuse_arguments(hook: Hook, arguments: list[Any], result: Any) -> None:
     """Which of them must be operators of the class."""
     cls: Any = hook.cls
-    operators = {"self", "dself", "result"} if hook.rule.in_fields else {"self", "dself"}
+    operators = hook.rule.operators
     given = {**dict(zip(hook.rule.arguments, arguments, strict=False)), "result": result}
-    if len(arguments) != len(hook.rule.arguments) or any(
-        type(given[name]) is not cls for name in operators & set(given)
-    ):
+    if len(arguments) != len(hook.rule.arguments) or any(type(given[name]) is not cls for name in operators):
         message = (
             f"this program calls {hook.label} with {len(arguments)} arguments; expected {', '.join(hook.rule.arguments)}, "
-            f"where {', '.join(sorted(operators & set(given)))} must be of class {cls._label}. Export the program again."
+            f"where {', '.join(sorted(operators))} must be of class {cls._label}. Export the program again."
         )
         raise ValueError(message)
 
@@ -105,17 +103,3 @@ def _refuse_flags(hook: Hook, ignored: tuple[Any, ...], out_tree: Any) -> None:
             f"each of {out_tree.num_leaves} results."
         )
         raise MalformedKeyError(message)
-
-
-def _refuse_layout(binding: Binding) -> None:
-    """Of batch axes that the hook does not take."""
-    hook = binding.hook
-    if hook.rule.functional:
-        binding.functions.refuse_misfit(binding)
-    elif hook.kind == NATIVE:
-        native: Any = hook.function
-        inputs = sum(tree.num_leaves for tree in binding.trees)
-        native.refuse_misfit(binding.label, binding.layout, inputs, binding.out_tree.num_leaves)
-    elif binding.layout is not None:
-        message = f"this program has batch axes for {hook.label}, which does not take them. Export the program again."
-        raise ValueError(message)
