@@ -22,13 +22,25 @@ class Binding(Interned):
     emptied.
     """
 
-    __slots__ = ("hook", "ignored", "layout", "nonce", "out_tree", "programs", "promises", "target", "trees")
+    __slots__ = (
+        "hook",
+        "ignored",
+        "layout",
+        "nonce",
+        "out_tree",
+        "programs",
+        "promises",
+        "signature",
+        "target",
+        "trees",
+    )
 
     hook: Hook
     trees: tuple[Any, ...]  # structure of each argument, self first
     out_tree: Any
     ignored: tuple[bool, ...]  # per result: nothing to compute, as with the derivative of an integer
     layout: Any  # plain values by which foreign code finds its batch axes; None: it has none, or they are looped over
+    signature: Any  # plain values for the types for which foreign code is compiled; None: it is what it is
     programs: dict[Any, Any]  # of a traced hook: JAX functions, by what is promised of their results
     promises: Promises  # of the programs that are made here
     target: Any  # what the extension calls, and the key of one that has no stable key: of the trampoline, None before
@@ -71,10 +83,20 @@ class Binding(Interned):
         return [name in self.hook.rule.operators for name in self.names()]
 
 
-def bind(hook: Hook, trees: tuple[Any, ...], out_tree: Any, ignored: tuple[bool, ...], layout: Any = None) -> Binding:
+def bind(
+    hook: Hook,
+    trees: tuple[Any, ...],
+    out_tree: Any,
+    ignored: tuple[bool, ...],
+    *,
+    layout: Any = None,
+    signature: Any = None,
+) -> Binding:
     """The binding with these values: one object per value, so that it compares by identity."""
     new = Binding()
-    new.hook, new.trees, new.out_tree, new.ignored, new.layout = new._value = hook, trees, out_tree, ignored, layout
+    new.hook, new.trees, new.out_tree, new.ignored = hook, trees, out_tree, ignored
+    new.layout, new.signature = layout, signature
+    new._value = hook, trees, out_tree, ignored, layout, signature
     new.target = new.nonce = None
     new.programs = {}
     new.promises = Promises(hook, trees, out_tree)
@@ -102,9 +124,12 @@ def of_variant(binding: Binding, variant: Hook) -> Binding:
     return bind(variant, binding.trees, binding.out_tree, binding.ignored)
 
 
-def with_layout(binding: Binding, layout: Any) -> Binding:
-    """The same call where it is known how batch axes lie; None: it does not matter to it."""
-    return binding if layout is None else bind(binding.hook, binding.trees, binding.out_tree, binding.ignored, layout)
+def specialized(binding: Binding, *, layout: Any = None, signature: Any = None) -> Binding:
+    """The same call where it is known how batch axes lie, or of which types arrays are; None: it does not matter to it."""
+    if layout is None and signature is None:
+        return binding
+    fixed = binding.hook, binding.trees, binding.out_tree, binding.ignored
+    return bind(*fixed, layout=layout, signature=signature)
 
 
 def arguments(trees: tuple[Any, ...], leaves: Any) -> list[Any]:

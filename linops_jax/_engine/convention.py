@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from linops_jax._engine import absent, written
 from linops_jax._engine.batch import Batch
 from linops_jax._engine.binding import Binding
-from linops_jax._model.kinds import NATIVE
 
 
 class Convention:
@@ -72,13 +71,8 @@ class Convention:
 
     def refuse_misfit(self) -> None:
         """For a binding from elsewhere. Raises TypeError or ValueError for a layout that the hook does not take."""
-        binding, hook = self.binding, self.binding.hook
-        if hook.kind == NATIVE:
-            native: Any = hook.function
-            inputs = sum(tree.num_leaves for tree in binding.trees)
-            native.refuse_misfit(binding.label, binding.layout, inputs, binding.out_tree.num_leaves)
-        elif binding.layout is not None:
+        if self.binding.layout is not None:
             message = (
-                f"this program has batch axes for {hook.label}, which does not take them. Export the program again."
+                f"this program has batch axes for {self.label}, which does not take them. Export the program again."
             )
             raise ValueError(message)

@@ -13,22 +13,23 @@ from linops_jax._engine import keys
 from linops_jax._engine.binding import Binding, bind
 from linops_jax._engine.names import MalformedKeyError, class_name, require_class
 from linops_jax._model.hooks import Hook
-from linops_jax._model.kinds import HOST
+from linops_jax._model.kinds import HOST, NATIVE, Native
 
 _ENTRIES: dict[str, Any] = {"class": str, "hook": str, "arguments": list, "result": object, "ignored": list}
-_OPTIONAL_ENTRIES: dict[str, Any] = {"layout": list, "kind": str, "again": int}
+_SPECIAL = ("layout", "signature")  # what foreign code has been specialized for
+_OPTIONAL_ENTRIES: dict[str, Any] = {**dict.fromkeys(_SPECIAL, list), "kind": str, "again": int}
 
 
 def description(binding: Binding) -> dict[str, Any]:
     """The entries of the key. Raises keys.NotPlain for what means nothing in another process."""
-    layout = {} if binding.layout is None else {"layout": keys.encode_value(binding.layout, "its batch axes")}
+    special = {name: value for name in _SPECIAL if (value := getattr(binding, name)) is not None}
     return {
         "class": class_name(binding.hook.cls),
         "hook": binding.hook.name,
         "arguments": [keys.encode_tree(tree) for tree in binding.trees],
         "result": keys.encode_tree(binding.out_tree),
         "ignored": list(binding.ignored),
-        **layout,
+        **{name: keys.encode_value(value, f"its {name}") for name, value in special.items()},
         **({} if binding.hook.kind == HOST else {"kind": binding.hook.kind}),
     }
 
@@ -39,14 +40,15 @@ def find(key: str) -> Binding:
     _refuse_entries(data)
     arguments = [keys.decode_tree(tree) for tree in data["arguments"]]
     result = keys.decode_tree(data["result"])
-    layout = keys.decode_value(data["layout"]) if "layout" in data else None
+    special = {name: keys.decode_value(data[name]) for name in _SPECIAL if name in data}
     hook = _hook(data)
     _refuse_arguments(hook, arguments, result)
     trees, out_tree = tuple(map(jax.tree.structure, arguments)), jax.tree.structure(result)
     ignored = tuple(data["ignored"])
     _refuse_flags(hook, ignored, out_tree)
-    binding = bind(hook, trees, out_tree, ignored, layout)
-    binding.convention.refuse_misfit()
+    binding = bind(hook, trees, out_tree, ignored, **special)
+    binding.convention.refuse_misfit()  # first: before, static values may be anything
+    _refuse_other_types(binding)
     return binding
 
 
@@ -103,3 +105,10 @@ def _refuse_flags(hook: Hook, ignored: tuple[Any, ...], out_tree: Any) -> None:
             f"each of {out_tree.num_leaves} results."
         )
         raise MalformedKeyError(message)
+
+
+def _refuse_other_types(binding: Binding) -> None:
+    """For which native code is not compiled."""
+    native: Any = binding.hook.function if binding.hook.kind == NATIVE else Native()
+    inputs = sum(tree.num_leaves for tree in binding.trees)
+    native.refuse_misfit(binding.label, binding.signature, inputs, binding.out_tree.num_leaves)

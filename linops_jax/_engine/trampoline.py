@@ -75,7 +75,7 @@ def _make_native_target(binding: Binding) -> Any:
     arrays = sum(tree.num_leaves for tree in (*binding.trees, binding.out_tree))
     return _ext.native_target(
         name=binding.label,
-        function=native.compiled(binding.label, binding.layout),
+        function=native.compiled(binding.label, binding.signature),
         user_data=user_data,
         is_handler=isinstance(native, Handler),
         owner=(native, owned, op),  # user data may point into live objects among the static fields
@@ -84,7 +84,7 @@ def _make_native_target(binding: Binding) -> Any:
         looped=_flags(binding.are_fields()),
         ignored=_flags(binding.ignored),
         check=_checker(binding.promises),
-        takes=[(dtypes.bits(names), rank) for names, rank in native.takes(binding.layout, arrays)],
+        takes=[(dtypes.bits(names), rank) for names, rank in native.takes(binding.signature, arrays)],
         counter=_counter(hook),
     )
 
