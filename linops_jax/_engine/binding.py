@@ -22,18 +22,8 @@ class Binding(Interned):
     emptied.
     """
 
-    __slots__ = (
-        "hook",
-        "ignored",
-        "layout",
-        "nonce",
-        "out_tree",
-        "programs",
-        "promises",
-        "signature",
-        "target",
-        "trees",
-    )
+    __slots__ = ("hook", "ignored", "layout", "nonce", "out_tree", "programs", "promises", "signature", "target",
+                 "trees")  # fmt: skip
 
     hook: Hook
     trees: tuple[Any, ...]  # structure of each argument, self first
@@ -124,7 +114,7 @@ def of_variant(binding: Binding, variant: Hook) -> Binding:
     return bind(variant, binding.trees, binding.out_tree, binding.ignored)
 
 
-def specialized(binding: Binding, *, layout: Any = None, signature: Any = None) -> Binding:
+def as_lowered(binding: Binding, *, layout: Any = None, signature: Any = None) -> Binding:
     """The same call where it is known how batch axes lie, or of which types arrays are; None: it does not matter to it."""
     if layout is None and signature is None:
         return binding

@@ -1,5 +1,6 @@
-"""How hooks are called and what is said of them, where classes differ: hooks of operators, which are adjoints to each other
-and know their batch axes, and whatever else is made a primitive by the same rules.
+"""The convention by which hooks are called and transposed, and the errors of what is not there.
+
+Operators have this one, the functional interface has its own (``functional/_convention``). The engine asks and knows neither.
 """
 
 from __future__ import annotations
@@ -17,13 +18,10 @@ from linops_jax._engine.binding import Binding
 
 
 class Convention:
-    """Of one binding of an operator's hook. Classes whose hooks follow another one have a subclass of it as ``_convention``."""
+    """That of one binding. A class says which one its hooks follow, as ``_convention``."""
 
-    can_be_shared_out: ClassVar[bool] = True  # whether each device may be given its part of a sharded batch
-    exported_by: ClassVar[tuple[str, str]] = (
-        "static fields",
-        "class",
-    )  # what is to be plain for it, what to have a name
+    can_be_shared_out: ClassVar[bool] = True  # each device may be given its part of a sharded batch
+    static_parts: ClassVar[tuple[str, str]] = ("static fields", "class")  # of a key: values, what is found by its name
 
     def __init__(self, binding: Binding):
         self.binding = binding

@@ -14,7 +14,7 @@ from jax.interpreters import mlir
 from linops_jax import _compat
 from linops_jax._engine import absent, dtypes, refused, trampoline
 from linops_jax._engine.batch import Batch
-from linops_jax._engine.binding import Binding, looped_axes, of_variant, specialized
+from linops_jax._engine.binding import Binding, as_lowered, looped_axes, of_variant
 from linops_jax._engine.evaluation import evaluate_traced, refuse_to_gather
 from linops_jax._model.hooks import Hook
 from linops_jax._model.kinds import HOST, MISSING, NATIVE, REFUSED, TRACED
@@ -49,7 +49,7 @@ def _host(hook: Hook, context: Any, *operands: Any, binding: Binding, batch: Bat
     context, operands, batch = _without_closures(context, operands, binding, batch)
     binding = of_variant(binding, hook)
     dtypes.refuse_unknown(binding.label, (*context.avals_in, *context.avals_out))
-    binding = specialized(binding, layout=binding.convention.layout(context.avals_in, context.avals_out, batch))
+    binding = as_lowered(binding, layout=binding.convention.layout(context.avals_in, context.avals_out, batch))
     same = _aliases(context, binding, batch)
     return trampoline.call(context, operands, binding, batch, trampoline.OF_HOST, same)
 
@@ -86,7 +86,7 @@ def _native(
         return _handler(context, *operands, binding=binding, batch=batch, out=out)
     dtypes.refuse_unknown(binding.label, (*context.avals_in, *context.avals_out))
     native: Any = hook.function
-    binding = specialized(binding, signature=native.signature(binding.label, *_shown(context, binding, batch)))
+    binding = as_lowered(binding, signature=native.signature(binding.label, *_shown(context, binding, batch)))
     same = _aliases(context, binding, batch)
     return trampoline.call(context, operands, binding, batch, trampoline.OF_NATIVE, same)
 

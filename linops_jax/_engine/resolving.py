@@ -16,20 +16,20 @@ from linops_jax._model.hooks import Hook
 from linops_jax._model.kinds import HOST, NATIVE, Native
 
 _ENTRIES: dict[str, Any] = {"class": str, "hook": str, "arguments": list, "result": object, "ignored": list}
-_SPECIAL = ("layout", "signature")  # what foreign code has been specialized for
-_OPTIONAL_ENTRIES: dict[str, Any] = {**dict.fromkeys(_SPECIAL, list), "kind": str, "again": int}
+_LOWERED = ("layout", "signature")  # what is known of a binding where a program is lowered
+_OPTIONAL_ENTRIES: dict[str, Any] = {**dict.fromkeys(_LOWERED, list), "kind": str, "again": int}
 
 
 def description(binding: Binding) -> dict[str, Any]:
     """The entries of the key. Raises keys.NotPlain for what means nothing in another process."""
-    special = {name: value for name in _SPECIAL if (value := getattr(binding, name)) is not None}
+    lowered = {name: value for name in _LOWERED if (value := getattr(binding, name)) is not None}
     return {
         "class": class_name(binding.hook.cls),
         "hook": binding.hook.name,
         "arguments": [keys.encode_tree(tree) for tree in binding.trees],
         "result": keys.encode_tree(binding.out_tree),
         "ignored": list(binding.ignored),
-        **{name: keys.encode_value(value, f"its {name}") for name, value in special.items()},
+        **{name: keys.encode_value(value, f"its {name}") for name, value in lowered.items()},
         **({} if binding.hook.kind == HOST else {"kind": binding.hook.kind}),
     }
 
@@ -40,13 +40,13 @@ def find(key: str) -> Binding:
     _refuse_entries(data)
     arguments = [keys.decode_tree(tree) for tree in data["arguments"]]
     result = keys.decode_tree(data["result"])
-    special = {name: keys.decode_value(data[name]) for name in _SPECIAL if name in data}
+    lowered = {name: keys.decode_value(data[name]) for name in _LOWERED if name in data}
     hook = _hook(data)
     _refuse_arguments(hook, arguments, result)
     trees, out_tree = tuple(map(jax.tree.structure, arguments)), jax.tree.structure(result)
     ignored = tuple(data["ignored"])
     _refuse_flags(hook, ignored, out_tree)
-    binding = bind(hook, trees, out_tree, ignored, **special)
+    binding = bind(hook, trees, out_tree, ignored, **lowered)
     binding.convention.refuse_misfit()  # first: before, static values may be anything
     _refuse_other_types(binding)
     return binding

@@ -182,9 +182,9 @@ def _register(binding: Binding) -> tuple[str, str | None]:
 
 
 def _not_exported(binding: Binding, obstacle: str) -> TypeError:
-    plain, named = binding.convention.exported_by
+    values, named = binding.convention.static_parts
     message = (
-        f"{binding.label} cannot be exported: another process could not find {obstacle}. Make {plain} plain "
+        f"{binding.label} cannot be exported: another process could not find {obstacle}. Make {values} plain "
         f"values (numbers, strings, bytes, dtypes, tuples of these), and define the {named} at the top of a module."
     )
     return TypeError(message)

@@ -21,7 +21,7 @@ class FunctionConvention(Convention):
     """Of one binding, whose ``self`` has static fields only."""
 
     can_be_shared_out = False
-    exported_by = ("keywords", "functions")
+    static_parts = ("keywords", "functions")
 
     def __init__(self, binding: Binding):
         super().__init__(binding)
