@@ -15,6 +15,7 @@ from linops_jax._model.hooks import Hook
 from linops_jax._model.kinds import MISSING, REFUSED, TRACED
 from linops_jax._model.properties import NAMES, Properties
 from linops_jax._model.rules import ADJOINT_PARAMETER_JVP, INFER, Rule
+from linops_jax._operators.reserved import refuse_reserved_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ class OperatorMeta(abc.ABCMeta):
         fields.adopt(cls)
         dataclasses.dataclass(eq=False, repr=False, init=not cls._own_init)(cls)
         fields.free_slots(cls)
-        refuse_reserved_fields(cls)
+        refuse_reserved_names(cls, namespace)
         cls._hooks = {} if cls._composite else collect_hooks(cls)
         cls._primitives = {hook.name: primitives.make_primitive(hook) for hook in cls._hooks.values()}
         owner = next(base for base in cls.__mro__ if "domain" in vars(base))
@@ -109,13 +110,6 @@ def update_traits(cls: Any, keywords: Mapping[str, Any]) -> Traits:
         )
         raise TypeError(message)
     return dataclasses.replace(getattr(cls, "_traits", Traits()), **keywords)
-
-
-def refuse_reserved_fields(cls: Any) -> None:
-    for field in dataclasses.fields(cls):
-        if field.name in getattr(cls, "_reserved", ()):
-            message = f"{cls._label}.{field.name}: operators use this name themselves. Give the field another one."
-            raise TypeError(message)
 
 
 def collect_hooks(cls: Any) -> dict[str, Hook]:
