@@ -11,7 +11,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def renamed_arguments(where: str, since: str, until: str, **new_names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def renamed_arguments(
+    where: str, since: str, until: str, **new_names: str
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator: keywords under their old names are still taken, with a warning. Calls by position are as they were.
 
     Parameters

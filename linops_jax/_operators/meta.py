@@ -15,7 +15,7 @@ from linops_jax._model.hooks import Hook
 from linops_jax._model.kinds import MISSING, REFUSED, TRACED
 from linops_jax._model.properties import NAMES, Properties
 from linops_jax._model.rules import ADJOINT_PARAMETER_JVP, INFER, Rule
-from linops_jax._operators.reserved import refuse_reserved_names
+from linops_jax._operators.reserved import refuse_private_names, refuse_reserved_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +55,7 @@ class OperatorMeta(abc.ABCMeta):
     def __new__(mcls, name, bases, namespace, *, rules: Mapping[str, Rule] | None = None, composite=False, **traits):
         cls: Any = super().__new__(mcls, name, bases, namespace)
         cls._label = cls.__qualname__.rpartition("<locals>.")[2]  # how messages call it
+        refuse_private_names(cls, namespace)
         if rules is not None:
             cls._rules, cls._reserved = rules, frozenset(dir(cls))
         cls._traits = update_traits(cls, traits)
@@ -63,7 +64,7 @@ class OperatorMeta(abc.ABCMeta):
         fields.adopt(cls)
         dataclasses.dataclass(eq=False, repr=False, init=not cls._own_init)(cls)
         fields.free_slots(cls)
-        refuse_reserved_names(cls, namespace)
+        refuse_reserved_fields(cls)
         cls._hooks = {} if cls._composite else collect_hooks(cls)
         cls._primitives = {hook.name: primitives.make_primitive(hook) for hook in cls._hooks.values()}
         owner = next(base for base in cls.__mro__ if "domain" in vars(base))

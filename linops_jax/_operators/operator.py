@@ -275,7 +275,7 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
         return constructors.html(self)
 
     def _expression(self, show: printing.Notation) -> str:
-        """How it prints: combinators override this one method, see _printing.py."""
+        """How it prints: combinators override this one method, see printing.py."""
         return show.atom(self)
 
     def _text(self, show: printing.Notation) -> str:

@@ -11,16 +11,19 @@ from typing import Any
 _BESIDE_ATTRIBUTES = frozenset({"_shapes", "_steps", "_statics", "_fold", "_unfold"})
 
 
-def refuse_reserved_names(cls: Any, body: Iterable[str]) -> None:
-    """Raises TypeError for a field with any name of ours, and for anything else with a private one.
-
-    Public names may be overridden: hooks, ``domain``, ``properties`` and the like. ``body`` holds the names that the class
-    statement binds.
-    """
+def refuse_reserved_fields(cls: Any) -> None:
+    """Raises TypeError for a field with any name of ours; other things may have the public ones, to override them."""
     for field in dataclasses.fields(cls):
         if field.name in getattr(cls, "_reserved", ()):
             message = f"{cls._label}.{field.name}: operators use this name themselves. Give the field another one."
             raise TypeError(message)
+
+
+def refuse_private_names(cls: Any, body: Iterable[str]) -> None:
+    """Raises TypeError for anything of somebody's with a private name of ours, in the class body or in a mixin.
+
+    ``body`` holds the names that the class statement binds.
+    """
     if _is_ours(cls):
         return
     private = _private_names(cls)

@@ -3,6 +3,7 @@
 The classes are those of composites, to take them apart.
 """
 
+from linops_jax import _public
 from linops_jax._operators.nonlinear import Jacobian as Jacobian
 from linops_jax._operators.printing import Notation as Notation
 from linops_jax._operators.printing import Precedence as Precedence
@@ -98,3 +99,5 @@ __all__ = [
     "kron_sum",
     "vstack",
 ]
+
+_public.publish(__name__)

@@ -11,7 +11,7 @@ from linops_jax._model import shapes
 from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM, UnknownShapeError
-from linops_jax.algebra._composite import SwappedWrapper, LinearComposite
+from linops_jax.algebra._composite import LinearComposite, SwappedWrapper
 from linops_jax.algebra._parts import typed
 
 

@@ -31,8 +31,9 @@ class _OfParts:
         ----------
         show : Notation
             Writes the parts: ``show(part, at_least)`` is the text of an operator, in parentheses where it binds less tightly
-            than the ``Precedence`` ``at_least``. ``show.times`` stands between the factors of a product, ``show.scalar(value)`` is
-            a number, ``show.point(specs, name)`` arrays, ``show.container(operators)`` a pytree of operators.
+            than the ``Precedence`` ``at_least``. ``show.times`` stands between the factors of a product,
+            ``show.scalar(value)`` is a number, ``show.point(specs, name)`` arrays, ``show.container(operators)`` a pytree of
+            operators.
 
         Returns
         -------
@@ -91,8 +92,8 @@ class _OfParts:
                 marks.traced(value)
             elif value is not None and not marks.is_traced(value) and not getattr(value, "__isabstractmethod__", False):
                 message = (
-                    f"{cls.__qualname__}.{name}: the hooks of a combinator are JAX code that calls its parts. Write it so and mark "
-                    "it with lo.traced, or subclass LinearOperator or NonlinearOperator."
+                    f"{cls.__qualname__}.{name}: the hooks of a combinator are JAX code that calls its parts. Write it so and "
+                    "mark it with lo.traced, or subclass LinearOperator or NonlinearOperator."
                 )
                 raise TypeError(message)
         super().__init_subclass__()

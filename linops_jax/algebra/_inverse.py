@@ -9,7 +9,7 @@ from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM
 from linops_jax._operators.printing import exact
-from linops_jax.algebra._composite import SwappedWrapper, LinearComposite
+from linops_jax.algebra._composite import LinearComposite, SwappedWrapper
 
 
 class Inverse(SwappedWrapper, LinearComposite):

@@ -38,7 +38,7 @@ def solve(
 ) -> Solution:
     """The x that minimises ‖A x - y‖² + damp² ‖R x‖², as an object with ``value`` and ``stats``.
 
-    op: the operator A. Linear: ``damp`` means what it does in SciPy's and PyLops' lsqr. Nonlinear: solved by optimistix, see below
+    op: the operator A. Linear: ``damp`` means what it does in SciPy's and PyLops' lsqr. Nonlinear: by optimistix, see below
     y: arrays in the structure of A's codomain; real or complex
     solver: "auto", a name below, or one of lineax's solvers (``lx.LSMR(...)``), which then has its own tolerances
     damp, regularizer: damp >= 0, a number or a differentiable scalar array; R, the identity where only damp is given

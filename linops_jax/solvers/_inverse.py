@@ -13,7 +13,7 @@ from linops_jax._model.properties import Properties, common
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM
 from linops_jax._operators.printing import exact
-from linops_jax.algebra._composite import SwappedWrapper, LinearComposite
+from linops_jax.algebra._composite import LinearComposite, SwappedWrapper
 from linops_jax.measures import _vectors
 from linops_jax.solvers._linear import assess, minimise
 from linops_jax.solvers._methods import Iteration
