@@ -45,7 +45,7 @@ class Notation:
     That of ``str`` is shorter.
     """
 
-    times = " * "
+    times = " * "  #: between the factors of a product
 
     def __call__(self, op: Any, at_least: int = SUM) -> str:
         """An operator as part of something that binds as tightly as ``at_least``: otherwise it stands in parentheses."""

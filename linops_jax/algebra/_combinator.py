@@ -77,7 +77,8 @@ class _OfParts:
     @property
     def properties(self) -> Properties:
         """The class keywords, and of the parts what is contagious: linearity over the reals only, inexactness."""
-        own, of_parts = type(self)._traits.properties, common(self._parts())
+        cls: Any = type(self)
+        own, of_parts = cls._traits.properties, common(self._parts())
         return dataclasses.replace(
             own,
             real_linear=own.real_linear or of_parts.real_linear,
@@ -115,7 +116,7 @@ class _OfParts:
         for simpler in self.simplifications(x):
             if simpler is not None and not isinstance(simpler, Operator):
                 message = (
-                    f"{type(self)._label}.simplifications: expected operators or None, found {type(simpler).__name__} "
+                    f"{_label(self)}.simplifications: expected operators or None, found {type(simpler).__name__} "
                     f"{simpler!r:.80}."
                 )
                 raise TypeError(message)
@@ -125,7 +126,7 @@ class _OfParts:
         inputs, parts = list(self.inputs_of_parts(x)), self._parts()
         if len(inputs) != len(parts):
             message = (
-                f"{type(self)._label}.inputs_of_parts: expected one entry for each of the {len(parts)} operators in the fields "
+                f"{_label(self)}.inputs_of_parts: expected one entry for each of the {len(parts)} operators in the fields "
                 f"of {exact(self)}, found {len(inputs)}."
             )
             raise ValueError(message)
@@ -135,6 +136,10 @@ class _OfParts:
         if domain is None:
             return ()
         return [(x, result(part, x)) for part, x in zip(self._parts(), self._inputs_of_parts(domain), strict=True)]
+
+
+def _label(op: Any) -> str:
+    return type(op)._label
 
 
 class Combinator(_OfParts, LinearOperator, rules=rules.LINEAR):
