@@ -141,10 +141,11 @@ def between_adjoint(matrix, y, dtype):
         (Anticommutator(Dense(normal((3, 3), C)), lo.Matrix(normal((3, 3), R, 1))), S((3,), R)),
         (Polynomial(Dense(normal((3, 3), R)), jnp.asarray([1.0, 2.0, 3.0])), S((3,), R)),
         (ByHand(Dense(normal((3, 3), C))), S((3,), C)),
+        (Similar({"A": lo.Diagonal(jnp.asarray([1.0, 2.0])), "S": lo.Diagonal(jnp.asarray([2.0, 1.0]))}), S((2,), R)),
         (2 * Anticommutator(lo.Diagonal(jnp.ones(3)), Dense(normal((3, 3)))).H @ lo.Matrix(normal((3, 3))), S((3,), R)),
         (Product([Dense(normal((3, 3))), lo.Affine(lo.Matrix(normal((3, 3), R, 1)), jnp.ones(3))]), S((3,), R)),
     ],
-    ids=["anticommutator", "polynomial", "by hand", "in a composite", "nonlinear"],
+    ids=["anticommutator", "polynomial", "by hand", "similar", "in a composite", "nonlinear"],
 )
 def test_every_check_passes(op, x):
     lo.check_operator(op, x)
