@@ -36,7 +36,7 @@ class Traits:
         return Properties(**{name: getattr(self, name) for name in NAMES})
 
 
-@dataclass_transform(eq_default=False, field_specifiers=(fields.static,))
+@dataclass_transform(eq_default=False, field_specifiers=(fields.static, fields.constant))
 class OperatorMeta(abc.ABCMeta):
     """Makes a dataclass, checks the hooks, makes their primitives and registers a pytree, in this order.
 
@@ -63,6 +63,7 @@ class OperatorMeta(abc.ABCMeta):
         dataclasses.dataclass(eq=False, repr=False, init=not cls._own_init)(cls)
         fields.free_slots(cls)
         refuse_reserved_fields(cls)
+        refuse_constant_fields(cls)
         cls._hooks = {} if cls._composite else collect_hooks(cls)
         cls._primitives = {hook.name: primitives.make_primitive(hook) for hook in cls._hooks.values()}
         owner = next(base for base in cls.__mro__ if "domain" in vars(base))
@@ -116,6 +117,17 @@ def refuse_reserved_fields(cls: Any) -> None:
         if field.name in getattr(cls, "_reserved", ()):
             message = f"{cls._label}.{field.name}: operators use this name themselves. Give the field another one."
             raise TypeError(message)
+
+
+def refuse_constant_fields(cls: Any) -> None:
+    """Of combinators, whose own code reads their fields: it is differentiated by JAX."""
+    constant = [field.name for field in dataclasses.fields(cls) if fields.is_constant(field)]
+    if cls._composite and constant:
+        message = (
+            f"{cls._label}.{constant[0]}: combinators have no constant fields. Declare the field with lo.constant() in the "
+            "operators that it is made of, or use jax.lax.stop_gradient in its hooks."
+        )
+        raise TypeError(message)
 
 
 def collect_hooks(cls: Any) -> dict[str, Hook]:
