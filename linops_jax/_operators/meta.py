@@ -38,7 +38,7 @@ class Traits:
         return Properties(**{name: getattr(self, name) for name in NAMES})
 
 
-@dataclass_transform(eq_default=False, field_specifiers=(fields.static,))
+@dataclass_transform(eq_default=False, field_specifiers=(fields.static, fields.constant))
 class OperatorMeta(abc.ABCMeta):
     """Makes a dataclass, checks the hooks, makes their primitives and registers a pytree, in this order.
 
