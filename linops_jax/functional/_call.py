@@ -18,10 +18,10 @@ from linops_jax.functional._keywords import NONE, static_keywords
 
 
 class Call:
-    """A function of arrays, for all of JAX's transformations; its result is a list. Made by ``get_linear_call`` and
-    ``get_nonlinear_call``.
+    """A function of arrays, bound to JAX by ``get_linear_call`` or ``get_nonlinear_call``.
 
-    Positional arguments are arrays, keywords are static: hashable values, part of the compiled program's key.
+    It can be called under all of JAX's transformations. Positional arguments are arrays; keywords are static: hashable values,
+    part of the compiled program's key.
     """
 
     def __init__(self, functions: Any, made_by: Callable[..., Call]):

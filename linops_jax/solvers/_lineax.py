@@ -40,7 +40,10 @@ class Shifted(OfOne, LinearComposite):
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["rtol", "atol"], meta_fields=["name", "max_steps"])
 @dataclasses.dataclass(frozen=True)
 class Library:
-    """ "lsmr" or "gmres", on numbers of the size of one: tolerances are relative to all of them, and no unit a breakdown."""
+    """The solvers "lsmr" and "gmres" of lineax.
+
+    They get numbers of the size of one: tolerances are relative to all of them, and no unit is a breakdown.
+    """
 
     name: str
     rtol: Any

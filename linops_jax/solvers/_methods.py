@@ -23,9 +23,9 @@ from linops_jax.solvers._watch import Watch
 )
 @dataclasses.dataclass(frozen=True)
 class Iteration:
-    """ "cg", "cgls" or "bicgstab": stops when |r| <= rtol |r_0| + atol, in the Euclidean norm.
+    """The solvers "cg", "cgls" and "bicgstab": they stop when ‖r‖ <= rtol ‖r_0‖ + atol, in the Euclidean norm.
 
-    full_rank: A is invertible, which saves its derivatives three solves
+    Where ``full_rank`` says that A is invertible, its derivatives take three solves less.
     """
 
     name: str

@@ -19,11 +19,16 @@ from linops_jax.solvers._watch import SILENT, Watch
 
 
 class PseudoInverse(LinearOperator):
-    """A^+: y to the smallest x that minimises |A x - y|, as a solver finds it.
+    """A^+: from y to the smallest x that minimises |A x - y|, as a solver finds it.
 
-    op: A, which knows its domain; linear over the numbers it acts on
-    method: the solver, of ``_methods`` or ``_lineax``: ``method.solve(op, y, preconditioner, watch)``
-    preconditioner: of "cg", or None
+    Parameters
+    ----------
+    op : LinearOperator
+        A, which knows its domain; linear over the numbers that it acts on.
+    method : object
+        The solver, of ``_methods`` or ``_lineax``: ``method.solve(op, y, preconditioner, watch)``.
+    preconditioner : LinearOperator, optional
+        That of "cg".
     """
 
     op: LinearOperator
@@ -60,9 +65,10 @@ def _solved(inverse: PseudoInverse, y: Any, watch: Watch) -> tuple[Any, dict[str
 
 
 def _differentiate(primals: Any, tangents: Any) -> Any:
-    """Golub and Pereyra (1973), for changes of A that keep its rank, with r = y - A x:
+    """The derivative of the pseudoinverse, for changes of A that keep its rank (Golub and Pereyra, 1973).
 
-    dx = A^+ (dy - dA x + A^+H dA^H r) + (1 - A^+ A) dA^H A^+H x; where A is invertible, A^+ (dy - dA x).
+    With r = y - A x, it is dx = A^+ (dy - dA x + A^+H dA^H r) + (1 - A^+ A) dA^H A^+H x; where A is invertible,
+    dx = A^+ (dy - dA x).
     """
     inverse, y, watch = primals
     change, dy, _ = tangents

@@ -19,8 +19,12 @@ from linops_jax.algebra._composite import LinearComposite
 class OnReals(LinearComposite):
     """The same operator with pairs (re, im), along a new first axis, for complex numbers.
 
-    op: an operator that knows its domain
-    wide: compute everything around the operator in double precision
+    Parameters
+    ----------
+    op : LinearOperator
+        An operator that knows its domain.
+    wide : bool
+        Whether to compute everything around the operator in double precision.
     """
 
     op: LinearOperator

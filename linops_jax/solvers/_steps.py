@@ -34,7 +34,7 @@ def _minus(tree: Any) -> Any:
 
 
 class Newton(optx.NewtonDescent):
-    """The least squares of J d = r."""
+    """Newton's step: the least squares of J d = r."""
 
     limits: Limits = INNER
 

@@ -1,4 +1,4 @@
-"""The dot test: is the adjoint the adjoint?"""
+"""The dot test: whether the adjoint is the adjoint."""
 
 from __future__ import annotations
 

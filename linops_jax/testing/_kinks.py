@@ -1,4 +1,4 @@
-"""At a kink: is J d what a derivative there can be?
+"""At a kink: whether J d is what a derivative there can be.
 
 It can be anything between the one-sided derivatives. Where many kinks meet, as in a sort of equal numbers, these say too
 little: there it can be what J d is at points close by, of which some lie on each side of each kink.
@@ -114,8 +114,11 @@ def _is_outside_of_all(found: np.ndarray, slope: Callable[[Any], Any], x: Any, r
 
 
 def _points_around(x: Any, distance: float, rng: np.random.Generator) -> Iterator[Any]:
-    """On both sides in random directions, then where all elements are a little larger, smaller or further from the mean,
-    the first or the last one most: what is said of equal numbers, or of zeros, mostly holds in one of these."""
+    """Points on both sides of x, in random directions and in some that are not.
+
+    In these all elements are a little larger, smaller or further from the mean, the first or the last one most: what is said of
+    equal numbers, or of zeros, mostly holds in one of them.
+    """
     directions: list[Callable[[Any], np.ndarray]] = [lambda leaf: rng.standard_normal(leaf.shape)] * _RANDOM
     directions += [_ramp, lambda leaf: 3.0 - _ramp(leaf)]
     directions += [lambda leaf: _side(leaf) * _ramp(leaf), lambda leaf: _side(leaf) * (3.0 - _ramp(leaf))]

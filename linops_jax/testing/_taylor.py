@@ -1,4 +1,4 @@
-"""The Taylor test: does |F(x + h d) - F(x) - h J d| fall faster than h?"""
+"""The Taylor test: whether |F(x + h d) - F(x) - h J d| falls faster than h."""
 
 from __future__ import annotations
 
@@ -80,8 +80,10 @@ _FLAT = 0.25  # order up to which nothing falls
 
 
 def _growth(remainders: list[tuple[float, float]], orders: list[float]) -> str:
-    """What to say where the remainder falls as it must, but not any more at smaller steps: then the function is not
-    accurate. That of a wrong derivative may grow once, where two errors cancel, and falls again at the next step."""
+    """What to say where the remainder falls as it must, but no more at smaller steps: the function is not accurate then.
+
+    The remainder of a wrong derivative may grow once, where two errors cancel, and falls again at the next step.
+    """
     for i in range(2, len(orders) - 1):
         if min(orders[i - 2 : i]) >= _LEAST_ORDER and max(orders[i : i + 2]) <= _FLAT:
             h, r = remainders[i]
