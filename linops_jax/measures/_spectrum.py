@@ -14,6 +14,7 @@ import numpy as np
 
 from linops_jax._engine.compiled import compiled
 from linops_jax._operators.linear import LinearOperator
+from linops_jax._types import Arrays, Specs
 from linops_jax.measures import _vectors
 from linops_jax.measures._dense import dense_form
 from linops_jax.measures._norm import is_small, norm
@@ -22,39 +23,67 @@ _DENSE_CONDITION = 2**20  # the smallest singular value is worth more
 
 
 class SVD(NamedTuple):
-    """``A(v[i]) = s[i] u[i]`` and ``A.H(u[i]) = s[i] v[i]``.
+    """Singular values and vectors: ``A(v[i]) = s[i] u[i]`` and ``A.H(u[i]) = s[i] v[i]``.
 
-    u: results of the operator, stacked along a new first axis; orthonormal
-    s: singular values, real, the largest first
-    v: inputs of the operator, stacked likewise; orthonormal (SciPy's ``vh`` holds their conjugates)
+    Attributes
+    ----------
+    u : pytree of arrays
+        Results of the operator, orthonormal, stacked along a new first axis.
+    s : real array of shape (k,)
+        Singular values, the largest first.
+    v : pytree of arrays
+        Inputs of the operator, stacked likewise, orthonormal. SciPy's ``vh`` holds their conjugates.
     """
 
-    u: Any
-    s: Any
-    v: Any
+    u: Arrays
+    s: jax.Array
+    v: Arrays
 
 
 class Eigen(NamedTuple):
-    """``A(v[i]) = w[i] v[i]``.
+    """Eigenvalues and eigenvectors: ``A(v[i]) = w[i] v[i]``.
 
-    w: eigenvalues, real, in ascending order
-    v: inputs of the operator, stacked along a new first axis; orthonormal
+    Attributes
+    ----------
+    w : real array of shape (k,)
+        Eigenvalues, in ascending order.
+    v : pytree of arrays
+        Inputs of the operator, orthonormal, stacked along a new first axis.
     """
 
-    w: Any
-    v: Any
+    w: jax.Array
+    v: Arrays
 
 
-def condition_number(A: LinearOperator, spec: Any = None) -> Any:
-    """The largest singular value over the smallest, inf for a singular operator; a 0-d real array.
+def condition_number(A: LinearOperator, spec: Specs | None = None) -> jax.Array:
+    """The largest singular value of a linear operator over the smallest.
 
-    Of a matrix of up to 2^20 entries by its singular value decomposition, which works under ``jit``. Of a larger one the
-    two ends by ARPACK on A^H A, through SciPy: slow where small singular values are close to each other, and blind to
-    those below the square root of the machine precision times the largest. 1 where A is known to be unitary.
+    Parameters
+    ----------
+    A : LinearOperator
+        The operator.
+    spec : pytree of arrays or jax.ShapeDtypeStruct, optional
+        The domain, where ``A`` does not know it.
 
-    spec: the domain, where A does not know it
+    Returns
+    -------
+    0-d real array
+        Infinity for a singular operator, 1 where ``A`` is known to be unitary.
 
-    Raises as ``lo.norm``, ValueError for an operator without entries, and SciPy's ArpackNoConvergence.
+    Raises
+    ------
+    TypeError
+        As ``lo.norm``; and for a large matrix under ``jit``, ``vmap`` and ``grad``.
+    ValueError
+        If the operator has no entries.
+    scipy.sparse.linalg.ArpackNoConvergence
+        If ARPACK does not converge.
+
+    Notes
+    -----
+    A matrix of up to 2²⁰ entries is decomposed, which works under ``jit``. Of a larger one ARPACK finds the smallest singular
+    value on Aᴴ A, through SciPy, and ``lo.norm`` the largest. This is slow where small singular values are close to each other,
+    and blind to those below the square root of the machine precision times the largest.
     """
     op = _vectors.require_inexact(A, spec, "lo.condition_number")
     form = _vectors.in_own_space(op)
@@ -72,20 +101,55 @@ def condition_number(A: LinearOperator, spec: Any = None) -> Any:
     return norm(op) / smallest.astype(jnp.finfo(form.dtype).dtype)
 
 
-def svds(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol: float = 0.0, seed: int = 0) -> SVD:
-    """The k largest singular values and their vectors, as ``(u, s, v)``.
+def svds(
+    A: LinearOperator, k: int, spec: Specs | None = None, *, which: str = "LM", tol: float = 0.0, seed: int = 0
+) -> SVD:
+    """The k largest singular values of a linear operator, and their vectors.
 
-    By ``scipy.sparse.linalg.svds`` (ARPACK on A^H A); from the matrix where that has up to 65536 entries or where all its
-    singular values are asked for. Computed on numbers: TypeError under ``jit``, ``vmap`` and ``grad``.
+    Parameters
+    ----------
+    A : LinearOperator
+        The operator.
+    k : int
+        How many; at most as many as the smaller side of the matrix has entries.
+    spec : pytree of arrays or jax.ShapeDtypeStruct, optional
+        The domain, where ``A`` does not know it.
+    which : {"LM", "SM"}, optional
+        The largest ones, by default, or the smallest.
+    tol : float, optional
+        Relative tolerance; 0, the machine precision, by default.
+    seed : int, optional
+        For the start of the iteration; 0 by default.
 
-    spec: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
-    which: "LM", or "SM" for the smallest ones
-    tol: relative tolerance, 0 for machine precision
-    seed: of the random start
+    Returns
+    -------
+    u : pytree of arrays
+        In the structure and shapes of the codomain, with a new first axis of length k.
+    s : real array of shape (k,)
+        In descending order.
+    v : pytree of arrays
+        In the structure and shapes of the domain, with a new first axis of length k; ``A(v[i]) = s[i] u[i]``.
 
-    Returns ``s`` of shape (k,) in descending order, ``v`` in the structure and shapes of the domain and ``u`` in those of
-    the codomain, with a first axis of length k: ``A(v[i]) = s[i] u[i]``. Raises as ``lo.norm``; ValueError for an
-    impossible k or another ``which``; SciPy's ArpackNoConvergence.
+    Raises
+    ------
+    TypeError
+        As ``lo.norm``; and under ``jit``, ``vmap`` and ``grad``.
+    ValueError
+        If ``k`` is impossible or ``which`` is another word.
+    scipy.sparse.linalg.ArpackNoConvergence
+        If ARPACK does not converge.
+
+    Notes
+    -----
+    By ``scipy.sparse.linalg.svds``: ARPACK on Aᴴ A. A matrix of up to 65 536 entries is decomposed, and so is one of which all
+    singular values are asked for.
+
+    Examples
+    --------
+    >>> A = lo.Diagonal(jnp.array([1.0, -3.0, 2.0]))
+    >>> u, s, v = lo.svds(A, 2, jnp.zeros(3))
+    >>> print(s)
+    [3. 2.]
     """
     op = _vectors.require_inexact(A, spec, "lo.svds")
     _vectors.require_numbers(
@@ -102,21 +166,53 @@ def svds(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol:
     return SVD(jax.vmap(form.unpack_codomain)(u.T), jnp.asarray(s), jax.vmap(form.unpack_domain)(vh.conj()))
 
 
-def eigsh(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol: float = 0.0, seed: int = 0) -> Eigen:
-    """k eigenvalues and eigenvectors of a symmetric (Hermitian) operator, as ``(w, v)``.
+def eigsh(
+    A: LinearOperator, k: int, spec: Specs | None = None, *, which: str = "LM", tol: float = 0.0, seed: int = 0
+) -> Eigen:
+    """Eigenvalues and eigenvectors of a symmetric (Hermitian) operator.
 
-    By ``scipy.sparse.linalg.eigsh`` (ARPACK); from the matrix where that has up to 65536 entries or where all its
-    eigenvalues are asked for. A must be known to be symmetric, see ``A.properties``. Computed on numbers: TypeError under
-    ``jit``, ``vmap`` and ``grad``.
+    Parameters
+    ----------
+    A : LinearOperator
+        An operator that is known to be symmetric, see ``A.properties``.
+    k : int
+        How many; at most as many as the domain has entries.
+    spec : pytree of arrays or jax.ShapeDtypeStruct, optional
+        The domain, where ``A`` does not know it.
+    which : {"LM", "SM", "LA", "SA"}, optional
+        The largest in magnitude, by default, or the smallest; the algebraically largest or smallest.
+    tol : float, optional
+        Relative tolerance; 0, the machine precision, by default.
+    seed : int, optional
+        For the start of the iteration; 0 by default.
 
-    spec: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
-    which: those largest ("LM") or smallest ("SM") in magnitude, or the algebraically largest ("LA") or smallest ("SA")
-    tol: relative tolerance, 0 for machine precision
-    seed: of the random start
+    Returns
+    -------
+    w : real array of shape (k,)
+        In ascending order.
+    v : pytree of arrays
+        In the structure and shapes of the domain, with a new first axis of length k; ``A(v[i]) = w[i] v[i]``.
 
-    Returns ``w`` of shape (k,) in ascending order, and ``v`` in the structure and shapes of the domain with a first axis
-    of length k. Raises as ``lo.norm``; ValueError for an operator that does not declare to be symmetric, for an
-    impossible k and for another ``which``; SciPy's ArpackNoConvergence.
+    Raises
+    ------
+    TypeError
+        As ``lo.norm``; and under ``jit``, ``vmap`` and ``grad``.
+    ValueError
+        If ``A`` does not declare to be symmetric, ``k`` is impossible or ``which`` is another word.
+    scipy.sparse.linalg.ArpackNoConvergence
+        If ARPACK does not converge.
+
+    Notes
+    -----
+    By ``scipy.sparse.linalg.eigsh``: ARPACK. A matrix of up to 65 536 entries is decomposed, and so is one of which all
+    eigenvalues are asked for.
+
+    Examples
+    --------
+    >>> A = lo.Diagonal(jnp.array([1.0, -3.0, 2.0]))
+    >>> w, v = lo.eigsh(A, 2, jnp.zeros(3))
+    >>> print(w)
+    [-3.  2.]
     """
     op = _vectors.require_inexact(A, spec, "lo.eigsh")
     if not op.properties.symmetric:
