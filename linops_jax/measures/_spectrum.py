@@ -12,10 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax._engine.compiled import compiled
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._types import Arrays, Specs
-from linops_jax.measures import _vectors
+from linops_jax.measures import _arpack, _vectors
 from linops_jax.measures._dense import dense_form
 from linops_jax.measures._norm import is_small, norm
 
@@ -97,7 +96,7 @@ def condition_number(A: LinearOperator, spec: Specs | None = None) -> jax.Array:
         values = jnp.linalg.svd(dense_form(form), compute_uv=False)
         return values[0] / values[-1]
     _vectors.require_numbers(op, "lo.condition_number", "Of a matrix of up to 2^20 entries, it works under all.")
-    smallest = _scipy_svds(form, 1, "SM", 0.0, 0)[1][0]
+    smallest = _arpack.svds(form, 1, "SM", 0.0, 0)[1][0]
     return norm(op) / smallest.astype(jnp.finfo(form.dtype).dtype)
 
 
@@ -162,7 +161,7 @@ def svds(
         order = slice(None, k) if which == "LM" else slice(-k, None)
         u, s, vh = u[:, order], s[order], vh[order]
     else:
-        u, s, vh = _scipy_svds(form, k, which, tol, seed)
+        u, s, vh = _arpack.svds(form, k, which, tol, seed)
     return SVD(jax.vmap(form.unpack_codomain)(u.T), jnp.asarray(s), jax.vmap(form.unpack_domain)(vh.conj()))
 
 
@@ -232,7 +231,7 @@ def eigsh(
         wanted_first = {"LM": -abs(w), "SM": abs(w), "LA": -w, "SA": w}[which]
         kept = np.sort(np.argsort(wanted_first)[:k])
     else:
-        w, v = _scipy_eigsh(form, k, which, tol, seed)
+        w, v = _arpack.eigsh(form, k, which, tol, seed)
         kept = np.argsort(w)
     return Eigen(jnp.asarray(w[kept]), jax.vmap(form.unpack_domain)(v[:, kept].T))
 
@@ -244,40 +243,3 @@ def _check(k: Any, most: int, which: str, known: tuple[str, ...], where: str) ->
     if which not in known:
         message = f"{where}: which={which!r} is not known; expected one of {', '.join(map(repr, known))}."
         raise ValueError(message)
-
-
-def _scipy_svds(form: _vectors.VectorForm, k: int, which: str, tol: float, seed: int) -> tuple[Any, Any, Any]:
-    import scipy.sparse.linalg
-
-    compute: Any = scipy.sparse.linalg.svds  # its annotations are narrower than what it takes
-    start = _start(min(form.shape), form, seed)
-    u, s, vh = compute(_as_scipy(form), k, which=which, tol=tol, v0=start)
-    order = np.argsort(-s)
-    return u[:, order], s[order], vh[order]
-
-
-def _scipy_eigsh(form: _vectors.VectorForm, k: int, which: str, tol: float, seed: int) -> tuple[Any, Any]:
-    import scipy.sparse.linalg
-
-    compute: Any = scipy.sparse.linalg.eigsh
-    return compute(_as_scipy(form), k, which=which, tol=tol, v0=_start(form.shape[1], form, seed))
-
-
-def _start(size: int, form: _vectors.VectorForm, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(size).astype(form.dtype)
-
-
-def _as_scipy(form: _vectors.VectorForm) -> Any:
-    import scipy.sparse.linalg
-
-    make: Any = scipy.sparse.linalg.LinearOperator
-
-    def function(name: str) -> Any:
-        return lambda v: np.asarray(_product(form, name, np.asarray(v).ravel().astype(form.dtype)))
-
-    return make(form.shape, function("forward"), function("reverse"), dtype=np.dtype(form.dtype))
-
-
-@compiled
-def _product(form: _vectors.VectorForm, name: str, v: jax.Array) -> jax.Array:
-    return getattr(form, name)(v)
