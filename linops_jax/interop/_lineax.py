@@ -26,7 +26,7 @@ def mv(op: Any, vector: Any) -> Any:
 
 
 def in_structure(op: Any) -> Any:
-    """The domain. TypeError where it is unknown, and where lineax's inner products would give wrong solutions."""
+    """The domain. Raises TypeError where it is unknown, and where lineax's inner products would give wrong solutions."""
     if op.domain is None:
         message = f"lineax needs to know the domain of {op!r}: fix it with op.with_domain(jax.ShapeDtypeStruct(shape, dtype))."
         raise TypeError(message)
@@ -54,7 +54,7 @@ def transpose(op: Any) -> Any:
 
 
 def as_matrix(op: Any) -> jax.Array:
-    """The dense matrix, of shape (out_size, in_size): leaf after leaf, each in C order. One batched call of ``apply``."""
+    """The dense matrix, of shape (out_size, in_size), leaf after leaf in C order: by one batched call of ``apply``."""
     leaves, tree = jax.tree.flatten(in_structure(op))
     size = in_size(op)
     basis, start = [], 0
