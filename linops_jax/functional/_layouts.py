@@ -18,7 +18,7 @@ class Layouts(Promises):
     """Functions with a place for the batch axes of their inputs and outputs."""
 
     def layout(self, binding: Any, avals_in: Sequence[Any], avals_out: Sequence[Any], masks: Any) -> Any:
-        """Called at every lowering: checks what is promised, and says where batch axes go if the function takes them.
+        """Checks what is promised, and says where batch axes go if the function takes them. Called at every lowering.
 
         The answer holds for each input, in the function's order, what to do with it and its batch axes, and for each
         output the order of axes that brings the batch axes to the front.

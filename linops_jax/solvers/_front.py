@@ -11,6 +11,7 @@ from linops_jax._model import shapes
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.operator import Operator
+from linops_jax._types import Arrays, Real
 from linops_jax.solvers import _named, _progress, _real, _watch
 from linops_jax.solvers._linear import assess, minimise
 from linops_jax.solvers._problem import as_operand, damped, fit, is_zero, square, steps_allowed
@@ -19,15 +20,15 @@ from linops_jax.solvers._solution import InexactAdjointWarning, Solution, report
 
 def solve(
     A: Operator,
-    y: Any,
+    y: Arrays,
     *,
     solver: Any = "auto",
-    damp: Any = 0,
+    damp: Real = 0,
     regularizer: LinearOperator | None = None,
-    x0: Any = None,
+    x0: Arrays | None = None,
     preconditioner: LinearOperator | None = None,
-    rtol: Any = 1e-6,
-    atol: Any = 0,
+    rtol: Real = 1e-6,
+    atol: Real = 0,
     max_steps: int | None = None,
     progress: bool | None = None,
     throw: bool = False,

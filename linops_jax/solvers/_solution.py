@@ -11,6 +11,7 @@ import jax
 from jax.core import Tracer
 
 from linops_jax._model import shapes
+from linops_jax._types import Arrays
 
 
 class ConvergenceWarning(UserWarning):
@@ -43,10 +44,10 @@ class Stats:
         ``max_steps`` entries, NaN after the last step.
     """
 
-    steps: Any
-    residual: Any
-    converged: Any
-    history: Any = None
+    steps: jax.Array
+    residual: jax.Array
+    converged: jax.Array
+    history: jax.Array | None = None
 
     def __repr__(self) -> str:
         shown = [f"{name}={getattr(self, name)!s:.40}" for name in ("steps", "residual", "converged")]
@@ -68,7 +69,7 @@ class Solution:
         How it was found.
     """
 
-    value: Any
+    value: Arrays
     stats: Stats
 
     def __repr__(self) -> str:
