@@ -39,8 +39,8 @@ def kink_test(
 ) -> bool:
     """Raises AssertionError if ``derivative``, ``slope(x)``, is none that ``function`` can have at ``x`` in direction ``d``.
 
-    False where nothing can be said, because a one-sided derivative does not exist: where the value is not finite, jumps or
-    has an infinite slope.
+    It is False where nothing can be said, because a one-sided derivative does not exist: where the value is not finite,
+    jumps or has an infinite slope.
     """
     try:
         y = function(x)

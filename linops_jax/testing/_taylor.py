@@ -37,12 +37,27 @@ def taylor_test(
 ) -> None:
     """Raises AssertionError if ``derivative`` is not that of ``function`` at ``x`` in direction ``d``.
 
-    of: the hook behind ``function``
-    scale: size of the numbers that rounding is relative to, where the value is a sum in which they cancel
-    rtol: up to which the derivative is declared inexact, relative to its norm
+    The remainder is followed over step sizes a factor 4 apart, until it drowns in rounding; its order of convergence is
+    judged at the smallest steps that say something.
 
-    The remainder is followed over step sizes a factor 4 apart, until it drowns in rounding; its order of convergence
-    is judged at the smallest steps that say something.
+    Parameters
+    ----------
+    function : callable
+        F, of a pytree of arrays.
+    x : pytree of arrays
+        The point.
+    d : pytree of arrays
+        The direction.
+    derivative : pytree of arrays
+        That of F at ``x`` in direction ``d``.
+    what : str
+        What a failure begins with.
+    of : str
+        The hook behind ``function``.
+    scale : float, optional
+        The size of the numbers that rounding is relative to, where the value is a sum in which they cancel.
+    rtol : float, optional
+        Up to which the derivative is declared inexact, relative to its norm.
     """
     y = function(x)
     require(

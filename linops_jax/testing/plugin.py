@@ -12,7 +12,8 @@ import jax
 import pytest
 
 from linops_jax.testing._discover import Found, TargetError, discover
-from linops_jax.testing._harness import BLOCKED, Checkup, Outcome, explain
+from linops_jax.testing._harness import Checkup, explain
+from linops_jax.testing._report import BLOCKED, Outcome
 
 
 class Plugin:
