@@ -51,7 +51,7 @@ class Functions(Calling):
         return self.make(self.functions, self.abstracts, self.fixed, self.can_batch, keywords.values)
 
     def refuse_misfit(self, binding: Any) -> None:
-        """For a program from elsewhere, whose static values may be anything. Raises TypeError or ValueError."""
+        """Raises TypeError or ValueError for a program from elsewhere whose static values do not fit. They may be anything."""
         kinds = {"functions": Named | None, "abstracts": Named | None, "fixed": int, "keywords": tuple}
         for name, kind in kinds.items():
             found = getattr(self, name)

@@ -62,7 +62,10 @@ class Layouts(Promises):
     def _orders(
         self, name: str, own: Sequence[Any], mapped: Sequence[bool], outputs: Sequence[Any], sizes: tuple[Any, ...]
     ) -> list[tuple[int, ...] | None]:
-        """``abstract`` says where one vmap after the other puts its axis, innermost first."""
+        """The order of axes of each output that brings batch axes to the front.
+
+        ``abstract`` says where one ``vmap`` after the other puts its axis, innermost first.
+        """
         labels = [list(range(len(spec.shape))) for spec in outputs]
         expected = [list(spec.shape) for spec in outputs]
         for axes in range(1, len(sizes) + 1):
@@ -80,7 +83,7 @@ class Layouts(Promises):
         return [None if order == tuple(range(len(order))) else order for order in orders]
 
     def _axis(self, name: str, axis: list[Any], rank: int, batch_axes: Any) -> int:
-        """The third entry: a position in an array of ``rank`` axes and the new one."""
+        """The third entry of an answer: a position in an array of ``rank`` axes and the new one."""
         if len(axis) == 1 and isinstance(axis[0], int | np.integer) and -rank - 1 <= axis[0] <= rank:
             return int(axis[0]) % (rank + 1)
         found = f"{axis[0]!r}" if axis else "no third entry"
@@ -101,7 +104,7 @@ def _unbatched(aval: Any, axes: int) -> jax.ShapeDtypeStruct:
 
 
 def _batch_axes(mapped: Sequence[bool], axes: int) -> tuple[tuple[int, ...], ...]:
-    """In front of the array, innermost vmap first."""
+    """Batch axes in front of each array that has them, innermost ``vmap`` first."""
     return tuple(tuple(reversed(range(axes))) if has else () for has in mapped)
 
 

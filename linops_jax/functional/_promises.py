@@ -16,7 +16,7 @@ from linops_jax.functional._missing import Missing
 
 
 class MisfitError(ValueError):
-    """What ``abstract`` says does not fit."""
+    """Raised where ``abstract`` says what does not fit."""
 
 
 class Promises(Missing):
@@ -46,7 +46,7 @@ class Promises(Missing):
         return [(shapes.spec(jax.ShapeDtypeStruct(shape, dtype)), axis) for shape, dtype, axis in entries]
 
     def _promised(self, rule: Any, given: dict[str, Any], result: Any) -> dict[str, Any]:
-        """Specs of a function's arguments and of its results, as a program should call it that does so with those given."""
+        """Specs of a function's arguments and of its results, for a program that calls it with those given."""
         points = [name for name in self._rules["apply"].arguments if name.startswith("x")]
         at = {name: given.get(name, result) for name in points}  # of one that is not given, the result is the cotangent
         inputs = [*jax.tree.leaves(given["fixed"]), *jax.tree.leaves(list(at.values()))]

@@ -213,7 +213,7 @@ def _dtype(L: Any) -> Any:
 
 
 def _has_adjoint(L: Any) -> bool:
-    """There is no other way of knowing than calling it."""
+    """Whether ``rmatvec`` is there; only calling it tells."""
     try:
         L.rmatvec(np.zeros(L.shape[0], _dtype(L)))
     except NotImplementedError:

@@ -93,6 +93,7 @@ def norm(
 
 
 def is_small(form: _vectors.VectorForm) -> bool:
+    """Whether the matrix is computed, in place of products with it."""
     rows, columns = form.shape
     return rows * columns <= _DENSE
 
@@ -129,10 +130,10 @@ def _random(key: Any, domain: Any) -> Any:
 
 
 def _largest_eigenvector(gram: Any, start: Any, rtol: Any, maxiter: int) -> tuple[Any, jax.Array]:
-    """The eigenvector of length one of a positive operator S, and the number of iterations: LOBPCG with one vector.
+    """The eigenvector of length one of a positive operator S, and the number of iterations.
 
-    Over the reals. The next x is the best in the space of x, the residual w and the last direction p, three orthonormal vectors.
-    With each vector v goes S v: sums of such pairs are pairs.
+    By LOBPCG with one vector, over the reals. The next x is the best in the space of x, the residual w and the last
+    direction p, three orthonormal vectors. With each vector v goes S v: sums of such pairs are pairs.
     """
 
     def proceed(carry: Any) -> Any:

@@ -82,7 +82,7 @@ def cgls(
     floor = 4 * jnp.finfo(gamma.dtype).eps
 
     def reached(gamma: Any, size: Any, rr: Any) -> Any:
-        """Also where the gradient is nothing but rounding, given the size of A."""
+        """Whether the gradient is within the tolerance, or is nothing but rounding, given the size of A."""
         return jnp.sqrt(gamma) * reach <= jnp.maximum(limit * reach, floor * size * jnp.sqrt(rr))
 
     def proceed(carry: Any) -> Any:
@@ -188,7 +188,7 @@ def rounding(y: Any, x: Any) -> jax.Array:
 
 
 def _none(like: Any) -> Any:
-    """No steps yet; in shard_map, a number of each device, as the result will be."""
+    """Zero steps; in ``shard_map``, a number of each device, as the result will be."""
     return jnp.int32(0) * (like > 0)
 
 

@@ -1,7 +1,7 @@
 """The programs of lo.solve: what minimises, and how good that is.
 
-Compiled as a whole, and each waits for its end: collectives between processes may block for good where two programs run at
-once, and every eager operation is a program.
+Each is compiled as a whole, and the next one waits for its end: collectives between processes may block for good where
+two programs run at once, and every eager operation is a program.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Iteration:
 @functools.partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["diagonal"])
 @dataclasses.dataclass(frozen=True)
 class Direct:
-    """Division by a diagonal, of which only zeros have no inverse; otherwise the singular values of the dense matrix."""
+    """The solver "direct": division by a diagonal, with 0 for 0, or the singular values of the dense matrix."""
 
     diagonal: bool
 

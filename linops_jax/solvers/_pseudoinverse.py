@@ -54,7 +54,7 @@ class PseudoInverse(LinearOperator):
 
 
 def solve(inverse: PseudoInverse, y: Any, watch: Watch = SILENT) -> tuple[Any, dict[str, Any]]:
-    """A^+ y, with ``num_steps``, ``converged`` and what was watched. For every order of derivative, of A too."""
+    """A^+ y, with ``num_steps``, ``converged`` and what was watched. It has derivatives of every order, in A too."""
     op, preconditioner, y = opened([inverse.op, inverse.preconditioner], y)
     return _solved(PseudoInverse(op, inverse.method, preconditioner), y, watch)
 
@@ -124,7 +124,7 @@ def _instantiate(tangent: Any, primal: Any) -> Any:
 
 
 def _in_units(linear: Callable[[Any], Any], tree: Any) -> Any:
-    """A linear function of arrays of the size of one: what is between may not exist in their units."""
+    """Applies a linear function to arrays of the size of one: what is between may not exist in their units."""
     power = exponent(tree)
     return shift(linear(shift(tree, -power)), power)
 

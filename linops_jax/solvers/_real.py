@@ -65,6 +65,8 @@ def in_own_numbers(
 
 
 def to_reals(tree: Any, wide: bool = False) -> Any:
+    """Pairs (re, im), along a new first axis, for complex arrays; real ones as they are."""
+
     def convert(leaf: Any) -> Any:
         if shapes.is_complex(leaf.dtype):
             leaf = jnp.stack([leaf.real, leaf.imag])
@@ -74,6 +76,8 @@ def to_reals(tree: Any, wide: bool = False) -> Any:
 
 
 def from_reals(tree: Any, spec: Any) -> Any:
+    """The way back from ``to_reals``, in the dtypes of the specs."""
+
     def convert(leaf: Any, spec: Any) -> Any:
         if not shapes.is_complex(spec.dtype):
             return leaf.astype(spec.dtype)

@@ -52,7 +52,7 @@ SILENT = Watch()
 
 
 class _Listener:
-    """A function, until it raises."""
+    """A function that is called until it raises."""
 
     def __init__(self, function: Callable[[int, float], Any]):
         self.function = function
@@ -77,7 +77,7 @@ def _pass_on(key: Any, step: Any, residual: Any) -> None:
 
 @contextlib.contextmanager
 def watching(callback: Any, length: int, traced: bool) -> Iterator[Watch]:
-    """What the solver has to note; to be left when the solve is over."""
+    """A context for the time of a solve. It gives what the solver has to note."""
     if callback is None:
         yield Watch(length=length)
         return

@@ -42,7 +42,7 @@ class Check:
 
     name: str
     identity: str
-    needs: tuple[str, ...]  # checks whose failure makes this one say nothing new
+    needs: tuple[str, ...]
     applies: Callable[[Subject], bool]
     function: Callable[[Subject], str | None]
 
@@ -59,7 +59,7 @@ CHECKS: dict[str, Check] = {}  # in the order in which they run
 
 
 def check(*, needs: tuple[str, ...] = (), when: Callable[[Subject], bool] = lambda subject: True) -> Any:
-    """Declares a function of a Subject as the check of the identity in its docstring."""
+    """Makes a function of a ``Subject`` the check of the identity in the first line of its docstring."""
 
     def declare(function: Callable[[Subject], str | None]) -> Check:
         name = function.__name__.removeprefix("check_")
@@ -80,7 +80,11 @@ def require(condition: bool, otherwise: str) -> None:
 def close(
     found: Any, expected: Any, what: str, subject: Subject, *, rtol: float | None = None, amplified: bool = True
 ) -> None:
-    """Two ways to compute the same agree up to 100 eps of each array's norm, or up to ``rtol``; more where numbers cancel."""
+    """Raises AssertionError where two ways to compute the same differ by more than rounding.
+
+    They agree up to 100 eps of each array's norm, or up to ``rtol``; up to more where numbers cancel, unless
+    ``amplified`` is False.
+    """
     same_structure = jax.tree.structure(found) == jax.tree.structure(expected)
     require(same_structure, f"{what}: structure {jax.tree.structure(found)}, expected {jax.tree.structure(expected)}")
     eps = _probes.eps(expected, subject.spec, subject.out)

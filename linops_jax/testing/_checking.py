@@ -137,7 +137,7 @@ def _identity(leaf: Any) -> Any:
 
 
 def _in_a_thread_of_its_own(function: Any, *arguments: Any) -> None:
-    """JAX may be tracing in this thread; another one evaluates."""
+    """Calls the function in another thread: JAX may be tracing in this one."""
     x64 = _probes.has_x64()  # a setting of this thread
     raised: list[BaseException] = []
 

@@ -39,8 +39,8 @@ class Found:
     """
 
     cls: Any
-    examples: tuple[tuple[Any, Any], ...] | None  # (operator, input); None where the class gives none
-    error: Exception | None = None  # raised by ``examples()``
+    examples: tuple[tuple[Any, Any], ...] | None
+    error: Exception | None = None
 
     @property
     def name(self) -> str:
@@ -208,7 +208,10 @@ def _import(name: str, target: str) -> ModuleType:
 
 
 def _import_path(path: Path, target: str) -> ModuleType:
-    """Under the name that Python itself would give it; a file under one of its own where that name is taken."""
+    """Imports a file or package under the name that Python itself would give it.
+
+    Where that name is taken, a file gets one of its own.
+    """
     inner = path if path.is_dir() else path.parent
     parts = [] if path.is_dir() or path.stem == "__init__" else [path.stem]
     while (inner / "__init__.py").exists():

@@ -39,7 +39,7 @@ class Probe:
     forward: complex
     adjoint: complex
     error: float
-    scale: float = 1.0  # the norms
+    scale: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -63,7 +63,7 @@ class DotTest(Printable):
     operator: str
     probes: tuple[Probe, ...]
     tolerance: float
-    reason: str  # where the tolerance comes from
+    reason: str
     seed: int
     _diagnose: Callable[[], str] = dataclasses.field(default=lambda: "", compare=False)
 

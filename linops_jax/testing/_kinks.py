@@ -93,8 +93,9 @@ def _one_sided(function: Any, x: Any, d: Any, y: Any) -> tuple[np.ndarray, np.nd
 def _is_outside_of_all(found: np.ndarray, slope: Callable[[Any], Any], x: Any, rng: Any, slack: float) -> np.ndarray:
     """Where ``found`` is far from what the slope is at points around x. Nowhere, where F is not defined at these.
 
-    Where that is one slope, the more so the closer they are, there is no kink. At a kink it may be beyond all of them by
-    their size: some sides have not been seen, and of what is dropped at zero (``(x > 0) * a + (x < 0) * b``) nothing is left.
+    Where the slope is one, the more so the closer the points are, there is no kink. At a kink it may be beyond all of
+    them by their size: some sides have not been seen, and of what is dropped at zero (``(x > 0) * a + (x < 0) * b``)
+    nothing is left.
     """
     distance = _probes.eps(x) ** _CLOSE
     seed = int(rng.integers(2**32))

@@ -90,7 +90,10 @@ def parametrize_operators(
 
 
 class _Case:
-    """An operator and its input. Fixtures may turn x64 on for the test: its dtypes are then others than at collection."""
+    """An operator and its input.
+
+    Fixtures may turn x64 on for the test: its dtypes are then others than at collection.
+    """
 
     def __init__(self, op: Any, x: Any, seed: int):
         self._make = functools.partial(Checkup, op, x, seed=seed, where="parametrize_operators")

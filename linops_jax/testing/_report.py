@@ -49,10 +49,10 @@ class Outcome:
 
     name: str
     identity: str
-    status: str  # passed, failed, or blocked: what it needs has failed
-    message: str = ""  # why it failed, what blocks it, or a note
+    status: str
+    message: str = ""
     seconds: float = 0.0
-    calls: dict[str, int] | None = None  # of host and native hooks: {"Blur.apply": 7}; None where nobody counts them
+    calls: dict[str, int] | None = None
     error: Exception | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property

@@ -111,7 +111,7 @@ def _growth(remainders: list[tuple[float, float]], orders: list[float]) -> str:
 
 
 def at_several_points(attempt: Callable[[], None]) -> None:
-    """Runs a Taylor test at random points: two, and more if one fails, which may stand at a kink. Three failures count."""
+    """Runs a Taylor test at two random points, and at more if one fails, which may be a kink. Three failures count."""
     failures: list[AssertionError] = []
     for number in range(_POINTS + _MORE_POINTS):
         if len(failures) == _FAILURES or (number >= _POINTS and not failures):

@@ -129,7 +129,7 @@ class _CheckItem(_Item):
 
 
 class _Broken(_Item):
-    """``examples()`` raised, or gave something that cannot be checked."""
+    """An item for ``examples()`` that raised, or gave something that cannot be checked."""
 
     def __init__(self, *, error: Exception, **keywords: Any):
         super().__init__(**keywords)

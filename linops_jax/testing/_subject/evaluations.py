@@ -62,8 +62,8 @@ class Evaluations(Vectors):
     def amplification(self) -> float:
         """How many times larger than usual the rounding errors are, because large numbers cancel inside the operator.
 
-        1 where nothing cancels, and where the errors are too large to be put down to that. What the last digits of x do
-        to F(x) is never too large.
+        It is 1 where nothing cancels, and where the errors are too large to be put down to that. What the last digits
+        of x do to F(x) is never too large.
         """
         rng = self.rng("amplification")
         maps: list[tuple[str, Any]] = [("forward", self.point)]
