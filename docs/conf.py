@@ -7,7 +7,7 @@ author = "The linops_jax developers"
 copyright = "2026, The linops_jax developers"
 version = release = installed_version("linops-jax")
 
-extensions = ["myst_nb", "sphinx.ext.autodoc"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "linops_jax"
@@ -22,4 +22,8 @@ nb_execution_timeout = 300
 nb_merge_streams = True
 
 autodoc_member_order = "bysource"
-autodoc_typehints_format = "short"
+autodoc_typehints = "none"  # docstrings say types, in words
+maximum_signature_line_length = 100
+napoleon_google_docstring = False
+napoleon_use_ivar = True  # attributes as a list, like parameters
+napoleon_use_rtype = False  # the type of what is returned stands before its description

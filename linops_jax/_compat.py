@@ -171,8 +171,10 @@ def _without_auto_axes(mesh: Any, spec: Any) -> Any:
 
 
 def eval_shape(function: Callable[..., Any], *arguments: Any) -> Any:
-    """``jax.eval_shape``, which forgets where results lie on a mesh with both automatic and explicit axes. Weak types are
-    dtypes like others: this is what an operator promises."""
+    """``jax.eval_shape`` that does not forget where results lie on a mesh with both automatic and explicit axes.
+
+    Weak types are dtypes like others: this is what an operator promises.
+    """
     traced = jax.jit(function).trace(*arguments)
     specs = [jax.ShapeDtypeStruct(aval.shape, aval.dtype, **place(aval)) for aval in traced.jaxpr.out_avals]
     return jax.tree.unflatten(jax.tree.structure(traced.out_info), specs)

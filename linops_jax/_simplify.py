@@ -18,14 +18,35 @@ def simplify(op: LinearOperator) -> LinearOperator: ...
 @overload
 def simplify(op: NonlinearOperator) -> NonlinearOperator: ...
 def simplify(op: Any) -> Any:
-    """An operator with the same values, domain and codomain, made of fewer parts: opt-in, nothing in the library calls it.
+    """The same operator made of fewer parts: opt-in, nothing in the library calls it.
 
-    Drops identities and zeros, gathers scalars and equal terms, takes adjoints inside, cancels A.inv @ A and U.H @ U of a
-    unitary U, fuses diagonals, and multiplies stacks part by part. Rounding may differ. More rules apply where the domain is
-    known, since dtypes are then: U.H @ U of an unknown U may make complex numbers of real ones. Equal parts are those that
-    are the same object; under ``jit``, where an operator comes in as an argument, fewer rules apply.
+    Parameters
+    ----------
+    op : LinearOperator or NonlinearOperator
+        The operator.
 
-    Raises TypeError for what is not an operator.
+    Returns
+    -------
+    LinearOperator or NonlinearOperator
+        With the same values, but for rounding, and the same domain and codomain.
+
+    Raises
+    ------
+    TypeError
+        If ``op`` is not an operator.
+
+    Notes
+    -----
+    It drops identities and zeros, gathers scalars and equal terms, takes adjoints inside, cancels ``A.inv @ A``, and
+    ``U.H @ U`` of a unitary U, fuses diagonals, and multiplies stacks part by part. Equal parts are those that are the
+    same object. More rules apply where the domain is known, since dtypes are then: ``U.H @ U`` of an unknown U may make
+    complex numbers of real ones. Fewer apply under ``jit`` to an operator that comes in as an argument.
+
+    Examples
+    --------
+    >>> A = lo.Matrix([[1.0, 2.0], [3.0, 4.0]])
+    >>> lo.simplify(2 * (3 * A))
+    6 * Matrix(matrix=f32[2,2], axes=(-1,))
     """
     if not isinstance(op, Operator):
         message = f"simplify expected an operator, found {type(op).__name__} {op!r:.80}."
@@ -34,7 +55,10 @@ def simplify(op: Any) -> Any:
 
 
 def _simplify(op: Any, x: Any, seen: dict[Any, tuple[Any, Any]]) -> Any:
-    """``seen`` keeps what was the same object the same object. What surrounds the result keeps its domain."""
+    """An operator that is simple, also in its parts. ``seen`` keeps what was the same object the same object.
+
+    What surrounds the result keeps its domain.
+    """
     x = op.domain if op.domain is not None else x
     key = (id(op), None if x is None else (jax.tree.structure(x), *jax.tree.leaves(x)))
     if key not in seen:

@@ -1,4 +1,4 @@
-"""Operators as trees: one line per part, as text and for notebooks. How the lines themselves print is in _printing.py."""
+"""Operators as trees: one line per part, as text and for notebooks. How the lines print is in ``_operators/printing``."""
 
 from __future__ import annotations
 
@@ -25,11 +25,18 @@ _CODE = (
 class TreeView:
     """An operator and its parts. Prints as a text tree; a notebook shows it as nested sections.
 
-    name:     where it is in the operator around it, ``factors[0]``; empty at the root
-    label:    its class, and those of its fields that are not operators
-    spaces:   ``f32[3] -> f32[4]``, where known
-    notes:    its known properties, and its hooks by kind: host, traced, or derived by JAX
-    children: its parts, in the order of its fields
+    Attributes
+    ----------
+    name : str
+        Where it is in the operator around it, ``factors[0]``; empty at the root.
+    label : str
+        Its class, and those of its fields that are not operators.
+    spaces : str
+        Its domain and codomain, ``f32[3] -> f32[4]``, where known.
+    notes : tuple of str
+        Its known properties, and its hooks by kind: host, traced, or derived by JAX.
+    children : tuple of TreeView
+        Its parts, in the order of its fields.
     """
 
     name: str
@@ -91,16 +98,36 @@ def _details(summary: str, body: str, is_open: bool) -> str:
 
 @constructors.html.define
 def operator_html(op: Operator) -> str:
-    """Mathematics with shapes; the tree of parts unfolds below."""
+    """The operator as mathematics with shapes, for notebooks; the tree of its parts unfolds below."""
     view = tree(op)._section(is_open=True)
     return f'<div style="{_CODE}">{_details(html.escape(str(op)), view, is_open=False)}</div>'
 
 
-def tree(op: Any) -> TreeView:
+def tree(op: Operator) -> TreeView:
     """The parts of an operator, one line each: class, fields, shapes, known properties, kinds of hooks.
 
-    ``print(lo.tree(op))`` shows a text tree; the last value of a notebook cell shows as nested sections. Shapes are there
-    where the domain is known: fix it with ``op.with_domain(spec)``. Raises TypeError for what is not an operator.
+    Parameters
+    ----------
+    op : LinearOperator or NonlinearOperator
+        The operator. Shapes are shown where its domain is known: fix it with ``op.with_domain(spec)``.
+
+    Returns
+    -------
+    TreeView
+        ``print`` shows it as a text tree, a notebook as nested sections.
+
+    Raises
+    ------
+    TypeError
+        If ``op`` is not an operator.
+
+    Examples
+    --------
+    >>> A = lo.Matrix([[1.0, 2.0]]) @ lo.Diagonal(jnp.ones(2))
+    >>> print(lo.tree(A.with_domain(jnp.zeros(2))))
+    Composition : f32[2] -> f32[1]
+    ├── factors[0] = Matrix(matrix=f32[1,2], axes=(-1,)) : f32[2] -> f32[1]  |  traced: apply, adjoint
+    └── factors[1] = Diagonal(d=f32[2]) : f32[2] -> f32[2]  |  symmetric, diagonal  |  traced: apply, ...
     """
     if not isinstance(op, Operator):
         message = (
@@ -111,7 +138,7 @@ def tree(op: Any) -> TreeView:
 
 
 def _view(name: str, op: Any, domain: Any, codomain: Any) -> TreeView:
-    """What surrounds an operator may know its domain and codomain where it does not itself."""
+    """The view of an operator; what surrounds it may know its domain and codomain where it does not itself."""
     domain = domain if op.domain is None else op.domain
     if op._bare() is not op:
         return _view(name, op._bare(), domain, codomain)

@@ -1,10 +1,21 @@
-"""What the documents say of files is so."""
+"""What documents and docstrings say of files, functions and results is so."""
 
 import ast
+import doctest
+import functools
+import inspect
 import pathlib
 import re
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from numpydoc.docscrape import get_doc_object
+from numpydoc.hooks.validate_docstrings import parse_config
+from numpydoc.validate import Validator, validate
+
+import linops_jax as lo
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE, INTERNALS = ROOT / "linops_jax", ROOT / "docs" / "internals.md"
@@ -31,3 +42,89 @@ def test_the_layers_of_the_page_are_those_of_the_test_of_imports():
 def test_files_of_the_package_that_a_page_names_exist(page):
     for name in FILES.findall(page.read_text()):
         assert (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file(), name
+
+
+# ---- docstrings: their form, and their examples -------------------------------------------------------------------------
+
+CHECKS = parse_config(ROOT)["checks"]  # [tool.numpydoc_validation] in pyproject.toml
+UNCONVERTED = "_engine _model _native _operators algebra ops"
+TO_DO = tuple(f"linops_jax.{part}" for part in UNCONVERTED.split())
+
+
+def public_objects():
+    """What the reference lists, and the methods and properties of its classes: each once, by its first name."""
+    page = (ROOT / "docs" / "reference.md").read_text()
+    names = re.findall(r"^\.\. auto(?:class|function|exception):: ([\w.]+)$", page, flags=re.MULTILINE)
+    names = [name.removeprefix("linops_jax.") for name in names] + [f"algebra.{name}" for name in lo.algebra.__all__]
+    found = {}
+    for name in names:
+        value = functools.reduce(getattr, name.split("."), lo)
+        found.setdefault(id(value), (name, value))
+        for cls in inspect.getmro(value) if inspect.isclass(value) else ():
+            for key, member in vars(cls).items():
+                if is_shown(key, member):
+                    found.setdefault(id(member), (f"{name}.{key}", member))
+    return {name: value for name, value in found.values() if home(value).startswith("linops_jax.")}
+
+
+def is_shown(name, member):
+    is_public = not name.startswith("_") or name == "__call__"
+    return is_public and bool(member.__doc__) and home(member) != ""
+
+
+def home(value):
+    """The module of a function, a class or a property; empty for other values."""
+    value = getattr(value, "fget", getattr(value, "func", value))
+    return (callable(value) and getattr(inspect.unwrap(value), "__module__", None)) or ""
+
+
+PUBLIC = {name: value for name, value in public_objects().items() if not home(value).startswith(TO_DO)}
+
+
+class OfOurs(Validator):
+    """A field of a class is documented as a parameter of its constructor, or as an attribute."""
+
+    def __init__(self, obj_name):
+        super().__init__(get_doc_object(PUBLIC[obj_name], config={"show_class_members": False}))
+
+    @property
+    def signature_parameters(self):
+        attributes = self._doc_parameters(["Attributes"])
+        return tuple(p for p in super().signature_parameters if not p.startswith("_") and p not in attributes)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_docstring_says_what_is_taken_and_given(name):
+    errors = validate(name, OfOurs)["errors"]
+    assert [text for code, text in errors if code in CHECKS] == []
+
+
+def test_public_names_are_checked():
+    assert {
+        "solve",
+        "LinearOperator.inv",
+        "Diagonal",
+        "testing.Checkup.report",
+        "interop.to_scipy",
+        "algebra.Sum",
+    } < set(public_objects())
+
+
+EXAMPLES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text()]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_examples_in_docstrings(path):
+    """In the names that the reference declares, with the settings that JAX has by itself."""
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    with jax.numpy_rank_promotion("allow"), jax.enable_x64(False), np.printoptions(precision=4, suppress=True):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
+                names = {"lo": lo, "jax": jax, "jnp": jnp, "np": np}
+                runner.run(parser.get_doctest(text, names, getattr(node, "name", ""), str(path), 0))
+    assert runner.failures == 0
+    assert runner.tries == path.read_text().count(">>> ") > 0
+
+
+def test_there_are_examples():
+    assert len(EXAMPLES) > 5

@@ -11,8 +11,7 @@ import numpy as np
 from linops_jax._model import advice, shapes
 from linops_jax._operators import constructors
 
-Scalar: TypeAlias = complex | np.number | np.bool_ | np.ndarray | jax.Array  # arrays: 0-d ones
-Arrays: TypeAlias = np.ndarray | jax.Array | list[Any]
+Operand: TypeAlias = np.ndarray | jax.Array | list[Any]  # of ``A @ x``
 
 
 def is_scalar(value: Any) -> bool:

@@ -10,8 +10,9 @@ import numpy as np
 
 from linops_jax._model import advice, lookup, marks, rules, shapes
 from linops_jax._operators import constructors, printing, upstream
-from linops_jax._operators.arithmetic import Arrays, Scalar
+from linops_jax._operators.arithmetic import Operand
 from linops_jax._operators.operator import Operator, UnknownShapeError, required
+from linops_jax._types import Scalar
 
 LINEAX_METHODS = ("mv", "as_matrix", "transpose", "in_structure", "out_structure", "in_size", "out_size")
 
@@ -72,7 +73,7 @@ class LinearOperator(Operator, rules=rules.LINEAR):
         @overload
         def __matmul__(self, other: LinearOperator) -> LinearOperator: ...
         @overload
-        def __matmul__(self, other: Arrays) -> Any: ...
+        def __matmul__(self, other: Operand) -> Any: ...
         def __matmul__(self, other: Any) -> Any: ...
         def __rmatmul__(self, other: LinearOperator) -> LinearOperator: ...
     else:

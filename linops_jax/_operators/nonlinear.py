@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 import numpy as np
 
 from linops_jax._model import advice, rules, shapes
-from linops_jax._operators.arithmetic import Arrays, Scalar
+from linops_jax._operators.arithmetic import Operand
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM, Operator, required
 from linops_jax._operators.wrappers import Wrapper
+from linops_jax._types import Scalar
 
 Either: TypeAlias = "LinearOperator | NonlinearOperator"
 
@@ -68,7 +69,7 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
         @overload
         def __matmul__(self, other: Either) -> NonlinearOperator: ...
         @overload
-        def __matmul__(self, other: Arrays) -> Any: ...
+        def __matmul__(self, other: Operand) -> Any: ...
         def __matmul__(self, other: Any) -> Any: ...
         def __rmatmul__(self, other: LinearOperator) -> NonlinearOperator: ...
     else:  # to type checkers these attributes are missing, which is right

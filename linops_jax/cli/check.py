@@ -68,7 +68,7 @@ class _Row:
 
     @property
     def calls(self) -> int | None:
-        """Of host and native hooks; None where nobody counts them."""
+        """How often host and native hooks ran; None where nobody counts them."""
         counts = [outcome.simulations for outcome in self.outcomes if outcome.simulations is not None]
         return sum(counts) if counts else None
 
@@ -131,7 +131,7 @@ class _Run:
     # ---- output -----------------------------------------------------------------------------------------------------
 
     def summary(self) -> dict[str, Any]:
-        """For JSON."""
+        """The results, for JSON."""
         operators = [
             {
                 "operator": row.name,

@@ -11,6 +11,7 @@ from linops_jax.functional._keywords import is_hashable
 
 
 def fixed_positions(where: str, first: Any, positions: Any) -> tuple[int, ...]:
+    """The positions of fixed arguments, from their number or from positions. Raises where they are neither."""
     if first and len(positions):
         message = f"{where}: first_n_args_fixed={first} and fixed_args={positions} say the same. Pass one of them."
         raise TypeError(message)
@@ -29,6 +30,7 @@ def fixed_positions(where: str, first: Any, positions: Any) -> tuple[int, ...]:
 
 
 def free_positions(where: str, f_T: Sequence[Any], abstract_T: Any, fixed: tuple[int, ...]) -> list[int]:
+    """The positions of the arguments that have a transpose. Raises where tuples do not fit each other."""
     if not isinstance(abstract_T, tuple | list) or len(abstract_T) != len(f_T):
         message = (
             f"{where}: f_T is a tuple of {len(f_T)}, so abstract_T must be one, but it is {abstract_T!r:.80}. "
@@ -46,6 +48,7 @@ def free_positions(where: str, f_T: Sequence[Any], abstract_T: Any, fixed: tuple
 
 
 def named(where: str, *, optional: tuple[str, ...], **functions: Any) -> tuple[Named | None, ...]:
+    """Functions with their names. Raises TypeError for what is none."""
     for name, function in functions.items():
         is_function = callable(function) and is_hashable(function)
         if not (is_function or (function is None and name in optional)):
@@ -55,6 +58,7 @@ def named(where: str, *, optional: tuple[str, ...], **functions: Any) -> tuple[N
 
 
 def pair(where: str, name: str, expected: str, value: Any) -> Any:
+    """The value, which must be a pair."""
     if isinstance(value, tuple | list) and len(value) == 2:
         return value
     message = f"{where}: {name} is {value!r:.80}, expected a tuple {expected}."

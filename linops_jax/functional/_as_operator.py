@@ -12,7 +12,7 @@ from linops_jax.functional._promises import promise
 
 
 class _AsOperator:
-    """One array or a tuple of arrays in, one or a tuple out."""
+    """What both kinds share: one array or a tuple of arrays goes in, one or a tuple comes out."""
 
     call: Any
     keywords: Statics

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from linops_jax.functional import _arguments
 from linops_jax.functional._call import Call
 from linops_jax.functional._functions import LinearCall, NonlinearCall, multilinear
 
+Function: TypeAlias = Callable[..., Any]
+
 
 def get_linear_call(
-    f: Any,
-    f_T: Any,
+    f: Function,
+    f_T: Function | Sequence[Function | None] | None,
     /,
-    abstract: Any,
+    abstract: Function,
     abstract_T: Any,
     *,
     first_n_args_fixed: int = 0,
@@ -24,24 +26,61 @@ def get_linear_call(
 ) -> Call:
     """Binds a linear function and its transpose to JAX.
 
-    - f: ``f(out, args, kwargs_dump)`` on NumPy arrays. ``out`` and ``args`` are lists; it fills ``out`` in place
-      (``out[0][...] = ...``), changes no argument and keeps no array. ``load_kwargs(kwargs_dump)`` are the keywords.
-      It is linear in all arguments together that are not fixed.
-    - f_T: its transpose, without conjugation, called with the fixed arguments and one cotangent for each output; it fills
-      one output for each argument that is not fixed. None: forward mode only. A tuple: ``f`` is linear in each argument
-      alone, and ``f_T[i]`` is the transpose in argument i, called with all other arguments and then the cotangents; None
-      for an argument that is fixed or without a transpose.
-    - abstract: ``abstract(*args, **kwargs)`` returns ``((shape, dtype), ...)``, one entry for each output of ``f``, from
-      objects with shape and dtype.
-    - abstract_T: the same for ``f_T``, called with what ``f_T`` is called with; a tuple where ``f_T`` is one.
-    - first_n_args_fixed: so many arguments at the beginning are not differentiable, and need not be linear.
-    - fixed_args: positions of such arguments, instead.
-    - func_can_batch: ``vmap`` calls ``f`` once, with the keyword ``batch_axes``: None, or for each input of the function that
-      is called a tuple of its batch axes, innermost ``vmap`` first. ``abstract`` gets it too and returns ``(shape, dtype,
-      axis)``, with the position of the last batch axis in the output. Otherwise calls are looped over.
+    Parameters
+    ----------
+    f : callable
+        ``f(out, args, kwargs_dump)`` on NumPy arrays. ``out`` and ``args`` are lists. It fills ``out`` in place
+        (``out[0][...] = ...``), changes no argument and keeps no array. ``lo.load_kwargs(kwargs_dump)`` gives the
+        keywords. It is linear in all arguments together that are not fixed.
+    f_T : callable, None, or tuple of these
+        The transpose of ``f``, without conjugation. It is called with the fixed arguments and one cotangent for each
+        output, and fills one output for each argument that is not fixed. None: forward mode only. A tuple: ``f`` is
+        linear in each argument alone, and ``f_T[i]`` is the transpose in argument i, called with all other arguments
+        and then the cotangents; None for an argument that is fixed or has no transpose.
+    abstract : callable
+        ``abstract(*args, **kwargs)`` returns ``((shape, dtype), ...)``, one entry for each output of ``f``, from
+        objects with shape and dtype.
+    abstract_T : callable, None, or tuple of these
+        The same for ``f_T``, called with what ``f_T`` is called with; a tuple where ``f_T`` is one.
+    first_n_args_fixed : int, optional
+        So many arguments at the beginning are fixed: not differentiable, and not necessarily linear. 0 by default.
+    fixed_args : sequence of ints, optional
+        Positions of the fixed arguments, in place of their number.
+    func_can_batch : bool, optional
+        Whether ``f`` takes batches. If it does, ``vmap`` calls it once, with the keyword ``batch_axes``: None, or for
+        each input of the function that is called a tuple of its batch axes, innermost ``vmap`` first. ``abstract`` gets
+        this keyword, too, and returns ``(shape, dtype, axis)``, with the position of the last batch axis in the output.
+        If not, calls are looped over, as by default.
 
-    Raises TypeError for arguments that are not functions and ValueError for positions that are not valid or tuples of
-    different lengths.
+    Returns
+    -------
+    linops_jax.functional.Call
+        The function, for all of JAX's transformations.
+
+    Raises
+    ------
+    TypeError
+        If what should be a function is none.
+    ValueError
+        If positions are not valid, or tuples differ in length.
+
+    Notes
+    -----
+    The interface is that of JAXbind (Roth, Reinecke and Edenhofer, 2024).
+
+    References
+    ----------
+    * J. Roth, M. Reinecke and G. Edenhofer (2024). JAXbind: Bind any function to JAX. J. Open Source Softw. 9, 6532.
+
+    Examples
+    --------
+    >>> def twice(out, args, kwargs_dump):
+    ...     out[0][...] = 2 * args[0]
+    >>> def same(x):
+    ...     return ((x.shape, x.dtype),)
+    >>> f = lo.get_linear_call(twice, twice, same, same)
+    >>> print(f(jnp.ones(3))[0], jax.grad(lambda x: f(x)[0].sum())(jnp.ones(3)))
+    [2. 2. 2.] [2. 2. 2.]
     """
     made_by = functools.partial(
         get_linear_call,
@@ -68,33 +107,65 @@ def get_linear_call(
 
 
 def get_nonlinear_call(
-    f: Any,
-    f_derivative: Any,
+    f: Function,
+    f_derivative: Sequence[Function | None],
     /,
-    abstract: Any,
-    abstract_reverse: Any,
+    abstract: Function,
+    abstract_reverse: Function | None,
     *,
     first_n_args_fixed: int = 0,
     fixed_args: Sequence[int] = (),
     func_can_batch: bool = False,
-    hessian: Any = None,
+    hessian: Sequence[Function | None] | None = None,
 ) -> Call:
     """Binds a differentiable function and its derivatives to JAX.
 
-    - f: ``f(out, args, kwargs_dump)``, as in ``get_linear_call``.
-    - f_derivative: ``(jvp, vjp)``, functions of the same form. ``jvp`` is called with all arguments of ``f`` and the tangents
-      of those that are not fixed, and has the outputs of ``f``. ``vjp`` is called with all arguments and one cotangent
-      for each output of ``f``, and has one output for each argument that is not fixed; it is the plain transpose of
-      ``jvp``. One of them may be None: forward or reverse mode only.
-    - abstract: as in ``get_linear_call``, for the outputs of ``f`` (and, if it can batch, of ``jvp`` and ``hessian[0]``).
-    - abstract_reverse: the same for ``vjp`` (and ``hessian[1]``), called with what the function is called with.
-    - first_n_args_fixed, fixed_args, func_can_batch: as in ``get_linear_call``.
-    - hessian: ``(hessian_apply, hessian_transpose)`` for second derivatives. With all arguments first, ``hessian_apply`` is
-      called with two tangents, ``(*args, *dx1, *dx2)``, and has the outputs of ``f``: the second derivative in these two
-      directions. ``hessian_transpose`` is called with ``(*args, *dx, *dy)`` and has the outputs of ``vjp``: the derivative
-      of ``vjp`` with cotangents dy in the direction dx.
+    Parameters
+    ----------
+    f : callable
+        ``f(out, args, kwargs_dump)``, as in ``lo.get_linear_call``, but nonlinear.
+    f_derivative : pair of callables
+        ``(jvp, vjp)``, functions of the same form. ``jvp`` is called with all arguments of ``f`` and the tangents of
+        those that are not fixed, and has the outputs of ``f``. ``vjp`` is called with all arguments and one cotangent
+        for each output of ``f``, and has one output for each argument that is not fixed; it is the plain transpose of
+        ``jvp``. One of them may be None: forward or reverse mode only.
+    abstract : callable
+        As in ``lo.get_linear_call``, for the outputs of ``f``; if it can batch, of ``jvp`` and ``hessian[0]``, too.
+    abstract_reverse : callable or None
+        The same for ``vjp`` and ``hessian[1]``, called with what the function is called with.
+    first_n_args_fixed : int, optional
+        So many arguments at the beginning are not differentiable. 0 by default.
+    fixed_args : sequence of ints, optional
+        Positions of such arguments, in place of their number.
+    func_can_batch : bool, optional
+        Whether the functions take batches, as in ``lo.get_linear_call``. False by default.
+    hessian : pair of callables, optional
+        ``(hessian_apply, hessian_transpose)``, for second derivatives. ``hessian_apply`` is called with all arguments
+        and two tangents, ``(*args, *dx1, *dx2)``, and has the outputs of ``f``: the second derivative in these two
+        directions. ``hessian_transpose`` is called with ``(*args, *dx, *dy)`` and has the outputs of ``vjp``: the
+        derivative of ``vjp`` with cotangents dy in the direction dx.
 
-    Raises TypeError or ValueError as ``get_linear_call`` does.
+    Returns
+    -------
+    linops_jax.functional.Call
+        The function, for all of JAX's transformations.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``lo.get_linear_call``.
+
+    Examples
+    --------
+    >>> def square(out, args, kwargs_dump):
+    ...     out[0][...] = args[0] ** 2
+    >>> def derivative(out, args, kwargs_dump):  # its own transpose
+    ...     out[0][...] = 2 * args[0] * args[1]
+    >>> def same(x, *tangents):
+    ...     return ((x.shape, x.dtype),)
+    >>> f = lo.get_nonlinear_call(square, (derivative, derivative), same, same)
+    >>> print(jax.grad(lambda x: f(x)[0].sum())(jnp.array([1.0, 2.0])))
+    [2. 4.]
     """
     made_by = functools.partial(
         get_nonlinear_call,

@@ -18,10 +18,17 @@ from linops_jax.functional._keywords import NONE, static_keywords
 
 
 class Call:
-    """A function of arrays, for all of JAX's transformations; its result is a list. Made by ``get_linear_call`` and
-    ``get_nonlinear_call``.
+    """A function of arrays, bound to JAX by ``lo.get_linear_call`` or ``lo.get_nonlinear_call``.
 
-    Positional arguments are arrays, keywords are static: hashable values, part of the compiled program's key.
+    It can be called under all of JAX's transformations. Positional arguments are arrays; keywords are static: hashable
+    values, part of the compiled program's key.
+
+    Parameters
+    ----------
+    functions : object
+        The functions, and what is known of them; the library's own.
+    made_by : callable
+        Makes the same again, for pickles.
     """
 
     def __init__(self, op: CallOperator, made_by: Callable[..., Call]):
@@ -36,8 +43,26 @@ class Call:
     def __call__(self, *args: Any, **kwargs: Any) -> list[jax.Array]:
         """Evaluates the function.
 
-        Raises TypeError for arguments that are not arrays, or too few of them, and for keywords that are not hashable;
-        in eager code, whatever the function raised.
+        Parameters
+        ----------
+        *args : arrays
+            All arguments of the function, fixed ones among them.
+        **kwargs : hashable values
+            Its keywords.
+
+        Returns
+        -------
+        list of jax.Array
+            The outputs of the function, also where there is only one.
+
+        Raises
+        ------
+        TypeError
+            If arguments are not arrays or too few, or keywords are not hashable.
+
+        Notes
+        -----
+        In eager code it raises whatever the function raised.
         """
         keywords = static_keywords(self._op.name, kwargs) if kwargs else NONE
         if all(map(shapes.is_concrete, args)):
@@ -45,11 +70,29 @@ class Call:
         return self._evaluate(keywords, *args)
 
     def as_operator(self, *fixed: Any, **kwargs: Any) -> LinearOperator | NonlinearOperator:
-        """The same function as an operator, with its fixed arguments and keywords: for checks and for the algebra.
+        """The same function as an operator: for checks, and for the algebra.
 
-        It takes one array, or a tuple where there are several arguments that are not fixed, and returns likewise.
-        ``lo.check_operator(f.as_operator(), x)`` checks the transpose, or the derivative. A LinearOperator for what
-        ``get_linear_call`` made of one ``f_T``, else a NonlinearOperator.
+        Parameters
+        ----------
+        *fixed : arrays
+            The fixed arguments.
+        **kwargs : hashable values
+            The keywords.
+
+        Returns
+        -------
+        LinearOperator or NonlinearOperator
+            The former for what ``lo.get_linear_call`` made of one ``f_T``. It takes one array, or a tuple where there
+            are several arguments that are not fixed, and returns likewise.
+
+        Raises
+        ------
+        TypeError
+            If the number of fixed arguments is another one.
+
+        Notes
+        -----
+        ``lo.check_operator(f.as_operator(), x)`` checks the transpose, or the derivative.
         """
         op = self._op
         if len(fixed) != len(op.fixed):

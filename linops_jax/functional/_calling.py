@@ -62,7 +62,10 @@ def _unordered(view: np.ndarray, order: tuple[int, ...] | None) -> np.ndarray:
 
 
 def _check_written(name: str, out: list[Any], views: Sequence[Any], answer: Any) -> None:
-    """A function that returns what it has filled does no harm; one that returns or rebinds instead has written nothing."""
+    """Raises where a function returned or rebound its result: then it has written nothing.
+
+    Returning what it has filled does no harm.
+    """
     for i, view in enumerate(views):
         if len(out) != len(views) or out[i] is not view:
             message = f"{name} replaced out[{i}] instead of filling it. Write in place: out[{i}][...] = ..."

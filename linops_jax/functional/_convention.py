@@ -1,5 +1,7 @@
-"""How functions of the functional interface are called and what is said of them: other than hooks of operators, they are
-plain transposes of each other, and are told at each lowering where their batch axes lie.
+"""How functions of the functional interface are called and what is said of them.
+
+Other than hooks of operators, they are plain transposes of each other, and are told at each lowering where their batch axes
+lie.
 """
 
 from __future__ import annotations

@@ -31,9 +31,22 @@ def static_keywords(name: str, keywords: dict[str, Any]) -> Statics:
 
 
 def load_kwargs(kwargs_dump: Any, /) -> dict[str, Any]:
-    """The keywords of a call, from what its functions get as ``kwargs_dump``: a new dict.
+    """The keywords of a call, from what its functions get as ``kwargs_dump``.
 
-    Also takes a dict, and a uint8 array that holds a pickled one. Raises TypeError for anything else.
+    Parameters
+    ----------
+    kwargs_dump : mapping, or array of uint8
+        What the function was called with; JAXbind's form of it, an array that holds a pickled dict, is understood, too.
+
+    Returns
+    -------
+    dict
+        A new one.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else.
     """
     if isinstance(kwargs_dump, types.MappingProxyType):
         return kwargs_dump.copy()

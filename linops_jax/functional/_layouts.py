@@ -103,7 +103,7 @@ def _unbatched(aval: Any, axes: int) -> jax.ShapeDtypeStruct:
 
 
 def _batch_axes(mapped: Sequence[bool], axes: int) -> tuple[tuple[int, ...], ...]:
-    """In front of the array, innermost vmap first."""
+    """Batch axes in front of each array that has them, innermost ``vmap`` first."""
     return tuple(tuple(reversed(range(axes))) if has else () for has in mapped)
 
 

@@ -16,7 +16,7 @@ from linops_jax.functional._given import Given
 
 
 class MisfitError(ValueError):
-    """What ``abstract`` says does not fit."""
+    """Raised where ``abstract`` says what does not fit."""
 
 
 def promise(given: Given, name: str, specs: Sequence[Any], batch_axes: Any = None) -> list[tuple[Any, Any]]:

@@ -51,7 +51,10 @@ UNKNOWN = {
 
 
 def multilinear(n: int) -> dict[str, Rule]:
-    """The transpose in one argument is multilinear itself: in the other arguments and in the cotangent."""
+    """The rules of a function that is linear in each of n arguments.
+
+    Its transpose in one argument is multilinear itself: in the other arguments and in the cotangent.
+    """
     x = [f"x{i}" for i in range(n)]
 
     def transpose(i: int, **values: str) -> tuple[str, tuple[str, ...]]:

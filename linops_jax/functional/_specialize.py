@@ -25,6 +25,7 @@ class Specialization:
 
 
 def specialize(op: Any, keywords: Statics, specs: tuple[Any, ...], x64: bool) -> Specialization:
+    """What calls with these keywords, shapes and dtypes have in common."""
     op = op.with_keywords(keywords) if keywords.values else op
     hook = type(op)._hooks["apply"]
     free = [i for i in range(len(specs)) if i not in op.fixed]
@@ -48,6 +49,7 @@ def _check_number(op: Any, found: int, fits: bool) -> None:
 
 
 def evaluate(name: str, specialize: Callable[..., Specialization], keywords: Statics, *args: Any) -> list[jax.Array]:
+    """The outputs of the function for these arguments."""
     values = [x if isinstance(x, jax.Array) else as_array(name, i, x) for i, x in enumerate(args)]
     specs = tuple((value.shape, value.dtype) for value in values)
     found = specialize(keywords, specs, jax.config.jax_enable_x64)  # type: ignore[attr-defined]
@@ -56,6 +58,7 @@ def evaluate(name: str, specialize: Callable[..., Specialization], keywords: Sta
 
 
 def as_array(name: str, position: int, value: Any) -> Any:
+    """An argument as an array. Raises TypeError for a container."""
     if isinstance(value, jax.Array):
         return value
     if not jax.tree_util.all_leaves([value]):

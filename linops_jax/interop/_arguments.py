@@ -16,8 +16,8 @@ def operator(op: Any, spec: Any, where: str, *, depth: int = 3) -> Any:
     """``op`` with a domain, which ``spec`` gives where the operator has none, and its fields as JAX arrays.
 
     Raises TypeError if ``op`` is not an operator, if ``spec`` is not a spec, or if the domain is unknown; ValueError
-    for a domain in 64 bits that have been switched off since. Warns (UserWarning) where ``spec`` asks for such; ``depth``
-    is how many calls up the user's line is.
+    for a domain in 64 bits that have been switched off since. Warns (UserWarning) where ``spec`` asks for such;
+    ``depth`` is how many calls up the user's line is.
     """
     if not isinstance(op, lo.LinearOperator | lo.NonlinearOperator):
         advice = "lo.Matrix(a) makes an operator of an array." if isinstance(op, np.ndarray | jax.Array) else ""
@@ -43,7 +43,7 @@ def operator(op: Any, spec: Any, where: str, *, depth: int = 3) -> Any:
 
 
 def linear(op: Any, spec: Any, where: str) -> lo.LinearOperator:
-    """As ``operator``; TypeError for a nonlinear operator too, and for integers."""
+    """As ``operator``; raises TypeError for a nonlinear operator, too, and for integers."""
     if isinstance(op, lo.NonlinearOperator):
         message = f"{where} needs a linear operator, and {op!r} is nonlinear. Convert its derivative, op.jacobian(x)."
         raise TypeError(message)
@@ -78,5 +78,5 @@ def _warn_of_64_bits(spec: Any, where: str, depth: int) -> None:
 
 
 def _given(leaf: Any) -> Any:
-    """The dtype that JAX has for it."""
+    """The dtype that JAX has for that of a leaf."""
     return jax.dtypes.canonicalize_dtype(leaf.dtype)

@@ -1,3 +1,3 @@
-"""What the converters evaluate is waited for, as eager calls are: the one file here that looks behind the public names."""
+"""The one file here that looks behind the public names: what converters evaluate is waited for, as eager calls are."""
 
 from linops_jax._engine.eager import as_raised as as_raised

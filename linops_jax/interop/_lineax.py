@@ -1,9 +1,9 @@
 """What lineax asks of its operators, so that ``lx.linear_solve`` takes ours as they are.
 
-lineax calls methods, which ``LinearOperator.__getattr__`` finds here, and dispatches functions on types, with which our
-base class is registered when both have been imported and the next operator is made. Neither adds a name that users' fields
-could not have.
-Where lineax insists on a class of its own (preconditioners, ``+``), ``lx.TaggedLinearOperator(op, ())`` is one.
+lineax calls methods, which ``LinearOperator.__getattr__`` finds here. It dispatches functions on types, with which our
+base class is registered when both have been imported and the next operator is made. Neither adds a name that users'
+fields could not have. Where lineax insists on a class of its own (preconditioners, ``+``),
+``lx.TaggedLinearOperator(op, ())`` is one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def mv(op: Any, vector: Any) -> Any:
 
 
 def in_structure(op: Any) -> Any:
-    """The domain. TypeError where it is unknown, and where lineax's inner products would give wrong solutions."""
+    """The domain. Raises TypeError where it is unknown, and where lineax's inner products would give wrong solutions."""
     if op.domain is None:
         message = f"lineax needs to know the domain of {op!r}: fix it with op.with_domain(jax.ShapeDtypeStruct(shape, dtype))."
         raise TypeError(message)
@@ -41,10 +41,12 @@ def out_structure(op: Any) -> Any:
 
 
 def in_size(op: Any) -> int:
+    """The number of entries in the domain."""
     return Packing(in_structure(op)).size
 
 
 def out_size(op: Any) -> int:
+    """The number of entries in the codomain."""
     return Packing(out_structure(op)).size
 
 
@@ -110,7 +112,7 @@ def _tags(op: Any) -> frozenset[object]:
 
 
 def _is_symmetric(op: Any) -> bool:
-    """lineax means A^T = A, we mean A^H = A: the same where numbers are real."""
+    """Whether A^T = A, which is what lineax means. We mean A^H = A: the same where numbers are real."""
     square = in_structure(op) == out_structure(op)
     is_real = not any(map(_is_complex, jax.tree.leaves(op.domain)))
     return square and (op.properties.diagonal or (is_real and op.properties.symmetric))

@@ -10,22 +10,48 @@ import nifty.cl as ift
 import numpy as np
 
 import linops_jax as lo
+from linops_jax._types import Specs
 from linops_jax.interop import _arguments
 from linops_jax.interop._eager import as_raised
 
 
-def to_nifty(op: Any, spec: Any = None, *, domain: Any = None, target: Any = None) -> Any:
-    """An operator of ``nifty.cl``: a LinearOperator with its adjoint, or an Operator with Jacobians where ``op`` is nonlinear.
+def to_nifty(op: Any, spec: Specs | None = None, *, domain: Any = None, target: Any = None) -> Any:
+    """An operator of ``nifty.cl``.
 
-    spec: shape and dtype of the input (a pytree of jax.ShapeDtypeStruct or arrays), where ``op`` has no domain
-    domain, target: NIFTy's domains of input and result; by default an UnstructuredDomain for every array
+    Parameters
+    ----------
+    op : LinearOperator or NonlinearOperator
+        The operator.
+    spec : pytree of arrays or jax.ShapeDtypeStruct, optional
+        The domain, where ``op`` does not know it.
+    domain : nifty.cl.Domain, or what makes one, optional
+        NIFTy's domain of inputs; by default an ``UnstructuredDomain`` for every array.
+    target : nifty.cl.Domain, or what makes one, optional
+        NIFTy's domain of results, likewise.
 
-    An array is a Field. Any other pytree is a MultiField: a dict of arrays with its own keys, the leaves of others under
-    their path ("0" and "1" for a pair). Fields are converted to the dtypes of the spec, which NIFTy's domains do not
-    have; it computes in float64 unless told otherwise, so switch jax_enable_x64 on. For ``nifty.re`` see to_nifty_re.
+    Returns
+    -------
+    nifty.cl.LinearOperator or nifty.cl.Operator
+        The former, with an adjoint, for a linear ``op``; the latter, with Jacobians, for a nonlinear one. An array is a
+        Field. Any other pytree is a MultiField: a dict of arrays with its own keys, the leaves of others under their
+        path, ``"0"`` and ``"1"`` for a pair.
 
-    Raises TypeError for what is not an operator, for an unknown domain, for integers in a linear operator; ValueError for
-    domains of other shapes; warns where the domain is in 64 bits and JAX is not.
+    Raises
+    ------
+    TypeError
+        If ``op`` is not an operator, its domain is unknown, or it is linear and has integers.
+    ValueError
+        If NIFTy's domains have other shapes.
+
+    Warns
+    -----
+    UserWarning
+        If the domain is in 64 bits and JAX is not.
+
+    Notes
+    -----
+    Fields are converted to the dtypes of the spec, which NIFTy's domains do not have. NIFTy computes in float64 unless
+    told otherwise, so switch ``jax_enable_x64`` on. ``to_nifty_re`` is for ``nifty.re``.
     """
     linear = isinstance(op, lo.LinearOperator)
     op = (_arguments.linear if linear else _arguments.operator)(op, spec, "to_nifty")
@@ -57,7 +83,7 @@ class _Fields:
         return isinstance(self.domain, ift.MultiDomain)
 
     def arrays(self, field: Any) -> Any:
-        """The pytree, in the operator's dtypes."""
+        """The pytree of a field, in the operator's dtypes."""
         values = field.asnumpy() if self._is_multi else {"": field.asnumpy()}
         for key, spec in zip(self._keys, self._specs, strict=True):
             if np.iscomplexobj(values[key]) and not jnp.issubdtype(spec.dtype, jnp.complexfloating):
@@ -73,13 +99,13 @@ class _Fields:
         return ift.makeField(self.domain, values if self._is_multi else values[""])
 
     def call(self, function: Any, *arguments: Any) -> Any:
-        """In the precision that was switched on when the operator was made."""
+        """Calls the function in the precision that was switched on when the operator was made."""
         with jax.enable_x64(self._x64):
             return function(*arguments)
 
 
 class LinearOperatorForNifty(ift.LinearOperator):
-    """A linear operator in nifty.cl. ``op``: the operator, with its domain."""
+    """A linear operator in ``nifty.cl``; ``op`` is the operator with its domain."""
 
     def __init__(self, op: lo.LinearOperator, inputs: _Fields, results: _Fields):
         self.op, self._inputs, self._results = op, inputs, results
@@ -97,7 +123,7 @@ class LinearOperatorForNifty(ift.LinearOperator):
 
 
 class OperatorForNifty(ift.Operator):
-    """A nonlinear operator in nifty.cl. ``op``: the operator, with its domain."""
+    """A nonlinear operator in ``nifty.cl``; ``op`` is the operator with its domain."""
 
     def __init__(self, op: lo.NonlinearOperator, inputs: _Fields, results: _Fields):
         self.op, self._inputs, self._results = op, inputs, results

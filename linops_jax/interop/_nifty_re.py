@@ -10,27 +10,47 @@ import jax
 import nifty.re as jft
 
 import linops_jax as lo
+from linops_jax._types import Specs
 from linops_jax.interop import _arguments
 
 
-def to_nifty_re(op: lo.LinearOperator | lo.NonlinearOperator, spec: Any = None) -> OperatorModel:
-    """A ``nifty.re.Model`` that applies ``op``, with a white prior: a part of other models, or a likelihood's.
+def to_nifty_re(op: lo.LinearOperator | lo.NonlinearOperator, spec: Specs | None = None) -> OperatorModel:
+    """A ``nifty.re.Model`` that applies an operator, with a white prior: a part of other models, or of a likelihood.
 
-    spec: shape and dtype of the input (a pytree of jax.ShapeDtypeStruct or arrays), where ``op`` has no domain
+    Parameters
+    ----------
+    op : LinearOperator or NonlinearOperator
+        The operator.
+    spec : pytree of arrays or jax.ShapeDtypeStruct, optional
+        The domain, where ``op`` does not know it.
 
-    Operators are callables and pytrees, so ``likelihood.amend(op, domain=op.domain)`` and ``jft.Model(op, domain=...)``
-    work as well; but there NIFTy takes the operator for a constant of its programs, with all arrays in it. Here its
-    arrays are operands: new values do not recompile. A ``jft.Vector`` gives a ``jft.Vector``, where the result is more
-    than an array, as likelihoods of several data sets need it.
+    Returns
+    -------
+    nifty.re.Model
+        With ``op``, the operator with its domain. A ``nifty.re.Vector`` gives a ``nifty.re.Vector`` where the result is
+        more than an array, as likelihoods of several data sets need it.
 
-    Raises TypeError for what is not an operator and for an unknown domain; warns where the domain is in 64 bits and JAX
-    is not.
+    Raises
+    ------
+    TypeError
+        If ``op`` is not an operator, or its domain is unknown.
+
+    Warns
+    -----
+    UserWarning
+        If the domain is in 64 bits and JAX is not.
+
+    Notes
+    -----
+    Operators are callables and pytrees, so ``likelihood.amend(op, domain=op.domain)`` and ``nifty.re.Model(op,
+    domain=...)`` work as well. But there NIFTy takes the operator for a constant of its programs, with all arrays in
+    it. Here its arrays are operands: new values do not recompile.
     """
     return OperatorModel(_arguments.operator(op, spec, "to_nifty_re"))
 
 
 class OperatorModel(jft.Model):
-    """What to_nifty_re returns. ``op``: the operator, with its domain.
+    """What ``to_nifty_re`` returns; ``op`` is the operator with its domain.
 
     Nothing else is kept: whatever NIFTy stores beside it would be part of the compiled program's key, by identity.
     """

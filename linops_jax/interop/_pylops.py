@@ -10,31 +10,66 @@ import numpy as np
 import pylops
 
 import linops_jax as lo
+from linops_jax._types import Specs
 from linops_jax._vectors import MatrixForm
 from linops_jax.interop import _arguments
 from linops_jax.interop._vectors import Vectorized, VectorOperator
 
 
-def to_pylops(op: lo.LinearOperator, spec: Any = None) -> OperatorForPyLops:
-    """A ``pylops.LinearOperator`` that applies ``op``, for PyLops' own solvers and for pyproximal.
+def to_pylops(op: lo.LinearOperator, spec: Specs | None = None) -> OperatorForPyLops:
+    """A ``pylops.LinearOperator`` that applies a linear operator, for PyLops' own solvers and for pyproximal.
 
-    spec: shape and dtype of the input (a pytree of jax.ShapeDtypeStruct or arrays), where ``op`` has no domain
+    Parameters
+    ----------
+    op : LinearOperator
+        The operator.
+    spec : pytree of arrays or jax.ShapeDtypeStruct, optional
+        The domain, where ``op`` does not know it.
 
-    ``dims`` and ``dimsd`` are the shapes of input and result; a pytree is one vector, leaf after leaf in C order, in the
-    common dtype (float32 at least). ``clinear`` is False for ``real_linear`` operators and where real numbers meet
-    complex ones: as in PyLops' own real FFT, a real model then sees only the real part of the adjoint. Several columns
-    are one call, through vmap; the operator is compiled once. 64 bits are used if they were switched on when this
-    function was called.
+    Returns
+    -------
+    pylops.LinearOperator
+        With ``op``, the operator with its domain. ``dims`` and ``dimsd`` are the shapes of input and result; a pytree
+        is one vector, leaf after leaf in C order, in the common dtype, float32 at least.
 
-    Raises TypeError for what is not a linear operator, for an unknown domain, for integers; warns where the domain is in
-    64 bits and JAX is not.
+    Raises
+    ------
+    TypeError
+        If ``op`` is not a linear operator or has integers, or if its domain is unknown.
+
+    Warns
+    -----
+    UserWarning
+        If the domain is in 64 bits and JAX is not.
+
+    Notes
+    -----
+    ``clinear`` is False for ``real_linear`` operators, and where real numbers meet complex ones: as in PyLops' own real
+    FFT, a real model then sees only the real part of the adjoint.
+
+    Several columns are one call, through ``vmap``. The operator is compiled once. 64 bits are used if they were
+    switched on when this function was called.
+
+    Examples
+    --------
+    >>> P = lo.interop.to_pylops(lo.FFT(), jax.ShapeDtypeStruct((4, 8), jnp.complex64))
+    >>> P.dims, P.shape
+    ((4, 8), (32, 32))
     """
     op = _arguments.linear(op, spec, "to_pylops")
     return OperatorForPyLops(MatrixForm(op, complex_linear=op._is_linear_in_its_numbers))
 
 
 class OperatorForPyLops(pylops.LinearOperator):
-    """What to_pylops returns. ``op``: the operator, with its domain; ``call``: what applies it to vectors."""
+    """What ``to_pylops`` returns.
+
+    Attributes
+    ----------
+    op : LinearOperator
+        The operator, with its domain.
+    call : Vectorized
+        What applies it to vectors.
+    """
 
     def __init__(self, form: MatrixForm):
         op = form.op
@@ -66,22 +101,45 @@ def _is_array_of(spec: Any, shape: tuple[int, ...]) -> bool:
 
 
 def _shape(spec: Any, size: int) -> tuple[int, ...]:
-    """That of a bare array; PyLops knows no pytrees."""
+    """The shape of a bare array; that of anything else is its size, since PyLops knows no pytrees."""
     return tuple(spec.shape) if hasattr(spec, "shape") and spec.shape else (size,)
 
 
 def from_pylops(P: Any, dtype: Any = None) -> lo.LinearOperator:
-    """An operator from one of PyLops: from arrays of shape ``P.dims`` to arrays of shape ``P.dimsd``.
+    """An operator from one of PyLops.
 
-    The result is computed in the precision of ``P.dtype``, whatever that of the input; with ``P.dtype`` real, a complex
-    input gives a complex result. Where ``P.clinear`` is False the operator is ``real_linear``: whether its two sides are
-    real or complex is found out by applying both ``P`` and its adjoint to zeros, once. What to_pylops made is taken apart
-    again; what PyLops made of such operators (stacks, sums) cannot come back, because JAX cannot be called from within its
-    own programs.
+    Parameters
+    ----------
+    P : pylops.LinearOperator
+        The operator of PyLops.
+    dtype : dtype, optional
+        Of the domain; by default ``P.dtype``, or its real or complex counterpart where ``P`` says so.
 
-    dtype: of the domain; by default ``P.dtype``, or its real or complex counterpart where ``P`` says so
+    Returns
+    -------
+    LinearOperator
+        From arrays of shape ``P.dims`` to arrays of shape ``P.dimsd``, in the precision of ``P.dtype``, whatever that
+        of the input. Where ``P.dtype`` is real, a complex input gives a complex result.
 
-    Raises TypeError for what is not an operator of PyLops, and for a complex dtype of the domain where it is real.
+    Raises
+    ------
+    TypeError
+        If ``P`` is not an operator of PyLops, or ``dtype`` is complex and its domain is real.
+
+    Notes
+    -----
+    Where ``P.clinear`` is False the operator is ``real_linear``. Whether its two sides are real or complex is found out
+    by applying ``P`` and its adjoint to zeros, once.
+
+    What ``to_pylops`` made is taken apart again. PyLops' stacks and sums of such operators cannot come back, because
+    JAX cannot be called from within its own programs.
+
+    Examples
+    --------
+    >>> import pylops
+    >>> A = lo.interop.from_pylops(pylops.FirstDerivative(4, kind="forward", dtype=np.float32))
+    >>> print(A(jnp.array([0.0, 1.0, 4.0, 9.0])))
+    [1. 3. 5. 0.]
     """
     if not isinstance(P, pylops.LinearOperator):
         advice = " from_scipy takes those of SciPy." if type(P).__module__.startswith("scipy") else ""
@@ -99,8 +157,15 @@ def from_pylops(P: Any, dtype: Any = None) -> lo.LinearOperator:
 class PyLopsOperator(lo.LinearOperator):
     """An operator of PyLops, between arrays of its ``dims`` and ``dimsd``.
 
-    complex_domain, complex_codomain: which sides are complex; of a complex-linear operator with a real dtype neither is,
-    and it takes complex arrays nevertheless
+    Parameters
+    ----------
+    operator : pylops.LinearOperator
+        The operator of PyLops.
+    complex_domain : bool
+        Whether the domain is complex. That of a complex-linear operator with a real dtype is not, and it takes complex
+        arrays nevertheless.
+    complex_codomain : bool
+        Whether the codomain is, likewise.
     """
 
     operator: Any = lo.static()
@@ -124,7 +189,7 @@ class PyLopsOperator(lo.LinearOperator):
         return dataclasses.replace(super().properties, real_linear=not self.operator.clinear)
 
     def dtype_of(self, side: str) -> Any:
-        """NumPy's dtype of the "domain" or the "codomain": the precision of the operator, and what the side is."""
+        """NumPy's dtype of the "domain" or the "codomain": in the precision of the operator, and complex where the side is."""
         complex_dtype = np.result_type(_floating(self.operator), np.complex64)
         return complex_dtype if getattr(self, f"complex_{side}") else np.finfo(complex_dtype).dtype
 
@@ -163,7 +228,10 @@ def _floating(P: Any) -> Any:
 
 
 def _sides_are_complex(P: Any) -> tuple[bool, bool]:
-    """PyLops has one dtype for both sides: of an operator that is linear over the reals only, calling it says more."""
+    """Whether domain and codomain are complex.
+
+    PyLops has one dtype for both sides: of an operator that is linear over the reals only, calling it says more.
+    """
     dtype = _floating(P)
     if P.clinear:
         return dtype.kind == "c", dtype.kind == "c"

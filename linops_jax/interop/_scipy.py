@@ -11,40 +11,73 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 import linops_jax as lo
+from linops_jax._types import Specs
 from linops_jax._vectors import MatrixForm, in_complex_numbers
 from linops_jax.interop import _arguments
 from linops_jax.interop._sparse import SparseMatrix, along_last_axis, result
 from linops_jax.interop._vectors import Vectorized, VectorOperator, arrays
 
 
-def to_scipy(op: lo.LinearOperator, spec: Any = None) -> OperatorAsMatrix:
-    """A ``scipy.sparse.linalg.LinearOperator`` that applies ``op`` to vectors of its entries, in C order.
+def to_scipy(op: lo.LinearOperator, spec: Specs | None = None) -> OperatorAsMatrix:
+    """A ``scipy.sparse.linalg.LinearOperator`` that applies a linear operator to vectors of its entries.
 
-    spec: shape and dtype of the input (a pytree of jax.ShapeDtypeStruct or arrays), where ``op`` has no domain
+    Parameters
+    ----------
+    op : LinearOperator
+        The operator.
+    spec : pytree of arrays or jax.ShapeDtypeStruct, optional
+        The domain, where ``op`` does not know it.
 
-    Pytrees are concatenated, leaf after leaf, in their common dtype (float32 at least); ``to_vector``, ``from_vector``,
-    ``to_data`` and ``from_data`` of the result convert. What the matrix is:
+    Returns
+    -------
+    scipy.sparse.linalg.LinearOperator
+        With ``op``, the operator with its domain; ``pairs``, whether complex numbers are (re, im) pairs; and the
+        conversions ``to_vector`` and ``from_vector`` of inputs, ``to_data`` and ``from_data`` of results.
 
-    - real arrays to real or complex ones: a real or complex matrix;
-    - complex arrays to complex ones: a complex matrix;
-    - anything else, which no complex matrix can be (``real_linear`` operators of complex arrays, real next to complex
-      arrays): a real matrix between (re, im) pairs, two neighbouring reals for a complex number (``.pairs`` is True).
+    Raises
+    ------
+    TypeError
+        If ``op`` is not a linear operator or has integers, or if its domain is unknown.
 
-    Several columns are one call, through vmap. The operator is compiled once. 64 bits are used if they were switched on
-    when this function was called.
+    Warns
+    -----
+    UserWarning
+        If the domain is in 64 bits and JAX is not.
 
-    Raises TypeError for what is not a linear operator, for an unknown domain, for integers; warns where the domain is in
-    64 bits and JAX is not.
+    Notes
+    -----
+    Vectors hold entries in C order, those of pytrees leaf after leaf, in their common dtype, float32 at least. They are
+    multiplied by
+
+    * a real or complex matrix, where real arrays are mapped to real or complex ones;
+    * a complex matrix, where complex arrays are mapped to complex ones;
+    * a real matrix between (re, im) pairs, two neighbouring reals for a complex number, where no complex matrix does
+      the same: for ``real_linear`` operators of complex arrays, and for real next to complex arrays.
+
+    Several columns are one call, through ``vmap``. The operator is compiled once. 64 bits are used if they were
+    switched on when this function was called.
+
+    Examples
+    --------
+    >>> A = lo.Matrix([[1.0, 2.0], [3.0, 4.0]])
+    >>> L = lo.interop.to_scipy(A, jnp.zeros(2))
+    >>> print(L @ np.array([1.0, 1.0]))
+    [3. 7.]
     """
     return OperatorAsMatrix(in_complex_numbers(_arguments.linear(op, spec, "to_scipy")))
 
 
 class OperatorAsMatrix(scipy.sparse.linalg.LinearOperator):
-    """What to_scipy returns.
+    """What ``to_scipy`` returns.
 
-    op: the operator, with its domain
-    call: what applies it to vectors
-    pairs: whether complex numbers are (re, im) pairs
+    Attributes
+    ----------
+    op : LinearOperator
+        The operator, with its domain.
+    call : Vectorized
+        What applies it to vectors.
+    pairs : bool
+        Whether complex numbers are (re, im) pairs.
     """
 
     def __init__(self, form: MatrixForm):
@@ -84,15 +117,38 @@ class OperatorAsMatrix(scipy.sparse.linalg.LinearOperator):
 def from_scipy(L: Any, dtype: Any = None) -> lo.LinearOperator:
     """An operator from a ``scipy.sparse.linalg.LinearOperator``, or from a sparse matrix or array.
 
-    It maps vectors of ``L.shape[1]`` numbers to vectors of ``L.shape[0]`` numbers; the result has the common dtype of
-    ``L`` and the input. Sparse matrices become a SparseMatrix, whose entries can be differentiated; a LinearOperator is
-    called as it is (``matvec``, ``rmatvec``, and ``matmat``, ``rmatmat`` under vmap). It is asked for ``rmatvec`` of
-    zeros once: one that has none becomes an operator without an adjoint. What to_scipy made is taken apart again; sums and
-    products of such operators in SciPy cannot come back, because JAX cannot be called from within its own programs.
+    Parameters
+    ----------
+    L : scipy.sparse.linalg.LinearOperator, or sparse matrix or array of SciPy
+        Of any shape (m, n).
+    dtype : dtype, optional
+        Of the domain; by default that of ``L``, in floating point.
 
-    dtype: of the domain; by default that of ``L``, in floating point
+    Returns
+    -------
+    LinearOperator
+        From vectors of n numbers to vectors of m numbers, in the common dtype of ``L`` and the input.
 
-    Raises TypeError for anything else.
+    Raises
+    ------
+    TypeError
+        If ``L`` is anything else.
+
+    Notes
+    -----
+    A sparse matrix becomes a parameter: its entries can be differentiated. A LinearOperator is called as it is:
+    ``matvec`` and ``rmatvec``, and ``matmat`` and ``rmatmat`` under ``vmap``. It is asked for ``rmatvec`` of zeros
+    once; one that has none becomes an operator without an adjoint.
+
+    What ``to_scipy`` made is taken apart again. SciPy's sums and products of such operators cannot come back, because
+    JAX cannot be called from within its own programs.
+
+    Examples
+    --------
+    >>> import scipy.sparse
+    >>> A = lo.interop.from_scipy(scipy.sparse.diags_array(np.float32([1, 2, 3])))
+    >>> print(A.H(jnp.ones(3)))
+    [1. 2. 3.]
     """
     if isinstance(L, OperatorAsMatrix):
         return VectorOperator.of(L.call.form, dtype)
@@ -154,7 +210,7 @@ def _dtype(L: Any) -> Any:
 
 
 def _has_adjoint(L: Any) -> bool:
-    """There is no other way of knowing than calling it."""
+    """Whether ``rmatvec`` is there; only calling it tells."""
     try:
         L.rmatvec(np.zeros(L.shape[0], _dtype(L)))
     except NotImplementedError:

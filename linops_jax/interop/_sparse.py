@@ -16,11 +16,23 @@ import linops_jax as lo
 class SparseMatrix(lo.LinearOperator, batched=True):
     """A sparse matrix: x -> M x along the last axis, by SciPy on the host.
 
-    data, indices, indptr: of the compressed sparse row format; ``data`` is a differentiable parameter
-    shape: (rows, columns)
+    ``indices`` and ``indptr`` of operators under one ``vmap`` may differ as long as their shapes do not.
 
-    The constructor takes any two-dimensional sparse matrix or array of SciPy; entries that are stored twice are summed.
-    ``indices`` and ``indptr`` of operators under one vmap may differ as long as their shapes do not.
+    Parameters
+    ----------
+    matrix : sparse matrix or array of SciPy
+        Two-dimensional. Entries that are stored twice are summed.
+
+    Attributes
+    ----------
+    data : array of shape (entries,)
+        The entries, in the compressed sparse row format: a parameter that can be differentiated.
+    indices : integer array of shape (entries,)
+        The column of each entry.
+    indptr : integer array of shape (rows + 1,)
+        Where each row begins and ends.
+    shape : tuple of two ints
+        Numbers of rows and columns.
     """
 
     data: jax.Array

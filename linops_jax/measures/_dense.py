@@ -1,4 +1,4 @@
-"""Operators as matrices: todense, tosparse, diagonal, trace."""
+"""Operators as matrices: todense, tosparse, diagonal."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from linops_jax._engine.compiled import compiled
 from linops_jax._model import shapes
 from linops_jax._model.renamed import renamed_arguments
 from linops_jax._operators.linear import LinearOperator
+from linops_jax._types import Arrays, Specs
 from linops_jax._vectors import MatrixForm, Packing
 from linops_jax.measures import _arguments
 
@@ -19,19 +20,42 @@ _BATCH_BYTES = 2**26  # what the inputs and outputs of one batch of probes may t
 
 
 @renamed_arguments("lo.todense", "0.1", "0.2", A="op", spec="x")
-def todense(op: LinearOperator, x: Any = None, *, real: bool = False) -> jax.Array:
-    """The matrix of an operator, of shape (size of the codomain, size of the domain).
+def todense(op: LinearOperator, x: Specs | None = None, *, real: bool = False) -> jax.Array:
+    """The matrix of a linear operator.
 
-    Rows and columns are entries in C order, those of pytrees leaf after leaf, in the common dtype of the codomain:
-    ``todense(A) @ x.ravel() == A(x).ravel()``. It takes one product for each column, in batches; works under ``jit``,
-    ``vmap`` and ``grad``.
+    Parameters
+    ----------
+    op : LinearOperator
+        The operator.
+    x : pytree of arrays or jax.ShapeDtypeStruct, optional
+        The domain, where ``op`` does not know it.
+    real : bool, optional
+        Whether to give the real matrix between (re, im) pairs, which every operator has: a complex number takes two neighbouring
+        rows or columns. False by default.
 
-    x: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
-    real: the real matrix between (re, im) pairs, which every operator has: two neighbouring rows or columns for a complex
-    number
+    Returns
+    -------
+    jax.Array
+        Of shape (size of the codomain, size of the domain), in the common dtype of the codomain. Rows and columns are entries
+        in C order, those of pytrees leaf after leaf: ``todense(A) @ x.ravel()`` is ``A(x).ravel()``.
 
-    Raises TypeError for what is not a linear operator and for an unknown domain; ValueError for an operator of complex
-    arrays that is linear over the reals only, unless ``real=True``.
+    Raises
+    ------
+    TypeError
+        If ``op`` is not a linear operator, or its domain is unknown.
+    ValueError
+        If ``op`` is linear over the reals only, between complex arrays, and ``real`` is False.
+
+    Notes
+    -----
+    It takes one product for each column, in batches. It works under ``jit``, ``vmap`` and ``grad``.
+
+    Examples
+    --------
+    >>> A = lo.Diagonal(jnp.array([1.0, 2.0])) @ lo.Matrix([[0.0, 1.0], [1.0, 0.0]])
+    >>> print(lo.todense(A, jnp.zeros(2)))
+    [[0. 1.]
+     [2. 0.]]
     """
     op = _arguments.require_linear(op, x, "lo.todense")
     if not real:
@@ -44,12 +68,33 @@ def todense(op: LinearOperator, x: Any = None, *, real: bool = False) -> jax.Arr
 
 
 @renamed_arguments("lo.tosparse", "0.1", "0.2", A="op", spec="x")
-def tosparse(op: LinearOperator, x: Any = None, *, format: str = "csr", real: bool = False) -> Any:
-    """The matrix of an operator as a ``scipy.sparse`` array, without its exact zeros.
+def tosparse(op: LinearOperator, x: Specs | None = None, *, format: str = "csr", real: bool = False) -> Any:
+    """The matrix of a linear operator as a sparse array of SciPy, without its exact zeros.
 
-    As ``todense``, with memory for the entries that are not zero and one batch of columns only; not under ``jit``.
+    Parameters
+    ----------
+    op : LinearOperator
+        The operator.
+    x : pytree of arrays or jax.ShapeDtypeStruct, optional
+        The domain, where ``op`` does not know it.
+    format : str, optional
+        SciPy's name of the format: ``"csr"`` by default, ``"csc"``, ``"coo"`` and so on.
+    real : bool, optional
+        Whether to give the real matrix between (re, im) pairs.
 
-    format: "csr", "csc", "coo", ..., as SciPy names them
+    Returns
+    -------
+    scipy.sparse.sparray
+        The entries that are not zero, of shape (size of the codomain, size of the domain).
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``lo.todense``; and TypeError under ``jit``, ``vmap`` and ``grad``.
+
+    Notes
+    -----
+    It takes memory for the entries that are not zero and for one batch of columns.
     """
     import scipy.sparse
 
@@ -70,65 +115,37 @@ def tosparse(op: LinearOperator, x: Any = None, *, format: str = "csr", real: bo
 
 
 @renamed_arguments("lo.diagonal", "0.1", "0.2", A="op", spec="x")
-def diagonal(op: LinearOperator, x: Any = None) -> Any:
-    """The diagonal of the matrix of an operator, as arrays like its results.
+def diagonal(op: LinearOperator, x: Specs | None = None) -> Arrays:
+    """The diagonal of the matrix of a linear operator.
 
-    One product where ``A.properties.diagonal`` is known; otherwise one for each entry, in batches. Works under ``jit``,
-    ``vmap`` and ``grad``.
+    Parameters
+    ----------
+    op : LinearOperator
+        An operator from a space to itself.
+    x : pytree of arrays or jax.ShapeDtypeStruct, optional
+        The domain, where ``op`` does not know it.
 
-    x: the domain, where A does not know it
+    Returns
+    -------
+    pytree of arrays
+        In the structure, shapes and dtypes of the results of ``op``.
 
-    Raises TypeError for what is not a linear operator and for an unknown domain; ValueError where domain and codomain
-    differ, and for an operator of complex arrays that is linear over the reals only.
+    Raises
+    ------
+    TypeError
+        If ``op`` is not a linear operator, or its domain is unknown.
+    ValueError
+        If domain and codomain differ, or if ``op`` is linear over the reals only, between complex arrays.
+
+    Notes
+    -----
+    It takes one product where ``A.properties.diagonal`` is known, and otherwise one for each entry, in batches. It works under
+    ``jit``, ``vmap`` and ``grad``.
     """
-    op = _square(op, x, "lo.diagonal")
+    op = square(op, x, "lo.diagonal")
     if op.properties.diagonal:
         return op(jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), op.domain))
     return Packing(op.codomain).unpack(_diagonal(op))
-
-
-@renamed_arguments("lo.trace", "0.1", "0.2", A="op", spec="x")
-def trace(
-    op: LinearOperator, x: Any = None, *, samples: int | None = None, seed: Any = 0, return_error: bool = False
-) -> Any:
-    """The trace of an operator: exact by default, estimated where ``samples`` are given.
-
-    Exact: the sum of ``lo.diagonal(A)``; as many products as entries, unless A is known to be diagonal. Estimated: the
-    XTrace algorithm (Epperly, Tropp, Webber 2024) of matfree, with 2 ``samples`` products and memory for as many inputs.
-    Its error falls like 1 / samples or faster where few eigenvalues dominate, and like 1 / sqrt(samples) otherwise;
-    from half the number of entries on it is exact.
-
-    x: the domain, where A does not know it
-    samples: how many random vectors; at most as many as the domain has entries
-    seed: an integer or a key of jax.random, for the random vectors
-    return_error: also return the standard error of the estimate, 0 where it is exact
-
-    Returns a 0-d array, or two. Raises what ``lo.diagonal`` raises; ImportError for an estimate without matfree;
-    ValueError for an impossible number of samples.
-    """
-    op = _square(op, x, "lo.trace")
-    packing = Packing(op.codomain)
-    dtype = packing.dtype
-    if samples is None:
-        exact = jnp.sum(packing.pack(diagonal(op)))
-        return (
-            (exact, jnp.zeros((), jnp.finfo(dtype).dtype if shapes.is_inexact(dtype) else dtype))
-            if return_error
-            else exact
-        )
-    _arguments.require_inexact(op, None, "lo.trace")
-    size = Packing(op.domain).size
-    if not 1 <= samples <= size:
-        message = f"lo.trace: samples={samples} is not possible for a domain of {size} entries; expected 1 to {size}, or None."
-        raise ValueError(message)
-    if shapes.has_complex(op.domain) and not shapes.all_complex(op.domain):
-        message = (
-            f"lo.trace: samples={samples} needs a domain that is all real or all complex, found "
-            f"{shapes.describe_tree(op.domain)}. Leave samples out for the exact trace."
-        )
-        raise ValueError(message)
-    mean, error = _estimate(op, samples, _arguments.key(seed))
-    return (mean, error) if return_error else mean
 
 
 def dense_form(form: MatrixForm) -> jax.Array:
@@ -136,7 +153,8 @@ def dense_form(form: MatrixForm) -> jax.Array:
     return todense(form.op, real=form.pairs).astype(form.dtype)
 
 
-def _square(A: Any, spec: Any, where: str) -> LinearOperator:
+def square(A: Any, spec: Any, where: str) -> LinearOperator:
+    """The operator with its domain, where it has a matrix with a diagonal."""
     op = _arguments.require_linear(A, spec, where)
     _arguments.require_matrix(op, where, "lo.todense(A, real=True) gives the real one between (re, im) pairs.")
     if difference := shapes.mismatch(op.codomain, op.domain):
@@ -172,26 +190,3 @@ def _diagonal(op: LinearOperator) -> jax.Array:
     if form.shape[0] == 0:
         return jnp.zeros(0, packing.dtype)
     return jax.lax.map(entry, jnp.arange(form.shape[0]), batch_size=_batch(form))
-
-
-@compiled
-def _estimate(op: LinearOperator, samples: int, key: Any) -> Any:
-    stochtrace = _matfree()
-    form = MatrixForm(op)
-
-    def product(v: Any) -> jax.Array:
-        return form.forward(v).astype(form.dtype)
-
-    sampler = stochtrace.sampler_normal(jnp.zeros(form.shape[1], form.dtype), num=samples)
-    estimator = stochtrace.estimator_leave_one_out_mean_and_sem(stochtrace.leave_one_out_xtrace(), sampler)
-    with jax.numpy_rank_promotion("allow"):  # whatever the user asks of their own code
-        return estimator(product, key)
-
-
-def _matfree() -> Any:
-    try:
-        from matfree import stochtrace
-    except ModuleNotFoundError as error:
-        message = 'lo.trace(A, samples=...) needs matfree, which is not installed: pip install "linops-jax[interop]"'
-        raise ImportError(message, name=error.name) from error
-    return stochtrace

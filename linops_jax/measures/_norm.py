@@ -13,6 +13,7 @@ from linops_jax import _compat
 from linops_jax._engine.compiled import compiled
 from linops_jax._model.renamed import renamed_arguments
 from linops_jax._operators.linear import LinearOperator
+from linops_jax._types import Seed, Specs
 from linops_jax._vectors import MatrixForm, add, dot, exponent, in_own_space, shift, times
 from linops_jax._vectors import norm as length
 from linops_jax.measures import _arguments
@@ -22,20 +23,58 @@ _DENSE = 2**16  # entries of a matrix up to which it is computed, instead of pro
 
 
 @renamed_arguments("lo.norm", "0.1", "0.2", A="op", spec="x")
-def norm(op: LinearOperator, x: Any = None, *, rtol: float = 1e-4, maxiter: int = 1000, seed: Any = 0) -> jax.Array:
-    """The largest singular value, max ‖A x‖ / ‖x‖; a 0-d real array, never more than the true one but for rounding.
+def norm(
+    op: LinearOperator, x: Specs | None = None, *, rtol: float = 1e-4, maxiter: int = 1000, seed: Seed = 0
+) -> jax.Array:
+    """The norm of a linear operator: its largest singular value, max ‖A x‖ / ‖x‖.
 
-    From the matrix where that has up to 65536 entries; otherwise by LOBPCG (Knyazev, 2001) on A^H A, never on A, until the
-    residual ‖A^H A v - s^2 v‖ is at most ``rtol`` s^2. The relative error is then at most about ``rtol`` / 2, and of the
-    order of its square where the largest singular value stands alone. In single precision ``rtol`` is 1.2e-5 at least, in
-    half precision 4 roundings. Each iteration takes two products with A and two with A^H; on meshes, arrays stay where
-    they are. Works under ``jit``, ``vmap`` and ``grad``: the derivative is that of ‖A v‖ at the singular vector v.
+    Parameters
+    ----------
+    op : LinearOperator
+        The operator.
+    x : pytree of arrays or jax.ShapeDtypeStruct, optional
+        The domain, where ``op`` does not know it.
+    rtol : float, optional
+        Where the matrix is large: iterate until the residual ‖Aᴴ A v - s² v‖ is at most rtol s²; 1e-4 by default. In single
+        precision it is 1.2e-5 at least, in half precision 4 roundings.
+    maxiter : int, optional
+        The most iterations; 1000 by default.
+    seed : int or jax.random key, optional
+        For the start of the iteration; 0 by default.
 
-    x: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
-    maxiter: after so many iterations it gives up, with a RuntimeWarning outside of ``jit``
-    seed: an integer or a key of jax.random, for the start
+    Returns
+    -------
+    0-d real array
+        Never larger than the true norm, but for rounding.
 
-    Raises TypeError for what is not a linear operator, for an unknown domain and for integers.
+    Raises
+    ------
+    TypeError
+        If ``op`` is not a linear operator or has integers, or if its domain is unknown.
+
+    Warns
+    -----
+    RuntimeWarning
+        If ``maxiter`` iterations did not reach ``rtol``; not under ``jit``.
+
+    Notes
+    -----
+    A matrix of up to 65 536 entries is decomposed. A larger one is left alone: LOBPCG (Knyazev, 2001) on Aᴴ A takes two products
+    with A and two with Aᴴ in each iteration, and arrays on meshes stay where they are. The relative error is then at most about
+    rtol / 2, and of the order of its square where the largest singular value stands alone.
+
+    It works under ``jit``, ``vmap`` and ``grad``: the derivative is that of ‖A v‖ at the singular vector v.
+
+    References
+    ----------
+    * A. V. Knyazev (2001). Toward the optimal preconditioned eigensolver: Locally optimal block preconditioned conjugate
+      gradient method. SIAM J. Sci. Comput. 23, 517-541.
+
+    Examples
+    --------
+    >>> A = lo.Diagonal(jnp.array([1.0, -3.0]))
+    >>> print(lo.norm(A, jnp.zeros(2)))
+    3.0
     """
     op = _arguments.require_inexact(op, x, "lo.norm")
     form = in_own_space(op)
@@ -56,6 +95,7 @@ def norm(op: LinearOperator, x: Any = None, *, rtol: float = 1e-4, maxiter: int 
 
 
 def is_small(form: MatrixForm) -> bool:
+    """Whether the matrix is computed, in place of products with it."""
     rows, columns = form.shape
     return rows * columns <= _DENSE
 
@@ -81,7 +121,7 @@ def _largest(op: LinearOperator, rtol: Any, maxiter: int, key: Any) -> tuple[jax
 
 
 def _random(key: Any, domain: Any) -> Any:
-    """Normal numbers."""
+    """Normal numbers in the structure, shapes and dtypes of the domain."""
     leaves, tree = jax.tree.flatten(domain)
     keys = jax.random.split(key, len(leaves))
     wide = [jnp.result_type(leaf.dtype, jnp.float32) for leaf in leaves]
@@ -92,10 +132,10 @@ def _random(key: Any, domain: Any) -> Any:
 
 
 def _largest_eigenvector(gram: Any, start: Any, rtol: Any, maxiter: int) -> tuple[Any, jax.Array]:
-    """Of a positive operator S, of length one, and the number of iterations. LOBPCG with one vector, over the reals.
+    """The eigenvector of length one of a positive operator S, and the number of iterations.
 
-    The next x is the best in the space of x, the residual w and the last direction p, three orthonormal vectors. With
-    each vector v goes S v: sums of such pairs are pairs.
+    By LOBPCG with one vector, over the reals. The next x is the best in the space of x, the residual w and the last
+    direction p, three orthonormal vectors. With each vector v goes S v: sums of such pairs are pairs.
     """
 
     def proceed(carry: Any) -> Any:

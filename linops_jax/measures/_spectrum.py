@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax._engine.compiled import compiled
 from linops_jax._model.renamed import renamed_arguments
 from linops_jax._operators.linear import LinearOperator
-from linops_jax._vectors import MatrixForm, in_own_space
-from linops_jax.measures import _arguments
+from linops_jax._types import Arrays, Specs
+from linops_jax._vectors import in_own_space
+from linops_jax.measures import _arguments, _arpack
 from linops_jax.measures._dense import dense_form
 from linops_jax.measures._norm import is_small, norm
 
@@ -24,40 +24,68 @@ _DENSE_CONDITION = 2**20  # the smallest singular value is worth more
 
 
 class SVD(NamedTuple):
-    """``A(v[i]) = s[i] u[i]`` and ``A.H(u[i]) = s[i] v[i]``.
+    """Singular values and vectors: ``A(v[i]) = s[i] u[i]`` and ``A.H(u[i]) = s[i] v[i]``.
 
-    u: results of the operator, stacked along a new first axis; orthonormal
-    s: singular values, real, the largest first
-    v: inputs of the operator, stacked likewise; orthonormal (SciPy's ``vh`` holds their conjugates)
+    Attributes
+    ----------
+    u : pytree of arrays
+        Results of the operator, orthonormal, stacked along a new first axis.
+    s : real array of shape (k,)
+        Singular values, the largest first.
+    v : pytree of arrays
+        Inputs of the operator, stacked likewise, orthonormal. SciPy's ``vh`` holds their conjugates.
     """
 
-    u: Any
-    s: Any
-    v: Any
+    u: Arrays
+    s: jax.Array
+    v: Arrays
 
 
 class Eigen(NamedTuple):
-    """``A(v[i]) = w[i] v[i]``.
+    """Eigenvalues and eigenvectors: ``A(v[i]) = w[i] v[i]``.
 
-    w: eigenvalues, real, in ascending order
-    v: inputs of the operator, stacked along a new first axis; orthonormal
+    Attributes
+    ----------
+    w : real array of shape (k,)
+        Eigenvalues, in ascending order.
+    v : pytree of arrays
+        Inputs of the operator, orthonormal, stacked along a new first axis.
     """
 
-    w: Any
-    v: Any
+    w: jax.Array
+    v: Arrays
 
 
 @renamed_arguments("lo.condition_number", "0.1", "0.2", A="op", spec="x")
-def condition_number(op: LinearOperator, x: Any = None) -> Any:
-    """The largest singular value over the smallest, inf for a singular operator; a 0-d real array.
+def condition_number(op: LinearOperator, x: Specs | None = None) -> jax.Array:
+    """The largest singular value of a linear operator over the smallest.
 
-    Of a matrix of up to 2^20 entries by its singular value decomposition, which works under ``jit``. Of a larger one the
-    two ends by ARPACK on A^H A, through SciPy: slow where small singular values are close to each other, and blind to
-    those below the square root of the machine precision times the largest. 1 where A is known to be unitary.
+    Parameters
+    ----------
+    op : LinearOperator
+        The operator.
+    x : pytree of arrays or jax.ShapeDtypeStruct, optional
+        The domain, where ``op`` does not know it.
 
-    x: the domain, where A does not know it
+    Returns
+    -------
+    0-d real array
+        Infinity for a singular operator, 1 where ``op`` is known to be unitary.
 
-    Raises as ``lo.norm``, ValueError for an operator without entries, and SciPy's ArpackNoConvergence.
+    Raises
+    ------
+    TypeError
+        As ``lo.norm``; and for a large matrix under ``jit``, ``vmap`` and ``grad``.
+    ValueError
+        If the operator has no entries.
+    scipy.sparse.linalg.ArpackNoConvergence
+        If ARPACK does not converge.
+
+    Notes
+    -----
+    A matrix of up to 2²⁰ entries is decomposed, which works under ``jit``. Of a larger one ARPACK finds the smallest singular
+    value on Aᴴ A, through SciPy, and ``lo.norm`` the largest. This is slow where small singular values are close to each other,
+    and blind to those below the square root of the machine precision times the largest.
     """
     op = _arguments.require_inexact(op, x, "lo.condition_number")
     form = in_own_space(op)
@@ -71,25 +99,60 @@ def condition_number(op: LinearOperator, x: Any = None) -> Any:
         values = jnp.linalg.svd(dense_form(form), compute_uv=False)
         return values[0] / values[-1]
     _arguments.require_numbers(op, "lo.condition_number", "Of a matrix of up to 2^20 entries, it works under all.")
-    smallest = _scipy_svds(form, 1, "SM", 0.0, 0)[1][0]
+    smallest = _arpack.svds(form, 1, "SM", 0.0, 0)[1][0]
     return norm(op) / smallest.astype(jnp.finfo(form.dtype).dtype)
 
 
 @renamed_arguments("lo.svds", "0.1", "0.2", A="op", spec="x")
-def svds(op: LinearOperator, k: int, x: Any = None, *, which: str = "LM", tol: float = 0.0, seed: int = 0) -> SVD:
-    """The k largest singular values and their vectors, as ``(u, s, v)``.
+def svds(
+    op: LinearOperator, k: int, x: Specs | None = None, *, which: str = "LM", tol: float = 0.0, seed: int = 0
+) -> SVD:
+    """The k largest singular values of a linear operator, and their vectors.
 
-    By ``scipy.sparse.linalg.svds`` (ARPACK on A^H A); from the matrix where that has up to 65536 entries or where all its
-    singular values are asked for. Computed on numbers: TypeError under ``jit``, ``vmap`` and ``grad``.
+    Parameters
+    ----------
+    op : LinearOperator
+        The operator.
+    k : int
+        How many; at most as many as the smaller side of the matrix has entries.
+    x : pytree of arrays or jax.ShapeDtypeStruct, optional
+        The domain, where ``op`` does not know it.
+    which : {"LM", "SM"}, optional
+        The largest ones, by default, or the smallest.
+    tol : float, optional
+        Relative tolerance; 0, the machine precision, by default.
+    seed : int, optional
+        For the start of the iteration; 0 by default.
 
-    x: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
-    which: "LM", or "SM" for the smallest ones
-    tol: relative tolerance, 0 for machine precision
-    seed: of the random start
+    Returns
+    -------
+    u : pytree of arrays
+        In the structure and shapes of the codomain, with a new first axis of length k.
+    s : real array of shape (k,)
+        In descending order.
+    v : pytree of arrays
+        In the structure and shapes of the domain, with a new first axis of length k; ``A(v[i]) = s[i] u[i]``.
 
-    Returns ``s`` of shape (k,) in descending order, ``v`` in the structure and shapes of the domain and ``u`` in those of
-    the codomain, with a first axis of length k: ``A(v[i]) = s[i] u[i]``. Raises as ``lo.norm``; ValueError for an
-    impossible k or another ``which``; SciPy's ArpackNoConvergence.
+    Raises
+    ------
+    TypeError
+        As ``lo.norm``; and under ``jit``, ``vmap`` and ``grad``.
+    ValueError
+        If ``k`` is impossible or ``which`` is another word.
+    scipy.sparse.linalg.ArpackNoConvergence
+        If ARPACK does not converge.
+
+    Notes
+    -----
+    By ``scipy.sparse.linalg.svds``: ARPACK on Aᴴ A. A matrix of up to 65 536 entries is decomposed, and so is one of which all
+    singular values are asked for.
+
+    Examples
+    --------
+    >>> A = lo.Diagonal(jnp.array([1.0, -3.0, 2.0]))
+    >>> u, s, v = lo.svds(A, 2, jnp.zeros(3))
+    >>> print(s)
+    [3. 2.]
     """
     op = _arguments.require_inexact(op, x, "lo.svds")
     _arguments.require_numbers(
@@ -102,26 +165,58 @@ def svds(op: LinearOperator, k: int, x: Any = None, *, which: str = "LM", tol: f
         order = slice(None, k) if which == "LM" else slice(-k, None)
         u, s, vh = u[:, order], s[order], vh[order]
     else:
-        u, s, vh = _scipy_svds(form, k, which, tol, seed)
+        u, s, vh = _arpack.svds(form, k, which, tol, seed)
     return SVD(jax.vmap(form.codomain.unpack)(u.T), jnp.asarray(s), jax.vmap(form.domain.unpack)(vh.conj()))
 
 
 @renamed_arguments("lo.eigsh", "0.1", "0.2", A="op", spec="x")
-def eigsh(op: LinearOperator, k: int, x: Any = None, *, which: str = "LM", tol: float = 0.0, seed: int = 0) -> Eigen:
-    """k eigenvalues and eigenvectors of a symmetric (Hermitian) operator, as ``(w, v)``.
+def eigsh(
+    op: LinearOperator, k: int, x: Specs | None = None, *, which: str = "LM", tol: float = 0.0, seed: int = 0
+) -> Eigen:
+    """Eigenvalues and eigenvectors of a symmetric (Hermitian) operator.
 
-    By ``scipy.sparse.linalg.eigsh`` (ARPACK); from the matrix where that has up to 65536 entries or where all its
-    eigenvalues are asked for. A must be known to be symmetric, see ``A.properties``. Computed on numbers: TypeError under
-    ``jit``, ``vmap`` and ``grad``.
+    Parameters
+    ----------
+    op : LinearOperator
+        An operator that is known to be symmetric, see ``A.properties``.
+    k : int
+        How many; at most as many as the domain has entries.
+    x : pytree of arrays or jax.ShapeDtypeStruct, optional
+        The domain, where ``op`` does not know it.
+    which : {"LM", "SM", "LA", "SA"}, optional
+        The largest in magnitude, by default, or the smallest; the algebraically largest or smallest.
+    tol : float, optional
+        Relative tolerance; 0, the machine precision, by default.
+    seed : int, optional
+        For the start of the iteration; 0 by default.
 
-    x: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
-    which: those largest ("LM") or smallest ("SM") in magnitude, or the algebraically largest ("LA") or smallest ("SA")
-    tol: relative tolerance, 0 for machine precision
-    seed: of the random start
+    Returns
+    -------
+    w : real array of shape (k,)
+        In ascending order.
+    v : pytree of arrays
+        In the structure and shapes of the domain, with a new first axis of length k; ``A(v[i]) = w[i] v[i]``.
 
-    Returns ``w`` of shape (k,) in ascending order, and ``v`` in the structure and shapes of the domain with a first axis
-    of length k. Raises as ``lo.norm``; ValueError for an operator that does not declare to be symmetric, for an
-    impossible k and for another ``which``; SciPy's ArpackNoConvergence.
+    Raises
+    ------
+    TypeError
+        As ``lo.norm``; and under ``jit``, ``vmap`` and ``grad``.
+    ValueError
+        If ``op`` does not declare to be symmetric, ``k`` is impossible or ``which`` is another word.
+    scipy.sparse.linalg.ArpackNoConvergence
+        If ARPACK does not converge.
+
+    Notes
+    -----
+    By ``scipy.sparse.linalg.eigsh``: ARPACK. A matrix of up to 65 536 entries is decomposed, and so is one of which all
+    eigenvalues are asked for.
+
+    Examples
+    --------
+    >>> A = lo.Diagonal(jnp.array([1.0, -3.0, 2.0]))
+    >>> w, v = lo.eigsh(A, 2, jnp.zeros(3))
+    >>> print(w)
+    [-3.  2.]
     """
     A = _arguments.require_inexact(op, x, "lo.eigsh")
     if not A.properties.symmetric:
@@ -141,7 +236,7 @@ def eigsh(op: LinearOperator, k: int, x: Any = None, *, which: str = "LM", tol: 
         wanted_first = {"LM": -abs(w), "SM": abs(w), "LA": -w, "SA": w}[which]
         kept = np.sort(np.argsort(wanted_first)[:k])
     else:
-        w, v = _scipy_eigsh(form, k, which, tol, seed)
+        w, v = _arpack.eigsh(form, k, which, tol, seed)
         kept = np.argsort(w)
     return Eigen(jnp.asarray(w[kept]), jax.vmap(form.domain.unpack)(v[:, kept].T))
 
@@ -153,40 +248,3 @@ def _check(k: Any, most: int, which: str, known: tuple[str, ...], where: str) ->
     if which not in known:
         message = f"{where}: which={which!r} is not known; expected one of {', '.join(map(repr, known))}."
         raise ValueError(message)
-
-
-def _scipy_svds(form: MatrixForm, k: int, which: str, tol: float, seed: int) -> tuple[Any, Any, Any]:
-    import scipy.sparse.linalg
-
-    compute: Any = scipy.sparse.linalg.svds  # its annotations are narrower than what it takes
-    start = _start(min(form.shape), form, seed)
-    u, s, vh = compute(_as_scipy(form), k, which=which, tol=tol, v0=start)
-    order = np.argsort(-s)
-    return u[:, order], s[order], vh[order]
-
-
-def _scipy_eigsh(form: MatrixForm, k: int, which: str, tol: float, seed: int) -> tuple[Any, Any]:
-    import scipy.sparse.linalg
-
-    compute: Any = scipy.sparse.linalg.eigsh
-    return compute(_as_scipy(form), k, which=which, tol=tol, v0=_start(form.shape[1], form, seed))
-
-
-def _start(size: int, form: MatrixForm, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(size).astype(form.dtype)
-
-
-def _as_scipy(form: MatrixForm) -> Any:
-    import scipy.sparse.linalg
-
-    make: Any = scipy.sparse.linalg.LinearOperator
-
-    def function(name: str) -> Any:
-        return lambda v: np.asarray(_product(form, name, np.asarray(v).ravel().astype(form.dtype)))
-
-    return make(form.shape, function("forward"), function("reverse"), dtype=np.dtype(form.dtype))
-
-
-@compiled
-def _product(form: MatrixForm, name: str, v: jax.Array) -> jax.Array:
-    return getattr(form, name)(v).astype(form.dtype)

@@ -12,6 +12,7 @@ from linops_jax._model.renamed import renamed_arguments
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.operator import Operator
+from linops_jax._types import Arrays, Real
 from linops_jax.solvers import _named, _progress, _real, _watch
 from linops_jax.solvers._linear import assess, minimise
 from linops_jax.solvers._problem import as_operand, damped, fit, is_zero, square, steps_allowed
@@ -21,67 +22,149 @@ from linops_jax.solvers._solution import InexactAdjointWarning, Solution, report
 @renamed_arguments("lo.solve", "0.1", "0.2", A="op")
 def solve(
     op: Operator,
-    y: Any,
+    y: Arrays,
     *,
     solver: Any = "auto",
-    damp: Any = 0,
+    damp: Real = 0,
     regularizer: LinearOperator | None = None,
-    x0: Any = None,
+    x0: Arrays | None = None,
     preconditioner: LinearOperator | None = None,
-    rtol: Any = 1e-6,
-    atol: Any = 0,
+    rtol: Real = 1e-6,
+    atol: Real = 0,
     max_steps: int | None = None,
     progress: bool | None = None,
     throw: bool = False,
     callback: Callable[[int, float], Any] | None = None,
     history: bool = False,
 ) -> Solution:
-    """The x that minimises ‖A x - y‖² + damp² ‖R x‖², as an object with ``value`` and ``stats``.
+    r"""The x that minimises ‖A x - y‖² + damp² ‖R x‖².
 
-    op: the operator A. Linear: ``damp`` means what it does in SciPy's and PyLops' lsqr. Nonlinear: by optimistix, see below
-    y: arrays in the structure of A's codomain; real or complex
-    solver: "auto", a name below, or one of lineax's solvers (``lx.LSMR(...)``), which then has its own tolerances
-    damp, regularizer: damp >= 0, a number or a differentiable scalar array; R, the identity where only damp is given
-    x0: where to start; gives the domain where A has none. Tolerances are relative to what it leaves: y - A x0
-    preconditioner: a square operator M on the domain. For "cg" positive, and close to A^-1. All others solve for z in
-    A M z = y, x = M z: M is close to an inverse; for least squares, to one that makes the columns of A M orthonormal
-    rtol, atol: stop when ‖r‖ <= rtol ‖r_0‖ + atol, in Euclidean norms; both 0 ask for exactly ``max_steps`` steps. Numbers
-    or arrays, as ``damp``: another value is no new program
-    max_steps: by default ten times the size of the problem, at most 10 000
-    progress: show the number of steps; by default where standard error is a terminal and the call is not compiled
-    throw: an error instead of a warning where the solver did not converge; in compiled code, too
-    callback: ``callback(step, residual)`` is called after each step, from 1 on, with an int and a float, the ‖r‖ that is
-    compared with the tolerance; what it raises ends up in the caller, once the solve is over. In compiled code, too;
-    under vmap for each problem. Not by the solves of reverse-mode derivatives
-    history: keep these residuals, as ``stats.history``: one per step; in compiled code ``max_steps``, nan after the last.
-    Both for "cg", "cgls" and "bicgstab"
+    Parameters
+    ----------
+    op : LinearOperator or NonlinearOperator
+        The operator A. A nonlinear one needs ``x0``, and is solved by optimistix.
+    y : pytree of arrays
+        The data, in the structure and shapes of the codomain of ``op``; real or complex.
+    solver : str or solver object, optional
+        One of the names in the tables below, ``"auto"`` by default; or a solver of lineax (``lx.LSMR(...)``) or, for a
+        nonlinear operator, of optimistix, which then has its own tolerances.
+    damp : float or 0-d array, optional
+        How much a large ``R x`` costs; real and not negative, 0 by default. May be differentiated.
+    regularizer : LinearOperator, optional
+        R; the identity where only ``damp`` is given.
+    x0 : pytree of arrays, optional
+        Where to start; zero by default. It gives the domain where ``op`` has none. Tolerances are relative to what it leaves,
+        y - A x0.
+    preconditioner : LinearOperator, optional
+        A square operator M on the domain. For ``"cg"`` it is positive and close to A⁻¹. All other solvers solve A M z = y for
+        z, with x = M z: there M is close to an inverse, or for least squares to an operator that makes the columns of A M
+        orthonormal.
+    rtol : float or 0-d array, optional
+        Stop when ‖r‖ <= rtol ‖r₀‖ + atol, in Euclidean norms; 1e-6 by default. What r is depends on the solver. Other values of
+        ``rtol``, ``atol`` and ``damp`` do not compile the solver again.
+    atol : float or 0-d array, optional
+        See ``rtol``; 0 by default. Where both are 0, the solver takes exactly ``max_steps`` steps.
+    max_steps : int, optional
+        By default ten times the number of unknowns, at most 10 000; for a nonlinear operator 256.
+    progress : bool, optional
+        Whether to show the number of steps; by default where standard error is a terminal and the call is not compiled.
+    throw : bool, optional
+        Whether to raise an error in place of a warning where the solver did not converge; in compiled code, too.
+    callback : callable, optional
+        ``callback(step, residual)`` is called after each step, with an int from 1 on and a float, the ‖r‖ that is compared with
+        the tolerance. What it raises is raised by ``lo.solve`` once the solve is over. It works in compiled code, and under
+        ``vmap`` for each problem; the solves of reverse-mode derivatives do not call it. For ``"cg"``, ``"cgls"`` and
+        ``"bicgstab"``.
+    history : bool, optional
+        Whether to keep these residuals, as ``stats.history``: one for each step; in compiled code ``max_steps`` of them, NaN
+        after the last step. For the same solvers as ``callback``.
 
-    =========== =================================================================================================
-    "cg"        A positive; r = y - A x
-    "cgls"      any A, least squares; r = A^H (y - A x); stops where r is rounding, too: ‖r‖ <= 4 eps ‖A‖ ‖y - A x‖. Also
-                called "normal_cg"
-    "lsmr"      any A, least squares, by lineax; stops when y - A x or A^H (y - A x) is small, relative to ‖A‖ too
-    "gmres"     A square, the adjoint is not needed; by lineax, restarted every 30 steps; r = y - A x
-    "bicgstab"  the same with less memory
-    "direct"    by the singular values of the dense matrix (a diagonal one: by division, 0 for 0), for small problems
-    "auto"      "direct" for a diagonal A, "cg" for a positive one, "cgls" for all others; with damp, "cgls"
-    =========== =================================================================================================
+    Returns
+    -------
+    Solution
+        With ``value``, x in the structure of the domain, and ``stats``. Where anything is not finite, or x does not fit into its
+        dtype, ``stats.converged`` is False.
 
-    Without damping, and where solutions are many, the least-squares solvers give the one closest to x0 (zero). All work
-    under jit, vmap and grad: derivatives with respect to y, damp, x0 and the parameters of A come from implicit
-    differentiation, to the same tolerance, which for A's parameters takes up to three further solves. Operators that are
-    linear over the reals only, or map real arrays to complex ones, are solved over pairs of reals: the answer is right.
-    Units do not matter, of A and of y: other powers of two give the same digits, as long as the dtype holds y, A x and x.
-    Where it does not hold x, and where anything is not finite, ``converged`` is False.
+    Raises
+    ------
+    TypeError
+        If ``A`` is not an operator, its domain is unknown, or its numbers are integers.
+    ValueError
+        If ``y`` does not fit the codomain, the solver is unknown or does not fit the problem, or a nonlinear operator has no
+        ``x0``.
+    ConvergenceError
+        If the solver did not converge and ``throw`` is True.
+    ImportError
+        If the solver is one of lineax's or optimistix's and that is not installed.
 
-    A nonlinear A needs ``x0``. "levenberg_marquardt" (also "auto"), "gauss_newton" and "dogleg" start there and end in a
-    local minimum.
+    Warns
+    -----
+    ConvergenceWarning
+        If the solver did not converge. Compiled code cannot warn; see ``stats.converged``.
+    InexactAdjointWarning
+        If the solver relies on an adjoint that is declared inexact.
 
-    Warns ``ConvergenceWarning`` where the tolerance is not reached (compiled code: see ``stats.converged``) and
-    ``InexactAdjointWarning`` where the solver relies on an adjoint that is declared inexact.
+    Notes
+    -----
+    A linear operator is solved by one of these. A⁻¹ and Aᴴ stand for inverse and adjoint, r for what the tolerance is about.
 
-    Raises ValueError for an unknown solver and for a y that does not fit, TypeError if A is not an operator
-    or its domain is unknown, ``ConvergenceError`` with ``throw=True``, ImportError where lineax is not installed.
+    ============== =================================================================================================
+    ``"cg"``       Conjugate gradients (Hestenes and Stiefel, 1952). A is positive; r = y - A x.
+    ``"cgls"``     Conjugate gradients on Aᴴ A x = Aᴴ y (Björck, 1996), in exact arithmetic the steps of LSQR (Paige
+                   and Saunders, 1982). Any A, least squares; r = Aᴴ (y - A x). It also stops where r is rounding,
+                   ‖r‖ <= 4 eps ‖A‖ ‖y - A x‖. Also called ``"normal_cg"``.
+    ``"lsmr"``     LSMR (Fong and Saunders, 2011), by lineax. Any A, least squares. It stops when y - A x or
+                   Aᴴ (y - A x) is small, relative to ‖A‖, too.
+    ``"gmres"``    GMRES (Saad and Schultz, 1986), by lineax, restarted every 30 steps. A is square, and its adjoint
+                   is not needed; r = y - A x.
+    ``"bicgstab"`` BiCGSTAB (van der Vorst, 1992). As ``"gmres"``, with less memory.
+    ``"direct"``   Singular values of the dense matrix, for small problems; of a diagonal A, division, with 0 for 0.
+                   Any A, least squares.
+    ``"auto"``     ``"direct"`` for a diagonal A, ``"cg"`` for a positive one, ``"cgls"`` for all others. With
+                   ``damp``, ``"cgls"``.
+    ============== =================================================================================================
+
+    With ``damp``, the least squares are those of two operators on top of each other, as in SciPy's and PyLops' ``lsqr``:
+
+    .. math::
+        \left\| \begin{pmatrix} A \\ \mathrm{damp}\, R \end{pmatrix} x - \begin{pmatrix} y \\ 0 \end{pmatrix} \right\|^2
+
+    Without it, and where there are many solutions, the least-squares solvers find the one closest to ``x0``, or to zero.
+
+    A nonlinear operator is solved by ``"levenberg_marquardt"`` (also ``"auto"``), ``"gauss_newton"`` or ``"dogleg"`` (Nocedal
+    and Wright, 2006), which end in a local minimum. They stop when x and the loss, relative to ‖y‖², change by less than
+    ``rtol`` times themselves plus ``atol``; ``atol`` is at least ``rtol``.
+
+    All of them work under ``jit``, ``vmap`` and ``grad``. Derivatives with respect to y, ``damp``, ``x0`` and the parameters of A
+    come from implicit differentiation (Golub and Pereyra, 1973), to the same tolerance; those with respect to A's parameters
+    take up to three more solves.
+
+    An operator that is linear over the reals only, or maps real arrays to complex ones, is solved over pairs of real numbers.
+    Units do not matter: A or y times a power of two gives the same digits, as long as the dtype holds y, A x and x.
+
+    References
+    ----------
+    * M. R. Hestenes and E. Stiefel (1952). Methods of conjugate gradients for solving linear systems. J. Res. Natl. Bur.
+      Stand. 49, 409-436.
+    * Å. Björck (1996). Numerical Methods for Least Squares Problems, section 7.4. SIAM.
+    * C. C. Paige and M. A. Saunders (1982). LSQR: An algorithm for sparse linear equations and sparse least squares. ACM
+      Trans. Math. Softw. 8, 43-71.
+    * D. C.-L. Fong and M. Saunders (2011). LSMR: An iterative algorithm for sparse least-squares problems. SIAM J. Sci.
+      Comput. 33, 2950-2971.
+    * Y. Saad and M. H. Schultz (1986). GMRES: A generalized minimal residual algorithm for solving nonsymmetric linear
+      systems. SIAM J. Sci. Stat. Comput. 7, 856-869.
+    * H. A. van der Vorst (1992). Bi-CGSTAB: A fast and smoothly converging variant of Bi-CG for the solution of nonsymmetric
+      linear systems. SIAM J. Sci. Stat. Comput. 13, 631-644.
+    * J. Nocedal and S. J. Wright (2006). Numerical Optimization, chapters 4 and 10. Springer.
+    * G. H. Golub and V. Pereyra (1973). The differentiation of pseudo-inverses and nonlinear least squares problems whose
+      variables separate. SIAM J. Numer. Anal. 10, 413-432.
+
+    Examples
+    --------
+    >>> A = lo.Matrix([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
+    >>> found = lo.solve(A, jnp.array([1.0, 4.0, 3.0]))
+    >>> print(found.value.round(3), found.stats.converged)
+    [1. 2.] True
     """
     is_watched = callback is not None or history
     if isinstance(op, NonlinearOperator):

@@ -28,9 +28,8 @@ INEXACT = 1e-3  # ten roundings in the residual, for condition numbers up to 1e3
 class SolverInverse(SwappedWrapper, LinearComposite):
     """The inverse of an invertible operator. Every application is a solve, to a relative tolerance of ten roundings.
 
-    Its adjoint is declared inexact: the error of a solution grows with the condition number.
-
-    Warns ``ConvergenceWarning``; raises ValueError for a rectangular operator.
+    Its adjoint is declared inexact: the error of a solution grows with the condition number. It warns with
+    ``ConvergenceWarning``, and raises ValueError for a rectangular operator.
     """
 
     op: LinearOperator

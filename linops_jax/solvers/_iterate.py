@@ -27,7 +27,7 @@ def ratio(a: Any, b: Any) -> jax.Array:
 def cg(
     apply: Apply, y: Any, precondition: Apply, rtol: Any, atol: Any, max_steps: Any, watch: Watch = SILENT
 ) -> tuple[Any, dict[str, Any]]:
-    """x of A x = y for a positive A. Converged where |r| <= rtol |y| + atol; r = y - A x."""
+    """Conjugate gradients: x of A x = y for a positive A. Converged where |r| <= rtol |y| + atol, with r = y - A x."""
     of_y = exponent(y)
     r = shift(y, -of_y)
     z = precondition(r)
@@ -63,10 +63,10 @@ def cg(
 def cgls(
     apply: Apply, adjoint: Apply, y: Any, rtol: Any, atol: Any, max_steps: Any, watch: Watch = SILENT
 ) -> tuple[Any, dict[str, Any]]:
-    """The smallest x that minimises |A x - y|. Converged where |s| <= rtol |A^H y| + atol; s = A^H (y - A x), the gradient.
+    """CGLS: the smallest x that minimises |A x - y|.
 
-    Hestenes and Stiefel (1952): A and A^H once each a step. Also done where s is nothing but rounding:
-    |s| <= 4 eps |A| |y - A x|.
+    Converged where |s| <= rtol |A^H y| + atol, with the gradient s = A^H (y - A x); and where s is nothing but rounding,
+    |s| <= 4 eps |A| |y - A x|. A step applies A and A^H once each (Hestenes and Stiefel, 1952; Björck, 1996).
     """
     of_y = exponent(y)
     r = shift(y, -of_y)
@@ -82,7 +82,7 @@ def cgls(
     floor = 4 * jnp.finfo(gamma.dtype).eps
 
     def reached(gamma: Any, size: Any, rr: Any) -> Any:
-        """Also where the gradient is nothing but rounding, given the size of A."""
+        """Whether the gradient is within the tolerance, or is nothing but rounding, given the size of A."""
         return jnp.sqrt(gamma) * reach <= jnp.maximum(limit * reach, floor * size * jnp.sqrt(rr))
 
     def proceed(carry: Any) -> Any:
@@ -114,9 +114,9 @@ def cgls(
 def bicgstab(
     apply: Apply, y: Any, rtol: Any, atol: Any, max_steps: Any, watch: Watch = SILENT
 ) -> tuple[Any, dict[str, Any]]:
-    """x of A x = y for a square A. Converged where |r| <= rtol |y| + atol; r = y - A x.
+    """BiCGSTAB: x of A x = y for a square A. Converged where |r| <= rtol |y| + atol, with r = y - A x.
 
-    Van der Vorst (1992). Where the recurrence breaks down, or says that it is done, it starts anew from y - A x: what
+    By van der Vorst (1992). Where the recurrence breaks down, or says that it is done, it starts anew from y - A x: what
     counts in the end is this residual, but for its rounding.
     """
     of_y = exponent(y)
@@ -179,13 +179,16 @@ def bicgstab(
 
 
 def rounding(y: Any, x: Any) -> jax.Array:
-    """Of y - A x, from the sizes of y and x, for an A of the size of one. What takes half of all digits is none."""
+    """The rounding of y - A x, from the sizes of y and x, for an A of the size of one.
+
+    An error that takes half of all digits is no rounding.
+    """
     eps = float(jnp.finfo(x.dtype).eps)
     return jnp.minimum(4 * eps * (y + x), jnp.sqrt(eps) * y)
 
 
 def _none(like: Any) -> Any:
-    """No steps yet; in shard_map, a number of each device, as the result will be."""
+    """Zero steps; in ``shard_map``, a number of each device, as the result will be."""
     return jnp.int32(0) * (like > 0)
 
 

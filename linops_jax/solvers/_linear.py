@@ -1,7 +1,7 @@
 """The programs of lo.solve: what minimises, and how good that is.
 
-Compiled as a whole, and each waits for its end: collectives between processes may block for good where two programs run at
-once, and every eager operation is a program.
+Each is compiled as a whole, and the next one waits for its end: collectives between processes may block for good where
+two programs run at once, and every eager operation is a program.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def minimise(
 ) -> tuple[Any, dict[str, Any]]:  # fmt: skip
     """The x closest to x0 that minimises |op x - y|, and what the method says of it.
 
-    inner: the method's own preconditioner; outer: M, of which x = M z
+    ``inner`` is the method's own preconditioner; ``outer`` is M, of which x = M z.
     """
     target = y if x0 is None else _remaining(y, op(x0), *limits)
     op = op if outer is None else op @ outer
@@ -39,7 +39,7 @@ def minimise(
 
 @compiled
 def assess(A: Any, x: Any, y: Any, found: dict[str, Any]) -> Stats:
-    """How x solves A x = y; ``found``: what the method says. Nothing of it is differentiated."""
+    """How well x solves A x = y, given what the method says of it. Nothing of this is differentiated."""
     A, x, y, found = jax.lax.stop_gradient((A, x, y, found))
     size = _vectors.norm(y)
     residual = _vectors.norm(jax.tree.map(jnp.subtract, A(x), y)) / jnp.where(size > 0, size, 1)
@@ -48,7 +48,10 @@ def assess(A: Any, x: Any, y: Any, found: dict[str, Any]) -> Stats:
 
 
 def _remaining(target: Any, reached: Any, rtol: Any, atol: Any) -> Any:
-    """target - reached; exactly zero, with the same derivative, where this is within the tolerance already."""
+    """What of the target is still to be reached.
+
+    Within the tolerance it is exactly zero, with the same derivative.
+    """
     rest = jax.tree.map(jnp.subtract, target, reached)
     sizes = [_vectors.norm(jax.lax.stop_gradient(tree)) for tree in (rest, target)]
     enough = sizes[0] <= rtol * sizes[1] + atol

@@ -25,7 +25,10 @@ RESTART = 30  # vectors that gmres keeps
 
 
 class Shifted(Wrapper, LinearComposite):
-    """A / 2^exponent. Not a function of lineax's: its program, with all that A holds, would outlive ``jax.clear_caches()``."""
+    """A / 2^exponent.
+
+    It is no function of lineax's: the program of that, with all that A holds, would outlive ``jax.clear_caches()``.
+    """
 
     op: LinearOperator
     exponent: Any
@@ -40,7 +43,10 @@ class Shifted(Wrapper, LinearComposite):
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["rtol", "atol"], meta_fields=["name", "max_steps"])
 @dataclasses.dataclass(frozen=True)
 class Library:
-    """ "lsmr" or "gmres", on numbers of the size of one: tolerances are relative to all of them, and no unit a breakdown."""
+    """The solvers "lsmr" and "gmres" of lineax.
+
+    They get numbers of the size of one: tolerances are relative to all of them, and no unit is a breakdown.
+    """
 
     name: str
     rtol: Any
@@ -96,7 +102,7 @@ class Library:
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["arrays"], meta_fields=["static"])
 @dataclasses.dataclass(frozen=True)
 class Foreign:
-    """A solver of lineax that the user made, with tolerances of its own; its arrays, and the rest."""
+    """A solver of lineax that the user made, with tolerances of its own, as its arrays and the rest."""
 
     static: Any
     arrays: Any

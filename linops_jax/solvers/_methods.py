@@ -22,9 +22,9 @@ from linops_jax.solvers._watch import Watch
 )
 @dataclasses.dataclass(frozen=True)
 class Iteration:
-    """ "cg", "cgls" or "bicgstab": stops when |r| <= rtol |r_0| + atol, in the Euclidean norm.
+    """The solvers "cg", "cgls" and "bicgstab": they stop when ‖r‖ <= rtol ‖r_0‖ + atol, in the Euclidean norm.
 
-    full_rank: A is invertible, which saves its derivatives three solves
+    Where ``full_rank`` says that A is invertible, its derivatives take three solves less.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Iteration:
 @functools.partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["diagonal"])
 @dataclasses.dataclass(frozen=True)
 class Direct:
-    """Division by a diagonal, of which only zeros have no inverse; otherwise the singular values of the dense matrix."""
+    """The solver "direct": division by a diagonal, with 0 for 0, or the singular values of the dense matrix."""
 
     diagonal: bool
 

@@ -20,11 +20,20 @@ from linops_jax.solvers._problem import steps_allowed
 class Solver:
     """A solver for linear operators.
 
-    make: from an operator, whether that is damped, and (rtol, atol, most steps), the method
-    least_squares: takes any operator, and so damps; others need one from a space to itself
-    is_watched: tells its residuals step by step
-    preconditions: itself, close to A^-1; all others solve A M z = y
-    narrowest: the dtype in which it computes at least
+    Parameters
+    ----------
+    name : str
+        Its name in ``lo.solve``.
+    make : callable
+        ``make(A, is_damped, (rtol, atol, max_steps))`` returns the method.
+    least_squares : bool
+        Whether it takes any operator, and so can damp; others need one from a space to itself.
+    is_watched : bool
+        Whether it tells its residuals step by step.
+    preconditions : bool
+        Whether it takes a preconditioner itself, close to A^-1; for all others, A M z = y is solved.
+    narrowest : dtype
+        The dtype in which it computes at least.
     """
 
     name: str
@@ -63,7 +72,10 @@ ALIASES = {"normal_cg": "cgls"}
 
 
 def choose(A: Any, solver: Any, is_damped: bool, limits: Any, max_steps: int | None) -> tuple[Solver, Any]:
-    """What was asked for, and the method. Raises ValueError for a solver that is none, or not for this problem."""
+    """The solver that was asked for, and its method.
+
+    Raises ValueError for a solver that is none, or not for this problem.
+    """
     if "lineax" in sys.modules and (foreign := load("_lineax", "lineax").foreign(solver)):
         return Solver(type(solver).__name__, lambda *_: foreign), foreign
     found = _by_name(A, solver, is_damped)
@@ -101,7 +113,7 @@ def _check_fits(A: Any, solver: Solver, is_damped: bool) -> None:
 
 
 def refuse_to_watch(name: str) -> None:
-    """Raises ValueError: this solver does not tell what callback and history need."""
+    """Raises ValueError: this solver does not tell what ``callback`` and ``history`` need."""
     message = (
         f"lo.solve: {name} does not tell its residuals step by step. callback and history need one of "
         f"{_listed(*(solver.name for solver in _ALL if solver.is_watched))}, as solver=..."

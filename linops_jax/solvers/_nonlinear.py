@@ -31,9 +31,9 @@ def solve(
     A: Any, y: Any, solver: Any, damp: Any, R: Any, x0: Any, preconditioner: Any, rtol: Any, atol: Any, max_steps: Any,
     progress: Any,
 ) -> tuple[str, Solution]:  # fmt: skip
-    """As ``lo.solve``, with the solver's name. atol is rtol at least.
+    """As ``lo.solve``, with the solver's name.
 
-    Stops when x and the loss, relative to |y|², change by less than rtol times themselves + atol.
+    Stops when x and the loss, relative to |y|², change by less than rtol times themselves + atol, which is rtol at least.
     """
     if x0 is None:
         message = f"lo.solve: {A!r} is nonlinear: say where to start, x0=..."
@@ -81,7 +81,7 @@ def _residual(x: Any, problem: Any) -> Any:
 
 
 def _evaluate(A: Any, x: Any) -> Any:
-    """A(x). Where A has one mode of differentiation only, by its dense Jacobian, which has both."""
+    """A(x); where A has one mode of differentiation only, by its dense Jacobian, which has both."""
     if not (_lacks(A, "jacobian_apply") or _lacks(A, "jacobian_adjoint")):
         return A(x)
     packing = _vectors.Packing(shapes.specs(x), pairs=True)

@@ -38,8 +38,10 @@ class Opened(LinearOperator):
 
 
 def opened(ops: Sequence[LinearOperator | None], y: Any) -> tuple[Any, ...]:
-    """Operators that know their domain, where tracers that they close over are fields, and y: in ``shard_map``, it varies
-    over all axes over which anything does."""
+    """Operators that know their domain, with the tracers that they close over as fields; and y.
+
+    In ``shard_map``, y varies over all axes over which anything does.
+    """
     traces = [op and _trace(op, frozenset()) for op in ops]
     axes = _compat.all_axes([y, *ops, *(closed_over for _, closed_over in filter(None, traces))])
     new = [op and _open(op, trace, axes) for op, trace in zip(ops, traces, strict=True)]

@@ -48,6 +48,7 @@ def fit(A: Any, y: Any, x0: Any) -> tuple[Any, Any]:
 
 
 def as_inexact(tree: Any) -> Any:
+    """Integers as floating numbers."""
     return jax.tree.map(lambda x: x if shapes.is_inexact(x.dtype) else x.astype(jnp.result_type(float)), tree)
 
 
@@ -99,6 +100,7 @@ def as_operand(number: Any, like: Any) -> Any:
 
 
 def square(M: Any, domain: Any) -> Any:
+    """The preconditioner, which must map the domain to itself."""
     if not isinstance(M, LinearOperator):
         message = f"lo.solve: preconditioner must be a linear operator, found {type(M).__name__}."
         raise TypeError(message)
@@ -114,4 +116,5 @@ def steps_allowed(A: Any, max_steps: int | None) -> int:
 
 
 def default_steps(A: Any) -> int:
+    """Ten times the number of unknowns, but not too many."""
     return min(10 * max(Packing(A.domain).size, 1), MOST_STEPS)

@@ -67,7 +67,7 @@ def _count() -> None:
 
 @contextlib.contextmanager
 def shown(progress: bool | None, traced: bool) -> Iterator[Callable[[Any], Any]]:
-    """Gives a function that makes an operator count; to be left when the solve is over."""
+    """A context for the time of a solve. It gives a function that makes an operator count."""
     wanted = sys.stderr.isatty() if progress is None else progress
     if traced or not wanted:
         yield lambda op: op

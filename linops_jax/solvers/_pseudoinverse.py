@@ -19,11 +19,16 @@ from linops_jax.solvers._watch import SILENT, Watch
 
 
 class PseudoInverse(LinearOperator):
-    """A^+: y to the smallest x that minimises |A x - y|, as a solver finds it.
+    """A^+: from y to the smallest x that minimises |A x - y|, as a solver finds it.
 
-    op: A, which knows its domain; linear over the numbers it acts on
-    method: the solver, of ``_methods`` or ``_lineax``: ``method.solve(op, y, preconditioner, watch)``
-    preconditioner: of "cg", or None
+    Parameters
+    ----------
+    op : LinearOperator
+        A, which knows its domain; linear over the numbers that it acts on.
+    method : object
+        The solver, of ``_methods`` or ``_lineax``: ``method.solve(op, y, preconditioner, watch)``.
+    preconditioner : LinearOperator, optional
+        That of "cg".
     """
 
     op: LinearOperator
@@ -49,7 +54,7 @@ class PseudoInverse(LinearOperator):
 
 
 def solve(inverse: PseudoInverse, y: Any, watch: Watch = SILENT) -> tuple[Any, dict[str, Any]]:
-    """A^+ y, with ``num_steps``, ``converged`` and what was watched. For every order of derivative, of A too."""
+    """A^+ y, with ``num_steps``, ``converged`` and what was watched. It has derivatives of every order, in A too."""
     op, preconditioner, y = opened([inverse.op, inverse.preconditioner], y)
     return _solved(PseudoInverse(op, inverse.method, preconditioner), y, watch)
 
@@ -60,9 +65,10 @@ def _solved(inverse: PseudoInverse, y: Any, watch: Watch) -> tuple[Any, dict[str
 
 
 def _differentiate(primals: Any, tangents: Any) -> Any:
-    """Golub and Pereyra (1973), for changes of A that keep its rank, with r = y - A x:
+    """The derivative of the pseudoinverse, for changes of A that keep its rank (Golub and Pereyra, 1973).
 
-    dx = A^+ (dy - dA x + A^+H dA^H r) + (1 - A^+ A) dA^H A^+H x; where A is invertible, A^+ (dy - dA x).
+    With r = y - A x, it is dx = A^+ (dy - dA x + A^+H dA^H r) + (1 - A^+ A) dA^H A^+H x; where A is invertible,
+    dx = A^+ (dy - dA x).
     """
     inverse, y, watch = primals
     change, dy, _ = tangents
@@ -118,7 +124,7 @@ def _instantiate(tangent: Any, primal: Any) -> Any:
 
 
 def _in_units(linear: Callable[[Any], Any], tree: Any) -> Any:
-    """A linear function of arrays of the size of one: what is between may not exist in their units."""
+    """Applies a linear function to arrays of the size of one: what is between may not exist in their units."""
     power = exponent(tree)
     return shift(linear(shift(tree, -power)), power)
 

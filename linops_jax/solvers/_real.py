@@ -19,8 +19,12 @@ from linops_jax.algebra._composite import LinearComposite
 class OnReals(LinearComposite):
     """The same operator with pairs (re, im), along a new first axis, for complex numbers.
 
-    op: an operator that knows its domain
-    wide: compute everything around the operator in double precision
+    Parameters
+    ----------
+    op : LinearOperator
+        An operator that knows its domain.
+    wide : bool
+        Whether to compute everything around the operator in double precision.
     """
 
     op: LinearOperator
@@ -61,6 +65,8 @@ def in_own_numbers(
 
 
 def to_reals(tree: Any, wide: bool = False) -> Any:
+    """Pairs (re, im), along a new first axis, for complex arrays; real ones as they are."""
+
     def convert(leaf: Any) -> Any:
         if shapes.is_complex(leaf.dtype):
             leaf = _vectors.as_reals(leaf, 0)
@@ -70,6 +76,8 @@ def to_reals(tree: Any, wide: bool = False) -> Any:
 
 
 def from_reals(tree: Any, spec: Any) -> Any:
+    """The way back from ``to_reals``, in the dtypes of the specs."""
+
     def convert(leaf: Any, spec: Any) -> Any:
         if not shapes.is_complex(spec.dtype):
             return leaf.astype(spec.dtype)

@@ -11,6 +11,7 @@ import jax
 from jax.core import Tracer
 
 from linops_jax._model import shapes
+from linops_jax._types import Arrays
 
 
 class ConvergenceWarning(UserWarning):
@@ -28,18 +29,25 @@ class InexactAdjointWarning(UserWarning):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Stats:
-    """How a solution was found: arrays, so that they pass through jit and vmap.
+    """How a solution was found: arrays, so that they pass through ``jit`` and ``vmap``.
 
-    steps:     int; iterations of the solver, 0 for a direct one
-    residual:  float; ‖A x - y‖ / ‖y‖, without damping
-    converged: bool; whether the solver reached its tolerance, with finite numbers
-    history:   floats, with ``history=True``: the residual after each step, the one that is compared with the tolerance
+    Attributes
+    ----------
+    steps : 0-d integer array
+        Steps of the solver; 0 for a direct one.
+    residual : 0-d real array
+        ‖A x - y‖ / ‖y‖, without damping; where y is zero, ‖A x - y‖.
+    converged : 0-d boolean array
+        Whether the solver reached its tolerance, with finite numbers.
+    history : real array of shape (steps,), or None
+        With ``history=True``: after each step the residual that is compared with the tolerance. In compiled code it has
+        ``max_steps`` entries, NaN after the last step.
     """
 
-    steps: Any
-    residual: Any
-    converged: Any
-    history: Any = None
+    steps: jax.Array
+    residual: jax.Array
+    converged: jax.Array
+    history: jax.Array | None = None
 
     def __repr__(self) -> str:
         shown = [f"{name}={getattr(self, name)!s:.40}" for name in ("steps", "residual", "converged")]
@@ -51,9 +59,17 @@ class Stats:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Solution:
-    """``value``, in the structure of the domain, and ``stats``."""
+    """What ``lo.solve`` returns.
 
-    value: Any
+    Attributes
+    ----------
+    value : pytree of arrays
+        The solution, in the structure of the domain.
+    stats : Stats
+        How it was found.
+    """
+
+    value: Arrays
     stats: Stats
 
     def __repr__(self) -> str:
@@ -63,7 +79,7 @@ class Solution:
 
 
 def report(solution: Solution, solver: str, rtol: Any, atol: Any, throw: bool) -> Solution:
-    """Warns of a solver that did not converge, or raises; in compiled code only the latter is possible."""
+    """The solution; warns where the solver did not converge, or raises. In compiled code only the latter is possible."""
     converged = solution.stats.converged
     if isinstance(converged, Tracer):
         return _raise_when_run(solution, solver) if throw else solution

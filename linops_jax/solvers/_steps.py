@@ -1,7 +1,7 @@
 """The steps of optimistix's solvers, and its implicit derivative, by conjugate gradients of our own.
 
-``lineax.linear_solve`` is compiled by equinox, with donated arguments: the operator of every step, and A with all that it
-holds, would stay in a cache that ``jax.clear_caches()`` does not empty. See _compiled.py.
+``lineax.linear_solve`` is compiled by equinox, with donated arguments: the operator of every step, and A with all that
+it holds, would stay in a cache that ``jax.clear_caches()`` does not empty. See ``_engine/compiled``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _minus(tree: Any) -> Any:
 
 
 class Newton(optx.NewtonDescent):
-    """The least squares of J d = r."""
+    """Newton's step: the least squares of J d = r."""
 
     limits: Limits = INNER
 
@@ -43,7 +43,7 @@ class Newton(optx.NewtonDescent):
 
 
 class Damped(optx.DampedNewtonDescent):
-    """The same with damping, the inverse of the size of the step."""
+    """Newton's step with damping, the inverse of the size of the step."""
 
     limits: Limits = INNER
 
@@ -61,7 +61,7 @@ class Damped(optx.DampedNewtonDescent):
 
 
 class Dogleg(optx.DoglegDescent):
-    """Between steepest descent, as far as the linear model falls, and Newton's step."""
+    """A step between steepest descent, as far as the linear model falls, and Newton's step."""
 
     limits: Limits = INNER
 

@@ -19,9 +19,16 @@ _listeners: dict[int, _Listener] = {}  # of running solves; compiled programs kn
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["key"], meta_fields=["function", "length"])
 @dataclasses.dataclass(frozen=True)
 class Watch:
-    """key: of a listener in the table, so that another one is no new program; or None
-    function: the listener itself, of a program that outlives the call; or None
-    length: for how many residuals there is room, 0 if they are not kept
+    """What a solver notes after each step, and whom it tells.
+
+    Parameters
+    ----------
+    key : 0-d integer array, optional
+        Of a listener in the table, so that another listener is no new program.
+    function : callable, optional
+        The listener itself, of a program that outlives the call.
+    length : int
+        For how many residuals there is room; 0 if they are not kept.
     """
 
     key: Any = None
@@ -29,7 +36,7 @@ class Watch:
     length: int = 0
 
     def begin(self, like: Any) -> Any:
-        """What is noted before the first step; ``like``: a residual."""
+        """What is noted before the first step; ``like`` is a residual."""
         return jnp.full(self.length, jnp.nan, like.dtype) * (1 + 0 * like) if self.length else None
 
     def note(self, noted: Any, step: Any, residual: Any) -> Any:
@@ -45,7 +52,7 @@ SILENT = Watch()
 
 
 class _Listener:
-    """A function, until it raises."""
+    """A function that is called until it raises."""
 
     def __init__(self, function: Callable[[int, float], Any]):
         self.function = function
@@ -70,7 +77,7 @@ def _pass_on(key: Any, step: Any, residual: Any) -> None:
 
 @contextlib.contextmanager
 def watching(callback: Any, length: int, traced: bool) -> Iterator[Watch]:
-    """What the solver has to note; to be left when the solve is over."""
+    """A context for the time of a solve. It gives what the solver has to note."""
     if callback is None:
         yield Watch(length=length)
         return

@@ -11,29 +11,46 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from linops_jax._types import Specs
 from linops_jax.testing import _probes
-from linops_jax.testing._subject import Subject, describe, unwatched
+from linops_jax.testing._subject import Operator, Subject, describe, unwatched
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
     """One identity; called with an operator and its input, it raises AssertionError where the identity does not hold.
 
-    ``check(op, x=None, *, seed=0)``: x holds specs or example arrays of the input and may be left out where ``op.domain``
-    is known; seed is that of all random vectors. Returns None, or a note on what the operator could say better.
+    Parameters
+    ----------
+    name : str
+        What ``check_operator`` calls it.
+    identity : str
+        The identity, in one line.
+    needs : tuple of str
+        The checks whose failure makes this one say nothing new.
+    applies : callable
+        Whether it applies to a subject.
+    function : callable
+        What it does with a subject.
+
+    Notes
+    -----
+    ``check(op, x=None, *, seed=0)``: x holds specs or example arrays of the input and may be left out where
+    ``op.domain`` is known; seed is that of all random vectors. It returns None, or a note on what the operator could
+    say better.
     """
 
     name: str
     identity: str
-    needs: tuple[str, ...]  # checks whose failure makes this one say nothing new
+    needs: tuple[str, ...]
     applies: Callable[[Subject], bool]
     function: Callable[[Subject], str | None]
 
-    def __call__(self, op: Any, x: Any = None, *, seed: int = 0) -> str | None:
+    def __call__(self, op: Operator, x: Specs | None = None, *, seed: int = 0) -> str | None:
         return self.run(Subject(op, x, seed=seed, where=f"check_{self.name}"))
 
     def run(self, subject: Subject) -> str | None:
-        """The check of an operator and input that are one already."""
+        """The same for an operator and input that are one already."""
         with unwatched(), subject.on_its_mesh():
             return self.function(subject)
 
@@ -42,7 +59,7 @@ CHECKS: dict[str, Check] = {}  # in the order in which they run
 
 
 def check(*, needs: tuple[str, ...] = (), when: Callable[[Subject], bool] = lambda subject: True) -> Any:
-    """Declares a function of a Subject as the check of the identity in its docstring."""
+    """Makes a function of a ``Subject`` the check of the identity in the first line of its docstring."""
 
     def declare(function: Callable[[Subject], str | None]) -> Check:
         name = function.__name__.removeprefix("check_")
@@ -63,7 +80,11 @@ def require(condition: bool, otherwise: str) -> None:
 def close(
     found: Any, expected: Any, what: str, subject: Subject, *, rtol: float | None = None, amplified: bool = True
 ) -> None:
-    """Two ways to compute the same agree up to 100 eps of each array's norm (more where numbers cancel), or up to ``rtol``."""
+    """Raises AssertionError where two ways to compute the same differ by more than rounding.
+
+    They agree up to 100 eps of each array's norm, or up to ``rtol``; up to more where numbers cancel, unless
+    ``amplified`` is False.
+    """
     same_structure = jax.tree.structure(found) == jax.tree.structure(expected)
     require(same_structure, f"{what}: structure {jax.tree.structure(found)}, expected {jax.tree.structure(expected)}")
     eps = _probes.eps(expected, subject.spec, subject.out)

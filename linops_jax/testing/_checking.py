@@ -18,7 +18,8 @@ from linops_jax._model import shapes
 from linops_jax._operators import operator
 from linops_jax._operators.linear import LinearOperator
 from linops_jax.testing import _probes
-from linops_jax.testing._harness import CheckError, explain
+from linops_jax.testing._harness import explain
+from linops_jax.testing._report import CheckError
 from linops_jax.testing._subject import Subject, is_unwatched
 from linops_jax.testing.checks import check_adjoint, check_jacobian_adjoint, check_written
 
@@ -28,14 +29,30 @@ _HOOKS = frozenset({"apply", "adjoint", "jacobian_apply", "jacobian_adjoint"})
 
 @contextlib.contextmanager
 def checking() -> Iterator[None]:
-    """Inside this context, in all threads, the first call of each operator on inputs of each shape checks its adjoint.
+    """Inside this context, the first call of each operator on inputs of each shape checks its adjoint.
 
-    A wrong adjoint raises CheckError at that call, with a diagnosis, and at later ones; so does a hook that leaves an
-    element of ``out`` unwritten. Operators of one class with equal
-    static fields and the same arrays are one operator. Calls under ``jit`` are checked while JAX traces them, unless the
-    operator's own fields are traced. A nonlinear operator is checked close to the input, or at a random point where the
-    input is traced: exceptions of its hooks are ignored there. ``LINOPS_JAX_CHECK=1`` in the environment does the same for
-    a whole process. Outside, nothing is checked and nothing is paid.
+    It holds for all threads. A wrong adjoint raises ``CheckError`` at that call, with a diagnosis, and at later ones;
+    so does a hook that leaves an element of ``out`` unwritten. Outside, nothing is checked and nothing is paid.
+
+    Yields
+    ------
+    None
+        The checks are on.
+
+    Notes
+    -----
+    Operators of one class with equal static fields and the same arrays are one operator. Calls under ``jit`` are
+    checked while JAX traces them, unless the operator's own fields are traced. A nonlinear operator is checked close to
+    the input, or at a random point where the input is traced: exceptions of its hooks are ignored there.
+
+    ``LINOPS_JAX_CHECK=1`` in the environment does the same for a whole process.
+
+    Examples
+    --------
+    >>> A = lo.Matrix([[1.0, 2.0], [3.0, 4.0]])
+    >>> with lo.checking():
+    ...     print(A(jnp.ones(2)))
+    [3. 7.]
     """
     watcher = _Watcher()
     operator.watchers.append(watcher)
@@ -120,7 +137,7 @@ def _identity(leaf: Any) -> Any:
 
 
 def _in_a_thread_of_its_own(function: Any, *arguments: Any) -> None:
-    """JAX may be tracing in this thread; another one evaluates."""
+    """Calls the function in another thread: JAX may be tracing in this one."""
     x64 = _probes.has_x64()  # a setting of this thread
     raised: list[BaseException] = []
 

@@ -147,7 +147,7 @@ def _with_loss(trials: Trials) -> str:
 
 
 def _border(trials: Trials, entry: Entry) -> Iterator[str]:
-    """Where all is right inside: the border, and a wrong entry at each end of it."""
+    """What is said where all is right but for a border: which one, and a wrong entry at each end of it."""
     for tried, border in borders(trials.subject):
         factor = trials.factor(tried)
         if factor is None or abs(factor - 1) > 100 * trials.tolerance or not _probes.norm(border(entry.u)):
@@ -189,6 +189,7 @@ def _factor(c: complex, subject: Subject) -> str:
 
 
 def _not_linear(subject: Subject, v: Vector, tolerance: float) -> str:
+    """What is said of an adjoint that is not linear."""
     if not _probes.all_inexact(v):
         return ""
     once, twice = subject.reverse(v), subject.reverse(jax.tree.map(lambda leaf: -2 * leaf, v))
@@ -199,6 +200,7 @@ def _not_linear(subject: Subject, v: Vector, tolerance: float) -> str:
 
 
 def _lost_part(subject: Subject, reverses: list[Vector]) -> Iterator[str]:
+    """What is said where a part of the adjoint's result is always zero."""
     for i, (path, spec) in enumerate(jax.tree_util.tree_leaves_with_path(subject.spec)):
         values = [_probes.double(jax.tree.leaves(x)[i]) for x in reverses]
         at = f" in {jax.tree_util.keystr(path)}" if path else ""
@@ -209,7 +211,7 @@ def _lost_part(subject: Subject, reverses: list[Vector]) -> Iterator[str]:
 
 
 def _ignored_part(trials: Trials) -> Iterator[str]:
-    """Of the argument, where apply gives it both parts."""
+    """What is said where the adjoint ignores one part of its argument, and apply gives it both."""
     subject = trials.subject
     if not any(map(_probes.is_complex, jax.tree.leaves(subject.out))):
         return
@@ -234,6 +236,7 @@ def _imaginary(leaf: Vector) -> Vector:
 
 
 def _another_map(subject: Subject, u: Vector, tolerance: float) -> Iterator[str]:
+    """What is said where the adjoint is the inverse, or does what apply does."""
     au = subject.forward(u)
     if _differs_little(subject.reverse(au), u, tolerance):
         yield "the adjoint is the inverse: A^H A u = u for random u"
@@ -251,7 +254,7 @@ def _differs_little(found: Vector, expected: Vector, tolerance: float) -> bool:
 
 
 def _lost_precision(trials: Trials, entry: Entry) -> Iterator[str]:
-    """Only where rounding explains the error, and no single entry is off by more."""
+    """What is said where rounding in a coarser dtype explains the error, and no single entry is off by more."""
     eps, errors = _probes.eps(trials.subject.spec, trials.subject.out), []
     for (u, v), au, ahv in zip(trials.pairs, trials.forwards, trials.reverses, strict=True):
         scale = max(_probes.norm(au) * _probes.norm(v), _probes.norm(u) * _probes.norm(ahv))

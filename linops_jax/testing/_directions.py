@@ -13,10 +13,12 @@ from linops_jax.testing import _probes
 
 
 def inexact(tree: Any) -> list[Any]:
+    """The arrays of floating numbers."""
     return [leaf for leaf in jax.tree.leaves(tree) if _probes.is_inexact(leaf)]
 
 
 def only_inexact(function: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
+    """The function, of whose result only the arrays of floating numbers are kept."""
     return lambda x: inexact(function(x))
 
 

@@ -26,11 +26,21 @@ class TargetError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """One operator class and its examples."""
+    """One operator class and its examples.
+
+    Attributes
+    ----------
+    cls : type
+        The class.
+    examples : tuple of pairs, or None
+        Of an operator and its input; None where the class gives none.
+    error : Exception or None
+        What ``examples()`` raised.
+    """
 
     cls: Any
-    examples: tuple[tuple[Any, Any], ...] | None  # (operator, input); None where the class gives none
-    error: Exception | None = None  # raised by ``examples()``
+    examples: tuple[tuple[Any, Any], ...] | None
+    error: Exception | None = None
 
     @property
     def name(self) -> str:
@@ -38,15 +48,31 @@ class Found:
 
 
 def discover(target: str, *, left_out: list[str] | None = None) -> list[Found]:
-    """The operator classes of a target, in the order of their modules and lines, with their examples.
+    """The operator classes of a module, a package or a file, with their examples.
 
-    - target: name of a module or package, path of a file or of a package's folder; ``::Class`` at the end picks one class.
-      A package brings all its modules. Counted are classes that the target defines, and those that it re-exports from its
-      own distribution. Abstract classes are left out, unless they have ``examples()`` and nothing derives from them: a
-      hook was forgotten.
-    - left_out: a list to which is added what could not be looked at: modules of a package that need one not installed
+    Parameters
+    ----------
+    target : str
+        The name of a module or package, or the path of a file or of a package's folder; ``::Class`` at the end picks
+        one class. A package brings all its modules.
+    left_out : list of str, optional
+        To which is added what could not be looked at: modules of a package that need one not installed.
 
-    Raises TargetError where there is nothing to check.
+    Returns
+    -------
+    list of Found
+        In the order of modules and lines: ``cls``; ``examples``, pairs of an operator and its input, or None where the
+        class gives none; and ``error``, what ``examples()`` raised.
+
+    Raises
+    ------
+    linops_jax.testing.TargetError
+        If there is nothing to check.
+
+    Notes
+    -----
+    Counted are classes that the target defines, and those that it re-exports from its own distribution. Abstract
+    classes are left out, unless they have ``examples()`` and nothing derives from them: a hook was forgotten.
     """
     place, _, class_name = target.partition("::")
     modules = _modules(place, target, [] if left_out is None else left_out)
@@ -177,7 +203,10 @@ def _import(name: str, target: str) -> ModuleType:
 
 
 def _import_path(path: Path, target: str) -> ModuleType:
-    """Under the name that Python itself would give it; a file under one of its own where that name is taken."""
+    """Imports a file or package under the name that Python itself would give it.
+
+    Where that name is taken, a file gets one of its own.
+    """
     inner = path if path.is_dir() else path.parent
     parts = [] if path.is_dir() or path.stem == "__init__" else [path.stem]
     while (inner / "__init__.py").exists():

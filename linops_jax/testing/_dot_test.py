@@ -1,4 +1,4 @@
-"""The dot test: is the adjoint the adjoint?"""
+"""The dot test: whether the adjoint is the adjoint."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from linops_jax._types import Specs
 from linops_jax.testing import _probes
 from linops_jax.testing._diagnosis import diagnose
 from linops_jax.testing._show import Printable, table, verdict
-from linops_jax.testing._subject import Subject, unwatched
+from linops_jax.testing._subject import Operator, Subject, unwatched
 
 _MOST_BLOCKS = 64  # pairs of single arrays
 _NOTHING = 0.1  # a tolerance beyond which a test says nothing
@@ -21,22 +22,48 @@ _NOTHING = 0.1  # a tolerance beyond which a test says nothing
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """One pair of random vectors: <A u, v> and <u, A^H v>, and their difference over the norms."""
+    """One pair of random vectors u and v, and what the two sides of the identity are for them.
+
+    Parameters
+    ----------
+    forward : complex
+        <A u, v>.
+    adjoint : complex
+        <u, Aᴴ v>.
+    error : float
+        Their difference, over ``scale``.
+    scale : float
+        The larger one of ‖A u‖ ‖v‖ and ‖u‖ ‖Aᴴ v‖.
+    """
 
     forward: complex
     adjoint: complex
     error: float
-    scale: float = 1.0  # the norms
+    scale: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class DotTest(Printable):
-    """The answer of ``dot_test``; prints as a table."""
+    """What ``lo.dot_test`` returns: true where the test passed; prints as a table.
+
+    Attributes
+    ----------
+    operator : str
+        How the operator prints.
+    probes : tuple of Probe
+        One for each pair of vectors, with ``forward``, <A u, v>, ``adjoint``, <u, Aᴴ v>, and ``error``.
+    tolerance : float
+        The largest error that passes.
+    reason : str
+        Where the tolerance comes from.
+    seed : int
+        That of the random vectors.
+    """
 
     operator: str
     probes: tuple[Probe, ...]
     tolerance: float
-    reason: str  # where the tolerance comes from
+    reason: str
     seed: int
     _diagnose: Callable[[], str] = dataclasses.field(default=lambda: "", compare=False)
 
@@ -47,6 +74,7 @@ class DotTest(Printable):
 
     @property
     def passed(self) -> bool:
+        """Whether no error is larger than the tolerance, or NaN."""
         return bool(self.error <= self.tolerance)  # False for NaN
 
     def __bool__(self) -> bool:
@@ -80,23 +108,59 @@ class DotTest(Printable):
             yield escape(self.diagnosis)
 
 
-def dot_test(op: Any, x: Any = None, *, probes: int = 5, seed: int = 0, rtol: float | None = None) -> DotTest:
-    """Compares <A u, v> with <u, A^H v> for random u, v.
+def dot_test(
+    op: Operator, x: Specs | None = None, *, probes: int = 5, seed: int = 0, rtol: float | None = None
+) -> DotTest:
+    r"""Compares <A u, v> with <u, Aᴴ v> for random u and v: the dot-product test.
 
-    The error of a probe is ``|<A u, v> - <u, A^H v>| / max(|A u| |v|, |u| |A^H v|)``, inner products in double precision.
-    It passes up to 10 eps of the operator's coarsest dtype, or up to the class's ``adjoint_rtol``; up to more where
-    large numbers cancel inside the operator, as told by evaluating it on parts of the vectors. Real parts are compared
-    where the operator is linear over the reals only, or its input is real. Where it fails, ``.diagnosis`` says what is
-    probably wrong.
+    Parameters
+    ----------
+    op : LinearOperator
+        The operator. Test the derivative of a nonlinear one, ``F.jacobian(x)``.
+    x : pytree of arrays or jax.ShapeDtypeStruct, optional
+        Specs or example arrays of the input; may be left out where ``op.domain`` is known. Arrays are tested as they
+        are, too.
+    probes : int, optional
+        How many pairs of Gaussian vectors; 5 by default. Where there are several arrays, each is also drawn alone.
+    seed : int, optional
+        That of the random vectors; 0 by default.
+    rtol : float, optional
+        The tolerance, in place of the one below.
 
-    - op: a LinearOperator
-    - x: specs or example arrays of its input; may be left out where ``op.domain`` is known
-    - probes: pairs of Gaussian vectors; where there are several arrays, each is also drawn alone
-    - seed: of the random vectors
-    - rtol: tolerance to use instead
+    Returns
+    -------
+    DotTest
+        True where the test passed. It prints as a table; ``diagnosis`` says what is probably wrong.
 
-    Raises TypeError for a nonlinear operator (test ``F.jacobian(x)``), where the input is not known, and where
-    ``infer_shape`` or ``infer_adjoint_shape`` answers what cannot be; ValueError for less than one probe.
+    Raises
+    ------
+    TypeError
+        If the operator is nonlinear, its input is not known, or ``infer_shape`` or ``infer_adjoint_shape`` answers what
+        cannot be.
+    ValueError
+        If ``probes`` is less than 1.
+
+    Notes
+    -----
+    The test is Claerbout's (1992). The error of a probe is
+
+    .. math::
+        \frac{|\langle A u, v \rangle - \langle u, A^H v \rangle|}{\max(\|A u\| \|v\|, \|u\| \|A^H v\|)}
+
+    with inner products in double precision. Real parts are compared where the operator is linear over the reals only,
+    or its input is real. The test passes up to 10 eps of the operator's coarsest dtype, or up to the ``adjoint_rtol``
+    of the class. It passes up to more where large numbers cancel inside the operator, as evaluations on parts of the
+    vectors tell.
+
+    References
+    ----------
+    * J. F. Claerbout (1992). Earth Soundings Analysis: Processing versus Inversion. Blackwell.
+
+    Examples
+    --------
+    >>> A = lo.Matrix([[1.0, 2.0], [3.0, 4.0]])
+    >>> bool(lo.dot_test(A, jnp.zeros(2)))
+    True
     """
     if hasattr(op, "jacobian_apply"):
         message = (
@@ -153,7 +217,7 @@ def _rounding_allows(subject: Subject, failing: list[tuple[Probe, tuple[Any, Any
 
 
 def adjoint_tolerance(subject: Subject, rtol: float | None = None) -> tuple[float, str]:
-    """How far an adjoint may be off, over the norms, and where that comes from."""
+    """How far an adjoint may be off, over the norms, and where this number comes from."""
     if rtol is not None:
         return rtol, "rtol as given"
     if subject.adjoint_rtol is not None:

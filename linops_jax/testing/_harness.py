@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 import time
@@ -11,114 +10,37 @@ from typing import Any
 
 import jax
 
+from linops_jax._types import Specs
 from linops_jax.testing import _probes
-from linops_jax.testing._show import Printable, table
-from linops_jax.testing._subject import Subject, describe_tree
+from linops_jax.testing._report import BLOCKED, FAILED, PASSED, Outcome, Report
+from linops_jax.testing._subject import Operator, Subject, describe_tree
 from linops_jax.testing.checks import CHECKS, Check
 
-PASSED, FAILED, BLOCKED = "passed", "failed", "blocked"
 _OF_JAX = ("For simplicity, JAX", "--------------------")  # notes on its own tracebacks
-_STYLES = {PASSED: "[green]passed[/]", FAILED: "[bold red]FAILED[/]", BLOCKED: "[dim]not run[/]"}
-
-
-class CheckError(AssertionError):
-    """Some checks of an operator failed; the text lists every one. ``.report`` holds all results."""
-
-    report: Report
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What one check found."""
-
-    name: str
-    identity: str
-    status: str  # passed, failed, or blocked: what it needs has failed
-    message: str = ""  # why it failed, what blocks it, or a note
-    seconds: float = 0.0
-    calls: dict[str, int] | None = None  # of host and native hooks: {"Blur.apply": 7}; None where nobody counts them
-    error: Exception | None = dataclasses.field(default=None, compare=False, repr=False)
-
-    @property
-    def simulations(self) -> int | None:
-        """How often hooks have run, all together."""
-        return None if self.calls is None else sum(self.calls.values())
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Report(Printable):
-    """The results of all checks of one operator; prints as a table."""
-
-    operator: str
-    input: str
-    outcomes: tuple[Outcome, ...]
-
-    @property
-    def passed(self) -> bool:
-        return not self.failures
-
-    def __bool__(self) -> bool:
-        return self.passed
-
-    @property
-    def failures(self) -> tuple[Outcome, ...]:
-        return tuple(outcome for outcome in self.outcomes if outcome.status == FAILED)
-
-    @property
-    def summary(self) -> str:
-        """What failed, one line each."""
-        lines = [f"{self.operator} fails {len(self.failures)} of {len(self.outcomes)} checks:"]
-        return "\n".join([*lines, *(f"  {outcome.name}: {outcome.message}" for outcome in self.failures)])
-
-    def raise_if_failed(self) -> None:
-        if self.failures:
-            error = CheckError(self.summary)
-            error.report = self
-            raise error
-
-    def _renderables(self) -> Iterator[Any]:
-        yield from report_table(self.operator, self.input, self.outcomes)
-
-
-def report_table(operator: str, given: str, outcomes: Sequence[Outcome]) -> Iterator[Any]:
-    from rich.markup import escape
-
-    title = f"{escape(operator)} on {escape(given)}"
-    shown = table("check", "identity", "", "calls", "seconds", title=title, right=(3, 4))
-    for outcome in outcomes:
-        numbers = number_of_calls(outcome.simulations), f"{outcome.seconds:.2f}"
-        shown.add_row(outcome.name, escape(outcome.identity), _STYLES[outcome.status], *numbers)
-    yield shown
-    if said := _all_calls(outcomes):
-        yield said
-    for outcome in outcomes:
-        if outcome.message and outcome.status != BLOCKED:
-            kind = "[bold red]FAILED[/]" if outcome.status == FAILED else "note"
-            yield f"{kind} {outcome.name}: {escape(outcome.message)}"
-
-
-def number_of_calls(count: int | None) -> str:
-    return "–" if count is None else str(count)
-
-
-def _all_calls(outcomes: Sequence[Outcome]) -> str:
-    total: collections.Counter[str] = collections.Counter()
-    for outcome in outcomes:
-        total.update(outcome.calls or {})
-    counts = ", ".join(f"{label} {count}" for label, count in total.items() if count)
-    return f"calls: {counts}, in {sum(outcome.seconds for outcome in outcomes):.1f} s" if counts else ""
 
 
 class Checkup:
-    """The checks of one operator on one input; each runs once, after those that it needs."""
+    """The checks of one operator on one input; each runs once, after those that it needs.
 
-    def __init__(self, op: Any, x: Any = None, *, seed: int = 0, where: str = "check_operator"):
+    Parameters
+    ----------
+    op : LinearOperator or NonlinearOperator
+        The operator.
+    x : pytree of arrays or jax.ShapeDtypeStruct, optional
+        Specs or example arrays of the input; may be left out where ``op.domain`` is known.
+    seed : int, optional
+        That of all random vectors; 0 by default.
+    where : str, optional
+        What errors begin with.
+    """
+
+    def __init__(self, op: Operator, x: Specs | None = None, *, seed: int = 0, where: str = "check_operator"):
         self.subject = Subject(op, x, seed=seed, where=where)
         self._outcomes: dict[str, Outcome] = {}
 
     @functools.cached_property
     def checks(self) -> dict[str, Check]:
-        """Those that apply to this operator and input."""
+        """The checks that apply to this operator and input, by name."""
         try:
             _ = self.subject.out
         except Exception:  # the check of promises says why
@@ -126,6 +48,18 @@ class Checkup:
         return {name: check for name, check in CHECKS.items() if check.applies(self.subject)}
 
     def outcome(self, name: str) -> Outcome:
+        """Runs one check, and before it those that it needs.
+
+        Parameters
+        ----------
+        name : str
+            One of ``checks``.
+
+        Returns
+        -------
+        Outcome
+            What it found; remembered.
+        """
         if name not in self._outcomes:
             self._outcomes[name] = self._run(self.checks[name])
         return self._outcomes[name]
@@ -148,7 +82,18 @@ class Checkup:
         return Outcome(check.name, check.identity, FAILED if error else PASSED, message, seconds, calls, error)
 
     def report(self, progress: Callable[[Outcome], None] = lambda outcome: None) -> Report:
-        """Runs all; ``progress`` is called after each."""
+        """Runs all checks.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            ``progress(outcome)`` is called after each.
+
+        Returns
+        -------
+        Report
+            All outcomes.
+        """
         for name in self.checks:
             progress(self.outcome(name))
         return Report(
@@ -161,35 +106,83 @@ def _has(status: str) -> str:
 
 
 def explain(error: Exception) -> str:
-    """The exception's text, its type where it is not a check's own, and its notes: they name the hook."""
+    """The text of an exception: its type where it is not a check's own, and its notes, which name the hook."""
     kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
     notes = "".join(f" [{note}]" for note in getattr(error, "__notes__", ()) if not note.startswith(_OF_JAX))
     return f"{kind}{error}{notes}"
 
 
 def operator_checks(
-    op: Any, x: Any = None, *, dtypes: Sequence[Any] = (), seed: int = 0
+    op: Operator, x: Specs | None = None, *, dtypes: Sequence[Any] = (), seed: int = 0
 ) -> Iterator[tuple[str, Callable[[], str | None]]]:
-    """Yields ``(name, check)`` for every identity that applies to ``op``; ``check()`` raises AssertionError.
+    """Yields every check that applies to an operator, to be run one by one.
 
-    - op: an operator
-    - x: specs or example arrays of the input; may be left out where ``op.domain`` is known
-    - dtypes: floating dtypes for the input, in place of those of x: all checks run with each, named ``adjoint[float64]``
-    - seed: of all random vectors
+    Parameters
+    ----------
+    op : LinearOperator or NonlinearOperator
+        The operator.
+    x : pytree of arrays or jax.ShapeDtypeStruct, optional
+        Specs or example arrays of the input; may be left out where ``op.domain`` is known.
+    dtypes : sequence of dtypes, optional
+        Floating dtypes for the input, in place of those of ``x``: all checks run with each, under names as
+        ``adjoint[float64]``.
+    seed : int, optional
+        That of all random vectors; 0 by default.
+
+    Yields
+    ------
+    name : str
+        The name of the check.
+    check : callable
+        ``check()`` raises AssertionError where its identity does not hold. It returns None, or a note on what the
+        operator could say better.
+
+    Examples
+    --------
+    >>> A = lo.Matrix([[1.0, 2.0], [3.0, 4.0]])
+    >>> for name, check in lo.operator_checks(A, jnp.zeros(2)):
+    ...     if name in ("linear", "adjoint"):
+    ...         print(name, check())
+    linear None
+    adjoint None
     """
     for suffix, checkup in _checkups(op, x, dtypes, seed, "operator_checks"):
         for name, check in checkup.checks.items():
             yield f"{name}{suffix}", functools.partial(check.run, checkup.subject)
 
 
-def check_operator(op: Any, x: Any = None, *, dtypes: Sequence[Any] = (), seed: int = 0) -> Report:
-    """Runs every check. Returns a report, which prints as a table; raises one CheckError that lists all failures.
+def check_operator(op: Operator, x: Specs | None = None, *, dtypes: Sequence[Any] = (), seed: int = 0) -> Report:
+    """Runs every check that applies to an operator.
 
-    - op: an operator
-    - x: specs or example arrays of the input; may be left out where ``op.domain`` is known. Nonlinear operators are tested
-      at the arrays, where arrays are given, and at random points otherwise
-    - dtypes: floating dtypes for the input, in place of those of x: all checks run with each
-    - seed: of all random vectors
+    Parameters
+    ----------
+    op : LinearOperator or NonlinearOperator
+        The operator.
+    x : pytree of arrays or jax.ShapeDtypeStruct, optional
+        Specs or example arrays of the input; may be left out where ``op.domain`` is known. A nonlinear operator is
+        tested at the arrays, where arrays are given, and at random points otherwise.
+    dtypes : sequence of dtypes, optional
+        Floating dtypes for the input, in place of those of ``x``: all checks run with each.
+    seed : int, optional
+        That of all random vectors; 0 by default.
+
+    Returns
+    -------
+    linops_jax.testing.Report
+        All results; prints as a table.
+
+    Raises
+    ------
+    linops_jax.testing.CheckError
+        If a check fails. It lists all failures.
+    TypeError
+        If ``op`` is not an operator, or its input is not known.
+
+    Examples
+    --------
+    >>> A = lo.Matrix([[1.0, 2.0], [3.0, 4.0]])
+    >>> lo.check_operator(A, jnp.zeros(2)).passed
+    True
     """
     reports = [(suffix, checkup.report()) for suffix, checkup in _checkups(op, x, dtypes, seed, "check_operator")]
     outcomes = [
@@ -202,14 +195,16 @@ def check_operator(op: Any, x: Any = None, *, dtypes: Sequence[Any] = (), seed: 
     return report
 
 
-def _checkups(op: Any, x: Any, dtypes: Sequence[Any], seed: int, where: str) -> Iterator[tuple[str, Checkup]]:
+def _checkups(
+    op: Operator, x: Specs | None, dtypes: Sequence[Any], seed: int, where: str
+) -> Iterator[tuple[str, Checkup]]:
     if not dtypes:
         yield "", Checkup(op, x, seed=seed, where=where)
     for dtype in dtypes:
         yield f"[{jax.numpy.dtype(dtype).name}]", Checkup(op, with_dtype(op, x, dtype), seed=seed, where=where)
 
 
-def with_dtype(op: Any, x: Any, dtype: Any) -> Any:
+def with_dtype(op: Operator, x: Specs | None, dtype: Any) -> Specs:
     """The input of an operator with another dtype of its floating arrays: specs for specs, arrays for arrays.
 
     Raises TypeError for a dtype of 64 bits where x64 is off.

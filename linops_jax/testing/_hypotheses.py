@@ -25,7 +25,19 @@ _WIDTHS = (1, 2, 4, 8)  # of borders
 
 @dataclasses.dataclass(frozen=True)
 class Hypothesis:
-    """What is wrong, the adjoint as it would be without that, and what of u and v is left out of the comparison."""
+    """What may be wrong with an adjoint.
+
+    Parameters
+    ----------
+    sentence : str
+        What is wrong, in words.
+    reverse : callable
+        The adjoint as it would be without that.
+    keep_u : callable
+        What of u takes part in the comparison.
+    keep_v : callable
+        What of v does.
+    """
 
     sentence: str
     reverse: Callable[[Vector], Vector]
@@ -72,6 +84,7 @@ class Trials:
 
 
 def conjugations(subject: Subject) -> Iterator[Hypothesis]:
+    """Conjugations that are missing, or are there and should not be."""
     b = subject.reverse
     if any(map(_probes.is_complex, jax.tree.leaves((subject.spec, subject.out)))):
         yield Hypothesis(
@@ -140,7 +153,7 @@ def shifts_with_loss(subject: Subject) -> Iterator[Hypothesis]:
 
 
 def borders(subject: Subject) -> Iterator[tuple[Hypothesis, Callable[[Vector], Vector]]]:
-    """Nothing is wrong inside of a border of x, with what takes x to that border."""
+    """That nothing is wrong inside of a border of x; with what takes x to that border."""
     axes = list(_axes(subject.spec))
     single = [([axis], f"along axis {axis[2]}") for axis in axes]
     for chosen, where in [*single, *([(axes, "of x")] if len(axes) > 1 else [])]:

@@ -1,4 +1,4 @@
-"""At a kink: is J d what a derivative there can be?
+"""At a kink: whether J d is what a derivative there can be.
 
 It can be anything between the one-sided derivatives. Where many kinks meet, as in a sort of equal numbers, these say too
 little: there it can be what J d is at points close by, of which some lie on each side of each kink.
@@ -39,8 +39,8 @@ def kink_test(
 ) -> bool:
     """Raises AssertionError if ``derivative``, ``slope(x)``, is none that ``function`` can have at ``x`` in direction ``d``.
 
-    False where nothing can be said, because a one-sided derivative does not exist: where the value is not finite, jumps or
-    has an infinite slope.
+    It is False where nothing can be said, because a one-sided derivative does not exist: where the value is not finite,
+    jumps or has an infinite slope.
     """
     try:
         y = function(x)
@@ -92,8 +92,9 @@ def _one_sided(function: Any, x: Any, d: Any, y: Any) -> tuple[np.ndarray, np.nd
 def _is_outside_of_all(found: np.ndarray, slope: Callable[[Any], Any], x: Any, rng: Any, slack: float) -> np.ndarray:
     """Where ``found`` is far from what the slope is at points around x. Nowhere, where F is not defined at these.
 
-    Where that is one slope, the more so the closer they are, there is no kink. At a kink it may be beyond all of them by
-    their size: some sides have not been seen, and of what is dropped at zero (``(x > 0) * a + (x < 0) * b``) nothing is left.
+    Where the slope is one, the more so the closer the points are, there is no kink. At a kink it may be beyond all of
+    them by their size: some sides have not been seen, and of what is dropped at zero (``(x > 0) * a + (x < 0) * b``)
+    nothing is left.
     """
     distance = _probes.eps(x) ** _CLOSE
     seed = int(rng.integers(2**32))
@@ -113,8 +114,11 @@ def _is_outside_of_all(found: np.ndarray, slope: Callable[[Any], Any], x: Any, r
 
 
 def _points_around(x: Any, distance: float, rng: np.random.Generator) -> Iterator[Any]:
-    """On both sides in random directions, then where all elements are a little larger, smaller or further from the mean,
-    the first or the last one most: what is said of equal numbers, or of zeros, mostly holds in one of these."""
+    """Points on both sides of x, in random directions and in some that are not.
+
+    In these all elements are a little larger, smaller or further from the mean, the first or the last one most: what is said of
+    equal numbers, or of zeros, mostly holds in one of them.
+    """
     directions: list[Callable[[Any], np.ndarray]] = [lambda leaf: rng.standard_normal(leaf.shape)] * _RANDOM
     directions += [_ramp, lambda leaf: 3.0 - _ramp(leaf)]
     directions += [lambda leaf: _side(leaf) * _ramp(leaf), lambda leaf: _side(leaf) * (3.0 - _ramp(leaf))]

@@ -1,5 +1,8 @@
-"""Options of the pytest plugin. Installed beside the package, not in it: pytest imports this in every run, and JAX only
-where the options are used, so that a conftest.py may still set JAX's environment variables."""
+"""Options of the pytest plugin.
+
+Installed beside the package, not in it: pytest imports this in every run, and JAX only where the options are used, so that a
+conftest.py may still set JAX's environment variables.
+"""
 
 from __future__ import annotations
 

@@ -21,13 +21,14 @@ def seen_through(dy: Any, function: Callable[[Any], Any]) -> Callable[[Any], Any
 
 
 def size_through(dy: Any, y: Any) -> float:
+    """The largest size that their inner product can have."""
     return _probes.norm(inexact(dy)) * _probes.norm(inexact(y))
 
 
 def compare_pull(
     subject: Subject, pushed: Any, dy: Any, moved: Any, pulled: Any, what: str, argument: str, hook: str
 ) -> None:
-    """<pushed, dy> = <moved, conj pulled> in real parts, where ``pulled`` is JAX's own cotangent."""
+    """Raises AssertionError unless <pushed, dy> = <moved, conj pulled> in real parts; ``pulled`` is JAX's own cotangent."""
     pairs = [
         (d, ct.conj())
         for d, ct in zip(jax.tree.leaves(moved), jax.tree.leaves(pulled), strict=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from linops_jax.testing import _probes
 from linops_jax.testing._discover import Found, _with_examples
-from linops_jax.testing._harness import BLOCKED, FAILED, Checkup
+from linops_jax.testing._harness import Checkup
+from linops_jax.testing._report import BLOCKED, FAILED
 from linops_jax.testing._subject import Operator
 from linops_jax.testing.checks import CHECKS
 
@@ -19,24 +20,42 @@ _OPERATOR, _CHECK = ("operator", "op"), "check"
 def parametrize_operators(
     operators: Sequence[Any], *, expected_failures: Mapping[str, str] | None = None, seed: int = 0
 ) -> Callable[[Any], Any]:
-    """Parametrises a test over operators and the checks that apply to them.
+    """Parametrises a test of pytest over operators and the checks that apply to them.
 
-    The test takes ``check``, and ``operator`` if it wants to see it::
+    Parameters
+    ----------
+    operators : sequence
+        ``(operator, x)`` pairs, x being specs or example arrays of the input; operators that know their domain; or
+        classes with ``examples()``.
+    expected_failures : mapping of str to str, optional
+        From the name of a check to a reason; such an item must fail, and fails the test when it starts to pass.
+    seed : int, optional
+        That of all random vectors; 0 by default.
+
+    Returns
+    -------
+    callable
+        The decorator. The test takes ``check``, and ``operator`` if it wants to see it.
+
+    Raises
+    ------
+    ValueError
+        If no operators are given, or ``expected_failures`` names what is no check of these operators.
+    TypeError
+        If an entry is anything else, or the test does not take ``check``.
+
+    Notes
+    -----
+    The items are ``test_operators[Blur-adjoint]`` and so on, so ``-k "Blur and adjoint"`` picks one. A check is skipped
+    where another one, without which it says nothing new, has failed.
+
+    Examples
+    --------
+    In a file of tests::
 
         @lo.testing.parametrize_operators([(Blur(kernel), spec), Radon])
         def test_operators(operator, check):
             check()
-
-    Its items are ``test_operators[Blur-adjoint]`` and so on, so ``-k "Blur and adjoint"`` picks one. A check is skipped
-    where another one, without which it says nothing new, has failed.
-
-    - operators: ``(operator, x)`` pairs, x being specs or example arrays of the input; operators that know their domain; or
-      classes with ``examples()``
-    - expected_failures: name of a check -> reason; such an item must fail, and fails the test when it starts to pass
-    - seed: of all random vectors
-
-    Raises ValueError where no operators are given, and for a name in ``expected_failures`` that is no check of these
-    operators; TypeError for anything else.
     """
     import pytest
 
@@ -71,7 +90,10 @@ def parametrize_operators(
 
 
 class _Case:
-    """An operator and its input. Fixtures may turn x64 on for the test: its dtypes are then others than at collection."""
+    """An operator and its input.
+
+    Fixtures may turn x64 on for the test: its dtypes are then others than at collection.
+    """
 
     def __init__(self, op: Any, x: Any, seed: int):
         self._make = functools.partial(Checkup, op, x, seed=seed, where="parametrize_operators")

@@ -1,4 +1,4 @@
-"""The Taylor test: does |F(x + h d) - F(x) - h J d| fall faster than h?"""
+"""The Taylor test: whether |F(x + h d) - F(x) - h J d| falls faster than h."""
 
 from __future__ import annotations
 
@@ -37,12 +37,27 @@ def taylor_test(
 ) -> None:
     """Raises AssertionError if ``derivative`` is not that of ``function`` at ``x`` in direction ``d``.
 
-    of: the hook behind ``function``
-    scale: size of the numbers that rounding is relative to, where the value is a sum in which they cancel
-    rtol: up to which the derivative is declared inexact, relative to its norm
+    The remainder is followed over step sizes a factor 4 apart, until it drowns in rounding; its order of convergence is
+    judged at the smallest steps that say something.
 
-    The remainder is followed over step sizes a factor 4 apart, until it drowns in rounding; its order of convergence
-    is judged at the smallest steps that say something.
+    Parameters
+    ----------
+    function : callable
+        F, of a pytree of arrays.
+    x : pytree of arrays
+        The point.
+    d : pytree of arrays
+        The direction.
+    derivative : pytree of arrays
+        That of F at ``x`` in direction ``d``.
+    what : str
+        What a failure begins with.
+    of : str
+        The hook behind ``function``.
+    scale : float, optional
+        The size of the numbers that rounding is relative to, where the value is a sum in which they cancel.
+    rtol : float, optional
+        Up to which the derivative is declared inexact, relative to its norm.
     """
     y = function(x)
     require(
@@ -80,8 +95,10 @@ _FLAT = 0.25  # order up to which nothing falls
 
 
 def _growth(remainders: list[tuple[float, float]], orders: list[float]) -> str:
-    """What to say where the remainder falls as it must, but not any more at smaller steps: then the function is not
-    accurate. That of a wrong derivative may grow once, where two errors cancel, and falls again at the next step."""
+    """What to say where the remainder falls as it must, but no more at smaller steps: the function is not accurate then.
+
+    The remainder of a wrong derivative may grow once, where two errors cancel, and falls again at the next step.
+    """
     for i in range(2, len(orders) - 1):
         if min(orders[i - 2 : i]) >= _LEAST_ORDER and max(orders[i : i + 2]) <= _FLAT:
             h, r = remainders[i]
@@ -94,7 +111,7 @@ def _growth(remainders: list[tuple[float, float]], orders: list[float]) -> str:
 
 
 def at_several_points(attempt: Callable[[], None]) -> None:
-    """Runs a Taylor test at random points: two, and more if one fails, which may stand at a kink. Three failures count."""
+    """Runs a Taylor test at two random points, and at more if one fails, which may be a kink. Three failures count."""
     failures: list[AssertionError] = []
     for number in range(_POINTS + _MORE_POINTS):
         if len(failures) == _FAILURES or (number >= _POINTS and not failures):

@@ -12,7 +12,8 @@ import jax
 import pytest
 
 from linops_jax.testing._discover import TargetError
-from linops_jax.testing._harness import BLOCKED, Checkup, Outcome, explain
+from linops_jax.testing._harness import Checkup, explain
+from linops_jax.testing._report import BLOCKED, Outcome
 from linops_jax.testing._survey import Example, survey
 
 
@@ -114,7 +115,7 @@ class _CheckItem(_Item):
 
 
 class _Broken(_Item):
-    """``examples()`` is not there, raised, or gave something that cannot be checked."""
+    """An item for ``examples()`` that is not there, raised, or gave something that cannot be checked."""
 
     def __init__(self, *, error: Exception, **keywords: Any):
         super().__init__(**keywords)

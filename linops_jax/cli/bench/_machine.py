@@ -18,13 +18,29 @@ LIBRARIES = ("linops-jax", "jax", "jaxlib", "numpy", "scipy", "jaxbind", "pylops
 
 @dataclass(frozen=True)
 class Machine:
-    """`bandwidth`: bytes a second, read and written, in a copy of arrays larger than the caches by one thread."""
+    """What was measured where.
+
+    Parameters
+    ----------
+    processor : str
+        The name of the processor.
+    cores : int
+        How many there are.
+    load : float
+        Processes that ran or wanted to, over the last minute before the start.
+    bandwidth : float
+        Bytes a second, read and written, in a copy of arrays larger than the caches by one thread.
+    versions : dict of str
+        Of the packages; empty where one is not installed.
+    blas_limited : bool
+        Whether BLAS is held to one thread.
+    """
 
     processor: str
     cores: int
     load: float
     bandwidth: float
-    versions: dict[str, str]  # "" where it is not installed
+    versions: dict[str, str]
     blas_limited: bool
 
     def sentences(self, later: float | None = None) -> str:
@@ -62,7 +78,10 @@ def look() -> Machine:
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
-    """Threads of OpenBLAS wait for each other by spinning: on busy cores, PyLops' loops then take 100 times as long."""
+    """Holds BLAS to one thread.
+
+    Threads of OpenBLAS wait for each other by spinning: on busy cores, PyLops' loops then take 100 times as long.
+    """
     if not _version("threadpoolctl"):
         return nullcontext()
     from threadpoolctl import threadpool_limits

@@ -20,11 +20,30 @@ class Missing(ImportError):
 class Effort:
     """How long and how large a run of the benchmark is.
 
-    rounds: how often each contestant is measured; seconds: what one sample of a fast contestant takes at least
-    sizes: numbers of floats; batches: lengths of `vmap`; chain: numbers of operators in one program
-    pixels, steps, variants: side of the picture, steps of the solvers, how many ways to write our operator
-    repeated: calls and operators for growth in memory
-    modules: what is imported, ours first
+    Parameters
+    ----------
+    rounds : int
+        How often each contestant is measured.
+    slow_rounds : int
+        The same for slow ones.
+    seconds : float
+        What one sample of a fast contestant takes at least.
+    sizes : tuple of int
+        Numbers of floats.
+    batches : tuple of int
+        Lengths of ``vmap``.
+    chain : tuple of int
+        Numbers of operators in one program.
+    pixels : int
+        Side of the picture.
+    steps : int
+        Steps of the solvers.
+    variants : int
+        How many ways to write our operator.
+    repeated : pair of int
+        Calls and operators for growth in memory.
+    modules : tuple of str
+        What is imported, ours first.
     """
 
     rounds: int
@@ -70,7 +89,7 @@ QUICK = Effort(
 
 @dataclass(frozen=True)
 class Goal:
-    """`most` that the ratio to a contestant, the difference from it, or the own value may be."""
+    """How large the ratio to a contestant, the difference from it, or the own value may be at most."""
 
     most: float
     kind: Literal["ratio", "difference", "value"] = "ratio"
@@ -88,10 +107,24 @@ class Goal:
 class Case:
     """One row of contestants; the first is ours, and ratios are its value over that of each other.
 
-    contestants: what builds each run; an ImportError there means that it cannot take part
-    calls: how many calls a run stands for; values are divided by it
-    unit: "s" is timed, anything else is what the run returns
-    goals: by contestant; at: the place on an axis of the plot
+    Parameters
+    ----------
+    name : str
+        What the row is called.
+    contestants : mapping of callables
+        What builds each run; an ImportError there means that it cannot take part.
+    calls : int
+        How many calls a run stands for; values are divided by it.
+    unit : str
+        Of the values.
+    timed : bool
+        Whether runs are timed; if not, the value is what a run returns.
+    goals : mapping of Goal
+        By contestant.
+    at : float, optional
+        The place on an axis of the plot.
+    slow : bool
+        Whether fewer rounds are enough.
     """
 
     name: str

@@ -26,7 +26,7 @@ def _spec(x: Any) -> jax.ShapeDtypeStruct:
 
 
 class Negation(lo.LinearOperator):
-    """Into the output buffer."""
+    """Negates into the output buffer."""
 
     def apply(self, x, *, out):
         np.multiply(x, -1, out=out)
@@ -39,18 +39,18 @@ class Negation(lo.LinearOperator):
 
 
 class BatchedNegation(Negation, batched=True):
-    """One call for a whole batch."""
+    """Negates a whole batch in one call."""
 
 
 class ReturnedNegation(Negation):
-    """Returns a new array."""
+    """Negates into a new array."""
 
     def apply(self, x):
         return np.multiply(x, -1)
 
 
 class WeightedNegation(lo.LinearOperator):
-    """By an array field."""
+    """Multiplies by an array field."""
 
     weights: jax.Array
 

@@ -1,4 +1,4 @@
-"""A batch sharded over CPU devices, under plain `jit`: does each device compute its own part?"""
+"""A batch sharded over CPU devices, under plain `jit`: whether each device computes its own part."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -29,8 +29,15 @@ import linops_jax as lo
 class NUFFT(lo.LinearOperator, batched=True):
     """Fourier transform of a picture at any frequencies: y_j = Σ_k x_k exp(-i <coord_j, k>).
 
-    `coord` has shape (samples, 2), in radians per pixel; pixels k are counted from the centre of the picture.
-    Maps a complex array of the given `shape` to complex (samples,), in single or double precision.
+    It maps a complex array of the given shape to complex (samples,), in single or double precision. Pixels k are
+    counted from the centre of the picture.
+
+    Parameters
+    ----------
+    coord : array of shape (samples, 2)
+        Frequencies, in radians per pixel.
+    shape : pair of int
+        Height and width of the picture.
     """
 
     coord: jax.Array

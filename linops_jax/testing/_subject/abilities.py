@@ -30,7 +30,7 @@ class Abilities(Ends):
 
     @functools.cached_property
     def is_real_linear(self) -> bool:
-        """By declaration, or because real numbers stand between complex ones in it."""
+        """Whether it is linear over the reals only: by declaration, or because real numbers stand between complex ones in it."""
         is_complex = shapes.all_complex((self.spec, self.out))
         return self.declares_real_linear or (is_complex and not self.op._is_complex_linear(self.spec))
 

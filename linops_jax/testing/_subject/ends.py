@@ -97,7 +97,7 @@ class Ends:
 
 
 def _refuse_tracing(op: Any, x: Any, where: str) -> None:
-    """Checks compare numbers: they cannot be a part of a program, where new arrays have none."""
+    """Raises where JAX is tracing: checks compare numbers, and in a program new arrays have none."""
     if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((op, x, jnp.zeros(())))):
         return
     manual = jax.sharding.get_abstract_mesh().manual_axes

@@ -46,10 +46,9 @@ class Evaluations(Vectors):
             yield "J(x)^H dy", lambda: self.op.jacobian(x).H(dy)
 
     def rounding(self, direction: str, x: Any) -> float:
-        """How large the rounding errors are in ``forward(x)`` or ``reverse(x)``, those inside included; 0 where it cannot
-        be told.
+        """How large the rounding errors are in ``forward(x)`` or ``reverse(x)``, those inside included.
 
-        A linear map is evaluated on two parts of x and on their sum.
+        A linear map is evaluated on two parts of x and on their sum. Where it cannot be told, the answer is 0.
         """
         function, rng = getattr(self, direction), self.rng("rounding")
         return max(_split(function, x, rng) for _ in range(3)) if self.is_linear else 0.0
@@ -63,8 +62,8 @@ class Evaluations(Vectors):
     def amplification(self) -> float:
         """How many times larger than usual the rounding errors are, because large numbers cancel inside the operator.
 
-        1 where nothing cancels, and where the errors are too large to be put down to that. What the last digits of x do
-        to F(x) is never too large.
+        It is 1 where nothing cancels, and where the errors are too large to be put down to that. What the last digits
+        of x do to F(x) is never too large.
         """
         rng = self.rng("amplification")
         maps: list[tuple[str, Any]] = [("forward", self.point)]

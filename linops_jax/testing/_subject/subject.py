@@ -18,10 +18,17 @@ from linops_jax.testing._subject.hands import Hand
 class Subject(Evaluations):
     """An operator with specs of its input, and where vectors for it come from.
 
-    op: the operator
-    x: specs or example arrays of the input; may be left out where ``op.domain`` is known. Linear operators are probed
-       with Gaussian vectors. Nonlinear ones at the arrays themselves, where arrays are given: they have a domain.
-    seed: of all random vectors
+    Parameters
+    ----------
+    op : LinearOperator or NonlinearOperator
+        The operator.
+    x : pytree of arrays or jax.ShapeDtypeStruct, optional
+        Specs or example arrays of the input; may be left out where ``op.domain`` is known. Linear operators are probed
+        with Gaussian vectors. Nonlinear ones at the arrays themselves, where arrays are given: they have a domain.
+    seed : int
+        That of all random vectors.
+    where : str
+        What errors begin with.
     """
 
     def __init__(self, op: Any, x: Any = None, *, seed: int = 0, where: str = "check"):
@@ -56,8 +63,8 @@ class Subject(Evaluations):
     def calls(self) -> dict[str, int] | None:
         """How often the host and native hooks have run until now, ``{"Blur.apply": 7}``; None where nobody counts.
 
-        Those of all operators with the same classes, and those by hand. A traced hook is no call: it becomes a part of
-        programs. FFI handlers outside of a batch are called by XLA.
+        Counted are those of all operators with the same classes, also calls by hand. A traced hook is no call: it
+        becomes a part of programs. FFI handlers outside of a batch are called by XLA.
         """
         found = collections.Counter(self._by_hand)
         counted = False
@@ -69,5 +76,5 @@ class Subject(Evaluations):
 
     @functools.cached_property
     def _classes(self) -> list[Any]:
-        """Of the operator and of all that it is made of."""
+        """The classes of the operator and of all that it is made of."""
         return list(dict.fromkeys(map(type, nested(self.op))))

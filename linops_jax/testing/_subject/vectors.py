@@ -22,7 +22,7 @@ class Vectors(Abilities):
     """Draws vectors for an operator; ``seed`` is that of all of them."""
 
     def rng(self, purpose: str) -> np.random.Generator:
-        """Independent of all other purposes, so that a check gives the same answer alone and among others."""
+        """A generator that is independent of those for other purposes: a check gives the same answer alone and among others."""
         return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
 
     def point(self, rng: np.random.Generator) -> Any:

@@ -11,7 +11,7 @@ _thread = threading.local()
 
 @contextlib.contextmanager
 def unwatched() -> Iterator[None]:
-    """Inside, in this thread, calls are a check's own: ``lo.checking()`` leaves them alone."""
+    """A context in which calls of this thread are a check's own: ``lo.checking()`` leaves them alone."""
     before, _thread.unwatched = is_unwatched(), True
     try:
         yield

@@ -136,7 +136,7 @@ def check_by_hand(subject: Subject) -> None:
 
 
 def _has_threads(subject: Subject) -> bool:
-    """Programs of several processes must run in the same order in all of them."""
+    """Whether threads may call: programs of several processes must run in the same order in all of them."""
     return _has_host_hooks(subject) and jax.process_count() == 1
 
 

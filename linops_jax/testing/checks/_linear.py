@@ -148,7 +148,10 @@ def check_dense_adjoint(subject: Subject) -> None:
 
 
 def compare_dense(subject: Subject) -> None:
-    """Entries of the two matrices agree up to 10 eps of the larger one of the norms of their row and column."""
+    """Raises AssertionError where entries of the two matrices differ.
+
+    They agree up to 10 eps of the larger one of the norms of their row and column.
+    """
     n, m = _probes.real_size(subject.spec), _probes.real_size(subject.out)
     a = _dense.matrix(subject.forward, subject.spec, m)
     ah = _dense.matrix(subject.reverse, subject.out, n)
@@ -248,7 +251,14 @@ def check_inverse_adjoint(subject: Subject) -> None:
 def small_residual(
     subject: Subject, function: Callable[[Any], Any], solution: Any, right: Any, what: str, why: str = ""
 ) -> None:
-    """Relative to the operator's gain times the solution, as the residual of a stable solver is (Higham, ch. 7)."""
+    """Raises AssertionError where the residual is more than rounding.
+
+    It is relative to the operator's gain times the solution, as the residual of a stable solver is.
+
+    References
+    ----------
+    * N. J. Higham (2002). Accuracy and Stability of Numerical Algorithms, chapter 7. SIAM.
+    """
     found = function(solution)
     residual = _probes.norm(_probes.subtract(found, right))
     rng = subject.rng("gain")

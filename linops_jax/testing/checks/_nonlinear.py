@@ -57,8 +57,10 @@ def check_jacobian(subject: Subject) -> None:
 def _at_a_special_point(
     subject: Subject, x: Any, where: str, rng: Any, derivative: Callable[[Any, Any], Any], what: str
 ) -> None:
-    """The Taylor test where F may have kinks, or not be defined. At a kink, in further directions as well: that in which
-    equal numbers stay equal, and that of one element."""
+    """The Taylor test where F may have kinks, or not be defined.
+
+    At a kink it takes two more directions: one in which equal numbers stay equal, and one of a single element.
+    """
     invented = where == WITH_ZEROS
     zeros = 1 if invented else None
     tangent = lambda: subject.tangent(rng)  # noqa: E731

@@ -23,7 +23,7 @@ def _has_hessian(subject: Subject) -> bool:
 
 
 def _directional(subject: Subject, dx: Any) -> Callable[[Any], list[Any]]:
-    """x -> J(x) dx."""
+    """J(x) dx as a function of x."""
     return lambda x: inexact(subject.op.jacobian(x)(dx))
 
 

@@ -25,7 +25,7 @@ def _has(*names: str) -> Any:
 
 
 def _at(subject: Subject, x: Any) -> Any:
-    """The operator's fields -> its value at x."""
+    """The value at x as a function of the operator's fields."""
     return lambda op: inexact(op(x))
 
 

@@ -17,7 +17,7 @@ from linops_jax.testing.checks._linear import is_inexact, is_small
 
 
 def _declared(name: str) -> Callable[[Subject], bool]:
-    """Also where there is no adjoint: solvers go by what is declared."""
+    """Whether a property is declared, also where there is no adjoint: solvers go by what is declared."""
     return lambda subject: subject.is_linear and is_inexact(subject) and getattr(subject.op.properties, name)
 
 
@@ -26,7 +26,10 @@ def _between_equals(name: str) -> Callable[[Subject], bool]:
 
 
 def _leads_to_complex(subject: Subject) -> bool:
-    """The properties are those of an operator on complex vectors, of which this input holds the real ones."""
+    """Whether real numbers lead to complex ones.
+
+    The properties are then those of an operator on complex vectors, of which this input holds the real ones.
+    """
     return _probes.has_real(subject.spec) and any(map(_probes.is_complex, jax.tree.leaves(subject.out)))
 
 

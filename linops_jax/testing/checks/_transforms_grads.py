@@ -64,7 +64,10 @@ def _sizes(leaf: Any) -> Any:
 
 
 def _can_check_grads(subject: Subject) -> bool:
-    """Differences of nonlinear functions with one fixed step need double precision, and an elementwise tolerance few elements."""
+    """Whether differences tell anything.
+
+    Those of nonlinear functions with one fixed step need double precision, and an elementwise tolerance few elements.
+    """
     eps = _probes.eps(subject.spec, subject.out)
     return (
         is_inexact(subject)
@@ -90,7 +93,10 @@ def check_jacobians(subject: Subject) -> None:
 
 
 def _is_tiny(subject: Subject) -> bool:
-    """A nonlinear operator's Jacobian is compared entry by entry already: this is to see the transformations at work."""
+    """Whether the operator is linear, or its Jacobian cheap.
+
+    That of a nonlinear operator is compared entry by entry already: this is to see the transformations at work.
+    """
     return subject.is_linear or _probes.real_size((subject.spec, subject.out)) <= _FEW_SIMULATIONS
 
 

@@ -37,7 +37,7 @@ def check_calls(subject: Subject) -> None:
 
 
 def _is_not_empty(subject: Subject) -> bool:
-    """Calls without a result are not made."""
+    """Whether there is anything to compute: calls without a result are not made."""
     return _probes.size(subject.spec) > 0 and _probes.size(subject.out) > 0
 
 

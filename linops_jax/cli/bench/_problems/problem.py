@@ -10,11 +10,24 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Problem:
-    """A x = y. Everything is made when it is called: it may need a package that is not here.
+    """A problem A x = y. Everything is made when it is called: it may need a package that is not here.
 
-    ours: operators by what they are; pylops, scico: the operator of that library
-    function: the same in JAX, as parameters and a function of them and x
-    y: the data; shape: of x
+    Parameters
+    ----------
+    ours : dict of callables
+        Our operators, by what they are.
+    y : callable
+        The data.
+    shape : tuple of int
+        The shape of x.
+    pylops : callable
+        The operator of PyLops.
+    function : callable, optional
+        The same in JAX, as parameters and a function of them and x.
+    scico : callable, optional
+        The operator of SCICO.
+    why_not : dict of str
+        From a library to the reason why it does not take part.
     """
 
     ours: dict[str, Callable[[], Any]]
@@ -23,7 +36,7 @@ class Problem:
     pylops: Callable[[], Any]
     function: Callable[[], Any] | None = None
     scico: Callable[[], Any] | None = None
-    why_not: dict[str, str] = field(default_factory=dict)  # a library -> why it does not take part
+    why_not: dict[str, str] = field(default_factory=dict)
 
 
 def noise(shape: tuple[int, ...], seed: int = 1) -> np.ndarray:
