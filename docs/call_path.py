@@ -18,7 +18,7 @@ import numpy as np
 import linops_jax as lo
 
 PACKAGE = pathlib.Path(lo.__file__).parent
-BLOCK = re.compile(r"(?<=^```\{call-path\}\n).*?(?=^```$)", flags=re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"(^```\{call-path\}\n).*?(^```$)", flags=re.MULTILINE | re.DOTALL)
 
 
 def make_class() -> Any:
@@ -110,4 +110,4 @@ if __name__ == "__main__":
     if len(sys.argv) == 1:
         print(text, end="")
     for page in map(pathlib.Path, sys.argv[1:]):
-        page.write_text(BLOCK.sub(lambda _: text, page.read_text()))
+        page.write_text(BLOCK.sub(lambda found: f"{found[1]}{text}{found[2]}", page.read_text()))

@@ -1,4 +1,4 @@
-"""The diagram of `internals.md`, as an inline SVG in the colours of the page: its layers, and the way of one call through them."""
+"""The diagram of `internals.md`, an inline SVG in the colours of the page: the layers, and the way of one call through them."""
 
 import html
 import pathlib
@@ -78,7 +78,9 @@ def _chip(x: float, y: float, name: str, color: str, width: float | None = None,
 
 
 def _text(x: float, y: float, text: str, weight: str, color: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="12" font-weight="{weight}" fill="{color}">{html.escape(text)}</text>'
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="12" font-weight="{weight}" fill="{color}">{html.escape(text)}</text>'
+    )
 
 
 def _short(module: str) -> str:
