@@ -94,17 +94,6 @@ def as_text(found: dict[str, list[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_stages(text: str) -> dict[str, list[str]]:
-    """The inverse of `as_text`."""
-    found: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        if line.startswith(" "):
-            found[list(found)[-1]] += line.split()
-        elif line:
-            found[line] = []
-    return found
-
-
 if __name__ == "__main__":
     text = as_text(stages())
     if len(sys.argv) == 1:

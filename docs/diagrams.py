@@ -3,10 +3,9 @@
 import html
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import call_path
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
@@ -92,6 +91,17 @@ def _width(module: str) -> float:
     return LETTER * len(_short(module)) + 12
 
 
+def _stages(lines: Iterable[str]) -> dict[str, list[str]]:
+    """What `call_path.py` has written: a line for each stage, and indented ones with its modules."""
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        if line.startswith(" "):
+            found[list(found)[-1]] += line.split()
+        else:
+            found[line] = []
+    return found
+
+
 class CallPath(SphinxDirective):
     """The diagram of the stages in its content, beside the layers that the page lists."""
 
@@ -101,7 +111,7 @@ class CallPath(SphinxDirective):
         page = pathlib.Path(self.get_source_info()[0])
         (listed,) = LAYERS.findall(page.read_text())
         layers = [line.split()[0].rstrip("/") for line in listed.splitlines()]
-        return [nodes.raw("", draw(layers, call_path.as_stages("\n".join(self.content) + "\n")), format="html")]
+        return [nodes.raw("", draw(layers, _stages(self.content)), format="html")]
 
 
 def setup(app: Any) -> dict[str, bool]:
