@@ -817,7 +817,7 @@ class Weighted(Linear):
 
 @exhibit("Meep", "issue 2087", "adjoint", r"shift", S((6,), R), np.linspace(1, 2, 6).astype(R))
 class OutOfStep(Weighted):
-    """The loop over the gradient is one point behind the fields, and its last point is outside of the fields."""
+    """The loop over the gradient is one point behind the fields, and its last point is outside the fields."""
 
     def adjoint(self, y):
         return np.append(R(0), (self.fields * y)[:-1])
@@ -1358,7 +1358,7 @@ class ConstantAtZero(Sinc):
     "JAX", "issue 34139", "hessian", r"^jacobian_apply loses precision .* cancel", np.array([1e-6, -3e-6, 5e-7], R)
 )
 class CancelsNearZero(Sinc):
-    """The derivative of sinc loses all digits near zero, because only zero itself is treated separately."""
+    """The derivative of sinc suffers from cancellation near zero, because only zero itself is treated separately."""
 
     def near(self, x):
         return x == 0
