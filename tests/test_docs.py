@@ -38,7 +38,7 @@ def test_files_of_the_package_that_a_page_names_exist(page):
 def test_the_diagram_shows_the_way_that_a_call_takes(tmp_path):
     script, page = ROOT / "docs" / "call_path.py", tmp_path / "page.md"
     page.write_text(INTERNALS.read_text())
-    subprocess.run([sys.executable, script, page], check=True, timeout=120, cwd=tmp_path)
+    subprocess.run([sys.executable, script, page], check=True, timeout=120)
     (shown,) = re.findall(r"^```\{call-path\}\n(.+?)^```$", INTERNALS.read_text(), flags=re.MULTILINE | re.DOTALL)
     assert shown in page.read_text(), "run python docs/call_path.py docs/internals.md"
     assert shown.count("Scale.apply") == 3
