@@ -5,8 +5,10 @@ import importlib.metadata
 import os
 from typing import TYPE_CHECKING, Any
 
+from linops_jax import _public
 from linops_jax._engine.errors import last_error as last_error
 from linops_jax._engine.trampoline import export_checks as export_checks
+from linops_jax._model.fields import constant as constant
 from linops_jax._model.fields import static as static
 from linops_jax._model.marks import in_place as in_place
 from linops_jax._model.marks import traced as traced
@@ -62,6 +64,7 @@ __all__ = [  # what is public; dir() and `import *` give this and nothing else
     "check_operator",
     "checking",
     "condition_number",
+    "constant",
     "declare",
     "diagonal",
     "dot_test",
@@ -149,6 +152,8 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     return sorted(__all__)
 
+
+_public.publish(__name__)
 
 # What stands above the operators and is loaded when one of them is asked for it.
 constructors.solver_inverse.load(lambda: importlib.import_module("linops_jax.solvers._inverse").SolverInverse)

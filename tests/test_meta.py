@@ -3,6 +3,7 @@
 import abc
 import inspect
 import pydoc
+from typing import Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -463,3 +464,87 @@ def test_the_constructor_is_shown_with_its_fields():
     assert list(inspect.signature(lo.Matrix).parameters) == ["matrix", "axes"]  # by its own __init__
     assert list(inspect.signature(lo.Identity).parameters) == []
     assert list(inspect.signature(Shown(jnp.ones(3))).parameters) == ["x"]
+
+
+class Helps:
+    """A mixin with a method that operators have, too."""
+
+    def _inverse(self):
+        return 0
+
+
+@pytest.mark.parametrize("name", ["_parts", "_simpler", "_label", "_hooks", "_shapes", "_statics", "_fold", "_traits"])
+@pytest.mark.parametrize("make", [lambda name: {name: same}, lambda name: {"__annotations__": {name: jax.Array}}])
+def test_a_private_name_of_operators_is_refused(name, make):
+    message = rf"Blur\.{name}: operators use this private name themselves, .*Give it another one\."
+    with pytest.raises(TypeError, match=message):
+        linear(**make(name))
+
+
+@pytest.mark.parametrize("base", [lo.NonlinearOperator, lo.algebra.Combinator, lo.FFT, lo.algebra.Sum])
+def test_a_private_name_is_refused_whatever_of_ours_is_inherited_from(base):
+    with pytest.raises(TypeError, match=r"Mine\._expression: operators use this private name"):
+        type(base)("Mine", (base,), {"_expression": same, "__module__": __name__, "__qualname__": "Mine"})
+
+
+def test_a_private_name_from_a_mixin_is_refused():
+    with pytest.raises(TypeError, match=r"Mine\._inverse, inherited from Helps: operators use this private name"):
+        type(lo.LinearOperator)("Mine", (Helps, lo.LinearOperator), {"__module__": __name__, "__qualname__": "Mine"})
+
+
+def test_names_of_ones_own_and_those_that_may_be_overridden_are_taken():
+    T = TypeVar("T")
+
+    class Mixin(abc.ABC, Generic[T]):
+        _own: int = lo.static(default=2)
+
+        def _help(self):
+            return self._own
+
+        @abc.abstractmethod
+        def answer(self): ...
+
+    class Base(lo.LinearOperator):
+        adjoint = None
+        __hidden = 3
+
+        def apply(self, x):
+            return self._help() * x + self.__hidden * 0
+
+        def infer_shape(self, x):
+            return x
+
+        def _help(self):
+            return 1
+
+        def __repr__(self):
+            return "Base"
+
+        def _repr_html_(self):
+            return "<b>Base</b>"
+
+        def _repr_latex_(self):
+            return "$B$"
+
+        @property
+        def domain(self):
+            return jax.ShapeDtypeStruct((3,), np.float32)
+
+        @property
+        def properties(self):
+            return lo.Properties(diagonal=True)
+
+        @classmethod
+        def examples(cls):
+            yield cls(), None
+
+    class Derived(Mixin[int], Base):
+        def answer(self):
+            return self._help()
+
+        def _help(self):
+            return super()._help()
+
+    op = Derived()
+    np.testing.assert_array_equal(op(np.ones(3, np.float32)), 2 * np.ones(3))
+    assert (op.answer(), repr(op), op._repr_html_(), op._own) == (2, "Base", "<b>Base</b>", 2)

@@ -61,7 +61,10 @@ def _no_field_derivative(cls: Any, name: str, paths: Sequence[str]) -> NotImplem
         what = f"{where} only has a derivative with respect to its input. Define {where}.parameter_jvp and {where}.parameter_vjp"
     else:
         what = f"how {hook.label} depends on fields has no hook. Write {where} with lo.traced"
-    message = f"{fields} is being differentiated, but {what}, or wrap the field in jax.lax.stop_gradient."
+    message = (
+        f"{fields} is being differentiated, but {what}, or declare the field with lo.constant() if it is never to be "
+        "differentiated, or wrap it in jax.lax.stop_gradient inside the differentiated function."
+    )
     return NotImplementedError(message)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 from linops_jax import _compat
@@ -21,6 +22,7 @@ from linops_jax._engine import closures, foreign, traced_hooks
 from linops_jax._engine.batch import Batch, element
 from linops_jax._engine.binding import Binding, bind_hook
 from linops_jax._engine.closures import Program
+from linops_jax._model import fields
 from linops_jax._model.hooks import Hook
 
 
@@ -28,9 +30,9 @@ def call(hook: Hook, arguments: Sequence[Any], out: Any) -> Any:
     """Evaluates a hook on pytrees of arrays; ``out`` is a pytree of specs of the result."""
     leaves: list[Any] = []
     trees = []
-    for argument in arguments:
+    for name, argument in zip(hook.rule.arguments, arguments, strict=True):
         values, tree = jax.tree.flatten(argument)
-        leaves += values
+        leaves += _not_differentiated(values, tree) if name == "self" else values
         trees.append(tree)
     if not leaves:
         message = f"{hook.label} needs at least one array as input."
@@ -38,6 +40,16 @@ def call(hook: Hook, arguments: Sequence[Any], out: Any) -> Any:
     specs, out_tree = jax.tree.flatten(out)
     results = bind(bind_hook(hook, tuple(trees), out_tree, specs), leaves, Batch.none(len(leaves)), specs)
     return jax.tree.unflatten(out_tree, results)
+
+
+def _not_differentiated(values: list[Any], tree: Any) -> list[Any]:
+    """The leaves of an operator, those of its constant fields without their derivatives. Every evaluation begins here."""
+    if not any(isinstance(x, jax.core.Tracer) for x in values):
+        return values
+    return [
+        jax.lax.stop_gradient(x) if constant else x
+        for x, constant in zip(values, fields.constant_leaves(tree), strict=True)
+    ]
 
 
 def evaluate(binding: Binding, operands: Sequence[Any], out: tuple[Any, ...]) -> list[Any]:

@@ -237,6 +237,8 @@ def export_checks() -> list[Any]:
     JAX refuses custom calls that it cannot vouch for. Ours are found again by stable names, in any process that has
     imported the operator's class. FFI handlers that ``lo.native`` knows by name are in it from the first call on; the
     other process must have registered them as well.
+
+    These are checks of JAX's, to be disabled. What checks an operator is ``lo.check_operator``.
     """
     from jax import export
 

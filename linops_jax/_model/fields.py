@@ -32,7 +32,44 @@ def static(
 
     Arguments: as of ``dataclasses.field``.
     """
-    options: dict[str, Any] = {"init": init, "kw_only": kw_only, "metadata": {"static": True}}
+    return _declared("static", default, default_factory, init, kw_only)
+
+
+def constant(
+    *,
+    default: Any = dataclasses.MISSING,
+    default_factory: Any = dataclasses.MISSING,
+    init: bool = True,
+    kw_only: bool = False,
+) -> Any:
+    """Declares an array field that is never differentiated.
+
+    Use it for what is data and not a parameter: sample points, angles, tables. The field is an operand like any other array
+    field: it may be batched, scanned over, sharded and donated, and new values never recompile. Its derivative is zero by
+    declaration, in every transformation of JAX and in every library on top of it, and no hook is needed for it: what
+    ``parameter_jvp`` gets for it is zero, and what ``parameter_vjp`` returns for it is not looked at.
+
+    The operators in such a field are never differentiated in any of their fields. An optimiser that changes a field for
+    reasons other than its gradient, as weight decay does, changes a constant one as well.
+
+    Parameters
+    ----------
+    default, default_factory, init, kw_only
+        As of ``dataclasses.field``.
+
+    Examples
+    --------
+    >>> class Sampled(lo.LinearOperator):
+    ...     points: jax.Array = lo.constant()
+    ...     apply = lo.traced(lambda self, x: jnp.interp(self.points, jnp.arange(3.0), x))
+    >>> jax.grad(lambda A: A(jnp.array([1.0, 2.0, 4.0])).sum())(Sampled(jnp.array([0.5]))).points
+    Array([0.], dtype=float32)
+    """
+    return _declared("constant", default, default_factory, init, kw_only)
+
+
+def _declared(kind: str, default: Any, default_factory: Any, init: bool, kw_only: bool) -> Any:
+    options: dict[str, Any] = {"init": init, "kw_only": kw_only, "metadata": {kind: True}}
     if default is not dataclasses.MISSING:
         options["default"] = default
     if default_factory is not dataclasses.MISSING:
@@ -84,6 +121,25 @@ def free_slots(cls: Any) -> None:
 
 def is_static(field: dataclasses.Field) -> bool:
     return bool(field.metadata.get("static"))
+
+
+def is_constant(field: dataclasses.Field) -> bool:
+    return bool(field.metadata.get("constant"))
+
+
+def constant_leaves(tree: Any) -> list[bool]:
+    """Of each leaf of a pytree with this structure: whether a field that is declared constant holds it."""
+    node = tree.node_data()
+    if node is None:
+        return [False]
+    children = tree.children()
+    held = (
+        [is_constant(field) for field in dataclasses.fields(node[0]) if not is_static(field)]
+        if is_operator_class(node[0])
+        else []
+    )
+    held = held if any(held) else [False] * len(children)
+    return [here or inside for child, here in zip(children, held, strict=True) for inside in constant_leaves(child)]
 
 
 def array_fields(cls: Any) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from linops_jax._model.hooks import Hook
 from linops_jax._model.properties import NAMES, Properties
 from linops_jax._model.rules import Rule
 from linops_jax._operators.collect import collect_hooks
+from linops_jax._operators.reserved import refuse_private_names, refuse_reserved_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Traits:
         return Properties(**{name: getattr(self, name) for name in NAMES})
 
 
-@dataclass_transform(eq_default=False, field_specifiers=(fields.static,))
+@dataclass_transform(eq_default=False, field_specifiers=(fields.static, fields.constant))
 class OperatorMeta(abc.ABCMeta):
     """Makes a dataclass, checks the hooks, makes their primitives and registers a pytree, in this order.
 
@@ -56,6 +57,7 @@ class OperatorMeta(abc.ABCMeta):
     def __new__(mcls, name, bases, namespace, *, rules: Mapping[str, Rule] | None = None, composite=False, **traits):
         cls: Any = super().__new__(mcls, name, bases, namespace)
         cls._label = cls.__qualname__.rpartition("<locals>.")[2]  # how messages call it
+        refuse_private_names(cls, namespace)
         if rules is not None:
             cls._rules, cls._reserved = rules, frozenset(dir(cls))
         cls._traits = update_traits(cls, traits)
@@ -111,10 +113,3 @@ def update_traits(cls: Any, keywords: Mapping[str, Any]) -> Traits:
         )
         raise TypeError(message)
     return dataclasses.replace(getattr(cls, "_traits", Traits()), **keywords)
-
-
-def refuse_reserved_fields(cls: Any) -> None:
-    for field in dataclasses.fields(cls):
-        if field.name in getattr(cls, "_reserved", ()):
-            message = f"{cls._label}.{field.name}: operators use this name themselves. Give the field another one."
-            raise TypeError(message)

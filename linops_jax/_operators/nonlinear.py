@@ -10,7 +10,7 @@ from linops_jax._model import advice, rules, shapes
 from linops_jax._operators.arithmetic import Arrays, Scalar
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM, Operator, required
-from linops_jax._operators.wrappers import OfOne
+from linops_jax._operators.wrappers import Wrapper
 
 Either: TypeAlias = "LinearOperator | NonlinearOperator"
 
@@ -91,7 +91,7 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
         return Jacobian(self, shapes.as_arrays(x, where))
 
 
-class Jacobian(OfOne, LinearOperator, composite=True):
+class Jacobian(Wrapper, LinearOperator, composite=True):
     """J(x), the derivative of a nonlinear operator at a point."""
 
     op: NonlinearOperator

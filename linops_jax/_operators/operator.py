@@ -274,11 +274,11 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
     def _repr_html_(self) -> str:
         return constructors.html(self)
 
-    def _expression(self, show: printing.Exact) -> str:
-        """How it prints: combinators override this one method, see _printing.py."""
+    def _expression(self, show: printing.Notation) -> str:
+        """How it prints: combinators override this one method, see printing.py."""
         return show.atom(self)
 
-    def _text(self, show: printing.Exact) -> str:
+    def _text(self, show: printing.Notation) -> str:
         return repr(self) if self._prints_itself() else self._expression(show)
 
     def _prints_itself(self) -> bool:

@@ -17,6 +17,7 @@ A class that is an atom may set ``_symbol``, which ``str`` uses in the place of 
 from __future__ import annotations
 
 import dataclasses
+import enum
 from typing import Any
 
 import jax
@@ -24,16 +25,30 @@ import numpy as np
 
 from linops_jax._model import fields, shapes
 
-SUM, PRODUCT, ATOM = range(3)  # how tightly the printed form of an operator holds together
+
+class Precedence(enum.IntEnum):
+    """How tightly the printed form of an operator holds together: ``SUM`` as ``A + B``, ``PRODUCT`` as ``A @ B``, ``ATOM`` as
+    ``A``."""
+
+    SUM = 0
+    PRODUCT = 1
+    ATOM = 2
 
 
-class Exact:
-    """The notation of ``repr``: classes with their fields, scalars with all digits, products with ``*``."""
+SUM, PRODUCT, ATOM = Precedence
 
-    times = " * "
+
+class Notation:
+    """How operators, numbers and arrays are written: the argument of ``Combinator.expression``.
+
+    As it stands it is the notation of ``repr``: classes with their fields, scalars with all digits, products with ``*``.
+    That of ``str`` is shorter.
+    """
+
+    times = " * "  #: between the factors of a product
 
     def __call__(self, op: Any, at_least: int = SUM) -> str:
-        """An operator as part of something that binds as tightly as ``at_least``."""
+        """An operator as part of something that binds as tightly as ``at_least``: otherwise it stands in parentheses."""
         text = op._text(self)
         return f"({text})" if op._precedence < at_least else text
 
@@ -55,7 +70,7 @@ class Exact:
         return value(ops, self)
 
 
-class Short(Exact):
+class Short(Notation):
     """The notation of ``str``: symbols and names of classes, four digits, products without a sign."""
 
     times = " "
@@ -75,7 +90,7 @@ class Short(Exact):
         return name
 
 
-exact, short = Exact(), Short()
+exact, short = Notation(), Short()
 
 
 def _number(factor: Any) -> Any:
@@ -87,7 +102,7 @@ def _number(factor: Any) -> Any:
         return None
 
 
-def with_shapes(op: Any, show: Exact) -> str:
+def with_shapes(op: Any, show: Notation) -> str:
     """``A.H @ A + 0.1 I : f32[4] -> f32[4]``; without the shapes where the domain is not fixed.
 
     The shapes may have to be computed. What only names an operator, before it is known whether a message is needed, is

@@ -8,7 +8,7 @@ from typing import Any
 from linops_jax._model.properties import Properties
 
 
-class OfOne:
+class Wrapper:
     """Around one operator, ``op``: takes its domain, its shapes and its properties."""
 
     op: Any
@@ -34,7 +34,7 @@ class OfOne:
         return self.op._infer_adjoint_shape(y)
 
 
-class Backwards:
+class SwappedWrapper:
     """Around one operator ``op``, from its codomain to its domain."""
 
     op: Any

@@ -3,7 +3,10 @@
 The classes are those of composites, to take them apart.
 """
 
+from linops_jax import _public
 from linops_jax._operators.nonlinear import Jacobian as Jacobian
+from linops_jax._operators.printing import Notation as Notation
+from linops_jax._operators.printing import Precedence as Precedence
 from linops_jax.algebra._adjoint import Adjoint as Adjoint
 from linops_jax.algebra._affine import Affine as Affine
 from linops_jax.algebra._along_axis import AlongAxis as AlongAxis
@@ -13,6 +16,8 @@ from linops_jax.algebra._along_axis import along_axis as along_axis
 from linops_jax.algebra._block import Block as Block
 from linops_jax.algebra._block import NonlinearBlock as NonlinearBlock
 from linops_jax.algebra._block import block as block
+from linops_jax.algebra._combinator import Combinator as Combinator
+from linops_jax.algebra._combinator import NonlinearCombinator as NonlinearCombinator
 from linops_jax.algebra._composition import Composition as Composition
 from linops_jax.algebra._composition import NonlinearComposition as NonlinearComposition
 from linops_jax.algebra._conjugate import Conjugate as Conjugate
@@ -52,6 +57,7 @@ __all__ = [
     "AlongAxis",
     "Block",
     "BlockDiagonal",
+    "Combinator",
     "Composition",
     "Conjugate",
     "Declared",
@@ -67,6 +73,7 @@ __all__ = [
     "NonlinearAlongAxis",
     "NonlinearBlock",
     "NonlinearBlockDiagonal",
+    "NonlinearCombinator",
     "NonlinearComposition",
     "NonlinearHStack",
     "NonlinearPower",
@@ -74,7 +81,9 @@ __all__ = [
     "NonlinearSum",
     "NonlinearVStack",
     "NonlinearWithDomain",
+    "Notation",
     "Power",
+    "Precedence",
     "Scaled",
     "Sum",
     "VStack",
@@ -90,3 +99,5 @@ __all__ = [
     "kron_sum",
     "vstack",
 ]
+
+_public.publish(__name__)

@@ -11,12 +11,12 @@ from linops_jax._model import shapes
 from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM, UnknownShapeError
-from linops_jax.algebra._composite import Backwards, LinearComposite
+from linops_jax.algebra._composite import LinearComposite, SwappedWrapper
 from linops_jax.algebra._parts import typed
 
 
 @constructors.adjoint.define
-class Adjoint(Backwards, LinearComposite):
+class Adjoint(SwappedWrapper, LinearComposite):
     """A^H."""
 
     op: LinearOperator

@@ -12,12 +12,12 @@ from linops_jax._model.properties import Properties, common
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import SUM
 from linops_jax._operators.printing import exact
-from linops_jax.algebra._composite import NonlinearComposite, OfOne
+from linops_jax.algebra._composite import NonlinearComposite, Wrapper
 from linops_jax.algebra._composition import compose
 from linops_jax.algebra._identity import Identity
 
 
-class Affine(OfOne, NonlinearComposite):
+class Affine(Wrapper, NonlinearComposite):
     """x -> A x + b; nonlinear by type, its Jacobian is A.
 
     op: the linear part A

@@ -16,8 +16,9 @@ from linops_jax._model.properties import Properties
 from linops_jax._operators import upstream
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
-from linops_jax._operators.printing import exact
+from linops_jax._operators.printing import Notation, exact
 from linops_jax.algebra import _parts
+from linops_jax.algebra._combinator import Combinator
 from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
 
 Axes = tuple[int, ...]
@@ -102,7 +103,7 @@ class NonlinearAlongAxis(_AlongAxis, NonlinearComposite):
         return JacobianAlongAxis(self, jnp.asarray(x))
 
 
-class JacobianAlongAxis(LinearComposite):
+class JacobianAlongAxis(Combinator):
     """The Jacobian of an operator on some axes: another one for every index of the other axes."""
 
     op: NonlinearAlongAxis
@@ -114,23 +115,11 @@ class JacobianAlongAxis(LinearComposite):
             lambda x, dx: jacobian(x)(dx), (self.x, at), (x, at), result=lambda ndim: _placed(at, ndim, self.op)
         )
 
-    def _derive_shape(self, x: Any) -> Any:
-        return self.op._infer_shape(self.x)
-
-    def _pull_back(self, y: Any, like: Any) -> Any:
-        at, jacobian = self.op._at(self.x), self.op.op.jacobian
-        back = self.op._result_at(at, self.x)
-        return _map(lambda x, dy: jacobian(x).H(dy), (self.x, at), (y, back), result=lambda ndim: at)
-
     @property
     def domain(self) -> Any:
         return shapes.spec(self.x)
 
-    @property
-    def properties(self) -> Properties:
-        return self.op.properties
-
-    def _expression(self, show: Any) -> str:
+    def expression(self, show: Notation) -> str:
         return f"{show(self.op)}.jacobian({show.point(self.domain)})"
 
 

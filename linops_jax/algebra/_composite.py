@@ -10,8 +10,8 @@ from linops_jax._operators import meta
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.printing import exact
-from linops_jax._operators.wrappers import Backwards as Backwards
-from linops_jax._operators.wrappers import OfOne as OfOne
+from linops_jax._operators.wrappers import SwappedWrapper as SwappedWrapper
+from linops_jax._operators.wrappers import Wrapper as Wrapper
 
 
 class LinearComposite(LinearOperator, composite=True):

@@ -12,11 +12,11 @@ from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM
 from linops_jax.algebra._adjoint import Adjoint
-from linops_jax.algebra._composite import LinearComposite, OfOne
+from linops_jax.algebra._composite import LinearComposite, Wrapper
 from linops_jax.algebra._parts import typed
 
 
-class Conjugate(OfOne, LinearComposite):
+class Conjugate(Wrapper, LinearComposite):
     """conj A conj."""
 
     op: LinearOperator

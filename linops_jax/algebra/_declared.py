@@ -8,10 +8,10 @@ from typing import Any
 from linops_jax._model.fields import static
 from linops_jax._model.properties import NAMES, Properties
 from linops_jax._operators.linear import LinearOperator
-from linops_jax.algebra._composite import LinearComposite, OfOne
+from linops_jax.algebra._composite import LinearComposite, Wrapper
 
 
-class Declared(OfOne, LinearComposite):
+class Declared(Wrapper, LinearComposite):
     """The same operator, of which more is known."""
 
     _hidden = ("known",)

@@ -16,11 +16,11 @@ from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.operator import Operator
-from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
+from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, Wrapper
 from linops_jax.algebra._identity import zero_for
 
 
-class _WithDomain(OfOne):
+class _WithDomain(Wrapper):
     leaves: tuple[Any, ...]
     tree: Any
 

@@ -13,7 +13,7 @@ from linops_jax._model.fields import static
 from linops_jax._model.marks import traced
 from linops_jax._model.properties import Properties
 from linops_jax._operators.linear import LinearOperator
-from linops_jax.algebra._composite import LinearComposite, OfOne
+from linops_jax.algebra._composite import LinearComposite, Wrapper
 
 
 class JAXFunction(LinearOperator):
@@ -56,7 +56,7 @@ def _name(function: Any) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
-class Function(OfOne, LinearComposite):
+class Function(Wrapper, LinearComposite):
     """A linear map from a JAX function, or from a pair of NumPy functions.
 
     function: JAX code, linear in its one argument, a pytree; its adjoint is derived. Or, with ``adjoint``, a NumPy function

@@ -9,10 +9,10 @@ from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM
 from linops_jax._operators.printing import exact
-from linops_jax.algebra._composite import Backwards, LinearComposite
+from linops_jax.algebra._composite import LinearComposite, SwappedWrapper
 
 
-class Inverse(Backwards, LinearComposite):
+class Inverse(SwappedWrapper, LinearComposite):
     """The inverse of an operator whose class says how to compute it."""
 
     op: LinearOperator

@@ -12,13 +12,13 @@ from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM, PRODUCT, Operator
 from linops_jax._operators.printing import exact
-from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
+from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, Wrapper
 from linops_jax.algebra._composition import compose
 from linops_jax.algebra._identity import Identity
 from linops_jax.algebra._parts import typed
 
 
-class _Power(OfOne):
+class _Power(Wrapper):
     op: Any
     exponent: int
     _precedence = PRODUCT

@@ -16,12 +16,12 @@ from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.operator import PRODUCT
-from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, OfOne
+from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, Wrapper
 from linops_jax.algebra._numbers import can_merge
 from linops_jax.algebra._parts import typed
 
 
-class _Scale(OfOne):
+class _Scale(Wrapper):
     scalar: Any
     op: Any
     _precedence = PRODUCT

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from linops_jax.interop._scipy import from_scipy as from_scipy
     from linops_jax.interop._scipy import to_scipy as to_scipy
 
+__all__ = ["from_pylops", "from_scipy", "to_nifty", "to_nifty_re", "to_pylops", "to_scipy"]
+
 _FILES = {
     "from_pylops": "_pylops",
     "from_scipy": "_scipy",
@@ -28,13 +30,15 @@ def __getattr__(name: str) -> Any:
         message = f"module {__name__!r} has no attribute {name!r}; it has {', '.join(_FILES)}."
         raise AttributeError(message)
     try:
-        return getattr(importlib.import_module(f"{__name__}.{_FILES[name]}"), name)
+        value = getattr(importlib.import_module(f"{__name__}.{_FILES[name]}"), name)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith(__name__):
             raise
         message = f'lo.interop.{name} needs {error.name}, which is not installed: pip install "linops-jax[interop]"'
         raise ImportError(message, name=error.name) from error
+    value.__module__ = __name__
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_FILES])
+    return sorted(__all__)

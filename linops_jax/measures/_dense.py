@@ -10,6 +10,7 @@ import numpy as np
 
 from linops_jax._engine.compiled import compiled
 from linops_jax._model import shapes
+from linops_jax._model.renamed import renamed_arguments
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._vectors import MatrixForm, Packing
 from linops_jax.measures import _arguments
@@ -17,21 +18,22 @@ from linops_jax.measures import _arguments
 _BATCH_BYTES = 2**26  # what the inputs and outputs of one batch of probes may take
 
 
-def todense(A: LinearOperator, spec: Any = None, *, real: bool = False) -> jax.Array:
+@renamed_arguments("lo.todense", "0.1", "0.2", A="op", spec="x")
+def todense(op: LinearOperator, x: Any = None, *, real: bool = False) -> jax.Array:
     """The matrix of an operator, of shape (size of the codomain, size of the domain).
 
     Rows and columns are entries in C order, those of pytrees leaf after leaf, in the common dtype of the codomain:
     ``todense(A) @ x.ravel() == A(x).ravel()``. It takes one product for each column, in batches; works under ``jit``,
     ``vmap`` and ``grad``.
 
-    spec: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
+    x: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
     real: the real matrix between (re, im) pairs, which every operator has: two neighbouring rows or columns for a complex
     number
 
     Raises TypeError for what is not a linear operator and for an unknown domain; ValueError for an operator of complex
     arrays that is linear over the reals only, unless ``real=True``.
     """
-    op = _arguments.require_linear(A, spec, "lo.todense")
+    op = _arguments.require_linear(op, x, "lo.todense")
     if not real:
         _arguments.require_matrix(op, "lo.todense", "Ask for the real one between (re, im) pairs with real=True.")
     form = MatrixForm(op, real)
@@ -41,7 +43,8 @@ def todense(A: LinearOperator, spec: Any = None, *, real: bool = False) -> jax.A
     return _columns(form, jnp.arange(columns), _batch(form)).T
 
 
-def tosparse(A: LinearOperator, spec: Any = None, *, format: str = "csr", real: bool = False) -> Any:
+@renamed_arguments("lo.tosparse", "0.1", "0.2", A="op", spec="x")
+def tosparse(op: LinearOperator, x: Any = None, *, format: str = "csr", real: bool = False) -> Any:
     """The matrix of an operator as a ``scipy.sparse`` array, without its exact zeros.
 
     As ``todense``, with memory for the entries that are not zero and one batch of columns only; not under ``jit``.
@@ -50,7 +53,7 @@ def tosparse(A: LinearOperator, spec: Any = None, *, format: str = "csr", real: 
     """
     import scipy.sparse
 
-    op = _arguments.require_linear(A, spec, "lo.tosparse")
+    op = _arguments.require_linear(op, x, "lo.tosparse")
     if not real:
         _arguments.require_matrix(op, "lo.tosparse", "Ask for the real one between (re, im) pairs with real=True.")
     _arguments.require_numbers(op, "lo.tosparse", "lo.todense(A) works under all.")
@@ -66,25 +69,27 @@ def tosparse(A: LinearOperator, spec: Any = None, *, format: str = "csr", real: 
     return scipy.sparse.coo_array((values, (row, column)), shape=form.shape).asformat(format)
 
 
-def diagonal(A: LinearOperator, spec: Any = None) -> Any:
+@renamed_arguments("lo.diagonal", "0.1", "0.2", A="op", spec="x")
+def diagonal(op: LinearOperator, x: Any = None) -> Any:
     """The diagonal of the matrix of an operator, as arrays like its results.
 
     One product where ``A.properties.diagonal`` is known; otherwise one for each entry, in batches. Works under ``jit``,
     ``vmap`` and ``grad``.
 
-    spec: the domain, where A does not know it
+    x: the domain, where A does not know it
 
     Raises TypeError for what is not a linear operator and for an unknown domain; ValueError where domain and codomain
     differ, and for an operator of complex arrays that is linear over the reals only.
     """
-    op = _square(A, spec, "lo.diagonal")
+    op = _square(op, x, "lo.diagonal")
     if op.properties.diagonal:
         return op(jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), op.domain))
     return Packing(op.codomain).unpack(_diagonal(op))
 
 
+@renamed_arguments("lo.trace", "0.1", "0.2", A="op", spec="x")
 def trace(
-    A: LinearOperator, spec: Any = None, *, samples: int | None = None, seed: Any = 0, return_error: bool = False
+    op: LinearOperator, x: Any = None, *, samples: int | None = None, seed: Any = 0, return_error: bool = False
 ) -> Any:
     """The trace of an operator: exact by default, estimated where ``samples`` are given.
 
@@ -93,7 +98,7 @@ def trace(
     Its error falls like 1 / samples or faster where few eigenvalues dominate, and like 1 / sqrt(samples) otherwise;
     from half the number of entries on it is exact.
 
-    spec: the domain, where A does not know it
+    x: the domain, where A does not know it
     samples: how many random vectors; at most as many as the domain has entries
     seed: an integer or a key of jax.random, for the random vectors
     return_error: also return the standard error of the estimate, 0 where it is exact
@@ -101,7 +106,7 @@ def trace(
     Returns a 0-d array, or two. Raises what ``lo.diagonal`` raises; ImportError for an estimate without matfree;
     ValueError for an impossible number of samples.
     """
-    op = _square(A, spec, "lo.trace")
+    op = _square(op, x, "lo.trace")
     packing = Packing(op.codomain)
     dtype = packing.dtype
     if samples is None:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from linops_jax import _compat
 from linops_jax._engine.compiled import compiled
+from linops_jax._model.renamed import renamed_arguments
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._vectors import MatrixForm, add, dot, exponent, in_own_space, shift, times
 from linops_jax._vectors import norm as length
@@ -20,7 +21,8 @@ from linops_jax.measures._dense import dense_form
 _DENSE = 2**16  # entries of a matrix up to which it is computed, instead of products with it
 
 
-def norm(A: LinearOperator, spec: Any = None, *, rtol: float = 1e-4, maxiter: int = 1000, seed: Any = 0) -> jax.Array:
+@renamed_arguments("lo.norm", "0.1", "0.2", A="op", spec="x")
+def norm(op: LinearOperator, x: Any = None, *, rtol: float = 1e-4, maxiter: int = 1000, seed: Any = 0) -> jax.Array:
     """The largest singular value, max ‖A x‖ / ‖x‖; a 0-d real array, never more than the true one but for rounding.
 
     From the matrix where that has up to 65536 entries; otherwise by LOBPCG (Knyazev, 2001) on A^H A, never on A, until the
@@ -29,13 +31,13 @@ def norm(A: LinearOperator, spec: Any = None, *, rtol: float = 1e-4, maxiter: in
     half precision 4 roundings. Each iteration takes two products with A and two with A^H; on meshes, arrays stay where
     they are. Works under ``jit``, ``vmap`` and ``grad``: the derivative is that of ‖A v‖ at the singular vector v.
 
-    spec: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
+    x: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
     maxiter: after so many iterations it gives up, with a RuntimeWarning outside of ``jit``
     seed: an integer or a key of jax.random, for the start
 
     Raises TypeError for what is not a linear operator, for an unknown domain and for integers.
     """
-    op = _arguments.require_inexact(A, spec, "lo.norm")
+    op = _arguments.require_inexact(op, x, "lo.norm")
     form = in_own_space(op)
     if 0 in form.shape:
         return jnp.zeros((), jnp.finfo(form.dtype).dtype)
@@ -49,7 +51,7 @@ def norm(A: LinearOperator, spec: Any = None, *, rtol: float = 1e-4, maxiter: in
             f"lo.norm: {maxiter} iterations did not reach rtol={rtol:.1e} for {op!r}; the norm is at least {value:.6g}. "
             "Raise maxiter or rtol."
         )
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
     return value
 
 

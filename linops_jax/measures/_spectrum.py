@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linops_jax._engine.compiled import compiled
+from linops_jax._model.renamed import renamed_arguments
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._vectors import MatrixForm, in_own_space
 from linops_jax.measures import _arguments
@@ -46,18 +47,19 @@ class Eigen(NamedTuple):
     v: Any
 
 
-def condition_number(A: LinearOperator, spec: Any = None) -> Any:
+@renamed_arguments("lo.condition_number", "0.1", "0.2", A="op", spec="x")
+def condition_number(op: LinearOperator, x: Any = None) -> Any:
     """The largest singular value over the smallest, inf for a singular operator; a 0-d real array.
 
     Of a matrix of up to 2^20 entries by its singular value decomposition, which works under ``jit``. Of a larger one the
     two ends by ARPACK on A^H A, through SciPy: slow where small singular values are close to each other, and blind to
     those below the square root of the machine precision times the largest. 1 where A is known to be unitary.
 
-    spec: the domain, where A does not know it
+    x: the domain, where A does not know it
 
     Raises as ``lo.norm``, ValueError for an operator without entries, and SciPy's ArpackNoConvergence.
     """
-    op = _arguments.require_inexact(A, spec, "lo.condition_number")
+    op = _arguments.require_inexact(op, x, "lo.condition_number")
     form = in_own_space(op)
     rows, columns = form.shape
     if 0 in form.shape:
@@ -73,13 +75,14 @@ def condition_number(A: LinearOperator, spec: Any = None) -> Any:
     return norm(op) / smallest.astype(jnp.finfo(form.dtype).dtype)
 
 
-def svds(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol: float = 0.0, seed: int = 0) -> SVD:
+@renamed_arguments("lo.svds", "0.1", "0.2", A="op", spec="x")
+def svds(op: LinearOperator, k: int, x: Any = None, *, which: str = "LM", tol: float = 0.0, seed: int = 0) -> SVD:
     """The k largest singular values and their vectors, as ``(u, s, v)``.
 
     By ``scipy.sparse.linalg.svds`` (ARPACK on A^H A); from the matrix where that has up to 65536 entries or where all its
     singular values are asked for. Computed on numbers: TypeError under ``jit``, ``vmap`` and ``grad``.
 
-    spec: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
+    x: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
     which: "LM", or "SM" for the smallest ones
     tol: relative tolerance, 0 for machine precision
     seed: of the random start
@@ -88,7 +91,7 @@ def svds(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol:
     the codomain, with a first axis of length k: ``A(v[i]) = s[i] u[i]``. Raises as ``lo.norm``; ValueError for an
     impossible k or another ``which``; SciPy's ArpackNoConvergence.
     """
-    op = _arguments.require_inexact(A, spec, "lo.svds")
+    op = _arguments.require_inexact(op, x, "lo.svds")
     _arguments.require_numbers(
         op, "lo.svds", "lo.norm(A), and jnp.linalg.svd(lo.todense(A)) of a small A, work under all."
     )
@@ -103,14 +106,15 @@ def svds(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol:
     return SVD(jax.vmap(form.codomain.unpack)(u.T), jnp.asarray(s), jax.vmap(form.domain.unpack)(vh.conj()))
 
 
-def eigsh(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol: float = 0.0, seed: int = 0) -> Eigen:
+@renamed_arguments("lo.eigsh", "0.1", "0.2", A="op", spec="x")
+def eigsh(op: LinearOperator, k: int, x: Any = None, *, which: str = "LM", tol: float = 0.0, seed: int = 0) -> Eigen:
     """k eigenvalues and eigenvectors of a symmetric (Hermitian) operator, as ``(w, v)``.
 
     By ``scipy.sparse.linalg.eigsh`` (ARPACK); from the matrix where that has up to 65536 entries or where all its
     eigenvalues are asked for. A must be known to be symmetric, see ``A.properties``. Computed on numbers: TypeError under
     ``jit``, ``vmap`` and ``grad``.
 
-    spec: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
+    x: the domain (a pytree of arrays or jax.ShapeDtypeStruct), where A does not know it
     which: those largest ("LM") or smallest ("SM") in magnitude, or the algebraically largest ("LA") or smallest ("SA")
     tol: relative tolerance, 0 for machine precision
     seed: of the random start
@@ -119,18 +123,18 @@ def eigsh(A: LinearOperator, k: int, spec: Any = None, *, which: str = "LM", tol
     of length k. Raises as ``lo.norm``; ValueError for an operator that does not declare to be symmetric, for an
     impossible k and for another ``which``; SciPy's ArpackNoConvergence.
     """
-    op = _arguments.require_inexact(A, spec, "lo.eigsh")
-    if not op.properties.symmetric:
+    A = _arguments.require_inexact(op, x, "lo.eigsh")
+    if not A.properties.symmetric:
         message = (
-            f"lo.eigsh needs a symmetric operator, and {op!r} does not say that it is one. Declare it, with "
-            f"class {type(A)._label}(lo.LinearOperator, symmetric=True) or lo.declare(A, symmetric=True); of other operators "
+            f"lo.eigsh needs a symmetric operator, and {A!r} does not say that it is one. Declare it, with "
+            f"class {type(op)._label}(lo.LinearOperator, symmetric=True) or lo.declare(A, symmetric=True); of other operators "
             "lo.svds gives the singular values."
         )
         raise ValueError(message)
     _arguments.require_numbers(
-        op, "lo.eigsh", "lo.norm(A), and jnp.linalg.eigh(lo.todense(A)) of a small A, work under all."
+        A, "lo.eigsh", "lo.norm(A), and jnp.linalg.eigh(lo.todense(A)) of a small A, work under all."
     )
-    form = in_own_space(op)
+    form = in_own_space(A)
     _check(k, form.shape[1], which, ("LM", "SM", "LA", "SA"), "lo.eigsh")
     if is_small(form) or k >= form.shape[1] - 1:
         w, v = np.linalg.eigh(np.asarray(dense_form(form)))

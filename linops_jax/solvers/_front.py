@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from linops_jax._model import shapes
+from linops_jax._model.renamed import renamed_arguments
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.operator import Operator
@@ -17,8 +18,9 @@ from linops_jax.solvers._problem import as_operand, damped, fit, is_zero, square
 from linops_jax.solvers._solution import InexactAdjointWarning, Solution, report
 
 
+@renamed_arguments("lo.solve", "0.1", "0.2", A="op")
 def solve(
-    A: Operator,
+    op: Operator,
     y: Any,
     *,
     solver: Any = "auto",
@@ -36,7 +38,7 @@ def solve(
 ) -> Solution:
     """The x that minimises ‖A x - y‖² + damp² ‖R x‖², as an object with ``value`` and ``stats``.
 
-    A: operator. Linear: ``damp`` means what it does in SciPy's and PyLops' lsqr. Nonlinear: solved by optimistix, see below
+    op: the operator A. Linear: ``damp`` means what it does in SciPy's and PyLops' lsqr. Nonlinear: by optimistix, see below
     y: arrays in the structure of A's codomain; real or complex
     solver: "auto", a name below, or one of lineax's solvers (``lx.LSMR(...)``), which then has its own tolerances
     damp, regularizer: damp >= 0, a number or a differentiable scalar array; R, the identity where only damp is given
@@ -82,21 +84,21 @@ def solve(
     or its domain is unknown, ``ConvergenceError`` with ``throw=True``, ImportError where lineax is not installed.
     """
     is_watched = callback is not None or history
-    if isinstance(A, NonlinearOperator):
+    if isinstance(op, NonlinearOperator):
         if is_watched:
             _named.refuse_to_watch("a nonlinear operator's solver")
         nonlinear = _named.load("_nonlinear", "optimistix")
-        found = nonlinear.solve(A, y, solver, damp, regularizer, x0, preconditioner, rtol, atol, max_steps, progress)
+        found = nonlinear.solve(op, y, solver, damp, regularizer, x0, preconditioner, rtol, atol, max_steps, progress)
         return report(found[1], found[0], rtol, atol, throw)
-    _check_operator(A)
-    A, y = fit(A, y, x0)
+    _check_operator(op)
+    A, y = fit(op, y, x0)
     limits = [as_operand(limit, y) for limit in (rtol, atol)]
     chosen, method = _named.choose(A, solver, regularizer is not None or not is_zero(damp), limits, max_steps)
     if is_watched and not chosen.is_watched:
         _named.refuse_to_watch(chosen.name)
     _check_adjoint(A, chosen.name, method.relies_on_adjoint)
 
-    op, target = damped(A, y, damp, regularizer)
+    both, target = damped(A, y, damp, regularizer)
     if x0 is not None:
         x0 = shapes.cast_like(shapes.as_arrays(x0, "lo.solve: x0"), A.domain, "lo.solve: x0")
     if preconditioner is not None:
@@ -104,10 +106,10 @@ def solve(
     inner, outer = (preconditioner, None) if chosen.preconditions else (None, preconditioner)
 
     traced = shapes.is_being_traced((A, target, x0, damp, preconditioner, limits))
-    wide = _real.is_narrower(op, chosen.narrowest)
+    wide = _real.is_narrower(both, chosen.narrowest)
     room = steps_allowed(A, max_steps) if history else 0
     with _progress.shown(progress, traced) as counted, _watch.watching(callback, room, traced) as watch:
-        x, found = minimise(counted(op), target, method, limits, x0, inner, outer, wide, watch)
+        x, found = minimise(counted(both), target, method, limits, x0, inner, outer, wide, watch)
     stats = assess(A, x, y, found)
     if history and not shapes.is_being_traced((stats.steps, stats.history)):
         stats = dataclasses.replace(stats, history=stats.history[: int(stats.steps)])
@@ -129,4 +131,4 @@ def _check_adjoint(A: Any, name: str, relies_on_adjoint: bool) -> None:
             f"(adjoint_rtol={A.properties.adjoint_rtol:g}): it may stall or diverge. For a square operator, 'gmres' and "
             "'bicgstab' do without."
         )
-        warnings.warn(message, InexactAdjointWarning, stacklevel=3)
+        warnings.warn(message, InexactAdjointWarning, stacklevel=4)

@@ -14,7 +14,7 @@ from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM
 from linops_jax._operators.printing import exact
 from linops_jax._vectors import Packing
-from linops_jax.algebra._composite import Backwards, LinearComposite
+from linops_jax.algebra._composite import LinearComposite, SwappedWrapper
 from linops_jax.solvers._linear import assess, minimise
 from linops_jax.solvers._methods import Iteration
 from linops_jax.solvers._problem import as_inexact, as_operand, default_steps
@@ -25,7 +25,7 @@ from linops_jax.solvers._solution import Solution, report
 INEXACT = 1e-3  # ten roundings in the residual, for condition numbers up to 1e3 in single precision
 
 
-class SolverInverse(Backwards, LinearComposite):
+class SolverInverse(SwappedWrapper, LinearComposite):
     """The inverse of an invertible operator. Every application is a solve, to a relative tolerance of ten roundings.
 
     Its adjoint is declared inexact: the error of a solution grows with the condition number.

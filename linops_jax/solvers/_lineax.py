@@ -15,7 +15,7 @@ from linops_jax._engine.compiled import joined, split
 from linops_jax._operators import meta
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._vectors import Packing, exponent, is_finite, norm, restored, shift
-from linops_jax.algebra._composite import LinearComposite, OfOne
+from linops_jax.algebra._composite import LinearComposite, Wrapper
 from linops_jax.solvers._iterate import rounding
 from linops_jax.solvers._watch import Watch
 
@@ -24,7 +24,7 @@ meta.introduce()  # lineax dispatches on our classes from here on
 RESTART = 30  # vectors that gmres keeps
 
 
-class Shifted(OfOne, LinearComposite):
+class Shifted(Wrapper, LinearComposite):
     """A / 2^exponent. Not a function of lineax's: its program, with all that A holds, would outlive ``jax.clear_caches()``."""
 
     op: LinearOperator

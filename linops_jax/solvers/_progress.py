@@ -11,13 +11,13 @@ from typing import Any
 import jax
 
 from linops_jax._operators.linear import LinearOperator
-from linops_jax.algebra._composite import LinearComposite, OfOne
+from linops_jax.algebra._composite import LinearComposite, Wrapper
 
 PATIENCE = 1.0  # seconds before anything is shown, unless it was asked for
 _displays: list[_Display] = []  # of running solves; compiled programs know this list, not its members
 
 
-class Counted(OfOne, LinearComposite):
+class Counted(Wrapper, LinearComposite):
     """The same operator, of which every application is counted."""
 
     op: LinearOperator

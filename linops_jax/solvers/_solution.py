@@ -77,7 +77,7 @@ def report(solution: Solution, solver: str, rtol: Any, atol: Any, throw: bool) -
     )
     if throw:
         raise ConvergenceError(message)
-    warnings.warn(message, ConvergenceWarning, stacklevel=3)
+    warnings.warn(message, ConvergenceWarning, stacklevel=4)
     return solution
 
 

@@ -1,5 +1,6 @@
 """Checks of an operator, for interactive work and for test suites."""
 
+from linops_jax import _public
 from linops_jax.testing import checks as checks
 from linops_jax.testing._checking import checking as checking
 from linops_jax.testing._discover import TargetError as TargetError
@@ -16,3 +17,24 @@ from linops_jax.testing._harness import operator_checks as operator_checks
 from linops_jax.testing._harness import with_dtype as with_dtype
 from linops_jax.testing._parametrize import parametrize_operators as parametrize_operators
 from linops_jax.testing._survey import survey as survey
+
+__all__ = [
+    "CheckError",
+    "Checkup",
+    "DotTest",
+    "Outcome",
+    "Report",
+    "TargetError",
+    "check_operator",
+    "checking",
+    "checks",
+    "discover",
+    "dot_test",
+    "explain",
+    "operator_checks",
+    "parametrize_operators",
+    "survey",
+    "with_dtype",
+]
+
+_public.publish(__name__)

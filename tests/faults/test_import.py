@@ -6,13 +6,17 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import pathlib
+import pickle
 import re
+import typing
 
 import pytest
 
 import linops_jax as lo
 from linops_jax import _compat
+from linops_jax._engine import names
 from linops_jax._operators import constructors
 
 pytestmark = pytest.mark.versions
@@ -167,8 +171,8 @@ def test_import_of_the_package_needs_no_optional_dependency(run_child):
 # ---- who may import what --------------------------------------------------------------------------------------------
 
 ORDER = [
-    "_compat", "_model", "_native", "_trampoline_ext", "_engine", "_vectors", "_operators", "functional", "algebra", "ops",
-    "_views", "_simplify", "measures", "solvers", "testing", "__init__", "interop", "cli", "__main__",
+    "_compat", "_public", "_model", "_native", "_trampoline_ext", "_engine", "_vectors", "_operators", "functional", "algebra",
+    "ops", "_views", "_simplify", "measures", "solvers", "testing", "__init__", "interop", "cli", "__main__",
 ]  # fmt: skip
 
 
@@ -364,6 +368,8 @@ def uses_private_names(module):
     for line, name in module.imported:
         if is_in(name, SHARED.get(package, "no module")):
             continue
+        if name == "linops_jax._public" and module.path.name == "__init__.py":  # where users find its names
+            continue
         if is_in(name, "linops_jax") and not name.startswith(f"linops_jax.{package}") and "._" in name:
             yield line, f"imports {name}, which is not public"
     for line, text in module.attributes:
@@ -440,20 +446,51 @@ def test_the_public_names_are_those_of_the_reference():
 def test_the_classes_of_composites_are_those_of_the_reference():
     page = (pathlib.Path(__file__).parents[2] / "docs" / "reference.md").read_text()
     documented = set(re.findall(r"^\| `(\w+)`(?:, `(\w+)`)? \|", page, flags=re.MULTILINE))
+    documented |= {tuple(re.findall(r"^\.\. autoclass:: linops_jax\.algebra\.(\w+)$", page, flags=re.MULTILINE))}
     listed = {name for names in documented for name in names if name} | set(lo.__all__)
     assert set(lo.algebra.__all__) <= listed
-    composites = [value for value in vars(lo.algebra).values() if getattr(value, "_composite", False)]
-    assert {cls.__name__ for cls in composites} == {name for name in lo.algebra.__all__ if name[0].isupper()}
+    operators = [value for value in vars(lo.algebra).values() if hasattr(value, "_composite")]
+    notation = {"Notation", "Precedence"}
+    assert {cls.__name__ for cls in operators} == {name for name in lo.algebra.__all__ if name[0].isupper()} - notation
 
 
 def test_every_combinator_is_public():
     """But for what only others are made of."""
-    for path in (PACKAGE / "algebra").glob("_*.py"):
+    for path in (PACKAGE / "algebra").glob("_[a-z]*.py"):
         module = importlib.import_module(f"linops_jax.algebra.{path.stem}")
-        own = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
-        classes = {value.__name__ for value in own if getattr(value, "_composite", False)}
-        hidden = {"LinearComposite", "NonlinearComposite", "Insert"}
+        written = {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)}
+        classes = {name for name in written if hasattr(getattr(module, name), "_composite")}
+        hidden = {"LinearComposite", "NonlinearComposite", "Insert", "JAXFunction", "HostFunctions"}
         assert classes - hidden <= set(lo.algebra.__all__), path.name
+
+
+PUBLIC_MODULES = [
+    "linops_jax",
+    *(f"linops_jax.{name}" for name in ("algebra", "functional", "interop", "ops", "testing")),
+]
+
+
+@pytest.mark.parametrize("module", PUBLIC_MODULES)
+def test_a_public_name_says_where_users_find_it(module):
+    for name in importlib.import_module(module).__all__:
+        value = getattr(importlib.import_module(module), name)
+        if inspect.ismodule(value) or name == "checks":
+            continue
+        assert value.__module__ in PUBLIC_MODULES, name
+        assert getattr(importlib.import_module(value.__module__), name) is value
+        assert pickle.loads(pickle.dumps(value)) is value
+        assert len(value.__module__) <= len(module), name  # in the outermost one
+        if inspect.isclass(value):
+            typing.get_type_hints(value)
+        else:
+            assert inspect.getsource(value)
+
+
+def test_former_paths_of_classes_are_found_by_pickles_and_keys():
+    old, new = b"clinops_jax.ops._fft\nFFT\n.", b"clinops_jax\nFFT\n."
+    assert pickle.loads(old) is pickle.loads(new) is lo.FFT
+    assert names.require_class("linops_jax.ops._fft:FFT") is names.require_class("linops_jax:FFT") is lo.FFT
+    assert names.class_name(lo.FFT) == "linops_jax:FFT"
 
 
 def test_dir_and_star_give_the_public_names_and_nothing_else(run_child):

@@ -4,6 +4,7 @@
 """
 
 import ctypes
+import dataclasses
 import itertools
 import time
 
@@ -700,6 +701,34 @@ class WrongInverse(Solvable):
 class WrongInverseAdjoint(Solvable):
     def inverse_adjoint(self, x):
         return np.linalg.solve(self.matrix.T, x)
+
+
+class Similar(lo.algebra.Combinator):
+    """S A S^-1 of diagonal operators, and what it could say of itself."""
+
+    a: lo.LinearOperator = dataclasses.field(default_factory=lambda: lo.Diagonal(np.linspace(1, 2, N).astype(R)))
+    s: lo.LinearOperator = dataclasses.field(default_factory=lambda: 2 * lo.Matrix(np.eye(N, dtype=R)[::-1]))
+
+    def apply(self, x):
+        return self.s(self.a(0.25 * self.s.H(x)))
+
+
+@wrong("simplified", r"lo\.simplify\(A\)\(x\) and A\(x\): they differ by", R)
+class SimplifiesToAnother(Similar):
+    def simplifications(self, x):
+        yield self.a
+
+
+@wrong("simplified", r"lo\.simplify\(A\.H\)\(y\) and A\.H\(y\): they differ by", R)
+class AnotherAdjointOperator(Similar):
+    def adjoint_operator(self):
+        return self.a.H
+
+
+@wrong("inverse_operator", r"A inverse_operator\(\)\(y\) and y: they differ by", R)
+class AnotherInverseOperator(Similar):
+    def inverse_operator(self):
+        return self.a.inv
 
 
 class Pair(lo.LinearOperator):

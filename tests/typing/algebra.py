@@ -48,10 +48,13 @@ assert_type(lo.simplify(A @ B), lo.LinearOperator)
 assert_type(lo.declare(A.H @ A, positive=True), lo.LinearOperator)
 
 assert_type(lo.todense(A, d), jax.Array)
+assert_type(lo.norm(op=A, x=d, rtol=0.1), jax.Array)
+assert_type(lo.solve(op=A, y=d), lo.Solution)
 assert_type(lo.__version__, str)
 print(lo.Diagonal(np.ones(3)), lo.Diagonal([1.0, 2.0]), lo.Matrix(np.eye(3)), lo.Affine(A, [1.0, 2.0, 3.0]))
 print(A(d), A @ d, A @ [1.0, 2.0, 3.0], lo.solve(A, d).value, sum([A @ B, B]))
 
+lo.norm(A=A)  # type: ignore
 A * B  # type: ignore
 A * "x"  # type: ignore
 A @ 2  # type: ignore

@@ -34,7 +34,13 @@ class Traced(lo.LinearOperator):
         return self.d * x
 
 
+class Sampled(Traced):
+    points: jax.Array = lo.constant(kw_only=True)
+
+
 d = jnp.ones(3)
+assert_type(Sampled(d, points=d), Sampled)
+Sampled(d)  # type: ignore
 assert_type(Diagonal(d, axis=2), Diagonal)
 assert_type(Traced(d).H, lo.LinearOperator)
 assert_type(Diagonal(d).axis, int)

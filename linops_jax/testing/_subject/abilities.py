@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from linops_jax._model import fields, kinds, shapes
 from linops_jax._operators.linear import LinearOperator
@@ -80,6 +81,15 @@ class Abilities(Ends):
         """Whether the class itself writes this hook, on the host or traced."""
         hook = type(self.op)._hooks.get(name)
         return hook is not None and not hook.derived and hook.kind != kinds.MISSING
+
+    @property
+    def has_parameters(self) -> bool:
+        """Whether its array fields can be differentiated: some of them hold floating numbers and are not constant."""
+        leaves, tree = jax.tree.flatten(self.op)
+        return any(
+            _probes.is_inexact(jnp.asarray(leaf)) and not constant
+            for leaf, constant in zip(leaves, fields.constant_leaves(tree), strict=True)
+        )
 
 
 def _parts(op: Any) -> Iterator[Any]:

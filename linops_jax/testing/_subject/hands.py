@@ -45,7 +45,7 @@ class Hand:
         if name == "self":
             return shapes.as_arrays(self.subject.op, self.label)
         if name == "dself":
-            return _probes.draw_tangent(rng, self.subject.op)
+            return self.subject.field_tangent(rng)
         if name == "x":
             return self.subject.first(rng)
         return self.subject.tangent(rng) if name in _TANGENTS else self.subject.cotangent(rng)

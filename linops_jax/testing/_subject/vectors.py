@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from linops_jax._model import fields
 from linops_jax.testing import _probes
 from linops_jax.testing._subject.abilities import Abilities
 
@@ -56,6 +57,12 @@ class Vectors(Abilities):
 
     def tangent(self, rng: np.random.Generator) -> Any:
         return _probes.draw_tangent(rng, self.spec)
+
+    def field_tangent(self, rng: np.random.Generator) -> Any:
+        """A direction for the array fields of the operator; zero in constant ones, as hooks get it."""
+        leaves, tree = jax.tree.flatten(_probes.draw_tangent(rng, jax.tree.map(jnp.asarray, self.op)))
+        constant = fields.constant_leaves(tree)
+        return jax.tree.unflatten(tree, [jnp.zeros_like(t) if c else t for t, c in zip(leaves, constant, strict=True)])
 
     def cotangent(self, rng: np.random.Generator) -> Any:
         """A vector for the adjoint."""

@@ -5,6 +5,8 @@ Each is called with an operator and specs or example arrays of its input, and ra
 
 from linops_jax.testing._check import CHECKS as CHECKS
 from linops_jax.testing._check import Check as Check
+from linops_jax.testing.checks._combinators import check_inverse_operator as check_inverse_operator
+from linops_jax.testing.checks._combinators import check_simplified as check_simplified
 from linops_jax.testing.checks._hooks import check_adjoint_shape as check_adjoint_shape
 from linops_jax.testing.checks._hooks import check_by_hand as check_by_hand
 from linops_jax.testing.checks._hooks import check_inputs as check_inputs

@@ -234,7 +234,7 @@ def check_inverse(subject: Subject) -> None:
         and not without_imaginary_part(y)
         and "; the imaginary part of inverse(y) is zero everywhere"
     )
-    _small_residual(subject, subject.forward, x, y, "A inverse(y) and y", at or "")
+    small_residual(subject, subject.forward, x, y, "A inverse(y) and y", at or "")
 
 
 @check(needs=("adjoint", "inverse"), when=_with_hook("inverse", "inverse_adjoint"))
@@ -242,10 +242,10 @@ def check_inverse_adjoint(subject: Subject) -> None:
     """The hook inverse_adjoint solves A^H y = x for x in the range of A^H: the residual is rounding."""
     x = subject.reverse(subject.cotangent(subject.rng("inverse adjoint")))
     y = subject.hook("inverse_adjoint", x)
-    _small_residual(subject, subject.reverse, y, x, "A^H inverse_adjoint(x) and x")
+    small_residual(subject, subject.reverse, y, x, "A^H inverse_adjoint(x) and x")
 
 
-def _small_residual(
+def small_residual(
     subject: Subject, function: Callable[[Any], Any], solution: Any, right: Any, what: str, why: str = ""
 ) -> None:
     """Relative to the operator's gain times the solution, as the residual of a stable solver is (Higham, ch. 7)."""

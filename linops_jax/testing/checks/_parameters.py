@@ -18,9 +18,8 @@ from linops_jax.testing._taylor import at_several_points, taylor_test
 
 def _has(*names: str) -> Any:
     def applies(subject: Subject) -> bool:
-        fields = any(map(_probes.is_inexact, map(jnp.asarray, jax.tree.leaves(subject.op))))
         result = any(map(_probes.is_inexact, jax.tree.leaves(subject.out)))
-        return not subject.is_composite and fields and result and all(map(subject.has_hook, names))
+        return not subject.is_composite and subject.has_parameters and result and all(map(subject.has_hook, names))
 
     return applies
 
@@ -38,10 +37,12 @@ def _scaled_tangent(subject: Subject, rng: Any) -> Any:
     """A direction for the fields, each array as large as the field itself: positions and masks have a scale."""
 
     def scale(direction: Any, field: Any) -> Any:
-        size = _probes.norm(field) / max(_probes.norm(direction), 1e-300) if _probes.is_inexact(field) else 0.0
-        return (direction * (0.3 * size or 1.0)).astype(direction.dtype) if _probes.is_inexact(field) else direction
+        length = _probes.norm(direction)
+        if not (_probes.is_inexact(field) and length):
+            return direction
+        return (direction * (0.3 * _probes.norm(field) / length or 1.0)).astype(direction.dtype)
 
-    return jax.tree.map(scale, _probes.draw_tangent(rng, _own(subject)), _own(subject))
+    return jax.tree.map(scale, subject.field_tangent(rng), _own(subject))
 
 
 @check(needs=("repeatable", "linear", "jacobian"), when=_has("parameter_jvp"))
