@@ -1,13 +1,17 @@
 """Sphinx. The pages are MyST; their cells run against the installed package, and a failure is an error."""
 
+import pathlib
+import sys
 from importlib.metadata import version as installed_version
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # for diagrams
 
 project = "linops_jax"
 author = "The linops_jax developers"
 copyright = "2026, The linops_jax developers"
 version = release = installed_version("linops-jax")
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "diagrams"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "linops_jax"

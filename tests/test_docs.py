@@ -6,6 +6,8 @@ import functools
 import inspect
 import pathlib
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +44,15 @@ def test_the_layers_of_the_page_are_those_of_the_test_of_imports():
 def test_files_of_the_package_that_a_page_names_exist(page):
     for name in FILES.findall(page.read_text()):
         assert (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file(), name
+
+
+def test_the_diagram_shows_the_way_that_a_call_takes(tmp_path):
+    script, page = ROOT / "docs" / "call_path.py", tmp_path / "page.md"
+    page.write_text(INTERNALS.read_text())
+    subprocess.run([sys.executable, script, page], check=True, timeout=120)
+    (shown,) = re.findall(r"^```\{call-path\}\n(.+?)^```$", INTERNALS.read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert shown in page.read_text(), "run python docs/call_path.py docs/internals.md"
+    assert shown.count("Scale.apply") == 3
 
 
 # ---- docstrings: their form, and their examples -------------------------------------------------------------------------

@@ -57,11 +57,11 @@ def native(
     """
     given = [name for name, value in (("function", function), ("ffi", ffi), ("numba", numba)) if value is not None]
     if len(given) != 1:
-        message = f"lo.native takes one of: a C function, ffi=handler, numba=kernel; found {', '.join(given) or 'none of them'}."
+        message = f"lo.native takes exactly one of: a C function, ffi=handler, numba=kernel; found {', '.join(given) or 'none'}."
         raise TypeError(message)
     if library is not None:
         if numba is not None:
-            message = "lo.native: library= is for a C function or ffi=, not for numba=."
+            message = "lo.native: library= is for a C function or ffi=, not for numba=. Drop it."
             raise TypeError(message)
         found = pointers.symbol(library, function if ffi is None else ffi, "lo.native")
         function, ffi, owner = (found, ffi, (library, owner)) if ffi is None else (function, found, (library, owner))
@@ -85,7 +85,7 @@ def _refuse_options(kind: str, options: Sequence[str]) -> None:
     for name in options:
         if name not in _OPTIONS[kind]:
             owners = " or ".join(other for other in _OPTIONS if name in _OPTIONS[other])
-            message = f"lo.native: {name}= belongs to {owners}, not to {kind}. Drop it."
+            message = f"lo.native: {name}= is an option of {owners}, not of {kind}. Drop it."
             raise TypeError(message)
 
 
@@ -119,9 +119,7 @@ def _is_anywhere(value: Any) -> bool:
 
 def _check_variant(name: str, value: Any) -> None:
     if name not in ("cpu", "gpu", "cuda", "rocm", "tpu", "default"):
-        message = (
-            f"lo.per_platform does not know the platform {name!r}; it knows cpu, gpu, cuda, rocm, tpu and default."
-        )
+        message = f"lo.per_platform: unknown platform {name!r}; use cpu, gpu, cuda, rocm, tpu or default."
         raise TypeError(message)
     if not (isinstance(value, Native) or inspect.isfunction(value)):
         message = (
@@ -132,5 +130,5 @@ def _check_variant(name: str, value: Any) -> None:
     if name in ("cpu", "default") or _is_anywhere(value) or isinstance(value, Handler):
         return
     what = value.what if isinstance(value, Native) else "a host hook"
-    message = f"lo.per_platform({name}=...): {what} runs on the CPU only. Give an XLA FFI handler or lo.traced(f)."
+    message = f"lo.per_platform({name}=...): {what} runs on the CPU only. Use an XLA FFI handler or lo.traced(f) here."
     raise TypeError(message)

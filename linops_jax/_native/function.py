@@ -22,7 +22,7 @@ class CFunction(Native):
         self.address, own_data = pointers.function_pointer(function, where)
         if own_data and user_data is not None:
             message = (
-                f"{where}: {function!r:.80} comes with user data of its own; user_data= would replace it. Drop one."
+                f"{where}: {function!r:.80} already has user data, which user_data= would replace. Drop one of them."
             )
             raise TypeError(message)
         self.parallel = parallel
@@ -36,8 +36,8 @@ class CFunction(Native):
         for dtype, _ in (*inputs, *outputs):
             if self._dtypes is not None and dtype not in self._dtypes:
                 message = (
-                    f"{label} is native and takes {', '.join(self._dtypes)}; found an array of {dtype}. Convert with "
-                    "astype before the call, or fix infer_shape if it is the result."
+                    f"{label} is native and takes arrays of {', '.join(self._dtypes)}; found an array of {dtype}. Convert an "
+                    "input with astype before the call. For a result, correct infer_shape."
                 )
                 raise TypeError(message)
         return None

@@ -61,7 +61,7 @@ def attribute(value: Any, where: str) -> Any:
         return value
     if isinstance(value, bool | int | float | str | bytes | np.integer | np.floating | np.bool_):
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            message = f"{where}: {value} does not fit into 64 bits."
+            message = f"{where}: found {value}, which does not fit into 64 bits. Use a smaller number, or a string."
             raise TypeError(message)
         return value
     if isinstance(value, tuple) and value and all(type(item) is type(value[0]) for item in value):
@@ -69,7 +69,7 @@ def attribute(value: Any, where: str) -> Any:
         if array.ndim == 1 and array.dtype.kind in "iuf":
             return array
     message = (
-        f"{where}: XLA has no attributes like {value!r:.80} ({type(value).__name__}); it has numbers, strings and arrays "
-        "of numbers. Say what the handler is to get: lo.native(ffi=..., attributes=lambda op: {'name': value})."
+        f"{where}: found {value!r:.80} ({type(value).__name__}); XLA's attributes are numbers, strings and arrays of numbers. "
+        "Choose what the handler gets with lo.native(ffi=..., attributes=lambda op: {'name': value})."
     )
     raise TypeError(message)

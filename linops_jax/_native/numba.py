@@ -17,8 +17,8 @@ _INPUTS, _OUTPUTS, _ERROR = 2, 3, 5
 _MOST_AXES = 48
 _BUFFER, _DATA, _SHAPE = 5, 0, 1
 _FAILED = (
-    b"the kernel raised an exception. Numba's compiled code cannot say which one: call the kernel as Python, with NumPy "
-    b"arrays, to see it.\0"
+    b"the kernel raised an exception. Compiled code cannot say which one: to see it, call the kernel as a Python function "
+    b"with NumPy arrays.\0"
 )
 _TYPES = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32",
                     "float64", "complex64", "complex128"})  # fmt: skip
@@ -32,7 +32,7 @@ class NumbaKernel(Native):
     def __init__(self, kernel: Any, parallel: bool):
         if getattr(kernel, "_linops_traced", False) or not callable(kernel):
             message = (
-                f"lo.native(numba=) takes a Python function kernel(x, out) over arrays; found {type(kernel).__name__} "
+                f"lo.native(numba=...) takes a Python function kernel(x, out) of arrays; found {type(kernel).__name__} "
                 f"{kernel!r:.80}, which {'is traced' if callable(kernel) else 'cannot be called'}."
             )
             raise TypeError(message)
@@ -45,7 +45,10 @@ class NumbaKernel(Native):
     def signature(self, label: str, inputs: Arrays, outputs: Arrays) -> Any:
         for dtype, _ in (*inputs, *outputs):
             if dtype not in _TYPES:
-                message = f"{label} is compiled by Numba, which has no arrays of {dtype}. Convert with astype before the call."
+                message = (
+                    f"{label} is a Numba kernel; found an array of {dtype}, which Numba does not support. Convert with "
+                    "astype before the call."
+                )
                 raise TypeError(message)
         return tuple(inputs), tuple(outputs)
 

@@ -87,13 +87,13 @@ def _check_capsule(capsule: Any, where: str) -> None:
     if name == CAPSULE or (name is not None and _SIGNATURE.fullmatch(name)):
         return
     if name in _XLA_CAPSULES:
-        why = "this looks like an XLA FFI handler: write lo.native(ffi=...)"
+        why = "this looks like an XLA FFI handler: pass it as lo.native(ffi=...)"
     elif name is not None and name.startswith("linops_jax.native."):
         why = (
-            "it was compiled for another version of the interface: compile it anew with the header in lo.get_include()"
+            "it was compiled for another version of the interface: compile it again with the header in lo.get_include()"
         )
     else:
-        why = "the name says what it points to, so make it with that one"
+        why = "the name says what the capsule points to: create it with this name"
     message = (
         f"{where}: found a capsule named {name!r}; expected {CAPSULE!r} or the signature 'int (linops_call *)': {why}."
     )
@@ -105,7 +105,7 @@ def handler_pointer(value: Any, where: str) -> int:
     if is_capsule(value):
         if (name := capsule_name(value)) not in _XLA_CAPSULES:
             message = (
-                f"{where}: found a capsule named {name!r}; an XLA FFI handler comes in one without a name, as "
+                f"{where}: found a capsule named {name!r}; expected an XLA FFI handler, in a capsule without a name, as "
                 "jax.ffi.pycapsule makes it. For a function of linops_jax/native.h write lo.native(function)."
             )
             raise TypeError(message)
@@ -123,15 +123,17 @@ def handler_pointer(value: Any, where: str) -> int:
 def symbol(library: Any, name: Any, where: str) -> Any:
     """A function of a shared library, given as ctypes.CDLL or as its path."""
     if not isinstance(name, str):
-        message = f"{where}: library= is for the name of a function in it; found {type(name).__name__} {name!r:.80}."
+        message = (
+            f"{where}: with library=, give the name of a function in it; found {type(name).__name__} {name!r:.80}."
+        )
         raise TypeError(message)
     loaded = library if isinstance(library, ctypes.CDLL) else ctypes.CDLL(str(library))
     try:
         return loaded[name]
     except AttributeError:
         message = (
-            f"{where}: {loaded._name} has no function {name!r}. Is it spelled like that, not static, and in C++ declared "
-            '`extern "C"`? `nm -D` lists what a library has.'
+            f"{where}: {loaded._name} has no function {name!r}. Check its spelling, that it is not static, and that C++ code "
+            'declares it as `extern "C"`. `nm -D` lists the functions of a library.'
         )
         raise AttributeError(message) from None
 
@@ -176,16 +178,18 @@ def _address(value: Any) -> int | None:
 
 def _not_null(address: int, where: str) -> int:
     if address <= 0:
-        message = f"{where}: found the address {address}, which is no function."
+        message = f"{where}: found the address {address}, which is not a function. Give the address of a C function."
         raise ValueError(message)
     return address
 
 
 def _advice(value: Any) -> str:
     if getattr(value, "_linops_traced", False):
-        return " It is traced, which is another kind of hook: use lo.traced alone, or both with lo.per_platform."
+        return (
+            " It is traced, which is another kind of hook: use lo.traced alone, or combine both with lo.per_platform."
+        )
     if inspect.isfunction(value):
-        return " A Python function is a plain method of the class, or Numba compiles it: lo.native(numba=function)."
+        return " Write a Python function as a plain method of the class, or compile it with lo.native(numba=function)."
     if inspect.isbuiltin(value):
-        return " In cffi's API mode, take the pointer: ffi.addressof(lib, name)."
+        return " In cffi's API mode, pass the pointer: ffi.addressof(lib, name)."
     return ""

@@ -11,7 +11,7 @@ from .bench import bench
 from .check import check
 
 app = typer.Typer(
-    help="Linear and nonlinear operators around foreign code, as first-class JAX citizens.",
+    help="Check operators and their adjoints, measure what calls cost, and run a demo.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

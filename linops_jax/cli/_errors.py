@@ -18,7 +18,7 @@ def require(condition: bool, otherwise: str) -> None:
 
 @contextmanager
 def one_line_errors(extra: str) -> Iterator[None]:
-    """Ends the command on `BadInput`, or on a missing package of the distribution's `extra`."""
+    """Ends the command on `BadInput`, or if a package from the distribution's `extra` is missing."""
     try:
         yield
     except BadInput as error:

@@ -18,20 +18,22 @@ def check(
     targets: Annotated[
         list[str], typer.Argument(help="Modules, packages, file.py or file.py::Class.", metavar="TARGET...")
     ],
-    only: Annotated[list[str] | None, typer.Option(help="Run this check only, and what it needs (repeatable).")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Run only this check and those it depends on (repeatable).")
+    ] = None,
     dtype: Annotated[
         list[str] | None,
         typer.Option(
-            help="Dtype of floating inputs, in place of the examples' own (repeatable); not for fixed domains."
+            help="Dtype of floating inputs, instead of that in examples() (repeatable). Ignored for fixed domains."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random vectors.")] = 0,
-    strict: Annotated[bool, typer.Option("--strict", help="Operator classes without examples() fail.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail for operator classes without examples().")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else.")] = False,
 ) -> None:
     """Check every operator class that has examples().
 
-    Runs with 64 bits on. Exit code 0: all passed. 1: some failed. 2: there was nothing to check.
+    Runs with jax_enable_x64. Exit code 0: all checks passed. 1: a check failed. 2: there was nothing to check.
     """
     with one_line_errors(extra="all"):
         import jax
@@ -68,7 +70,7 @@ class _Row:
 
     @property
     def calls(self) -> int | None:
-        """How often host and native hooks ran; None where nobody counts them."""
+        """How often host and native hooks ran; None if nobody counts them."""
         counts = [outcome.simulations for outcome in self.outcomes if outcome.simulations is not None]
         return sum(counts) if counts else None
 
@@ -81,9 +83,9 @@ class _Run:
 
         known = ", ".join(testing.checks.CHECKS)
         for name in only:
-            require(name in testing.checks.CHECKS, f"--only {name}: there is no such check, there are {known}")
+            require(name in testing.checks.CHECKS, f"--only {name}: there is no such check; use one of {known}")
         for name in dtypes:
-            require(_is_floating(name), f"--dtype {name}: this is no floating dtype, such as float64")
+            require(_is_floating(name), f"--dtype {name}: this is not a floating dtype, such as float64")
         try:
             examples, self.left_out = testing.survey(targets, strict=strict, dtypes=dtypes, seed=seed)
         except testing.TargetError as error:
@@ -96,7 +98,7 @@ class _Run:
         for name in only:
             require(
                 name in applying or any(row.problem for row in self.rows),
-                f"{where}: --only {name} applies to none of these operators",
+                f"{where}: --only {name} does not apply to any of these operators",
             )
 
     @property

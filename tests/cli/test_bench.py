@@ -198,8 +198,8 @@ def test_the_committed_record_is_of_known_comparisons(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["speed"], "speed: there is no such comparison, there are calls, dispatch, batches"),
-        (["--check", "--record"], "--check and --record: choose one"),
+        (["speed"], "speed: there is no such comparison; use one of calls, dispatch, batches"),
+        (["--check", "--record"], "--check and --record cannot be combined: choose one"),
         (["calls", "--quick", "--plot", "no/such/a.png"], "no/such/a.png: there is no folder no/such"),
         (["calls", "--quick", "--plot", "a.txt"], "--plot a.txt: the name must end with one of"),
         (["calls", "--quick", "--markdown", "none.md"], "--markdown none.md: there is no such page"),

@@ -256,10 +256,10 @@ def test_seed(folder):
         (["empty.py"], "linops-jax: empty.py: found no operator classes (subclasses of LinearOperator or NonlinearOperator)"),
         (["mine.py::Missing"], "linops-jax: mine.py::Missing: mine.py has no operator class Missing; it has "),
         (["without.py"], "linops-jax: without.py: there is nothing to check: without.Without: it has no examples()"),
-        (["good.py", "--only", "ajoint"], "linops-jax: --only ajoint: there is no such check, there are promises, "),
-        (["good.py", "--only", "jacobian_adjoint"], "linops-jax: good.py: --only jacobian_adjoint applies to none of these"),
-        (["good.py", "--dtype", "int32"], "linops-jax: --dtype int32: this is no floating dtype, such as float64"),
-        (["good.py", "--dtype", "flaot"], "linops-jax: --dtype flaot: this is no floating dtype, such as float64"),
+        (["good.py", "--only", "ajoint"], "linops-jax: --only ajoint: there is no such check; use one of promises, "),
+        (["good.py", "--only", "jacobian_adjoint"], "linops-jax: good.py: --only jacobian_adjoint does not apply to any"),
+        (["good.py", "--dtype", "int32"], "linops-jax: --dtype int32: this is not a floating dtype, such as float64"),
+        (["good.py", "--dtype", "flaot"], "linops-jax: --dtype flaot: this is not a floating dtype, such as float64"),
     ],
 )  # fmt: skip
 def test_usage_errors_are_one_line(arguments, message, folder):

@@ -222,12 +222,12 @@ def with_value(value):
         (np.ones((1, 1)), "has 1 x 1 pixels: at least 8 x 8 are needed"),
         (np.ones((1, 300)), "has 1 x 300 pixels: at least 8 x 8 are needed"),
         (np.ones((0, 300)), "has 0 x 300 pixels"),
-        (with_value(np.nan), "holds 1 values that are NaN or infinite"),
-        (with_value(-np.inf), "holds 1 values that are NaN or infinite"),
+        (with_value(np.nan), "has 1 values that are NaN or infinite"),
+        (with_value(-np.inf), "has 1 values that are NaN or infinite"),
         (np.ones((16, 16)), "has no contrast: every pixel is 1"),
-        (np.ones((16, 16, 3)), "its shape is (16, 16, 3)"),
-        (np.ones((16, 16), complex), "its dtype is complex128"),
-        (np.full((16, 16), "a"), "its dtype is <U1"),
+        (np.ones((16, 16, 3)), "found shape (16, 16, 3)"),
+        (np.ones((16, 16), complex), "found dtype complex128"),
+        (np.full((16, 16), "a"), "found dtype <U1"),
         (np.full((16, 16), None), "cannot be read as a picture (PNG, JPEG or NPY)"),
     ],
 )
@@ -264,7 +264,7 @@ def test_one_pixel_png(tmp_path):
 def test_missing_file(tmp_path):
     refused(
         demo("--image", tmp_path / "no.png", "--out", tmp_path / "out"),
-        f"there is no picture {tmp_path / 'no.png'}",
+        f"there is no file {tmp_path / 'no.png'}",
     )
     refused(demo("--image", tmp_path, "--out", tmp_path / "out"), f"{tmp_path} is not a file")
     assert list(tmp_path.iterdir()) == []
@@ -273,12 +273,12 @@ def test_missing_file(tmp_path):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--spokes", 0, "--spokes must be 1 or more, it is 0"),
-        ("--spokes", -3, "--spokes must be 1 or more, it is -3"),
-        ("--noise", -0.1, "--noise must be 0 or more and finite, it is -0.1"),
-        ("--noise", "nan", "--noise must be 0 or more and finite, it is nan"),
-        ("--lambda", 0, "--lambda must be more than 0 and finite, it is 0.0"),
-        ("--lambda", "inf", "--lambda must be more than 0 and finite, it is inf"),
+        ("--spokes", 0, "--spokes must be 1 or more, found 0"),
+        ("--spokes", -3, "--spokes must be 1 or more, found -3"),
+        ("--noise", -0.1, "--noise must be finite and 0 or more, found -0.1"),
+        ("--noise", "nan", "--noise must be finite and 0 or more, found nan"),
+        ("--lambda", 0, "--lambda must be finite and more than 0, found 0.0"),
+        ("--lambda", "inf", "--lambda must be finite and more than 0, found inf"),
     ],
 )
 def test_bad_numbers(option, value, message, tmp_path):

@@ -97,7 +97,7 @@ def test_functions_of_many_packages(function, options):
         (
             lambda: lo.native(),
             TypeError,
-            r"lo\.native takes one of: a C function, ffi=handler, numba=kernel; found none",
+            r"lo\.native takes exactly one of: a C function, ffi=handler, numba=kernel; found none",
         ),
         (lambda: lo.native(C.meet, ffi="name"), TypeError, "found function, ffi"),
         (lambda: lo.native(C.meet, threads=2), TypeError, "unexpected keyword argument 'threads'"),
@@ -105,11 +105,15 @@ def test_functions_of_many_packages(function, options):
         (lambda: lo.native(lo.traced(lambda self, x: x)), TypeError, r"is traced.*lo\.per_platform"),
         (lambda: lo.native(3.5), TypeError, r"expected a function of a ctypes library.*found float 3\.5"),
         (lambda: lo.native(True), TypeError, "found bool True"),
-        (lambda: lo.native(0), ValueError, "found the address 0, which is no function"),
+        (lambda: lo.native(0), ValueError, "found the address 0, which is not a function"),
         (lambda: lo.native("blur", library=C), AttributeError, r"kernels\.c\.so has no function 'blur'.*extern"),
-        (lambda: lo.native(C.meet, library=C), TypeError, "library= is for the name of a function in it"),
+        (lambda: lo.native(C.meet, library=C), TypeError, "with library=, give the name of a function in it"),
         (lambda: lo.native("meet", library="/no/such.so"), OSError, r"no/such\.so"),
-        (lambda: lo.native(numba=same, library=C), TypeError, r"library= is for a C function or ffi="),
+        (
+            lambda: lo.native(numba=same, library=C),
+            TypeError,
+            r"library= is for a C function or ffi=, not for numba=\. Drop it",
+        ),
         (
             lambda: lo.native(capsule(ADDRESS, b"linops_jax.native.v9")),
             TypeError,
@@ -123,7 +127,7 @@ def test_functions_of_many_packages(function, options):
         (
             lambda: lo.native(ffi=capsule(ADDRESS, b"linops_jax.native.v1")),
             TypeError,
-            r"an XLA FFI handler comes in one without a name.*lo\.native\(function\)",
+            r"expected an XLA FFI handler, in a capsule without a name.*lo\.native\(function\)",
         ),
         (lambda: lo.native(ffi=3.5), TypeError, r"expected an XLA FFI handler: .* found float 3\.5"),
         (
@@ -134,7 +138,7 @@ def test_functions_of_many_packages(function, options):
         (
             lambda: lo.native(capsule(ADDRESS, b"linops_jax.native.v1", TWO_AT), user_data=TWO),
             TypeError,
-            "comes with user data of its own",
+            "already has user data, which user_data= would replace",
         ),
         (
             lambda: lo.native(ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_double)(lambda i, x: 0)),
@@ -151,14 +155,18 @@ def test_functions_of_many_packages(function, options):
             TypeError,
             r"found double .*\(double\); expected int",
         ),
-        (lambda: lo.native(C.meet, attributes={}), TypeError, "attributes= belongs to ffi, not to function"),
-        (lambda: lo.native("name", parallel=True), TypeError, "parallel= belongs to function or numba, not to ffi"),
-        (lambda: lo.native(ffi="name", dtypes=["f4"]), TypeError, "dtypes= belongs to function, not to ffi"),
+        (lambda: lo.native(C.meet, attributes={}), TypeError, "attributes= is an option of ffi, not of function"),
+        (
+            lambda: lo.native("name", parallel=True),
+            TypeError,
+            "parallel= is an option of function or numba, not of ffi",
+        ),
+        (lambda: lo.native(ffi="name", dtypes=["f4"]), TypeError, "dtypes= is an option of function, not of ffi"),
         (lambda: lo.native(numba=3), TypeError, "takes a Python function kernel.*found int 3, which cannot be called"),
         (lambda: lo.traced(lo.native(C.meet)), TypeError, r"marks a plain method, not CFunction.*lo\.per_platform"),
         (lambda: lo.per_platform(), TypeError, "needs at least one hook"),
         (lambda: lo.per_platform(cpu=3), TypeError, r"per_platform\(cpu=\.\.\.\) must be lo\.native.*not int"),
-        (lambda: lo.per_platform(metal=lo.native("f")), TypeError, "does not know the platform 'metal'"),
+        (lambda: lo.per_platform(metal=lo.native("f")), TypeError, "unknown platform 'metal'; use cpu"),
         (lambda: lo.per_platform(cuda=lo.native(C.meet)), TypeError, "a C function runs on the CPU only"),
         (lambda: lo.per_platform(cuda=same), TypeError, "a host hook runs on the CPU only"),
         (

@@ -327,7 +327,7 @@ def test_failures_reach_the_caller(name, message):
 def test_a_declared_dtype():
     op = failing(C.multiply, dtypes=["float64", "complex64"])
     with pytest.raises(
-        TypeError, match=r"Grid\.apply is native and takes float64, complex64; found an array of float32"
+        TypeError, match=r"Grid\.apply is native and takes arrays of float64, complex64; found an array of float32"
     ):
         op(X)
 

@@ -135,7 +135,7 @@ class Scaled(Linear):
 
 @exhibit("SciPy", "issue 8900", "adjoint", r"conjugat", S((3,), C), C(1j), np.arange(9, dtype=R).reshape(3, 3))
 class ScaledForgetsConjugate(Scaled):
-    """The adjoint of a scaled operator multiplies with the number instead of its conjugate."""
+    """The adjoint of a scaled operator multiplies by the number instead of its conjugate."""
 
     def adjoint(self, y):
         return self.alpha * (self.matrix.T @ y)
@@ -179,7 +179,7 @@ class ComplexMap(lo.LinearOperator, real_linear=True):
 
 @exhibit("SimPEG", "issue 1685", "adjoint", r"conjugat", S((2, 5), R))
 class ComplexMapTransposed(ComplexMap):
-    """The derivative's transpose stands where the adjoint must, so that the imaginary part has the wrong sign."""
+    """The transpose of the derivative is used in place of the adjoint, so the imaginary part has the wrong sign."""
 
     def adjoint(self, y):
         return np.stack([y, C(1j) * y]).real
@@ -281,7 +281,7 @@ class ModesInOneOrder(FourierSum):
 
 @exhibit("lineax", "pull request 200", "adjoint", r"conjugat", S((5,), C), (lambda a: a + a.T)(normal((5, 5), C)))
 class SymmetricNotHermitian(Dense, symmetric=True):
-    """One word for A = A^T and for A = A^H: for complex matrices these are two properties."""
+    """One property stands for both A = A^T and A = A^H, which differ for complex matrices."""
 
     def adjoint(self, y):
         return self.matrix @ y
@@ -533,7 +533,7 @@ class Difference(Linear):
     S((6,), R),
 )
 class BoundaryForgotten(Difference):
-    """The difference vanishes at the end; its adjoint does not know."""
+    """The difference is zero at the end; the adjoint does not take this into account."""
 
     def adjoint(self, y):
         return y - np.append(R(0), y[:-1])
@@ -551,7 +551,7 @@ class ForwardDifference(Linear):
 
 @exhibit("ODL", "pull request 405", "adjoint", r"minus", S((6,), R))
 class MinusItself(ForwardDifference):
-    """The adjoint of a difference is minus itself: true for centred differences only."""
+    """The adjoint of a difference is minus the difference, which is right for centred differences only."""
 
     def adjoint(self, y):
         return -self.apply(y)
@@ -571,7 +571,7 @@ class Padded(Linear):
 
 @exhibit("ODL", "pull request 405", "linear", r"an affine offset", S((6,), R))
 class PaddedWithAValue(Padded):
-    """Padding with a value that is not zero makes a difference affine, and still it called itself linear."""
+    """Padding with a nonzero value makes a difference affine, but it is declared linear."""
 
     outside: float = lo.static(default=1.0)
 
@@ -590,7 +590,7 @@ class Trapezoids(Linear):
 
 @exhibit("PyLops", "issue 248", "adjoint", r"only x\[0\] is wrong", S((6,), R))
 class FirstSampleForgotten(Trapezoids):
-    """The first sample counts half in all integrals; the adjoint does not know."""
+    """The first sample counts half in all integrals; the adjoint does not take this into account."""
 
     def adjoint(self, y):
         return np.cumsum(y[::-1])[::-1] - y / 2
@@ -668,7 +668,7 @@ class Centred(Linear):
 
 @exhibit("OXSA", "pull request 6", "adjoint", r"argument of the adjoint is shifted by one", S((7,), C))
 class ShiftedTheOtherWay(Centred):
-    """``fftshift`` is taken for its inverse, which it is for even lengths only."""
+    """``fftshift`` is used as its own inverse, which is right for even lengths only."""
 
     def adjoint(self, y):
         return np.fft.fftshift(np.fft.ifft(np.fft.fftshift(y), norm="ortho")).astype(y.dtype)
@@ -695,7 +695,7 @@ class Blur(Linear):
     np.array([1, 0.5 - 0.3j, 0.2j], C),
 )
 class OddLength(Blur):
-    """The adjoint of a blur by real Fourier transforms is for even lengths."""
+    """The adjoint of a blur by real Fourier transforms is right for even lengths only."""
 
     def adjoint(self, y):
         return np.fft.irfft(np.conj(self.spectrum) * np.fft.rfft(y)).astype(y.dtype)
@@ -715,7 +715,7 @@ class Signal(Linear):
 
 @exhibit("PyLops", "pull request 106", "vmap", r"vmap\(A\).* and a loop", S((6,), R), np.array([1, 3, -2], R))
 class SeveralAtOnce(Signal, batched=True):
-    """A convolution that is right for one vector takes several vectors for one long one."""
+    """A convolution that is right for one vector treats several vectors as one long vector."""
 
     def apply(self, x):
         return super().apply(x.ravel()).reshape(x.shape)
@@ -759,7 +759,7 @@ class RepeatsOverwritten(Rows):
     "AiDotNet.Tensors", "pull request 894", "adjoint", r"from y\[\d\] to x\[\d\]", S((4,), R), np.array([2, 0, 2]), 4
 )
 class GatherForScatter(Rows):
-    """The gradient of gathering gathers: it was written for scattering, and wraps the indices that it lacks."""
+    """The gradient of gathering is that of scattering, so it gathers too, and wraps around when it has too few indices."""
 
     def adjoint(self, y):
         return y[self.index[np.arange(self.size) % len(self.index)] % len(y)]
@@ -819,7 +819,7 @@ class Weighted(Linear):
 
 @exhibit("Meep", "issue 2087", "adjoint", r"shift", S((6,), R), np.linspace(1, 2, 6).astype(R))
 class OutOfStep(Weighted):
-    """The loop over the gradient runs one point behind the fields, and ends in what is no field."""
+    """The loop over the gradient is one point behind the fields, and its last point is outside the fields."""
 
     def adjoint(self, y):
         return np.append(R(0), (self.fields * y)[:-1])
@@ -1077,7 +1077,7 @@ class Complex(lo.LinearOperator, real_linear=True):
     5,
 )
 class BroadcastForgotten(Complex):
-    """The gradient of what was broadcast is not summed."""
+    """The gradient of a broadcast array is not summed."""
 
     def adjoint(self, y):
         return y.real, y.imag
@@ -1096,7 +1096,7 @@ class Neighbours(Linear):
 
 @exhibit("MrMustard", "pull request 309", "promises", r"did not write all of out of shape \(5,\)", S((5,), R))
 class LeftEmpty(Neighbours):
-    """What is not computed keeps what was in memory, as the array was made empty and not zero."""
+    """Elements that are not computed keep old memory, because the array was made with empty instead of zeros."""
 
     def apply(self, x, *, out):
         np.add(x[:-1], x[1:], out=out[:-1])
@@ -1221,7 +1221,7 @@ class LogSigmoid(Elementwise):
 
 @exhibit("JAX", "issue 2140", "jacobian", r"not the derivative of apply", np.array([0.0, 1, -2], R))
 class NoSlopeAtZero(LogSigmoid):
-    """The derivative of the logarithm of a sigmoid is zero at zero: that of a maximum inside of it."""
+    """The derivative of the logarithm of a sigmoid is zero at zero, because of a maximum inside it."""
 
     def slope(self, x):
         return np.where(x == 0, x.dtype.type(0), super().slope(x))
@@ -1313,7 +1313,7 @@ class OverflowsOnTheWay(Tanh):
 
 @exhibit("DiffSharp", "issue 16", "jacobian", r"not the derivative of apply|does not depend on dx", S((5,), R))
 class TangentForgotten(Tanh):
-    """The pushforward returns the derivative, and does not multiply it with the tangent."""
+    """The pushforward returns the derivative, and does not multiply it by the tangent."""
 
     def jacobian_apply(self, x, dx):
         return self.slope(x)
@@ -1360,7 +1360,7 @@ class ConstantAtZero(Sinc):
     "JAX", "issue 34139", "hessian", r"^jacobian_apply loses precision .* cancel", np.array([1e-6, -3e-6, 5e-7], R)
 )
 class CancelsNearZero(Sinc):
-    """The derivative of sinc cancels near zero, where only zero itself is treated apart."""
+    """The derivative of sinc suffers from cancellation near zero, because only zero itself is treated separately."""
 
     def near(self, x):
         return x == 0
@@ -1472,7 +1472,7 @@ class RootOrOne(Elementwise):
 
 @exhibit("JAX", "pull request 383", "jacobian", r"not finite", np.array([2.0, 0, 3], R))
 class ZeroTimesInfinity(RootOrOne):
-    """The derivative of the branch that is not taken is multiplied with zero; it is infinite."""
+    """The derivative of the branch that is not taken is infinite, and is multiplied by zero."""
 
     def slope(self, x):
         with np.errstate(all="ignore"):

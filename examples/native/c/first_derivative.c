@@ -1,7 +1,7 @@
 /* first_derivative.c: (x[i + 1] - x[i]) / step, and its adjoint. */
 #include <linops_jax/native.h>
 
-/* What the Python side passes as user data. */
+/* The user data, which the Python code passes. */
 typedef struct {
   double step;
 } settings;
@@ -12,7 +12,7 @@ static int check(linops_call* call) {
   return 0;
 }
 
-/* n numbers to n - 1 */
+/* From n numbers to n - 1. */
 int first_derivative(linops_call* call) {
   if (check(call)) return 1;
   const double scale = 1 / ((const settings*)call->user_data)->step;
@@ -22,7 +22,7 @@ int first_derivative(linops_call* call) {
   return 0;
 }
 
-/* n - 1 numbers to n */
+/* From n - 1 numbers to n. */
 int first_derivative_adjoint(linops_call* call) {
   if (check(call)) return 1;
   const double scale = 1 / ((const settings*)call->user_data)->step;

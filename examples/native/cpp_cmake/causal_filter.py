@@ -1,4 +1,4 @@
-"""A recursive filter as XLA FFI handler. Build first: cmake -B build . && cmake --build build"""
+"""A recursive filter as an XLA FFI handler. Build first: cmake -B build . && cmake --build build"""
 
 import ctypes
 import pathlib

@@ -1,6 +1,6 @@
 # running_sum_kernels.pyx: y[i] = x[0] + ... + x[i], and its adjoint.
 #
-# `api` puts a function into __pyx_capi__, as a capsule that has its signature for a name.
+# `api` puts a function into __pyx_capi__, in a capsule whose name is the signature of the function.
 from libc.stdint cimport int32_t, int64_t
 
 cdef extern from "linops_jax/native.h":

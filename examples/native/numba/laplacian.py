@@ -1,4 +1,4 @@
-"""A weighted Laplacian on a periodic grid, in Numba. Nothing to build."""
+"""A weighted Laplacian on a periodic grid, in Numba. There is nothing to build."""
 
 import jax
 import numpy as np

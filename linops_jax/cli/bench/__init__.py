@@ -1,4 +1,4 @@
-"""`linops-jax bench`: what calls, derivatives, batches and solvers cost, beside every peer that is installed."""
+"""`linops-jax bench`: what calls, derivatives, batches and solvers cost, compared with all other libraries installed."""
 
 import importlib
 import time
@@ -28,30 +28,32 @@ _PLAIN_WIDTH = 150  # where there is no terminal
 
 
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(help="Comparisons; all without any.", metavar="NAME...")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Comparisons to run (default: all).", metavar="NAME...")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds and small sizes.")] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Run --quick; exit code 1 where a ratio is twice the recorded one.")
+        bool, typer.Option("--check", help="Run --quick; exit code 1 if a ratio is more than twice the recorded one.")
     ] = False,
-    record: Annotated[bool, typer.Option("--record", help="Run --quick and keep its ratios for --check.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw a picture (PNG, SVG, PDF).")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write tables into this page, between its marks.")] = None,
+    record: Annotated[bool, typer.Option("--record", help="Run --quick and save its ratios for --check.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw a picture in this file (PNG, SVG, PDF).")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write tables into this page, between its two marks.")] = None,
     show_list: Annotated[bool, typer.Option("--list", help="List the comparisons.")] = False,
 ) -> None:
-    """Measure linops_jax beside its peers, in one process and run.
+    """Compare the cost of linops_jax with that of other libraries, in one process.
 
-    Times are medians over rounds; in a round each contestant has its turn, and ratios are taken within rounds. Peers
-    that are not installed are rows that say so. Exit code 1: --check found a ratio that is too large. 2: bad arguments.
+    Each round measures each library once. Times are medians over the rounds, and ratios are taken within rounds. A library that
+    is not installed has a row that says so. Exit code 1: --check found a ratio that is too large. 2: wrong arguments.
     """
     with one_line_errors(extra="test"):
         for name in names or ():
-            require(name in COMPARISONS, f"{name}: there is no such comparison, there are {', '.join(COMPARISONS)}")
+            require(name in COMPARISONS, f"{name}: there is no such comparison; use one of {', '.join(COMPARISONS)}")
         if show_list:
             for name in COMPARISONS:
                 typer.echo(f"{name:12} {_title(name)}")
             return
-        require(not (check and record), "--check and --record: choose one")
+        require(not (check and record), "--check and --record cannot be combined: choose one")
         bench_run = _Run([name for name in COMPARISONS if name in (names or COMPARISONS)], quick or check or record)
         outputs = _Outputs(json_file, plot, markdown)
         bench_run.measure()
@@ -116,7 +118,10 @@ class _Outputs:
 
         self._json, self._plot, self._markdown = json_file, plot, markdown
         for file in (json_file, plot):
-            require(file is None or file.parent.is_dir(), f"{file}: there is no folder {file and file.parent}")
+            require(
+                file is None or file.parent.is_dir(),
+                f"{file}: there is no folder {file and file.parent}: create it first",
+            )
         if markdown:
             _report.readable_page(markdown)
         if plot:
@@ -139,7 +144,7 @@ class _Outputs:
 
 
 def _check(run: _Run) -> None:
-    """Measures comparisons with a ratio that is too large once more, and fails where it is too large again."""
+    """Measures comparisons with a ratio that is too large again, and fails if it is still too large."""
     from . import _recorded
 
     known = _recorded.compared(run.rows)
@@ -149,7 +154,7 @@ def _check(run: _Run) -> None:
     ]
     failed = {key: found for key, found in _recorded.too_large(again).items() if key in first}
     for key, (now, then) in failed.items():
-        typer.echo(f"FAILED {key}: the ratio is {now:.3g}, recorded is {then:.3g}", err=True)
+        typer.echo(f"FAILED {key}: the ratio is {now:.3g}, the recorded one is {then:.3g}", err=True)
     typer.echo(f"{len(known)} ratios compared, {len(first)} measured again, {len(failed)} failed")
     if failed or not known:
         raise typer.Exit(1)

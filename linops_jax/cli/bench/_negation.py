@@ -162,7 +162,7 @@ def _registered() -> str:
 def _library() -> ctypes.CDLL:
     compiler = shutil.which(os.environ.get("CXX", "c++"))
     if compiler is None:
-        msg = "no C++ compiler was found (CXX)"
+        msg = "no C++ compiler was found: set CXX"
         raise Missing(msg)
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, "negate.so")

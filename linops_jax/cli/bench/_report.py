@@ -117,8 +117,8 @@ def write_between_marks(page: Path, text: str) -> None:
 
 def readable_page(page: Path) -> tuple[str, str, str]:
     """What stands before, between and after the marks."""
-    require(page.is_file(), f"--markdown {page}: there is no such page; it must hold the lines {BEGIN} and {END}")
+    require(page.is_file(), f"--markdown {page}: there is no such page; give one that has the lines {BEGIN} and {END}")
     before, found, rest = page.read_text().partition(BEGIN)
     between, closed, after = rest.partition(END)
-    require(bool(found and closed), f"--markdown {page}: the page must hold the lines {BEGIN} and {END}")
+    require(bool(found and closed), f"--markdown {page}: the page must have the lines {BEGIN} and {END}")
     return before, between, after

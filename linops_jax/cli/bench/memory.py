@@ -109,7 +109,7 @@ def _status(name: str) -> int:
     try:
         text = Path("/proc/self/status").read_text()
     except OSError as error:
-        msg = "memory is read from /proc, which is not here"
+        msg = "memory is read from /proc, which this system does not have"
         raise Missing(msg) from error
     return 1024 * int(next(line for line in text.splitlines() if line.startswith(name)).split()[1])
 
@@ -118,5 +118,5 @@ def _reset_peak() -> None:
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError as error:
-        msg = "the kernel does not let the peak be reset (/proc/self/clear_refs)"
+        msg = "the kernel does not allow resetting the peak (/proc/self/clear_refs)"
         raise Missing(msg) from error

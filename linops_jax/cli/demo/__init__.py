@@ -1,4 +1,4 @@
-"""`linops-jax demo`: real problems from end to end. Alone, it runs the first of them."""
+"""`linops-jax demo`: complete examples of real problems. Without a name, it runs the first one."""
 
 import math
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from .._errors import one_line_errors, require
 
-app = typer.Typer(help="Real problems from end to end; alone: `demo mri`.")
+app = typer.Typer(help="Complete examples of real problems (default: `demo mri`).")
 
 
 @app.callback(invoke_without_command=True)
@@ -23,16 +23,16 @@ def run_mri(
         Path | None, typer.Option(help="Your own picture (PNG, JPEG, NPY) instead of matplotlib's MRI slice.")
     ] = None,
     spokes: Annotated[int, typer.Option(help="Number of radial lines in k-space.")] = 40,
-    noise: Annotated[float, typer.Option(help="Noise, relative to the data (root mean squares).")] = 0.01,
+    noise: Annotated[float, typer.Option(help="Noise relative to the data (ratio of root mean squares).")] = 0.01,
     lam: Annotated[float, typer.Option("--lambda", help="Weight of the smoothness term.")] = 0.3,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder for mri.png and mri.json.")] = Path("out"),
+    out: Annotated[Path, typer.Option(help="Folder to write mri.png and mri.json to.")] = Path("out"),
 ) -> None:
     """Reconstruct an MRI slice from a few radial lines of its Fourier transform."""
     with one_line_errors(extra="demo"):
-        require(spokes >= 1, f"--spokes must be 1 or more, it is {spokes}")
-        require(0 <= noise < math.inf, f"--noise must be 0 or more and finite, it is {noise}")
-        require(0 < lam < math.inf, f"--lambda must be more than 0 and finite, it is {lam}")
+        require(spokes >= 1, f"--spokes must be 1 or more, found {spokes}")
+        require(0 <= noise < math.inf, f"--noise must be finite and 0 or more, found {noise}")
+        require(0 < lam < math.inf, f"--lambda must be finite and more than 0, found {lam}")
         from . import _picture, _report, mri
 
         truth = _picture.read(image)

@@ -27,13 +27,13 @@ def _mri_slice() -> np.ndarray:
     try:
         return np.frombuffer(gzip.decompress(file.read_bytes()), ">u2").reshape(256, 256)
     except (OSError, EOFError, ValueError) as error:
-        msg = f"matplotlib's sample {file} cannot be read ({error}): choose a picture with --image"
+        msg = f"the sample picture {file} of matplotlib cannot be read ({error}): choose a picture with --image"
         raise BadInput(msg) from error
 
 
 def _grey_levels(file: Path) -> np.ndarray:
     if not file.is_file():
-        msg = f"there is no picture {file}" if not file.exists() else f"{file} is not a file"
+        msg = f"there is no file {file}" if not file.exists() else f"{file} is not a file"
         raise BadInput(msg)
     try:
         if file.suffix.lower() == ".npy":
@@ -51,13 +51,13 @@ def _grey(image: Image.Image) -> Image.Image:
 
 
 def _normalised(levels: np.ndarray, name: str) -> np.ndarray:
-    require(levels.ndim == 2, f"{name} must be one grey picture (height, width), its shape is {levels.shape}")
-    require(levels.dtype.kind in "buif", f"{name} must hold real numbers, its dtype is {levels.dtype}")
+    require(levels.ndim == 2, f"{name} must be one grey picture (height, width), found shape {levels.shape}")
+    require(levels.dtype.kind in "buif", f"{name} must have real numbers, found dtype {levels.dtype}")
     size = " x ".join(map(str, levels.shape))
     least = f"at least {SMALLEST} x {SMALLEST} are needed"
     require(min(levels.shape) >= SMALLEST, f"{name} has {size} pixels: {least}")
     bad = np.count_nonzero(~np.isfinite(levels))
-    require(bad == 0, f"{name} holds {bad} values that are NaN or infinite: replace them first")
+    require(bad == 0, f"{name} has {bad} values that are NaN or infinite: replace them first")
     lowest, highest = float(levels.min()), float(levels.max())
     require(highest > lowest, f"{name} has no contrast: every pixel is {lowest:g}")
     return (levels.astype(np.float64) - lowest) / (highest - lowest)

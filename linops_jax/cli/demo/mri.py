@@ -1,12 +1,12 @@
 """An MRI slice from a few radial lines of its Fourier transform: the tutorial of linops_jax.
 
-A scanner measures y = A x + noise, samples of the Fourier transform of the slice x along spokes through the
-centre of k-space. There are far fewer spokes than Nyquist asks for, so x is taken to be the minimiser of
+A scanner measures y = A x + noise: samples of the Fourier transform of the slice x, along spokes through the centre
+of k-space. There are far fewer spokes than the Nyquist criterion requires. Therefore x is the minimiser of
 
     |A x - y|² + λ |G x|²
 
-where G is the gradient of the picture. Below: the operators, the problem, the reconstruction, and a run of it
-all. `linops-jax demo mri` shows it.
+where G is the gradient of the picture. This file defines the operators, the problem and the reconstruction, and then
+runs everything. `linops-jax demo mri` shows the result.
 """
 
 import math
@@ -27,7 +27,7 @@ import linops_jax as lo
 
 
 class NUFFT(lo.LinearOperator, batched=True):
-    """Fourier transform of a picture at any frequencies: y_j = Σ_k x_k exp(-i <coord_j, k>).
+    """Fourier transform of a picture at arbitrary frequencies: y_j = Σ_k x_k exp(-i <coord_j, k>).
 
     It maps a complex array of the given shape to complex (samples,), in single or double precision. Pixels k are
     counted from the centre of the picture.
@@ -71,7 +71,7 @@ class NUFFT(lo.LinearOperator, batched=True):
 class Gradient(lo.LinearOperator):
     """Differences of neighbouring pixels, down and across: (h, w) -> (2, h, w), zero at the far border.
 
-    The forward is JAX code, so JAX derives the adjoint.
+    The forward map is JAX code, so JAX derives the adjoint.
     """
 
     @lo.traced
@@ -90,9 +90,9 @@ class Gradient(lo.LinearOperator):
 
 
 def trajectory(spokes, shape):
-    """Frequencies (samples, 2) in radians per pixel, and the area of k-space that each stands for."""
+    """Frequencies (samples, 2) in radians per pixel, and the area of k-space that each represents."""
     size = max(shape)
-    step = math.pi / size  # half of what Nyquist asks for: scanners oversample along the spoke
+    step = math.pi / size  # half of the Nyquist step: scanners oversample along the spoke
     radius = step * jnp.arange(-size, size)
     angle = math.pi / spokes * jnp.arange(spokes)
     coord = jnp.stack([jnp.outer(jnp.cos(angle), radius), jnp.outer(jnp.sin(angle), radius)], axis=-1)
@@ -108,9 +108,9 @@ def measure(A, x, noise, seed):
 
 
 def adjoint_image(A, area, y, truth):
-    """What is seen without solving anything: A^H y, each sample weighted with its area of k-space.
+    """The picture without a solve: A^H y, where each sample is weighted with its area of k-space.
 
-    Its scale is the one that fits the truth best, so a comparison of the two is fair.
+    It is scaled to fit the truth best, so that the comparison with the reconstruction is fair.
     """
     image = (A.H @ lo.Diagonal(area))(y).real
     return image * jnp.vdot(image, truth) / jnp.vdot(image, image)
@@ -126,10 +126,10 @@ TOLERANCE = 1e-6  # conjugate gradients end when their residual has fallen by th
 def reconstruct(lam, A, G, y, monitor):
     """The minimiser of |A x - y|² + lam |G x|², by conjugate gradients on the normal equations.
 
-    `monitor` is given the norm of the residual: at the start, and after each iteration.
+    `monitor` is called with the norm of the residual, at the start and after each iteration.
     """
 
-    def watch(residual):  # the preconditioner sees every residual; this one only passes it on
+    def watch(residual):  # a preconditioner gets every residual; this one returns it unchanged
         jax.debug.callback(monitor, jnp.linalg.norm(residual))
         return residual
 
@@ -143,14 +143,14 @@ def misfit(lam, A, G, y, monitor):
     return jnp.sum(abs(A(reconstruct(lam, A, G, y, monitor)) - y) ** 2)
 
 
-# --- A run of it all ---------------------------------------------------------------------------------------
+# --- The complete run ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run found. Pictures are real, (height, width)."""
+    """The results of a run. Pictures are real, (height, width)."""
 
-    settings: dict[str, Any]  # as they were asked for
+    settings: dict[str, Any]  # the options of the command
     truth: np.ndarray
     adjoint: np.ndarray
     reconstruction: np.ndarray
@@ -164,7 +164,7 @@ class Result:
 
 
 def run(truth, spokes, noise, lam, seed, display):
-    """Measures the picture `truth` (height, width), reconstructs it, and shows on `display` how far it is."""
+    """Measures the picture `truth` (height, width), reconstructs it, and shows the progress on `display`."""
     with jax.enable_x64(True):
         coord, area = trajectory(spokes, truth.shape)
         A = NUFFT(coord, truth.shape) / math.sqrt(len(coord))  # columns of norm 1
