@@ -20,6 +20,8 @@ def _can_evaluate(cls: Any, name: str) -> bool:
 def is_up_to_jax(binding: Binding, argument: str) -> bool:
     """Whether JAX may differentiate a hook itself: it is traced, and nobody has said anything about its derivative."""
     hook = binding.hook
+    if hook.takes_state and hook.by_others is None:  # it is the state that changes with the fields and the point
+        return False
     if not hook.is_jax or argument not in hook.rule.derivative:
         return hook.is_jax or (argument == "self" and hook.by_others is not None)
     cls: Any = hook.cls

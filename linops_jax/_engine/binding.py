@@ -41,7 +41,7 @@ class Binding(Interned):
 
     def __call__(self, *leaves: Any, **keywords: Any) -> Any:
         """The hook on the leaves of its arguments, in a row."""
-        return self.hook.function(*arguments(self.trees, leaves), **keywords)
+        return self.hook.evaluate(arguments(self.trees, leaves), **keywords)
 
     def __reduce__(self) -> Any:
         return str, (self.label,)  # a serialized executable finds its target by key, and needs none of this
@@ -130,6 +130,15 @@ def arguments(trees: tuple[Any, ...], leaves: Any) -> list[Any]:
         result.append(jax.tree.unflatten(tree, leaves[start:stop]))
         start = stop
     return result
+
+
+def with_state(
+    binding: Binding, operands: Sequence[Any], value: Sequence[jax.ShapeDtypeStruct]
+) -> tuple[Any, list[jax.ShapeDtypeStruct]]:
+    """Structure and specs of what ``linearize`` gives where ``apply`` gives a value: specs of operands are of one element."""
+    op, x = arguments(binding.trees, operands)
+    specs, state = jax.tree.flatten(op._infer_state_shape(x))
+    return jax.tree_util.treedef_tuple((binding.out_tree, state)), [*value, *specs]
 
 
 def is_batched(hook: Hook) -> bool:

@@ -17,9 +17,9 @@ import jax.core
 from linops_jax import _compat
 from linops_jax._engine import traced_hooks
 from linops_jax._engine.batch import Batch
-from linops_jax._engine.binding import Binding, bind_hook
+from linops_jax._engine.binding import Binding, bind_hook, with_state
 from linops_jax._model import shapes
-from linops_jax._model.rules import CT, T
+from linops_jax._model.rules import CT, STATE, T
 
 
 class Program(NamedTuple):
@@ -147,6 +147,15 @@ def _asked_next(
         groups[name] = types[start : start + tree.num_leaves]
         start += tree.num_leaves
     trees[CT], groups[CT] = binding.out_tree, results
+    out_tree = binding.out_tree
+    if hook.rule.remembers:
+        out_tree, out = with_state(binding, types, specs)
+        target = cls._hooks[hook.rule.remembers]
+        yield bind_hook(target, binding.trees, out_tree, out, for_derivative=False), tuple(out), types
+        return
+    if hook.rule.with_state:
+        out_tree, trees[STATE] = binding.out_tree.children()
+        specs, groups[STATE] = specs[: out_tree.num_leaves], results[out_tree.num_leaves :]
 
     def call(target: str, arguments: Sequence[str], out_tree: Any, out: tuple[jax.ShapeDtypeStruct, ...]) -> _Call:
         chosen = tuple(trees[argument] for argument in arguments)
@@ -163,7 +172,7 @@ def _asked_next(
         elif name in hook.rule.derivative:
             target, arguments = hook.rule.derivative[name]
             if target in cls._hooks:
-                yield call(target, arguments, binding.out_tree, specs)
+                yield call(target, arguments, out_tree, specs)
 
 
 def _refuse_other_types(binding: Binding, jaxprs: Sequence[Any]) -> None:

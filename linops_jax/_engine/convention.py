@@ -58,7 +58,7 @@ class Convention:
     def host_call(self) -> tuple[Callable[..., Any], bool]:
         """What the trampoline calls, and whether that is the hook itself: arrays in, one array out."""
         binding, hook = self.binding, self.binding.hook
-        direct = binding.trees[0].num_leaves == 0 and not any(binding.ignored)
+        direct = binding.trees[0].num_leaves == 0 and not any(binding.ignored) and not hook.takes_state
         if direct and all(map(jax.tree_util.treedef_is_leaf, (*binding.trees[1:], binding.out_tree))):
             return types.MethodType(hook.function, jax.tree.unflatten(binding.trees[0], ())), True
         return written.write_call(hook, binding.trees, binding.out_tree), False  # not the binding: it owns the target

@@ -15,7 +15,7 @@ from linops_jax import _compat
 from linops_jax._engine import returned
 from linops_jax._model import shapes
 from linops_jax._model.hooks import Hook
-from linops_jax._model.rules import CT
+from linops_jax._model.rules import CT, STATE
 
 
 def _conj(tree: Any) -> Any:
@@ -131,10 +131,23 @@ def transposed(given: Hook, argument: str) -> Callable[..., Any]:
 
         def linear(moving: Any) -> Any:
             values = [moving if name == argument else known[name] for name in rule.arguments]
-            result = given.function(*values, out=specs) if given.derived else given.function(*values)
+            result = given.evaluate(values, **({"out": specs} if given.derived else {}))
             return returned.as_promised(given, result, specs)
 
         return _adjoint(linear, known[CT], out, arguments)
+
+    return derived
+
+
+def of_point(hook: Hook, linearize: Hook) -> Callable[..., Any]:
+    """A traced hook that takes a state, with the state of its own point."""
+    at = hook.rule.arguments.index(STATE)
+
+    def derived(*arguments: Any, out: Any) -> Any:
+        op, x = arguments[:2]
+        _, state = linearize.function(op, x)
+        keywords = {"out": out} if hook.derived else {}
+        return hook.evaluate([*arguments[:at], state, *arguments[at + 1 :]], **keywords)
 
     return derived
 

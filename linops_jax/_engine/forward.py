@@ -11,7 +11,7 @@ import jax.core
 import jax.numpy as jnp
 
 from linops_jax import _compat
-from linops_jax._engine import absent, calling, closures, refused
+from linops_jax._engine import absent, calling, closures, refused, remembered
 from linops_jax._engine.batch import Batch, element
 from linops_jax._engine.binding import Binding, of_variant
 from linops_jax._engine.closures import Program
@@ -21,7 +21,7 @@ from linops_jax._engine.tangents import is_zero, vanishes, zero
 from linops_jax._model import shapes
 from linops_jax._model.hooks import Hook
 from linops_jax._model.kinds import MISSING
-from linops_jax._model.rules import T
+from linops_jax._model.rules import STATE, T
 
 
 def jvp(
@@ -35,15 +35,35 @@ def jvp(
     **traced: Any,
 ) -> tuple[list[Any], list[Any]]:
     """The sum of all contributions; those that are up to JAX come in one piece."""
-    results = calling.primitive(hook).bind(*primals, binding=binding, batch=batch, out=out, **traced)
     groups, directions = Groups(binding, primals, batch, **traced), Groups(binding, tangents, batch)
     moving = {name: values for name, values in directions.values.items() if not all(map(is_zero, values))}
+    moving.pop(STATE, None)  # a function of the point: the derivative there is the total one
+    state: list[Any] = []
+    if hook.rule.remembers and moving:
+        results = remembered.linearized(groups, out)
+    else:
+        results = calling.primitive(hook).bind(*primals, binding=binding, batch=batch, out=out, **traced)
+        if hook.rule.with_state:
+            results, state = remembered.split(groups, binding.out_tree, results)
     by_jax = {name for name in moving if _is_up_to_jax(binding, name)}
     terms = [_contribution(groups, name, values, results) for name, values in moving.items() if name not in by_jax]
     if by_jax or not all(map(is_zero, directions.closed_over)):
+        _refuse_closed_over(binding, directions)
         chosen = _tangents_of(directions, by_jax)
-        terms.append(_jvp_by_jax(primals, chosen, binding=binding, batch=batch, out=out, **traced))
-    return results, _total(results, [term for term in terms if term is not None])
+        terms.append(_jvp_by_jax(primals, chosen, binding=binding, batch=batch, out=out, **traced)[: len(results)])
+    total = _total(results, [term for term in terms if term is not None])
+    return [*results, *state], [*total, *map(zero, state)]
+
+
+def _refuse_closed_over(binding: Binding, directions: Groups) -> None:
+    """Where a state changes with what is closed over, its derivative is not known."""
+    rule = binding.hook.rule
+    if (rule.with_state or binding.hook.takes_state) and not all(map(is_zero, directions.closed_over)):
+        message = (
+            f"{binding.label} closes over an array that is being differentiated, on which the state may depend. Declare the "
+            f"array as a field of {binding.hook.cls._label}."
+        )
+        raise NotImplementedError(message)
 
 
 def _is_up_to_jax(binding: Binding, name: str) -> bool:
@@ -100,7 +120,7 @@ def _push(
     groups.add(T, groups.trees[name], complete, groups.masks[name])
     axes = len(groups.masks[name][0])
     specs = [element(jax.typeof(result), axes) for result in results]
-    return groups.bind(target, arguments, groups.binding.out_tree, specs)
+    return groups.bind(target, arguments, groups.out_tree, specs)
 
 
 # ---- by JAX -------------------------------------------------------------------------------------------------------
@@ -116,8 +136,9 @@ def _tangents_of(directions: Groups, names: set[str]) -> list[Any]:
 def _jvp_by_jax(primals: Sequence[Any], tangents: Sequence[Any], **params: Any) -> list[Any]:
     """JAX's own derivative of a traced hook, in the arguments for which the class has no hook; None is no tangent."""
     binding = params["binding"]
-    if not binding.hook.is_jax and binding.hook.by_others is not None:
+    if (not binding.hook.is_jax or binding.hook.takes_state) and binding.hook.by_others is not None:
         params["binding"] = of_variant(binding, binding.hook.by_others)
+        params.pop("jaxprs", None)  # of the hook itself
     positions = [i for i, t in enumerate(tangents) if t is not None and not is_zero(t)]
     moving = [tangents[i] for i in positions]
     varies = any(

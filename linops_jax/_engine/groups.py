@@ -27,6 +27,9 @@ class Groups:
         self.closed_over, self.closed_over_masks = list(operands[:start]), batch[:start]
         self.related: tuple[Program, ...] = traced.get("related", ())
         self.names: tuple[Any, ...] = traced.get("names", ())
+        self.out_tree = (
+            binding.out_tree.children()[0] if binding.hook.rule.with_state else binding.out_tree
+        )  # of the value
         for name, tree in self.trees.items():
             stop = start + tree.num_leaves
             self.values[name] = list(operands[start:stop])
@@ -37,12 +40,14 @@ class Groups:
         """A tangent or cotangent, as another argument."""
         self.trees[name], self.values[name], self.masks[name] = tree, values, masks
 
-    def bind(self, hook: Hook, names: Sequence[str], out_tree: Any, specs: Sequence[Any]) -> list[Any]:
+    def bind(
+        self, hook: Hook, names: Sequence[str], out_tree: Any, specs: Sequence[Any], *, for_derivative: bool = True
+    ) -> list[Any]:
         """Another hook of these arguments. What it closes over may be gone: then it has been traced before."""
         trees = tuple(self.trees[name] for name in names)
         values = [value for name in names for value in self.values[name]]
         masks = [mask for name in names for mask in self.masks[name]]
-        binding = bind_hook(hook, trees, out_tree, specs, for_derivative=True)
+        binding = bind_hook(hook, trees, out_tree, specs, for_derivative=for_derivative)
         program = closures.find(self.related, binding, values)
         if program is None:
             try:

@@ -74,6 +74,8 @@ def describe(result: Any) -> str:
 
 
 def _promise(hook: Hook) -> str:
+    if hook.rule.with_state:
+        return "infer_shape and infer_state_shape promised, of (y, state),"
     return "expected" if hook.rule.reverses else "infer_shape promised"
 
 

@@ -23,7 +23,7 @@ def function(binding: Binding, specs: Sequence[jax.ShapeDtypeStruct]) -> Callabl
 
     def evaluate(*leaves: Any) -> list[Any]:
         keywords = {"out": jax.tree.unflatten(out_tree, specs)} if hook.derived else {}
-        result = hook.function(*arguments(trees, leaves), **keywords)
+        result = hook.evaluate(arguments(trees, leaves), **keywords)
         values = returned.result_leaves(hook, out_tree, result)
         return [
             shapes.zeros(spec) if unused else returned.cast(hook, value, spec)

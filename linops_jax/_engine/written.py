@@ -14,12 +14,15 @@ import jax
 from linops_jax._engine import returned
 from linops_jax._model import fields
 from linops_jax._model.hooks import Hook
+from linops_jax._model.rules import STATE
 
 
 def write_call(hook: Hook, trees: tuple[Any, ...], out_tree: Any) -> Callable[..., Any]:
     """The hook as ``call(*inputs, *outputs)`` if it fills its outputs, else as ``call(*inputs)`` with a tuple of results."""
     writer = _Writer()
-    call = f"{writer.refer(hook.function)}({', '.join(map(writer.expression, trees))}"
+    written = dict(zip(hook.rule.arguments, map(writer.expression, trees), strict=True))
+    last = [f"{STATE}={written.pop(STATE)}"] if hook.takes_state else []
+    call = f"{writer.refer(hook.function)}({', '.join([*written.values(), *last])}"
     if hook.takes_out:
         inputs = writer.arrays
         lines = [

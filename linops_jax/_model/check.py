@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from linops_jax._model.kinds import Native, PerPlatform
-from linops_jax._model.marks import is_traced, takes_out
-from linops_jax._model.rules import INFER, OPTIONAL
+from linops_jax._model.marks import is_traced, takes_out, takes_state
+from linops_jax._model.rules import INFER, OPTIONAL, TAKE_STATE
 
 
 def check_hook(cls: Any, name: str, arguments: tuple[str, ...], value: Any) -> None:
@@ -44,11 +44,13 @@ def _check_may_be_native(where: str, name: str, arguments: tuple[str, ...]) -> N
 def _check_signature(where: str, name: str, arguments: tuple[str, ...], function: Callable[..., Any]) -> None:
     expected = ", ".join(arguments)
     signature = inspect.signature(function)
-    out = signature.parameters.get("out")
-    if out is not None and "out" not in arguments and out.kind is not inspect.Parameter.KEYWORD_ONLY:
-        message = f"{where} takes out as a positional argument: write `def {name}({expected}, *, out)`."
-        raise TypeError(message)
+    for keyword in ("out", "state"):
+        given = signature.parameters.get(keyword)
+        if given is not None and keyword not in arguments and given.kind is not inspect.Parameter.KEYWORD_ONLY:
+            message = f"{where} takes {keyword} as a positional argument: write `def {name}({expected}, *, {keyword})`."
+            raise TypeError(message)
     keywords = {"out": None} if takes_out(function) and name not in INFER else {}
+    keywords |= {"state": None} if takes_state(function) and name in TAKE_STATE else {}
     try:
         signature.bind(*arguments, **keywords)
     except TypeError as error:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from linops_jax._model.kinds import HOST, MISSING, NATIVE, PER_PLATFORM, REFUSED, TRACED, Native, PerPlatform
 from linops_jax._model.lookup import find
 from linops_jax._model.marks import is_in_place, is_traced, takes_out
-from linops_jax._model.rules import Rule
+from linops_jax._model.rules import STATE, Rule
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,7 +26,18 @@ class Hook:
     in_place: bool = False  # its last argument and its result may be the same memory
     derived: bool = False  # by JAX, from a traced hook
     variants: Mapping[str, Hook] = dataclasses.field(default_factory=dict)  # by platform; "default" for the others
-    by_others: Hook | None = None  # the same map as other hooks say it, which JAX differentiates in the fields
+    by_others: Hook | None = None  # the same map as other hooks say it, which JAX differentiates
+
+    @property
+    def takes_state(self) -> bool:
+        return STATE in self.rule.arguments
+
+    def evaluate(self, arguments: Sequence[Any], **keywords: Any) -> Any:
+        """The function on arguments in the order of the rule: plain methods take the state as a keyword."""
+        if self.takes_state and not self.derived:
+            named = dict(zip(self.rule.arguments, arguments, strict=True))
+            keywords[STATE], arguments = named.pop(STATE), list(named.values())
+        return self.function(*arguments, **keywords)
 
     @property
     def is_jax(self) -> bool:

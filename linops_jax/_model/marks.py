@@ -64,5 +64,10 @@ def takes_out(function: Callable[..., Any]) -> bool:
     return parameter is not None and parameter.kind is inspect.Parameter.KEYWORD_ONLY
 
 
+def takes_state(function: Any) -> bool:
+    parameter = inspect.signature(function).parameters.get("state") if inspect.isfunction(function) else None
+    return parameter is not None and parameter.kind is inspect.Parameter.KEYWORD_ONLY
+
+
 def is_hook(value: Any) -> bool:
     return inspect.isfunction(value) or isinstance(value, Native | PerPlatform)

@@ -13,6 +13,7 @@ from typing import Any
 
 T = "tangent"
 CT = "cotangent"
+STATE = "state"  # what ``linearize`` remembers of a point, for the derivatives there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Rule:
         Whether the result is a cotangent: of a real input only the real part of a complex result counts.
     in_fields : bool
         Whether it is that of the fields, an operator.
+    remembers : str
+        The hook that gives the same result with a state: it is evaluated instead where derivatives are asked for.
+    with_state : bool
+        Whether the result is a pair, a value and the state, which has no derivative of its own.
     why : str
         Of a derivative: what evaluates it. Reverse mode asks for its transposes only, so it may be missing where these exist.
     """
@@ -40,6 +45,8 @@ class Rule:
     derivative: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
     reverses: bool = False
     in_fields: bool = False
+    remembers: str = ""
+    with_state: bool = False
     why: str = ""
 
     @functools.cached_property
@@ -120,6 +127,14 @@ NONLINEAR: dict[str, Rule] = {
             "self": ("parameter_jvp", ("self", "x", T)),
         },
     ),
+    "linearize": Rule(
+        ("self", "x"),
+        derivative={
+            "x": ("jacobian_apply", ("self", "x", T)),
+            "self": ("parameter_jvp", ("self", "x", T)),
+        },
+        with_state=True,
+    ),
     "jacobian_apply": Rule(
         ("self", "x", "dx"),
         transposed={"dx": ("jacobian_adjoint", ("self", "x", CT))},
@@ -157,7 +172,11 @@ NONLINEAR: dict[str, Rule] = {
 }
 
 # Hooks that answer with specs: called while JAX traces, never inside a program.
-INFER: dict[str, tuple[str, ...]] = {"infer_shape": ("self", "x"), "infer_adjoint_shape": ("self", "y")}
+INFER: dict[str, tuple[str, ...]] = {
+    "infer_shape": ("self", "x"),
+    "infer_adjoint_shape": ("self", "y"),
+    "infer_state_shape": ("self", "x"),
+}
 
 # One linear map in its two modes, as (hook, argument in which it is linear, hook of the transposed map): where JAX can
 # transpose what was given, it says the other one.
@@ -190,6 +209,16 @@ UNKNOWN: dict[tuple[str, ...], str] = {
 # Hooks whose answers are cotangents: None in the place of arrays is zero, as in jax.custom_vjp.
 PULLS_BACK = frozenset({"adjoint", "jacobian_adjoint", "hessian_adjoint", "parameter_vjp"})
 
+# Hooks that may take the state of ``linearize``; the first two must.
+TAKE_STATE = (
+    "jacobian_apply",
+    "jacobian_adjoint",
+    "hessian_apply",
+    "hessian_adjoint",
+    "parameter_jvp",
+    "parameter_vjp",
+)
+
 # `hook = None` says that there is none on purpose.
 OPTIONAL = frozenset({"adjoint", "jacobian_apply", "jacobian_adjoint"})
 
@@ -212,6 +241,28 @@ def rules_of(cls: Any) -> dict[str, Rule]:
         )
         for name, rule in cls._rules.items()
         if name != ADJOINT_PARAMETER_JVP
+    }
+
+
+def with_state(table: Mapping[str, Rule], takers: frozenset[str]) -> dict[str, Rule]:
+    """The table of a class with ``linearize``, some of whose hooks take the state: it follows the point."""
+
+    def after_point(names: tuple[str, ...]) -> tuple[str, ...]:
+        first = names.index("x") + 1
+        return (*names[:first], STATE, *names[first:])
+
+    def targets(entries: Mapping[str, tuple[str, tuple[str, ...]]]) -> dict[str, tuple[str, tuple[str, ...]]]:
+        return {name: (hook, after_point(args) if hook in takers else args) for name, (hook, args) in entries.items()}
+
+    return {
+        name: dataclasses.replace(
+            rule,
+            arguments=after_point(rule.arguments) if name in takers else rule.arguments,
+            transposed=targets(rule.transposed),
+            derivative=targets(rule.derivative),
+            remembers="linearize" if name == "apply" else "",
+        )
+        for name, rule in table.items()
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from linops_jax._engine import absent, derived
-from linops_jax._model import check, fields, hooks, lookup, marks, rules
+from linops_jax._model import check, fields, hooks, lookup, marks, rules, state
 from linops_jax._model.hooks import Hook
 from linops_jax._model.kinds import MISSING, REFUSED, TRACED
 from linops_jax._model.rules import ADJOINT_PARAMETER_JVP, INFER, Rule
@@ -19,12 +19,13 @@ _ABSENT = object()
 def collect_hooks(cls: Any) -> dict[str, Hook]:
     """All hooks, checked. Says which of the abstract ones are still to be written."""
     given = _given(cls)
-    table = rules.rules_of(cls)
+    table = _table(cls, given)
     found = _written(cls, table, given)
     found |= _transposed(table, found, given)
     found |= _derived_from_apply(cls, table, found, given)
     found |= _transposed(table, found, given)
     found |= _gram(table, found)
+    found |= _with_state_from_point(found)
     found |= _reverse_only(cls, table, found)
     found |= _refusals(cls, found)
     cls.__abstractmethods__ = _still_abstract(cls, found, given)
@@ -41,6 +42,16 @@ def _given(cls: Any) -> dict[str, Any]:
     if cls._traits.properties.symmetric:
         given |= {name: given[of] for name, of in rules.OF_SYMMETRIC.items() if of in given and name not in given}
     return given
+
+
+def _table(cls: Any, given: Mapping[str, Any]) -> Mapping[str, Rule]:
+    table = rules.rules_of(cls)
+    if "linearize" not in table:
+        return table
+    takers = state.takers(cls, given)
+    if "linearize" in given:
+        return rules.with_state(table, takers)
+    return {name: rule for name, rule in table.items() if name != "linearize"}
 
 
 def _is_abstract(value: Any) -> bool:
@@ -105,6 +116,18 @@ def _gram(table: Mapping[str, Rule], known: Mapping[str, Hook]) -> dict[str, Hoo
     gram = known["gram"]
     by_others = _derive(gram.cls, gram.name, table[gram.name], derived.gram_of)
     return {gram.name: dataclasses.replace(gram, by_others=by_others)}
+
+
+def _with_state_from_point(known: Mapping[str, Hook]) -> dict[str, Hook]:
+    """Traced hooks that take a state, as functions of the point alone: so JAX differentiates them."""
+    if "linearize" not in known or not known["linearize"].is_jax:
+        return {}
+    found = {}
+    for hook in known.values():
+        if hook.takes_state and hook.is_jax:
+            by_others = _derive(hook.cls, hook.name, hook.rule, derived.of_point(hook, known["linearize"]))
+            found[hook.name] = dataclasses.replace(hook, by_others=by_others)
+    return found
 
 
 # ---- what nobody has ----------------------------------------------------------------------------------------------

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
-from linops_jax._model import advice, rules, shapes
+from linops_jax._model import advice, fields, rules, shapes
 from linops_jax._operators.arithmetic import Operand
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM, Operator, required
@@ -87,9 +88,36 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
 
     def jacobian(self, x: Any) -> LinearOperator:
         """The derivative of F at x, as a linear operator: ``J(dx)``, ``J.H(dy)``."""
-        where = f"{type(self)._label}.jacobian(x)"
+        return Jacobian(self, self._as_point(x, "jacobian"))
+
+    def value_and_jacobian(self, x: Any) -> tuple[Any, LinearOperator]:
+        """F(x) and the derivative of F at x, as a linear operator, by one simulation where the class has ``linearize``.
+
+        Parameters
+        ----------
+        x : pytree of arrays
+            The point, as for ``F(x)``.
+
+        Returns
+        -------
+        tuple
+            ``(F(x), F.jacobian(x))``.
+        """
+        x = self._as_point(x, "value_and_jacobian")
+        if "linearize" not in type(self)._hooks:
+            return self(x), Jacobian(self, x)
+        y, state = self._linearize(x)
+        return y, fields.restore(Jacobian, (), (self, x, state))
+
+    def _as_point(self, x: Any, name: str) -> Any:
+        where = f"{type(self)._label}.{name}(x)"
         shapes.refuse_shapes(x, where, "Pass the point, as jnp.zeros({})")
-        return Jacobian(self, shapes.as_arrays(x, where))
+        return shapes.as_arrays(x, where)
+
+    def _linearize(self, x: Any) -> tuple[Any, Any]:
+        """F(x) and what its derivatives there need besides."""
+        at = self._as_input(x)
+        return self._evaluate("linearize", (at,), (self._infer_shape(at), self._infer_state_shape(at)))
 
 
 class Jacobian(Wrapper, LinearOperator, composite=True):
@@ -97,15 +125,23 @@ class Jacobian(Wrapper, LinearOperator, composite=True):
 
     op: NonlinearOperator
     x: Any
+    state: Any = dataclasses.field(init=False)  # of a class with linearize; made anew where x is replaced
+
+    def __post_init__(self) -> None:
+        self.state = self.op._linearize(self.x)[1] if "linearize" in type(self.op)._hooks else None
 
     def apply(self, x: Any) -> Any:
-        return self.op._evaluate("jacobian_apply", (self.x, x), self.codomain)
+        return self.op._evaluate("jacobian_apply", (*self._point("jacobian_apply"), x), self.codomain)
+
+    def _point(self, name: str) -> tuple[Any, ...]:
+        """Where a hook is evaluated."""
+        return (self.x, self.state) if type(self.op)._hooks[name].takes_state else (self.x,)
 
     def adjoint(self, y: Any) -> Any:
         return self._reverse(y, self.domain)
 
     def _pull_back(self, y: Any, like: Any) -> Any:
-        return self.op._evaluate("jacobian_adjoint", (self.x, y), like)
+        return self.op._evaluate("jacobian_adjoint", (*self._point("jacobian_adjoint"), y), like)
 
     def infer_shape(self, x: Any) -> Any:
         return self._infer_shape(x)

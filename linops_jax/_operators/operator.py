@@ -15,6 +15,7 @@ from linops_jax import _compat
 from linops_jax._engine import calling, eager, errors, foreign
 from linops_jax._model import advice, fields, shapes
 from linops_jax._model.properties import Properties
+from linops_jax._model.rules import STATE
 from linops_jax._operators import constructors, printing, upstream
 from linops_jax._operators.arithmetic import Arithmetic
 from linops_jax._operators.meta import OperatorMeta
@@ -185,7 +186,9 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
             x = self._as_input(given.get("x", result))  # what reverses without an x answers with one
             y = self._infer_shape(x)
         back = self if rule.in_fields else x
-        role = {"self": self, "dself": self, "y": y, "dy": y, "result": back if rule.reverses else y}
+        state = self._infer_state_shape(x) if rule.with_state or STATE in rule.arguments else None
+        value = (y, state) if rule.with_state else y
+        role = {"self": self, "dself": self, "y": y, "dy": y, STATE: state, "result": back if rule.reverses else value}
         return {name: role.get(name, x) for name in (*given, "result")}
 
     def _remember(self, x: Any, y: Any, what: str = "_shapes") -> None:
@@ -224,6 +227,10 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
             errors.annotate(error, where)
             raise
         return shapes.promised(answer, where)
+
+    def _infer_state_shape(self, x: Any) -> Any:
+        """Specs of the state that ``linearize`` gives at x."""
+        return self._infer("infer_state_shape", "", self._as_input(shapes.specs(x)))
 
     @property
     def domain(self) -> Any:

@@ -24,7 +24,7 @@ from linops_jax.testing._subject import Subject, is_unwatched
 from linops_jax.testing.checks import check_adjoint, check_jacobian_adjoint, check_written
 
 VARIABLE = "LINOPS_JAX_CHECK"
-_HOOKS = frozenset({"apply", "adjoint", "jacobian_apply", "jacobian_adjoint"})
+_HOOKS = frozenset({"apply", "linearize", "adjoint", "jacobian_apply", "jacobian_adjoint"})
 
 
 @contextlib.contextmanager

@@ -1272,3 +1272,37 @@ class RemembersItself(Smooth):
 class CallsTwice(Smooth):
     def __call__(self, x):
         return super().__call__(x + x) - super().__call__(x)
+
+
+class RemembersCube(lo.NonlinearOperator):
+    """x -> x^3, with a state for its derivatives."""
+
+    def apply(self, x):
+        return x**3
+
+    def linearize(self, x):
+        return x**3, 3 * x**2
+
+    def infer_state_shape(self, x):
+        return x
+
+    def jacobian_apply(self, x, dx, *, state):
+        return state * dx
+
+    def jacobian_adjoint(self, x, dy, *, state):
+        return np.conj(state) * dy
+
+    def infer_shape(self, x):
+        return x
+
+
+@broken("linearize", message=r"the value of linearize and that of apply: they differ by")
+class OtherValue(RemembersCube):
+    def linearize(self, x):
+        return x**3 + R(1e-3) * x, 3 * x**2
+
+
+@broken("jacobian", message=r"jacobian_apply is not the derivative of apply")
+class OtherState(RemembersCube):
+    def linearize(self, x):
+        return x**3, R(2.9) * x**2

@@ -13,6 +13,7 @@ import numpy as np
 
 from linops_jax._engine import errors, returned
 from linops_jax._model import shapes
+from linops_jax._model.rules import STATE
 from linops_jax.testing import _probes
 from linops_jax.testing._subject.vectors import Vectors
 
@@ -34,12 +35,22 @@ class Hand:
         """Specs of the result."""
         if self._hook.rule.in_fields:
             return shapes.specs(self.subject.op)
+        if self._hook.rule.with_state:
+            return self.subject.out, self.subject.op._infer_state_shape(self.subject.spec)
         return shapes.specs(self.subject.spec) if self._hook.rule.reverses else self.subject.out
 
     def arguments(self) -> list[Any]:
         """Read-only arrays, the operator's own among them."""
         rng = self.subject.rng(f"arguments of {self.name}")
-        return [jax.tree.map(_readonly, self._argument(name, rng)) for name in self._hook.rule.arguments]
+        drawn = {name: self._argument(name, rng) for name in self._hook.rule.arguments if name != STATE}
+        if self._hook.takes_state:
+            drawn[STATE] = self.subject.op._linearize(drawn["x"])[1]
+        return [jax.tree.map(_readonly, drawn[name]) for name in self._hook.rule.arguments]
+
+    def inputs(self, arguments: list[Any]) -> list[Any]:
+        """Those of the arguments that are neither the operator nor the state, which follow from the others."""
+        names = self._hook.rule.arguments
+        return [value for name, value in zip(names, arguments, strict=True) if name not in ("self", STATE)]
 
     def _argument(self, name: str, rng: np.random.Generator) -> Any:
         if name == "self":
@@ -54,7 +65,7 @@ class Hand:
         """The leaves of the result, of the promised structure; None where the hook says that nobody needs it."""
         self._calls[self.label] += 1
         try:
-            result = self.function(*arguments, out=out) if self.takes_out else self.function(*arguments)
+            result = self._hook.evaluate(arguments, **({"out": out} if self.takes_out else {}))
         except Exception as error:
             errors.annotate(error, self.label)
             raise

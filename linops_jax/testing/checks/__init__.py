@@ -26,6 +26,7 @@ from linops_jax.testing.checks._nonlinear import check_dense_jacobian_adjoint as
 from linops_jax.testing.checks._nonlinear import check_jacobian as check_jacobian
 from linops_jax.testing.checks._nonlinear import check_jacobian_adjoint as check_jacobian_adjoint
 from linops_jax.testing.checks._nonlinear import check_jacobian_linear as check_jacobian_linear
+from linops_jax.testing.checks._nonlinear import check_linearize as check_linearize
 from linops_jax.testing.checks._nonlinear import check_pullback as check_pullback
 from linops_jax.testing.checks._nonlinear_hessian import check_hessian as check_hessian
 from linops_jax.testing.checks._nonlinear_hessian import check_hessian_adjoint as check_hessian_adjoint

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from linops_jax.testing import _probes
-from linops_jax.testing._check import check, require
+from linops_jax.testing._check import check, close, require
 from linops_jax.testing._directions import inexact, moving, only_inexact, tied
 from linops_jax.testing._dot_test import DotTest, run
 from linops_jax.testing._jacobian import jacobian_of
@@ -97,6 +97,15 @@ def _is_smooth(
         if not invented:
             raise
     return True
+
+
+@check(needs=("repeatable",), when=lambda subject: subject.has_hook("linearize"))
+def check_linearize(subject: Subject) -> None:
+    """``linearize(x)`` gives the value of ``apply(x)``."""
+    rng = subject.rng("linearize")
+    for x in (subject.first(rng), *subject.points(rng, 2)):
+        value, _ = subject.op.value_and_jacobian(x)
+        close(value, subject.op(x), "the value of linearize and that of apply", subject)
 
 
 @check(needs=("jacobian",), when=has_jacobian)

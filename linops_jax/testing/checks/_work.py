@@ -14,7 +14,8 @@ from linops_jax.testing.checks._transforms import pullable
 
 @check(needs=("jit",), when=lambda subject: bool(subject.host_hooks()) and _is_not_empty(subject))
 def check_calls(subject: Subject) -> None:
-    """One host call per evaluation on each device: of ``apply`` for a value, of the adjoint for a gradient."""
+    """One host call per evaluation on each device: of ``apply`` for a value, of the adjoint for a gradient; of ``linearize`` for
+    both."""
     calls: dict[str, int] = {}
     twin = subject.counting(calls)
     names = {hand.name for hand in subject.host_hooks()}
@@ -25,6 +26,7 @@ def check_calls(subject: Subject) -> None:
     if not pullable(subject):
         return
     y = subject.cotangent(subject.rng("calls of adjoint"))
+    forward = "linearize" if subject.has_hook("linearize") else "apply"
     reverse = "adjoint" if subject.is_linear else "jacobian_adjoint"
 
     def value_and_pullback(x: Any, y: Any) -> Any:
@@ -33,7 +35,7 @@ def check_calls(subject: Subject) -> None:
 
     calls.clear()
     jax.block_until_ready(jax.jit(value_and_pullback)(x, y))
-    _expect(calls, {name: times for name in ("apply", reverse) if name in names}, "a value and its gradient")
+    _expect(calls, {name: times for name in (forward, reverse) if name in names}, "a value and its gradient")
 
 
 def _is_not_empty(subject: Subject) -> bool:
