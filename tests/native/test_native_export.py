@@ -136,7 +136,7 @@ refused("operand 0 is int8 of rank 1; it is compiled for float32. Export", "Scal
 refused("found masks of 2 operands, expected 1", "Scaling", "1,1", **three)
 refused("operand 0 is float32.7,5., which has size 7 along batch axis 0; expected 3", "Scaling", "1", [(7, 5)], (3, 5), **three)
 refused("with 2 operands and 1 result; its key describes 1 operand", "Scaling", operands=[(5,), (5,)], **three)
-refused("as a host hook, but it is a native one", "Scaling", target="linops_jax_host", **three)
+refused("as a host hook, but it is a native hook", "Scaling", target="linops_jax_host", **three)
 refused("was made for another kind of Scaling.apply: found", "Scaling", signature=["tuple"], **three)
 assert run("Scaling", "1", [(0, 5)], (0, 5), **three).shape == (0, 5)
 promised = r"Scaling\\.%s failed: ValueError: this program calls it with %s: f32\\[%s\\], where infer_shape promises f32\\[%s\\]"
