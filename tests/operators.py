@@ -350,7 +350,8 @@ class Modulus(lo.NonlinearOperator, real_linear=True):
         return 2 * np.real(np.conj(x) * dx)
 
     def jacobian_adjoint(self, x, dy, *, out):
-        np.multiply(2 * x, dy, out=out)
+        dx = 2 * x * dy
+        out[...] = dx if np.iscomplexobj(out) else dx.real
 
     def infer_shape(self, x):
         return real_of(x)
