@@ -178,7 +178,7 @@ class LinearOperator(Operator, rules=rules.LINEAR):
         y = shapes.specs(y)
         domain = self._infer_adjoint_shape(y)
         codomain = self._infer_shape(domain)
-        if not shapes.same(codomain, y) and shapes.mismatch(codomain, y) is None:
+        if not shapes.same(codomain, y) and shapes.shape_difference(codomain, y) is None:
             domain = self._infer_adjoint_shape(codomain)  # a complex operator, say, has been asked for a real y
             codomain = self._infer_shape(domain)
         return domain, codomain
@@ -227,7 +227,7 @@ class LinearOperator(Operator, rules=rules.LINEAR):
                 f"{says}, which infer_shape does not take: {type(error).__name__}: {error}. Fix whichever is wrong."
             )
             raise TypeError(message) from error
-        if shapes.mismatch(back, y):
+        if shapes.shape_difference(back, y):
             message = (
                 f"{says}, but infer_shape leads from there to {shapes.describe_tree(back)}. Fix the wrong one of these "
                 "hooks, or pass what they say."
@@ -250,7 +250,7 @@ class LinearOperator(Operator, rules=rules.LINEAR):
         except Exception:  # it does not know, but with_domain does
             return
         where = f"{type(self)._label}.infer_adjoint_shape"
-        if difference := shapes.mismatch(shapes.promised(answer, where), domain):
+        if difference := shapes.shape_difference(shapes.promised(answer, where), domain):
             message = (
                 f"{where}({shapes.describe_tree(codomain)}) contradicts the domain of {self!r}, which leads there: "
                 f"{difference}. Fix it, or leave it out."

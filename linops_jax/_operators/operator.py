@@ -134,7 +134,7 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
         """Arrays as elements of the domain, or specs as its specs, where it is fixed."""
         if (domain := self.domain) is None or shapes.same(x, domain):
             return x
-        if difference := shapes.misfit(x, domain):
+        if difference := shapes.cast_obstacle(x, domain):
             message = f"{self!r} cannot be applied: its domain does not match the input: {difference}."
             raise ValueError(message)
         are_specs = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(x))

@@ -93,7 +93,7 @@ def domain_of(op: Any, y: Any) -> Any:
     inputs = []
     for i in reversed(range(len(_way.passed))):
         other, x, result = _way.passed[i]
-        if type(other) is type(op) and shapes.mismatch(result, y) is None:
+        if type(other) is type(op) and shapes.shape_difference(result, y) is None:
             wanted = _signature(op) if wanted is None else wanted
             if _signature(other) == wanted:
                 if shapes.same(result, y):

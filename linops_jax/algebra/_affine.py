@@ -55,7 +55,7 @@ class Affine(Wrapper, NonlinearComposite):
         return jax.tree.map(lambda s, b: shapes.with_dtype(s, jnp.result_type(s.dtype, b)), y, self.b)
 
     def _check(self, y: Any) -> None:
-        if difference := shapes.mismatch(shapes.specs(self.b), y):
+        if difference := shapes.shape_difference(shapes.specs(self.b), y):
             message = f"Affine: b does not have the shape of what {exact(self.op)} returns: {difference}."
             raise ValueError(message)
 

@@ -269,7 +269,7 @@ def _meet(a: Any, b: Any) -> Any:
     spec = b.codomain
     for i in reversed(range(len(factors))):
         domain = factors[i].domain
-        if domain is not None and (difference := shapes.misfit(spec, domain)):
+        if domain is not None and (difference := shapes.cast_obstacle(spec, domain)):
             where = f", factor {i + 1} of {len(factors)}" if len(factors) > 1 else ""
             message = (
                 f"cannot compose {exact(a)} @ {exact(b)}: the right one's result does not fit the domain of "

@@ -99,7 +99,7 @@ def with_domain(op: Any, spec: Any) -> Operator:
     """``op`` on a domain; on a smaller one, real numbers instead of complex ones, where it has a domain already."""
     spec = shapes.specs(spec)
     if op.domain is not None:
-        if difference := shapes.misfit(spec, op.domain):
+        if difference := shapes.cast_obstacle(spec, op.domain):
             message = f"{op!r} has another domain already: {difference}."
             raise ValueError(message)
         if shapes.same(spec, op.domain):

@@ -101,7 +101,7 @@ def common_domain(ops: Sequence[Any], where: str) -> Any:
         return None
     first = known[0]
     for op in known[1:]:
-        if difference := shapes.misfit(op.domain, first.domain) or shapes.misfit(first.domain, op.domain):
+        if difference := shapes.cast_obstacle(op.domain, first.domain) or shapes.cast_obstacle(first.domain, op.domain):
             message = f"{where} {exact(first)} and {exact(op)}: their domains differ: {difference}."
             raise ValueError(message)
     return first.domain
@@ -123,7 +123,7 @@ def common_adjoint_shape(ops: Sequence[Any], ys: Sequence[Any]) -> Any:
         dtypes = [leaf.dtype for leaf in jax.tree.leaves((found, ys))]
         wide = [jax.tree.map(lambda leaf: shapes.with_dtype(leaf, jnp.result_type(*dtypes)), y) for y in ys]
         found = _adjoint_shapes(ops, wide)
-    return next((x for x in found if not any(shapes.misfit(x, other) for other in found)), found[0])
+    return next((x for x in found if not any(shapes.cast_obstacle(x, other) for other in found)), found[0])
 
 
 def _adjoint_shapes(ops: Sequence[Any], ys: Sequence[Any]) -> list[Any]:
@@ -142,7 +142,7 @@ def _adjoint_shapes(ops: Sequence[Any], ys: Sequence[Any]) -> list[Any]:
 def add_up(ops: Sequence[Any], values: list[Any], where: str) -> Any:
     """The sum of what operators return, arrays or specs. Raises ValueError where shapes differ: nothing broadcasts."""
     for op, value in zip(ops[1:], values[1:], strict=True):
-        if difference := shapes.mismatch(value, values[0]):
+        if difference := shapes.shape_difference(value, values[0]):
             message = f"{where} {exact(ops[0])} and {exact(op)}: their results differ: {difference}."
             raise ValueError(message)
     if all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(values)):

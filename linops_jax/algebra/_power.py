@@ -96,7 +96,7 @@ class NonlinearPower(_Power, NonlinearComposite):
 @constructors.power.define
 def power(op: Operator, exponent: int) -> Operator:
     """``op ** n``: the operator applied n times; for n < 0 its inverse, where that needs no solver."""
-    if op.domain is not None and (difference := shapes.misfit(op.codomain, op.domain)):
+    if op.domain is not None and (difference := shapes.cast_obstacle(op.codomain, op.domain)):
         message = (
             f"{exact(op)} ** {exponent}: only an operator from a space to itself has powers. Its result: {difference}."
         )

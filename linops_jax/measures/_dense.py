@@ -157,7 +157,7 @@ def square(A: Any, spec: Any, where: str) -> LinearOperator:
     """The operator with its domain, where it has a matrix with a diagonal."""
     op = _arguments.require_linear(A, spec, where)
     _arguments.require_matrix(op, where, "lo.todense(A, real=True) gives the real one between (re, im) pairs.")
-    if difference := shapes.mismatch(op.codomain, op.domain):
+    if difference := shapes.shape_difference(op.codomain, op.domain):
         message = f"{where}: {op!r} has no diagonal, its result does not have the shape of its input: {difference}."
         raise ValueError(message)
     return op

@@ -104,7 +104,7 @@ def _check_fits(A: Any, solver: Solver, is_damped: bool) -> None:
     if is_damped:
         message = f"lo.solve: {solver.name!r} does not damp. Use one of {others}."
         raise ValueError(message)
-    if difference := shapes.mismatch(A.codomain, A.domain):
+    if difference := shapes.shape_difference(A.codomain, A.domain):
         message = (
             f"lo.solve: {solver.name!r} needs an operator from a space to itself; the codomain of {exact(A)} is not its "
             f"domain: {difference}. Use one of {others}."

@@ -25,7 +25,7 @@ def fit(A: Any, y: Any, x0: Any) -> tuple[Any, Any]:
     if A.domain is None:
         A = A.with_domain(_domain(A, y, x0))
     codomain = A.codomain
-    if difference := shapes.mismatch(y, codomain):
+    if difference := shapes.shape_difference(y, codomain):
         message = f"lo.solve: y does not fit the codomain of {exact(A)}: {difference}."
         raise ValueError(message)
     for side, specs in (("domain", A.domain), ("codomain", codomain)):
@@ -105,7 +105,7 @@ def square(M: Any, domain: Any) -> Any:
         message = f"lo.solve: preconditioner must be a linear operator, found {type(M).__name__}."
         raise TypeError(message)
     M = M.with_domain(domain)
-    if difference := shapes.mismatch(M.codomain, domain):
+    if difference := shapes.shape_difference(M.codomain, domain):
         message = f"lo.solve: the preconditioner {M!r} must map the domain of A to itself: {difference}."
         raise ValueError(message)
     return M

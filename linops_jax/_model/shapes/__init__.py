@@ -3,11 +3,11 @@
 from linops_jax._model.shapes.answers import promised as promised
 from linops_jax._model.shapes.casts import cast_like as cast_like
 from linops_jax._model.shapes.casts import onto as onto
+from linops_jax._model.shapes.comparison import cast_obstacle as cast_obstacle
 from linops_jax._model.shapes.comparison import in_places_of as in_places_of
-from linops_jax._model.shapes.comparison import misfit as misfit
-from linops_jax._model.shapes.comparison import mismatch as mismatch
 from linops_jax._model.shapes.comparison import promoted as promoted
 from linops_jax._model.shapes.comparison import same as same
+from linops_jax._model.shapes.comparison import shape_difference as shape_difference
 from linops_jax._model.shapes.dtypes import all_complex as all_complex
 from linops_jax._model.shapes.dtypes import castable as castable
 from linops_jax._model.shapes.dtypes import has_complex as has_complex

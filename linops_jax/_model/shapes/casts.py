@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax._model.shapes.comparison import mismatch, same
+from linops_jax._model.shapes.comparison import same, shape_difference
 from linops_jax._model.shapes.dtypes import castable, is_complex, is_inexact
 from linops_jax._model.shapes.text import describe
 
@@ -21,7 +21,7 @@ def onto(value: Any, space: Any, where: Callable[[], str]) -> Any:
     """
     if same(value, space):
         return value
-    if difference := mismatch(value, space):
+    if difference := shape_difference(value, space):
         message = f"{where()} cannot be applied: {difference}."
         raise ValueError(message)
 

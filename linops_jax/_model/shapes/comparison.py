@@ -22,8 +22,8 @@ def same(a: Any, b: Any) -> bool:
     return tree == other and all(x.shape == y.shape and x.dtype == y.dtype for x, y in zip(xs, ys, strict=True))
 
 
-def mismatch(found: Any, expected: Any) -> str | None:
-    """Says how two pytrees of arrays or specs differ in structure or shape; None when they do not."""
+def shape_difference(found: Any, expected: Any) -> str | None:
+    """How two pytrees of arrays or specs differ in structure or shape; None where they do not."""
     if same(found, expected):
         return None
     if jax.tree.structure(found) != jax.tree.structure(expected):
@@ -35,11 +35,11 @@ def mismatch(found: Any, expected: Any) -> str | None:
     return None
 
 
-def misfit(found: Any, expected: Any) -> str | None:
-    """How two pytrees differ in structure, shape, or a dtype that would lose more than precision."""
+def cast_obstacle(found: Any, expected: Any) -> str | None:
+    """Why one is not cast to the other: structure, shape, or a dtype that would lose more than precision; None where it is."""
     if same(found, expected):
         return None
-    if difference := mismatch(found, expected):
+    if difference := shape_difference(found, expected):
         return difference
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True):
         if not castable(np.dtype(a.dtype), np.dtype(b.dtype)):
@@ -50,7 +50,7 @@ def misfit(found: Any, expected: Any) -> str | None:
 
 def in_places_of(tree: Any, other: Any) -> Any:
     """Specs of equal shapes, which do not say where on a mesh they are, with the places of the others; else as they are."""
-    if have_places(tree) or mismatch(tree, other) is not None:
+    if have_places(tree) or shape_difference(tree, other) is not None:
         return tree
     return jax.tree.map(
         lambda leaf, like: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, **_compat.place(like)), tree, other

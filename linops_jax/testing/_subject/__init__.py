@@ -1,9 +1,9 @@
 """An operator and its input, as the checks see them. The one folder of ``testing`` that looks behind the public names."""
 
+from linops_jax._model.shapes import cast_obstacle as cast_obstacle
 from linops_jax._model.shapes import describe as describe
 from linops_jax._model.shapes import describe_tree as describe_tree
-from linops_jax._model.shapes import misfit as misfit
-from linops_jax._model.shapes import mismatch as mismatch
+from linops_jax._model.shapes import shape_difference as shape_difference
 from linops_jax._operators.operator import Operator as Operator
 from linops_jax.testing._subject.evaluations import change as change
 from linops_jax.testing._subject.hands import Hand as Hand

@@ -23,7 +23,7 @@ def wrong_adjoint_shape(op: Any, x: Any, out: Any) -> str | None:
     if answer is None:
         return f"{where} returned None, expected {shapes.describe_tree(x)}: is a return missing?"
     answer = shapes.promised(answer, f"{type(op)._label}.infer_adjoint_shape")
-    if difference := shapes.mismatch(answer, x):
+    if difference := shapes.shape_difference(answer, x):
         return f"{where}: {difference}"
     for (path, a), leaf in zip(
         jax.tree_util.tree_leaves_with_path(answer), jax.tree.leaves(shapes.specs(x)), strict=True

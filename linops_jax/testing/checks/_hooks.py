@@ -13,7 +13,7 @@ import numpy as np
 
 from linops_jax.testing import _probes
 from linops_jax.testing._check import check, close, require
-from linops_jax.testing._subject import Hand, Subject, describe_tree, mismatch, unwatched
+from linops_jax.testing._subject import Hand, Subject, describe_tree, shape_difference, unwatched
 
 _THREADS = 4
 _SLOW = 0.01  # seconds
@@ -44,7 +44,7 @@ def check_promises(subject: Subject) -> str | None:
 
 
 def _is_promised(found: Any, promised: Any) -> bool:
-    return mismatch(found, promised) is None and all(
+    return shape_difference(found, promised) is None and all(
         a.dtype == b.dtype for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(promised), strict=True)
     )
 

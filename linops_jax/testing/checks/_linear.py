@@ -13,7 +13,7 @@ from linops_jax.testing import _dense, _probes
 from linops_jax.testing._check import check, close, require
 from linops_jax.testing._dot_test import adjoint_tolerance, run
 from linops_jax.testing._hypotheses import number
-from linops_jax.testing._subject import Subject, misfit
+from linops_jax.testing._subject import Subject, cast_obstacle
 
 
 def _has_adjoint(subject: Subject) -> bool:
@@ -222,7 +222,7 @@ def _other_gram(subject: Subject, x: Any, found: Any, expected: Any) -> str:
     c = _probes.inner(expected, found) / max(_probes.norm(expected) ** 2, 1e-300)
     if c and same(found, jax.tree.map(lambda leaf: c * _probes.double(leaf), expected)):
         return f"; gram(x) is {number(c)} A^H A x: a constant factor"
-    if misfit(subject.out, subject.spec) is None and same(found, subject.forward(subject.reverse(x))):
+    if cast_obstacle(subject.out, subject.spec) is None and same(found, subject.forward(subject.reverse(x))):
         return "; gram(x) is A A^H x"
     return ""
 

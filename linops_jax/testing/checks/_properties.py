@@ -12,7 +12,7 @@ import numpy as np
 from linops_jax.testing import _dense, _probes
 from linops_jax.testing._check import check, close, require
 from linops_jax.testing._dot_test import run
-from linops_jax.testing._subject import Subject, describe_tree, misfit
+from linops_jax.testing._subject import Subject, cast_obstacle, describe_tree
 from linops_jax.testing.checks._linear import is_inexact, is_small
 
 
@@ -34,7 +34,7 @@ def _leads_to_complex(subject: Subject) -> bool:
 
 
 def _require_one_space(subject: Subject, name: str) -> None:
-    difference = misfit(subject.out, subject.spec)
+    difference = cast_obstacle(subject.out, subject.spec)
     require(difference is None, f"declared {name}, but not from a space to itself: the result is {difference}")
 
 
