@@ -1,4 +1,4 @@
-"""Operators as trees: one line per part, as text and for notebooks. How the lines themselves print is in _printing.py."""
+"""Operators as trees: one line per part, as text and for notebooks. How the lines themselves print is in printing.py."""
 
 from __future__ import annotations
 
