@@ -12,7 +12,8 @@ from linops_jax._engine.compiled import compiled
 from linops_jax._model import shapes
 from linops_jax._model.renamed import renamed_arguments
 from linops_jax._operators.linear import LinearOperator
-from linops_jax.measures import _vectors
+from linops_jax._vectors import MatrixForm, Packing
+from linops_jax.measures import _arguments
 
 _BATCH_BYTES = 2**26  # what the inputs and outputs of one batch of probes may take
 
@@ -32,13 +33,13 @@ def todense(op: LinearOperator, x: Any = None, *, real: bool = False) -> jax.Arr
     Raises TypeError for what is not a linear operator and for an unknown domain; ValueError for an operator of complex
     arrays that is linear over the reals only, unless ``real=True``.
     """
-    op = _vectors.require_linear(op, x, "lo.todense")
+    op = _arguments.require_linear(op, x, "lo.todense")
     if not real:
-        _vectors.require_matrix(op, "lo.todense", "Ask for the real one between (re, im) pairs with real=True.")
-    form = _vectors.VectorForm(op, real)
+        _arguments.require_matrix(op, "lo.todense", "Ask for the real one between (re, im) pairs with real=True.")
+    form = MatrixForm(op, real)
     rows, columns = form.shape
     if rows == 0 or columns == 0:
-        return jnp.zeros((rows, columns), _vectors.dtype(op.codomain, real))
+        return jnp.zeros((rows, columns), Packing(op.codomain, real).dtype)
     return _columns(form, jnp.arange(columns), _batch(form)).T
 
 
@@ -52,12 +53,12 @@ def tosparse(op: LinearOperator, x: Any = None, *, format: str = "csr", real: bo
     """
     import scipy.sparse
 
-    op = _vectors.require_linear(op, x, "lo.tosparse")
+    op = _arguments.require_linear(op, x, "lo.tosparse")
     if not real:
-        _vectors.require_matrix(op, "lo.tosparse", "Ask for the real one between (re, im) pairs with real=True.")
-    _vectors.require_numbers(op, "lo.tosparse", "lo.todense(A) works under all.")
-    form = _vectors.VectorForm(op, real)
-    dtype = np.dtype(_vectors.dtype(op.codomain, real))
+        _arguments.require_matrix(op, "lo.tosparse", "Ask for the real one between (re, im) pairs with real=True.")
+    _arguments.require_numbers(op, "lo.tosparse", "lo.todense(A) works under all.")
+    form = MatrixForm(op, real)
+    dtype = np.dtype(Packing(op.codomain, real).dtype)
     entries: list[Any] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0, dtype))]
     step = _batch(form)
     for start in range(0, form.shape[1] if form.shape[0] else 0, step):
@@ -83,7 +84,7 @@ def diagonal(op: LinearOperator, x: Any = None) -> Any:
     op = _square(op, x, "lo.diagonal")
     if op.properties.diagonal:
         return op(jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), op.domain))
-    return _vectors.unpack(_diagonal(op), op.codomain)
+    return Packing(op.codomain).unpack(_diagonal(op))
 
 
 @renamed_arguments("lo.trace", "0.1", "0.2", A="op", spec="x")
@@ -106,82 +107,80 @@ def trace(
     ValueError for an impossible number of samples.
     """
     op = _square(op, x, "lo.trace")
-    dtype = _vectors.dtype(op.codomain)
+    packing = Packing(op.codomain)
+    dtype = packing.dtype
     if samples is None:
-        exact = jnp.sum(_vectors.pack(diagonal(op), dtype))
+        exact = jnp.sum(packing.pack(diagonal(op)))
         return (
             (exact, jnp.zeros((), jnp.finfo(dtype).dtype if shapes.is_inexact(dtype) else dtype))
             if return_error
             else exact
         )
-    _vectors.require_inexact(op, None, "lo.trace")
-    size = _vectors.size(op.domain)
+    _arguments.require_inexact(op, None, "lo.trace")
+    size = Packing(op.domain).size
     if not 1 <= samples <= size:
         message = f"lo.trace: samples={samples} is not possible for a domain of {size} entries; expected 1 to {size}, or None."
         raise ValueError(message)
-    if _vectors.has_complex(op.domain) and not all(
-        shapes.is_complex(leaf.dtype) for leaf in jax.tree.leaves(op.domain)
-    ):
+    if shapes.has_complex(op.domain) and not shapes.all_complex(op.domain):
         message = (
             f"lo.trace: samples={samples} needs a domain that is all real or all complex, found "
             f"{shapes.describe_tree(op.domain)}. Leave samples out for the exact trace."
         )
         raise ValueError(message)
-    mean, error = _estimate(op, samples, _vectors.key(seed))
+    mean, error = _estimate(op, samples, _arguments.key(seed))
     return (mean, error) if return_error else mean
 
 
-def dense_form(form: _vectors.VectorForm) -> jax.Array:
+def dense_form(form: MatrixForm) -> jax.Array:
     """The matrix between the vectors of a form."""
     return todense(form.op, real=form.pairs).astype(form.dtype)
 
 
 def _square(A: Any, spec: Any, where: str) -> LinearOperator:
-    op = _vectors.require_linear(A, spec, where)
-    _vectors.require_matrix(op, where, "lo.todense(A, real=True) gives the real one between (re, im) pairs.")
+    op = _arguments.require_linear(A, spec, where)
+    _arguments.require_matrix(op, where, "lo.todense(A, real=True) gives the real one between (re, im) pairs.")
     if difference := shapes.mismatch(op.codomain, op.domain):
         message = f"{where}: {op!r} has no diagonal, its result does not have the shape of its input: {difference}."
         raise ValueError(message)
     return op
 
 
-def _batch(form: _vectors.VectorForm) -> int:
+def _batch(form: MatrixForm) -> int:
     """How many columns at once."""
     rows, columns = form.shape
     return max(1, min(columns, _BATCH_BYTES // (16 * max(rows + columns, 1))))
 
 
 @compiled
-def _columns(form: _vectors.VectorForm, indices: jax.Array, batch: int) -> jax.Array:
+def _columns(form: MatrixForm, indices: jax.Array, batch: int) -> jax.Array:
     """Columns of the matrix, as rows."""
-    dtype = _vectors.dtype(form.op.codomain, form.pairs)
+    packing = Packing(form.op.codomain, form.pairs)
 
     def column(index: Any) -> jax.Array:
-        return _vectors.pack(form.op(_vectors.unit(form.op.domain, index, form.pairs)), dtype, form.pairs)
+        return packing.pack(form.op(form.domain.unit(index)))
 
     return jax.lax.map(column, indices, batch_size=batch)
 
 
 @compiled
 def _diagonal(op: LinearOperator) -> jax.Array:
-    form, dtype = _vectors.VectorForm(op, False), _vectors.dtype(op.codomain)
+    form, packing = MatrixForm(op), Packing(op.codomain)
 
     def entry(index: Any) -> jax.Array:
-        return _vectors.pack(op(_vectors.unit(op.domain, index)), dtype)[index]
+        return packing.pack(op(form.domain.unit(index)))[index]
 
     if form.shape[0] == 0:
-        return jnp.zeros(0, dtype)
+        return jnp.zeros(0, packing.dtype)
     return jax.lax.map(entry, jnp.arange(form.shape[0]), batch_size=_batch(form))
 
 
 @compiled
 def _estimate(op: LinearOperator, samples: int, key: Any) -> Any:
     stochtrace = _matfree()
-    form = _vectors.VectorForm(op, False)
-    from_real = shapes.is_complex(form.dtype) and not _vectors.has_complex(op.domain)
+    form = MatrixForm(op)
 
     def product(v: Any) -> jax.Array:
-        return form.forward(v.real) + 1j * form.forward(v.imag) if from_real else form.forward(v)
+        return form.forward(v).astype(form.dtype)
 
     sampler = stochtrace.sampler_normal(jnp.zeros(form.shape[1], form.dtype), num=samples)
     estimator = stochtrace.estimator_leave_one_out_mean_and_sem(stochtrace.leave_one_out_xtrace(), sampler)

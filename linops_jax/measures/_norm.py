@@ -13,9 +13,9 @@ from linops_jax import _compat
 from linops_jax._engine.compiled import compiled
 from linops_jax._model.renamed import renamed_arguments
 from linops_jax._operators.linear import LinearOperator
-from linops_jax._vectors import add, dot, exponent, shift, times
+from linops_jax._vectors import MatrixForm, add, dot, exponent, in_own_space, shift, times
 from linops_jax._vectors import norm as length
-from linops_jax.measures import _vectors
+from linops_jax.measures import _arguments
 from linops_jax.measures._dense import dense_form
 
 _DENSE = 2**16  # entries of a matrix up to which it is computed, instead of products with it
@@ -37,15 +37,15 @@ def norm(op: LinearOperator, x: Any = None, *, rtol: float = 1e-4, maxiter: int 
 
     Raises TypeError for what is not a linear operator, for an unknown domain and for integers.
     """
-    op = _vectors.require_inexact(op, x, "lo.norm")
-    form = _vectors.in_own_space(op)
+    op = _arguments.require_inexact(op, x, "lo.norm")
+    form = in_own_space(op)
     if 0 in form.shape:
         return jnp.zeros((), jnp.finfo(form.dtype).dtype)
     if is_small(form):
         return _of_matrix(form)
     eps = [float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves((op.domain, op.codomain))]
     rtol = max(rtol, 100 * float(jnp.finfo(form.dtype).eps), 4 * max(eps))
-    value, count = _largest(op, jnp.asarray(rtol, form.dtype), maxiter, _vectors.key(seed))
+    value, count = _largest(op, jnp.asarray(rtol, form.dtype), maxiter, _arguments.key(seed))
     if not isinstance(count, jax.core.Tracer) and count >= maxiter:
         message = (
             f"lo.norm: {maxiter} iterations did not reach rtol={rtol:.1e} for {op!r}; the norm is at least {value:.6g}. "
@@ -55,13 +55,13 @@ def norm(op: LinearOperator, x: Any = None, *, rtol: float = 1e-4, maxiter: int 
     return value
 
 
-def is_small(form: _vectors.VectorForm) -> bool:
+def is_small(form: MatrixForm) -> bool:
     rows, columns = form.shape
     return rows * columns <= _DENSE
 
 
 @compiled
-def _of_matrix(form: _vectors.VectorForm) -> jax.Array:
+def _of_matrix(form: MatrixForm) -> jax.Array:
     return jnp.linalg.norm(dense_form(form), 2)
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from linops_jax._engine.compiled import compiled
 from linops_jax._model.renamed import renamed_arguments
 from linops_jax._operators.linear import LinearOperator
-from linops_jax.measures import _vectors
+from linops_jax._vectors import MatrixForm, in_own_space
+from linops_jax.measures import _arguments
 from linops_jax.measures._dense import dense_form
 from linops_jax.measures._norm import is_small, norm
 
@@ -58,8 +59,8 @@ def condition_number(op: LinearOperator, x: Any = None) -> Any:
 
     Raises as ``lo.norm``, ValueError for an operator without entries, and SciPy's ArpackNoConvergence.
     """
-    op = _vectors.require_inexact(op, x, "lo.condition_number")
-    form = _vectors.in_own_space(op)
+    op = _arguments.require_inexact(op, x, "lo.condition_number")
+    form = in_own_space(op)
     rows, columns = form.shape
     if 0 in form.shape:
         message = f"lo.condition_number: {op!r} has a matrix of shape {form.shape}, without singular values."
@@ -69,7 +70,7 @@ def condition_number(op: LinearOperator, x: Any = None) -> Any:
     if rows * columns <= _DENSE_CONDITION:
         values = jnp.linalg.svd(dense_form(form), compute_uv=False)
         return values[0] / values[-1]
-    _vectors.require_numbers(op, "lo.condition_number", "Of a matrix of up to 2^20 entries, it works under all.")
+    _arguments.require_numbers(op, "lo.condition_number", "Of a matrix of up to 2^20 entries, it works under all.")
     smallest = _scipy_svds(form, 1, "SM", 0.0, 0)[1][0]
     return norm(op) / smallest.astype(jnp.finfo(form.dtype).dtype)
 
@@ -90,11 +91,11 @@ def svds(op: LinearOperator, k: int, x: Any = None, *, which: str = "LM", tol: f
     the codomain, with a first axis of length k: ``A(v[i]) = s[i] u[i]``. Raises as ``lo.norm``; ValueError for an
     impossible k or another ``which``; SciPy's ArpackNoConvergence.
     """
-    op = _vectors.require_inexact(op, x, "lo.svds")
-    _vectors.require_numbers(
+    op = _arguments.require_inexact(op, x, "lo.svds")
+    _arguments.require_numbers(
         op, "lo.svds", "lo.norm(A), and jnp.linalg.svd(lo.todense(A)) of a small A, work under all."
     )
-    form = _vectors.in_own_space(op)
+    form = in_own_space(op)
     _check(k, min(form.shape), which, ("LM", "SM"), "lo.svds")
     if is_small(form) or k >= min(form.shape) - 1:  # more than ARPACK finds
         u, s, vh = np.linalg.svd(np.asarray(dense_form(form)), full_matrices=False)
@@ -102,7 +103,7 @@ def svds(op: LinearOperator, k: int, x: Any = None, *, which: str = "LM", tol: f
         u, s, vh = u[:, order], s[order], vh[order]
     else:
         u, s, vh = _scipy_svds(form, k, which, tol, seed)
-    return SVD(jax.vmap(form.unpack_codomain)(u.T), jnp.asarray(s), jax.vmap(form.unpack_domain)(vh.conj()))
+    return SVD(jax.vmap(form.codomain.unpack)(u.T), jnp.asarray(s), jax.vmap(form.domain.unpack)(vh.conj()))
 
 
 @renamed_arguments("lo.eigsh", "0.1", "0.2", A="op", spec="x")
@@ -122,7 +123,7 @@ def eigsh(op: LinearOperator, k: int, x: Any = None, *, which: str = "LM", tol: 
     of length k. Raises as ``lo.norm``; ValueError for an operator that does not declare to be symmetric, for an
     impossible k and for another ``which``; SciPy's ArpackNoConvergence.
     """
-    A = _vectors.require_inexact(op, x, "lo.eigsh")
+    A = _arguments.require_inexact(op, x, "lo.eigsh")
     if not A.properties.symmetric:
         message = (
             f"lo.eigsh needs a symmetric operator, and {A!r} does not say that it is one. Declare it, with "
@@ -130,10 +131,10 @@ def eigsh(op: LinearOperator, k: int, x: Any = None, *, which: str = "LM", tol: 
             "lo.svds gives the singular values."
         )
         raise ValueError(message)
-    _vectors.require_numbers(
+    _arguments.require_numbers(
         A, "lo.eigsh", "lo.norm(A), and jnp.linalg.eigh(lo.todense(A)) of a small A, work under all."
     )
-    form = _vectors.in_own_space(A)
+    form = in_own_space(A)
     _check(k, form.shape[1], which, ("LM", "SM", "LA", "SA"), "lo.eigsh")
     if is_small(form) or k >= form.shape[1] - 1:
         w, v = np.linalg.eigh(np.asarray(dense_form(form)))
@@ -142,7 +143,7 @@ def eigsh(op: LinearOperator, k: int, x: Any = None, *, which: str = "LM", tol: 
     else:
         w, v = _scipy_eigsh(form, k, which, tol, seed)
         kept = np.argsort(w)
-    return Eigen(jnp.asarray(w[kept]), jax.vmap(form.unpack_domain)(v[:, kept].T))
+    return Eigen(jnp.asarray(w[kept]), jax.vmap(form.domain.unpack)(v[:, kept].T))
 
 
 def _check(k: Any, most: int, which: str, known: tuple[str, ...], where: str) -> None:
@@ -154,7 +155,7 @@ def _check(k: Any, most: int, which: str, known: tuple[str, ...], where: str) ->
         raise ValueError(message)
 
 
-def _scipy_svds(form: _vectors.VectorForm, k: int, which: str, tol: float, seed: int) -> tuple[Any, Any, Any]:
+def _scipy_svds(form: MatrixForm, k: int, which: str, tol: float, seed: int) -> tuple[Any, Any, Any]:
     import scipy.sparse.linalg
 
     compute: Any = scipy.sparse.linalg.svds  # its annotations are narrower than what it takes
@@ -164,18 +165,18 @@ def _scipy_svds(form: _vectors.VectorForm, k: int, which: str, tol: float, seed:
     return u[:, order], s[order], vh[order]
 
 
-def _scipy_eigsh(form: _vectors.VectorForm, k: int, which: str, tol: float, seed: int) -> tuple[Any, Any]:
+def _scipy_eigsh(form: MatrixForm, k: int, which: str, tol: float, seed: int) -> tuple[Any, Any]:
     import scipy.sparse.linalg
 
     compute: Any = scipy.sparse.linalg.eigsh
     return compute(_as_scipy(form), k, which=which, tol=tol, v0=_start(form.shape[1], form, seed))
 
 
-def _start(size: int, form: _vectors.VectorForm, seed: int) -> np.ndarray:
+def _start(size: int, form: MatrixForm, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(size).astype(form.dtype)
 
 
-def _as_scipy(form: _vectors.VectorForm) -> Any:
+def _as_scipy(form: MatrixForm) -> Any:
     import scipy.sparse.linalg
 
     make: Any = scipy.sparse.linalg.LinearOperator
@@ -187,5 +188,5 @@ def _as_scipy(form: _vectors.VectorForm) -> Any:
 
 
 @compiled
-def _product(form: _vectors.VectorForm, name: str, v: jax.Array) -> jax.Array:
-    return getattr(form, name)(v)
+def _product(form: MatrixForm, name: str, v: jax.Array) -> jax.Array:
+    return getattr(form, name)(v).astype(form.dtype)

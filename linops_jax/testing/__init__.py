@@ -16,6 +16,7 @@ from linops_jax.testing._harness import explain as explain
 from linops_jax.testing._harness import operator_checks as operator_checks
 from linops_jax.testing._harness import with_dtype as with_dtype
 from linops_jax.testing._parametrize import parametrize_operators as parametrize_operators
+from linops_jax.testing._survey import survey as survey
 
 __all__ = [
     "CheckError",
@@ -32,6 +33,7 @@ __all__ = [
     "explain",
     "operator_checks",
     "parametrize_operators",
+    "survey",
     "with_dtype",
 ]
 

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from linops_jax._vectors.packing import Packing
+
 # Rounding errors stay below this many eps of the norms' product for every correct operator that was measured, 10 times over.
 MARGIN = 10.0
 # Two ways to compute the same, with sums in another order.
@@ -36,12 +38,12 @@ def has_real(tree: Any) -> bool:
 
 
 def size(tree: Any) -> int:
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
+    return Packing(tree).size
 
 
 def real_size(tree: Any) -> int:
     """The number of real numbers in the floating arrays of a tree."""
-    return sum(int(np.prod(leaf.shape)) * (1 + is_complex(leaf)) for leaf in jax.tree.leaves(tree) if is_inexact(leaf))
+    return Packing(list(filter(is_inexact, jax.tree.leaves(tree))), pairs=True).size
 
 
 def draw(rng: np.random.Generator, spec: Any) -> Any:
@@ -183,6 +185,17 @@ def double(leaf: Any) -> Any:
     return array.astype(np.complex128 if is_complex(array) else np.float64)
 
 
+def flat(tree: Any, pairs: bool = False) -> np.ndarray:
+    """All numbers of a tree as one vector in double precision; complex ones as (real, imaginary) pairs where asked for."""
+    arrays = jax.tree.map(double, tree)
+    return Packing(arrays, pairs, xp=np).pack(arrays)
+
+
+def unflat(vector: np.ndarray, like: Any) -> Any:
+    """The numbers of a vector as arrays like those of a tree, and where these are."""
+    return jax.tree.map(place, Packing(like, xp=np).unpack(vector), like)
+
+
 def inner(u: Any, v: Any) -> complex:
     """<u, v> = sum conj(u) v, accumulated in double precision."""
     pairs = zip(jax.tree.leaves(u), jax.tree.leaves(v), strict=True)
@@ -191,11 +204,11 @@ def inner(u: Any, v: Any) -> complex:
 
 def norm(u: Any) -> float:
     """Of a vector that may be too small or large to be squared."""
-    flat = np.concatenate([double(leaf).ravel() for leaf in jax.tree.leaves(u)] or [np.zeros(1)])
-    largest = float(np.max(np.abs(flat), initial=0.0))
+    numbers = flat(u)
+    largest = float(np.max(np.abs(numbers), initial=0.0))
     if not 1e-100 < largest < 1e100:  # zero, infinite and NaN included
-        return largest * float(np.linalg.norm(flat / largest)) if 0 < largest < np.inf else largest
-    return float(np.linalg.norm(flat))
+        return largest * float(np.linalg.norm(numbers / largest)) if 0 < largest < np.inf else largest
+    return float(np.linalg.norm(numbers))
 
 
 def add(u: Any, v: Any, factor: float = 1.0) -> Any:
