@@ -5,6 +5,7 @@ One expression is evaluated three times: on operators, on their oracles, and, re
 
 import functools
 import operator
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -582,3 +583,14 @@ def test_a_product_is_one_operator_after_another():
     )
     with pytest.raises(TypeError, match=r"Cumulative\.H\(y\) needs to know the shape"):
         (Cumulative().H @ pick @ Cumulative())(x)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: lo.Affine(lo.Identity(), jnp.ones(3)), lambda: lo.Function(jnp.negative, jnp.ones(3))]
+)
+def test_affine_and_function_are_classes(make):
+    op = make()
+    cls = type(op)
+    assert cls in (lo.Affine, lo.Function)
+    assert cls is getattr(lo.algebra, cls.__name__)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(op))(jnp.ones(3)), op(jnp.ones(3)))

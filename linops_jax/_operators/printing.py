@@ -10,8 +10,9 @@ less tightly than ``at_least``; ``show.scalar(value)``, ``show.times`` and ``sho
         def _expression(self, show):
             return f"2{show.times}{show(self.op, PRODUCT)}"
 
-Both ``repr`` and ``str`` come from it. A class that overrides ``__repr__`` itself prints like that in both.
-A class that is an atom may set ``_symbol``, which ``str`` uses in the place of the class's name.
+In the public class ``lo.algebra.Combinator`` these are ``expression`` and ``precedence``. Both ``repr`` and ``str`` come from
+it. A class that overrides ``__repr__`` itself prints like that in both. A class that is an atom may set ``_symbol``, which
+``str`` uses in the place of the class's name.
 """
 
 from __future__ import annotations
