@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "dtypes.h"
-#include "plan.h"
+#include "loop.h"
 
 namespace linops {
 

@@ -8,8 +8,8 @@
 
 #include "canary.h"
 #include "frame.h"
+#include "interpreter.h"
 #include "reference.h"
-#include "trampoline.h"
 
 namespace linops {
 namespace {
@@ -33,9 +33,9 @@ void write_zeros(const Layout& layout, char* data, int axis = 0) {
 
 }  // namespace
 
-Evaluation::Evaluation(const Target& target, const Plan& plan, IdleViews& idle, const XLA_FFI_CallFrame& frame)
+Evaluation::Evaluation(const Target& target, const Loop& loop, IdleViews& idle, const XLA_FFI_CallFrame& frame)
     : target_(target),
-      plan_(plan),
+      loop_(loop),
       idle_(idle),
       frame_(frame),
       inputs_(static_cast<size_t>(frame.args.size)),
@@ -49,8 +49,8 @@ Evaluation::Evaluation(const Target& target, const Plan& plan, IdleViews& idle, 
 }
 
 bool Evaluation::run(bool (*interrupted)(void*), void* context) {
-  if (plan_.evaluations == 0) return true;
-  Plan::Position position(plan_);
+  if (loop_.evaluations == 0) return true;
+  Loop::Position position(loop_);
   while (true) {
     if (!call()) return false;
     if (!position.next([this](size_t i, int64_t bytes) { data_[i] += bytes; })) return true;
@@ -119,7 +119,7 @@ bool Evaluation::show_views() {
     if (view != nullptr) {
       aim(view, data_[views_]);
     } else {
-      view = make_view(plan_.layouts[views_], data_[views_], views_ >= inputs_);
+      view = make_view(loop_.layouts[views_], data_[views_], views_ >= inputs_);
       if (view == nullptr) return false;
     }
     arguments_[views_ + 1] = view;
@@ -130,7 +130,7 @@ bool Evaluation::show_views() {
 void Evaluation::give_back_views() {
   while (views_ > 0) {
     PyObject* view = arguments_[views_--];
-    if (is_as_made(view, plan_.layouts[views_], views_ >= inputs_)) {
+    if (is_as_made(view, loop_.layouts[views_], views_ >= inputs_)) {
       idle_.give(views_, view);
     } else {
       Py_DECREF(view);

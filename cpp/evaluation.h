@@ -4,7 +4,7 @@
 
 #include "canary.h"
 #include "few.h"
-#include "plan.h"
+#include "loop.h"
 #include "registry.h"
 #include "views.h"
 #include "xla/ffi/api/c_api.h"
@@ -14,7 +14,7 @@ namespace linops {
 // The GIL is held throughout. What returns false has set a Python exception.
 class Evaluation {
  public:
-  Evaluation(const Target& target, const Plan& plan, IdleViews& idle, const XLA_FFI_CallFrame& frame);
+  Evaluation(const Target& target, const Loop& loop, IdleViews& idle, const XLA_FFI_CallFrame& frame);
   ~Evaluation() { drop_views(); }
   Evaluation(const Evaluation&) = delete;
   Evaluation& operator=(const Evaluation&) = delete;
@@ -38,14 +38,14 @@ class Evaluation {
   }
   bool store_results(PyObject* result);
   bool holds_an_input(size_t output) const;
-  const Layout& layout_of(size_t output) const { return plan_.layouts[inputs_ + output]; }
+  const Layout& layout_of(size_t output) const { return loop_.layouts[inputs_ + output]; }
   char* data_of(size_t output) const { return data_[inputs_ + output]; }
   bool ignored(size_t output) const { return target_.signature.ignored[output] == '1'; }
   bool any_kept() const;
   bool still_kept() const;
 
   const Target& target_;
-  const Plan& plan_;
+  const Loop& loop_;
   IdleViews& idle_;
   const XLA_FFI_CallFrame& frame_;
   const size_t inputs_;

@@ -1,11 +1,9 @@
 // frame.h: XLA's call frame read by hand. The decoders of ffi.h cost as much as all the rest of a small call.
 #pragma once
 
-#include <memory>
+#include <cstddef>
 #include <string>
-#include <vector>
 
-#include "plan.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace linops {
@@ -20,16 +18,6 @@ inline const XLA_FFI_Buffer& argument(const XLA_FFI_CallFrame& frame, size_t i) 
 
 inline const XLA_FFI_Buffer& result(const XLA_FFI_CallFrame& frame, size_t i) {
   return *static_cast<const XLA_FFI_Buffer*>(frame.rets.rets[i]);
-}
-
-// Null with the text of an error.
-inline std::unique_ptr<const Plan> make_plan(const Signature& signature, const std::string& batch,
-                                             const XLA_FFI_CallFrame& frame, std::string& error) {
-  std::vector<Shape> operands, results;
-  auto describe = [](const XLA_FFI_Buffer& buffer) { return Shape{buffer.dtype, buffer.rank, buffer.dims}; };
-  for (size_t i = 0; i < static_cast<size_t>(frame.args.size); ++i) operands.push_back(describe(argument(frame, i)));
-  for (size_t i = 0; i < static_cast<size_t>(frame.rets.size); ++i) results.push_back(describe(result(frame, i)));
-  return Plan::make(signature, batch, operands, results, error);
 }
 
 // The state of the executable. An error is XLA's own.

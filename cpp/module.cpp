@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "interpreter.h"
 #include "native.h"
 #include "registry.h"
 #include "trampoline.h"
@@ -91,5 +92,5 @@ NB_MODULE(_trampoline_ext, m) {
     bundle["execute"] = handler(linops_native_execute);
     return bundle;
   });
-  m.def("close", &linops::close_trampoline, nb::arg("seconds"));
+  m.def("close", &linops::close_entries, nb::arg("seconds"));
 }

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "linops_jax/native.h"
-#include "plan.h"
+#include "loop.h"
 
 namespace linops {
 

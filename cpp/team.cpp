@@ -24,7 +24,7 @@ class Team {
  public:
   Team(const Execution& execution, int64_t threads)
       : execution_(&execution),
-        total_(execution.plan.evaluations),
+        total_(execution.loop.evaluations),
         chunk_(std::max<int64_t>(1, total_ / (kChunks * threads))) {}
 
   int64_t chunks() const { return (total_ + chunk_ - 1) / chunk_; }
@@ -79,7 +79,7 @@ std::string run_in_parallel(const Execution& execution) {
   ffi::DiagnosticEngine diagnostic;
   auto pool = *ffi::CtxDecoding<ffi::ThreadPool>::Decode(execution.frame.api, execution.frame.ctx, diagnostic);
   const int64_t threads = pool.num_threads();
-  if (threads < 2) return run_on_this_thread(execution, 0, execution.plan.evaluations);
+  if (threads < 2) return run_on_this_thread(execution, 0, execution.loop.evaluations);
   auto team = std::make_shared<Team>(execution, threads);
   const int64_t helpers = std::min(threads, team->chunks()) - 1;
   for (int64_t i = 0; i < helpers; ++i) pool.Schedule([team] { team->help(); });

@@ -6,7 +6,7 @@
 
 #include <vector>
 
-#include "plan.h"
+#include "loop.h"
 
 namespace linops {
 

@@ -91,7 +91,7 @@ class Worker {
  public:
   explicit Worker(const Execution& execution, HandlerCall* handler = nullptr)
       : target_(execution.target),
-        plan_(execution.plan),
+        loop_(execution.loop),
         inputs_(static_cast<size_t>(execution.frame.args.size)),
         outputs_(static_cast<size_t>(execution.frame.rets.size)),
         buffers_(inputs_ + outputs_),
@@ -114,7 +114,7 @@ class Worker {
     const auto move = [this](size_t i, int64_t bytes) {
       buffers_[i].data = static_cast<char*>(buffers_[i].data) + bytes;
     };
-    Plan::Position position(plan_);
+    Loop::Position position(loop_);
     position.go_to(first, move);
     for (int64_t i = first; i < last; ++i) {
       if (i > first) position.next(move);
@@ -126,7 +126,7 @@ class Worker {
 
  private:
   void show(size_t operand, const XLA_FFI_Buffer& buffer) {
-    const Layout& layout = plan_.layouts[operand];
+    const Layout& layout = loop_.layouts[operand];
     buffers_[operand] = {buffer.data, layout.dims, layout.strides, layout.elements, layout.rank, layout.dtype};
   }
 
@@ -181,7 +181,7 @@ class Worker {
     return false;
   }
 
-  const Layout& layout_of(size_t output) const { return plan_.layouts[inputs_ + output]; }
+  const Layout& layout_of(size_t output) const { return loop_.layouts[inputs_ + output]; }
 
   void guard_outputs(int canary) {
     for (size_t i = 0; i < outputs_; ++i) {
@@ -221,7 +221,7 @@ class Worker {
   }
 
   const Target& target_;
-  const Plan& plan_;
+  const Loop& loop_;
   const size_t inputs_;
   const size_t outputs_;
   Few<linops_buffer> buffers_;  // inputs, then outputs

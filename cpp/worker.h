@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "plan.h"
+#include "loop.h"
 #include "registry.h"
 #include "xla/ffi/api/c_api.h"
 
@@ -12,7 +12,7 @@ namespace linops {
 
 struct Execution {
   const Target& target;
-  const Plan& plan;
+  const Loop& loop;
   const XLA_FFI_CallFrame& frame;
 };
 

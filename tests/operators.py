@@ -1,7 +1,7 @@
 """Operators of every kind, each with a twin: the same map in pure JAX, whose derivatives are JAX's own.
 
-A twin takes the operator for its fields, and the input. Fields are NumPy arrays in 64 bits: canonical types are up to
-the library, with x64 on and off.
+Right operators for all tests: the random programs (stress/parts.py) and the checks (testing/right.py) add what only they need.
+In ``CASES`` fields are NumPy arrays in 64 bits: canonical types are up to the library, with x64 on and off.
 """
 
 import dataclasses
@@ -19,8 +19,8 @@ import linops_jax as lo
 @dataclasses.dataclass(frozen=True)
 class Case:
     op: Any
-    twin: Callable[[Any, Any], Any]
     x: Any
+    twin: Callable[[Any, Any], Any] = lambda op, x: op.twin(x)  # of the operator, for its fields, and the input
     forward: bool = True  # derivatives in x
     reverse: bool = True
     second: bool = True
@@ -36,6 +36,14 @@ class Case:
 
 def result(shape, *arrays):
     return S(shape, jnp.result_type(*(array.dtype for array in arrays)))
+
+
+def real_of(spec):
+    return S(spec.shape, np.zeros((), spec.dtype).real.dtype)
+
+
+def complex_of(spec):
+    return result(spec.shape, spec, S((), np.complex64))
 
 
 # ---- linear, host ---------------------------------------------------------------------------------------------------
@@ -56,9 +64,8 @@ class Dense(lo.LinearOperator):
     def infer_adjoint_shape(self, y):
         return result(self.matrix.shape[1:], self.matrix, y)
 
-
-def dense(op, x):
-    return op.matrix @ x
+    def twin(self, x):
+        return self.matrix @ x
 
 
 class DenseWithParameters(Dense):
@@ -83,6 +90,9 @@ class Cumulative(lo.LinearOperator):
     def infer_shape(self, x):
         return x
 
+    def twin(self, x):
+        return jnp.cumsum(x, self.axis)
+
 
 class Mix(lo.LinearOperator):
     """(u, v) -> {"a": u + sum of v's rows, "b": w v}."""
@@ -103,6 +113,10 @@ class Mix(lo.LinearOperator):
     def infer_adjoint_shape(self, y):
         return y["a"], result(y["b"].shape, y["a"], y["b"])
 
+    def twin(self, x):
+        u, v = x
+        return {"a": u + v.sum(axis=0), "b": self.w[:, None] * v}
+
 
 class MixInPlace(Mix):
     def apply(self, x, *, out):
@@ -110,11 +124,6 @@ class MixInPlace(Mix):
         np.add(u, v.sum(axis=0), out=out["a"])
         np.multiply(self.w[:, None], v, out=out["b"])
         return out
-
-
-def mix(op, x):
-    u, v = x
-    return {"a": u + v.sum(axis=0), "b": op.w[:, None] * v}
 
 
 class Antilinear(lo.LinearOperator, real_linear=True):
@@ -130,10 +139,13 @@ class Antilinear(lo.LinearOperator, real_linear=True):
         return self.a.conj().T @ y + self.b.T @ y.conj()
 
     def infer_shape(self, x):
-        return result(self.a.shape[:1], self.a, x)
+        return result(self.a.shape[:1], self.a, self.b, x)
 
     def infer_adjoint_shape(self, y):
-        return result(self.a.shape[1:], self.a, y)
+        return result(self.a.shape[1:], self.a, self.b, y)
+
+    def twin(self, x):
+        return self.a @ x + self.b @ x.conj()
 
 
 class AntilinearWithParameters(Antilinear, real_linear=True):
@@ -152,10 +164,13 @@ class RealPart(lo.LinearOperator, real_linear=True):
         return y
 
     def infer_shape(self, x):
-        return S(x.shape, jnp.finfo(x.dtype).dtype)
+        return real_of(x)
 
     def infer_adjoint_shape(self, y):
-        return result(y.shape, y, S((), np.complex64))
+        return complex_of(y)
+
+    def twin(self, x):
+        return jnp.real(x)
 
 
 class HalfSpectrum(lo.LinearOperator, real_linear=True):
@@ -170,6 +185,9 @@ class HalfSpectrum(lo.LinearOperator, real_linear=True):
 
     def infer_shape(self, x):
         return result((x.shape[0] // 2 + 1,), x, S((), np.complex64))
+
+    def twin(self, x):
+        return jnp.fft.rfft(x)
 
 
 class BatchedMix(lo.LinearOperator, batched=True):
@@ -196,10 +214,9 @@ class BatchedMix(lo.LinearOperator, batched=True):
     def infer_adjoint_shape(self, y):
         return result(self.matrix.shape[1:], self.matrix, y), result(y.shape, self.gain, y)
 
-
-def batched_mix(op, x):
-    a, b = x
-    return op.matrix @ a + op.gain * b
+    def twin(self, x):
+        a, b = x
+        return self.matrix @ a + self.gain * b
 
 
 class Permuted(lo.LinearOperator):
@@ -226,6 +243,9 @@ class Permuted(lo.LinearOperator):
     def infer_adjoint_shape(self, y):
         return y
 
+    def twin(self, x):
+        return self.a * jnp.sign(self.s) * x[self.order]
+
 
 class ForwardOnly(lo.LinearOperator):
     adjoint = None
@@ -236,20 +256,11 @@ class ForwardOnly(lo.LinearOperator):
     def infer_shape(self, x):
         return x
 
+    def twin(self, x):
+        return jnp.roll(x, 1) * 2
+
 
 # ---- linear, traced -------------------------------------------------------------------------------------------------
-
-
-class TracedDense(lo.LinearOperator):
-    matrix: jax.Array
-
-    @lo.traced
-    def apply(self, x):
-        return self.matrix @ x
-
-    @lo.traced
-    def adjoint(self, y):
-        return self.matrix.conj().T @ y
 
 
 class DerivedDense(lo.LinearOperator):
@@ -259,16 +270,17 @@ class DerivedDense(lo.LinearOperator):
     def apply(self, x):
         return self.matrix @ x
 
+    twin = Dense.twin
 
-class TracedWithHostAdjoint(lo.LinearOperator):
-    matrix: jax.Array
 
+class TracedDense(DerivedDense):
     @lo.traced
-    def apply(self, x):
-        return self.matrix @ x
-
     def adjoint(self, y):
         return self.matrix.conj().T @ y
+
+
+class TracedWithHostAdjoint(DerivedDense):
+    adjoint = Dense.adjoint
 
 
 class DerivedMix(lo.LinearOperator):
@@ -278,6 +290,8 @@ class DerivedMix(lo.LinearOperator):
     def apply(self, x):
         u, v = x
         return {"a": u + v.sum(axis=0), "b": self.w[:, None] * v}
+
+    twin = Mix.twin
 
 
 # ---- nonlinear ------------------------------------------------------------------------------------------------------
@@ -299,7 +313,10 @@ class Paper(lo.NonlinearOperator):
         return np.conj(x2**2) * dy, np.conj(2 * x1 * x2) * dy
 
     def infer_shape(self, x):
-        return x[0]
+        return result(x[0].shape, *x)
+
+    def twin(self, x):
+        return x[0] * x[1] ** 2
 
 
 class Gather(lo.NonlinearOperator):
@@ -319,12 +336,15 @@ class Gather(lo.NonlinearOperator):
     def infer_shape(self, x):
         return S(x[0].shape, x[1].dtype)
 
+    def twin(self, x):
+        return x[1][x[0]]
+
 
 class Modulus(lo.NonlinearOperator, real_linear=True):
-    """|x|^2 of a complex array: not holomorphic."""
+    """|x|^2, complex to real: not holomorphic."""
 
     def apply(self, x, *, out):
-        np.copyto(out, np.abs(x) ** 2)
+        np.copyto(out, x.real**2 + x.imag**2)
 
     def jacobian_apply(self, x, dx):
         return 2 * np.real(np.conj(x) * dx)
@@ -333,11 +353,14 @@ class Modulus(lo.NonlinearOperator, real_linear=True):
         np.multiply(2 * x, dy, out=out)
 
     def infer_shape(self, x):
-        return S(x.shape, jnp.finfo(x.dtype).dtype)
+        return real_of(x)
+
+    def twin(self, x):
+        return jnp.real(x) ** 2 + jnp.imag(x) ** 2
 
 
 class Sine(lo.NonlinearOperator):
-    """a sin(b x), differentiable in its fields."""
+    """a sin(b x), differentiable in its fields. One b for all of x, or one for each entry."""
 
     a: jax.Array
     b: jax.Array
@@ -355,10 +378,14 @@ class Sine(lo.NonlinearOperator):
         return dself.a * np.sin(self.b * x) + self.a * np.cos(self.b * x) * x * dself.b
 
     def parameter_vjp(self, x, dy):
-        return type(self)(np.conj(np.sin(self.b * x)) * dy, np.sum(np.conj(self.a * np.cos(self.b * x) * x) * dy))
+        db = np.conj(self.a * np.cos(self.b * x) * x) * dy
+        return type(self)(np.conj(np.sin(self.b * x)) * dy, db if self.b.ndim else db.sum())
 
     def infer_shape(self, x):
         return result(x.shape, self.a, self.b, x)
+
+    def twin(self, x):
+        return self.a * jnp.sin(self.b * x)
 
 
 class SineWithHessian(Sine):
@@ -367,10 +394,6 @@ class SineWithHessian(Sine):
 
     def hessian_adjoint(self, x, dx, dy):
         return np.conj(-self.a * self.b**2 * np.sin(self.b * x) * dx) * dy
-
-
-def sine(op, x):
-    return op.a * jnp.sin(op.b * x)
 
 
 class ReverseOnly(lo.NonlinearOperator):
@@ -385,6 +408,9 @@ class ReverseOnly(lo.NonlinearOperator):
     def infer_shape(self, x):
         return x
 
+    def twin(self, x):
+        return jnp.exp(x)
+
 
 class ForwardOnlyCube(lo.NonlinearOperator):
     jacobian_adjoint = None
@@ -398,6 +424,9 @@ class ForwardOnlyCube(lo.NonlinearOperator):
     def infer_shape(self, x):
         return x
 
+    def twin(self, x):
+        return x**3
+
 
 class TracedSine(lo.NonlinearOperator):
     a: jax.Array
@@ -407,20 +436,12 @@ class TracedSine(lo.NonlinearOperator):
     def apply(self, x):
         return self.a * jnp.sin(self.b * x)
 
+    twin = Sine.twin
 
-class TracedSineHostJacobian(lo.NonlinearOperator):
-    a: jax.Array
-    b: jax.Array
 
-    @lo.traced
-    def apply(self, x):
-        return self.a * jnp.sin(self.b * x)
-
-    def jacobian_apply(self, x, dx):
-        return self.a * self.b * np.cos(self.b * x) * dx
-
-    def jacobian_adjoint(self, x, dy):
-        return np.conj(self.a * self.b * np.cos(self.b * x)) * dy
+class TracedSineHostJacobian(TracedSine):
+    jacobian_apply = Sine.jacobian_apply
+    jacobian_adjoint = Sine.jacobian_adjoint
 
 
 # ---- composite ------------------------------------------------------------------------------------------------------
@@ -443,45 +464,40 @@ W = normal((2,), C, 8)
 A, B = normal((3,), C, 9), np.asarray(0.7 - 0.2j)
 
 CASES = {
-    "dense real": Case(Dense(REAL), dense, XR),
-    "dense complex": Case(Dense(M), dense, X),
-    "dense complex of real": Case(Dense(M), dense, XR),
-    "dense real of complex": Case(Dense(REAL), dense, X),
-    "fills out": Case(Cumulative(0), lambda op, x: jnp.cumsum(x, 0), normal((4, 2), R, 10)),
-    "pytrees": Case(Mix(W), mix, PAIR),
-    "pytrees in place": Case(MixInPlace(W), mix, PAIR),
-    "conjugates": Case(AntilinearWithParameters(M, N), lambda op, x: op.a @ x + op.b @ x.conj(), X, parameters="both"),
-    "real part": Case(RealPart(), lambda op, x: x.real, X),
-    "half spectrum": Case(HalfSpectrum(), lambda op, x: jnp.fft.rfft(x), normal((6,), R, 11)),
-    "batched": Case(BatchedMix(M, normal((4,), C, 12)), batched_mix, (X, normal((4,), C, 13))),
-    "parameters": Case(DenseWithParameters(M), dense, X, parameters="both"),
-    "parameters of real": Case(DenseWithParameters(M), dense, XR, parameters="both"),
+    "dense real": Case(Dense(REAL), XR),
+    "dense complex": Case(Dense(M), X),
+    "dense complex of real": Case(Dense(M), XR),
+    "dense real of complex": Case(Dense(REAL), X),
+    "fills out": Case(Cumulative(0), normal((4, 2), R, 10)),
+    "pytrees": Case(Mix(W), PAIR),
+    "pytrees in place": Case(MixInPlace(W), PAIR),
+    "conjugates": Case(AntilinearWithParameters(M, N), X, parameters="both"),
+    "real part": Case(RealPart(), X),
+    "half spectrum": Case(HalfSpectrum(), normal((6,), R, 11)),
+    "batched": Case(BatchedMix(M, normal((4,), C, 12)), (X, normal((4,), C, 13))),
+    "parameters": Case(DenseWithParameters(M), X, parameters="both"),
+    "parameters of real": Case(DenseWithParameters(M), XR, parameters="both"),
     "parameters in reverse": Case(
-        Permuted(A.real, np.array([2, 0, 1]), np.array([-1.0, 3.0, 2.0])),
-        lambda op, x: op.a * jnp.sign(op.s) * x[op.order],
-        X,
-        parameters="reverse",
+        Permuted(A.real, np.array([2, 0, 1]), np.array([-1.0, 3.0, 2.0])), X, parameters="reverse"
     ),
-    "traced": Case(TracedDense(M), dense, X, parameters="both"),
-    "derived": Case(DerivedDense(M), dense, X, parameters="both"),
-    "derived pytrees": Case(DerivedMix(W), mix, PAIR, parameters="both"),
-    "traced, host adjoint": Case(TracedWithHostAdjoint(M), dense, X, parameters="both"),
+    "traced": Case(TracedDense(M), X, parameters="both"),
+    "derived": Case(DerivedDense(M), X, parameters="both"),
+    "derived pytrees": Case(DerivedMix(W), PAIR, parameters="both"),
+    "traced, host adjoint": Case(TracedWithHostAdjoint(M), X, parameters="both"),
     "composite": Case(
         (0.5j * lo.Identity() + DenseWithParameters(M).H @ DenseWithParameters(N)) @ DenseWithParameters(REAL[:3]),
-        composite,
         X,
+        composite,
         parameters="reverse",
     ),
-    "forward only": Case(ForwardOnly(), lambda op, x: jnp.roll(x, 1) * 2, X, reverse=False, second=False),
-    "paper": Case(Paper(), lambda op, x: x[0] * x[1] ** 2, (X, normal((3,), C, 14)), second=False),
-    "indices": Case(Gather(), lambda op, x: x[1][x[0]], (np.array([2, 0, 2, 1]), X), second=False),
-    "modulus": Case(Modulus(), lambda op, x: x.real**2 + x.imag**2, X, second=False),
-    "sine": Case(Sine(A, B), sine, X, second=False, parameters="both"),
-    "sine with hessian": Case(SineWithHessian(A, B), sine, X, parameters="both"),
-    "traced sine": Case(TracedSine(A, B), sine, X, parameters="both"),
-    "traced sine, host jacobian": Case(
-        TracedSineHostJacobian(A.real, B.real), sine, XR, second=False, parameters="both"
-    ),
-    "reverse only": Case(ReverseOnly(), lambda op, x: jnp.exp(x), X, forward=False, second=False),
-    "forward only cube": Case(ForwardOnlyCube(), lambda op, x: x**3, X, reverse=False, second=False),
+    "forward only": Case(ForwardOnly(), X, reverse=False, second=False),
+    "paper": Case(Paper(), (X, normal((3,), C, 14)), second=False),
+    "indices": Case(Gather(), (np.array([2, 0, 2, 1]), X), second=False),
+    "modulus": Case(Modulus(), X, second=False),
+    "sine": Case(Sine(A, B), X, second=False, parameters="both"),
+    "sine with hessian": Case(SineWithHessian(A, B), X, parameters="both"),
+    "traced sine": Case(TracedSine(A, B), X, parameters="both"),
+    "traced sine, host jacobian": Case(TracedSineHostJacobian(A.real, B.real), XR, second=False, parameters="both"),
+    "reverse only": Case(ReverseOnly(), X, forward=False, second=False),
+    "forward only cube": Case(ForwardOnlyCube(), X, reverse=False, second=False),
 }

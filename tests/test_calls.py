@@ -12,7 +12,7 @@ import pytest
 from helpers import close, like
 
 import linops_jax as lo
-from linops_jax._engine.calls import write_call
+from linops_jax._engine.written import write_call
 
 F32 = np.float32
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +12,7 @@ from helpers import S, between_reals, close, energy, is_inexact, like, normal, s
 from jax.scipy.sparse.linalg import cg
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
-from operators import Gather, Modulus, Paper, Sine, SineWithHessian, result, sine
+from operators import Case, Gather, Modulus, Paper, Sine, SineWithHessian, result
 
 import linops_jax as lo
 
@@ -60,9 +58,8 @@ class Coupled(lo.NonlinearOperator):
     def infer_shape(self, x):
         return {"product": x["b"], "sum": S((), x["a"].dtype)}
 
-
-def coupled(op, x):
-    return {"product": x["a"][None] * x["b"], "sum": jnp.sum(x["a"] ** 3)}
+    def twin(self, x):
+        return {"product": x["a"][None] * x["b"], "sum": jnp.sum(x["a"] ** 3)}
 
 
 class ModulusWithHessian(Modulus, real_linear=True):
@@ -92,6 +89,9 @@ class GatherOfSquares(Gather):
 
     def hessian_adjoint(self, x, dx, dy):
         return super().jacobian_adjoint(x, 2 * np.conj(dx[1][x[0]]) * dy)
+
+    def twin(self, x):
+        return super().twin(x) ** 2
 
 
 class Intensity(lo.NonlinearOperator, batched=True):
@@ -123,6 +123,9 @@ class Intensity(lo.NonlinearOperator, batched=True):
     def infer_shape(self, x):
         return result(self.matrix.shape[:1], self.matrix, x)
 
+    def twin(self, x):
+        return (self.matrix @ x) ** 2
+
 
 class SineWithoutPush(Sine):
     """Without hessian_apply: nobody evaluates it in reverse mode."""
@@ -148,41 +151,29 @@ class SineWithTracedJacobian(lo.NonlinearOperator):
     def jacobian_adjoint(self, x, dy):
         return jnp.conj(self.a * self.b * jnp.cos(self.b * x)) * dy
 
-    def infer_shape(self, x):
-        return result(x.shape, self.a, self.b, x)
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    op: Any
-    twin: Callable[[Any, Any], Any]
-    x: Any
-    push: bool = True  # forward mode over forward mode
-
-    def reference(self, x):
-        return self.twin(jax.tree.map(jnp.asarray, self.op), x)
+    infer_shape = Sine.infer_shape
+    twin = Sine.twin
 
 
 C, R = np.complex128, np.float64
 AMPLITUDE, FREQUENCY = normal((3,), C, 1), np.asarray(0.7 - 0.2j)
 CASES = {
-    "paper": Case(PaperWithHessian(), lambda op, x: x[0] * x[1] ** 2, (normal((3,), C, 2), normal((3,), C, 3))),
-    "complex and real": Case(
-        PaperWithHessian(), lambda op, x: x[0] * x[1] ** 2, (normal((3,), C, 2), normal((3,), R, 3))
-    ),
-    "pytrees": Case(Coupled(), coupled, {"a": normal((3,), C, 4), "b": normal((2, 3), C, 5)}),
-    "modulus": Case(ModulusWithHessian(), lambda op, x: x.real**2 + x.imag**2, normal((3,), C, 6)),
-    "indices": Case(GatherOfSquares(), lambda op, x: x[1][x[0]] ** 2, (np.array([2, 0, 2, 1]), normal((3,), C, 7))),
-    "batched": Case(Intensity(normal((4, 3), C, 8)), lambda op, x: (op.matrix @ x) ** 2, normal((3,), C, 9)),
-    "complex of real": Case(Intensity(normal((4, 3), C, 8)), lambda op, x: (op.matrix @ x) ** 2, normal((3,), R, 9)),
-    "without push": Case(SineWithoutPush(AMPLITUDE, FREQUENCY), sine, normal((3,), C, 10), push=False),
-    "traced jacobian": Case(SineWithTracedJacobian(AMPLITUDE, FREQUENCY), sine, normal((3,), C, 10)),
+    "paper": Case(PaperWithHessian(), (normal((3,), C, 2), normal((3,), C, 3))),
+    "complex and real": Case(PaperWithHessian(), (normal((3,), C, 2), normal((3,), R, 3))),
+    "pytrees": Case(Coupled(), {"a": normal((3,), C, 4), "b": normal((2, 3), C, 5)}),
+    "modulus": Case(ModulusWithHessian(), normal((3,), C, 6)),
+    "indices": Case(GatherOfSquares(), (np.array([2, 0, 2, 1]), normal((3,), C, 7))),
+    "batched": Case(Intensity(normal((4, 3), C, 8)), normal((3,), C, 9)),
+    "complex of real": Case(Intensity(normal((4, 3), C, 8)), normal((3,), R, 9)),
+    "without push": Case(SineWithoutPush(AMPLITUDE, FREQUENCY), normal((3,), C, 10)),
+    "traced jacobian": Case(SineWithTracedJacobian(AMPLITUDE, FREQUENCY), normal((3,), C, 10)),
     "composite": Case(
         2j * lo.Matrix(normal((2, 4), C, 11)) @ Intensity(normal((4, 3), C, 8)) @ SineWithHessian(AMPLITUDE, FREQUENCY),
-        lambda op, x: 2j * (normal((2, 4), C, 11) @ (normal((4, 3), C, 8) @ (AMPLITUDE * jnp.sin(FREQUENCY * x))) ** 2),
         normal((3,), C, 12),
+        lambda op, x: 2j * (normal((2, 4), C, 11) @ (normal((4, 3), C, 8) @ (AMPLITUDE * jnp.sin(FREQUENCY * x))) ** 2),
     ),
 }
+CAN_PUSH = [name for name in CASES if name != "without push"]  # forward mode over forward mode
 
 
 # ---- transformations: (function, input) -> pytree of results --------------------------------------------------------
@@ -308,7 +299,7 @@ LOOPED = ["pytrees", "indices", "batched", "composite"]  # the others take the q
 
 def applicable(name):
     left_out = {"loops"} if name not in LOOPED else set()
-    if not CASES[name].push:
+    if name not in CAN_PUSH:
         left_out.add("jacfwd of jacfwd")
     return [which for which in TRANSFORMATIONS if which not in left_out]
 
@@ -369,7 +360,7 @@ def test_the_jacobian_depends_on_its_point(name):
     dx, step = like(x, 2), like(x, 3)
     dy = like(case.op(x), 4)
     conj = lambda tree: jax.tree.map(jnp.conj, tree)  # noqa: E731
-    if case.push:
+    if name in CAN_PUSH:
         found = jax.jvp(lambda x: case.op.jacobian(x)(dx), (x,), (step,))[1]
         close(found, jax.jvp(lambda x: jax.jvp(case.reference, (x,), (dx,))[1], (x,), (step,))[1], 5)
     found = jax.jvp(lambda x: case.op.jacobian(x).H(dy), (x,), (step,))[1]
@@ -377,7 +368,7 @@ def test_the_jacobian_depends_on_its_point(name):
     close(found, jax.jvp(pulled, (x,), (step,))[1], 5)
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.push])
+@pytest.mark.parametrize("name", CAN_PUSH)
 def test_transposed_in_each_direction(name):
     """D2F(x)[dx, step] as a linear map of dx, and its counterpart in reverse mode as one of dy."""
     case = CASES[name]
@@ -435,7 +426,7 @@ def test_scan_over_operators():
     ops = stack([jax.tree.map(jnp.asarray, SineWithHessian(AMPLITUDE, FREQUENCY * k)) for k in (1, 2)])
     x, v = (jnp.asarray(normal((3,), np.complex64, seed)) for seed in (1, 2))
     found = jax.lax.scan(lambda v, op: (product(op, x, v),) * 2, v, ops)
-    expected = jax.lax.scan(lambda v, op: (product(lambda x: sine(op, x), x, v),) * 2, v, ops)
+    expected = jax.lax.scan(lambda v, op: (product(op.twin, x, v),) * 2, v, ops)
     close(found, expected, 5)
 
 
@@ -443,8 +434,7 @@ def test_operators_as_arguments():
     op = jax.tree.map(jnp.asarray, SineWithHessian(AMPLITUDE, FREQUENCY))
     x, v = (jnp.asarray(normal((3,), np.complex64, seed)) for seed in (1, 2))
     found = jax.jit(lambda op, x: (product(op, x, v), jax.grad(lambda op: energy(op(x)))(op)))(op, x)
-    twin = functools.partial(sine, op)
-    close(found, (product(twin, x, v), jax.grad(lambda op: energy(sine(op, x)))(op)), 5)
+    close(found, (product(op.twin, x, v), jax.grad(lambda op: energy(op.twin(x)))(op)), 5)
 
 
 # ---- several devices ------------------------------------------------------------------------------------------------
@@ -652,7 +642,7 @@ def test_third_derivatives_are_refused_where_nothing_says_them():
 def test_a_traced_jacobian_says_all_orders():
     op = jax.tree.map(jnp.asarray, SineWithTracedJacobian(*REAL))
     summed = lambda f: lambda x: jnp.sum(f(x))  # noqa: E731
-    f, twin = summed(op), summed(functools.partial(sine, op))
+    f, twin = summed(op), summed(op.twin)
     for _ in range(4):
         f, twin = summed(jax.grad(f)), summed(jax.grad(twin))
     close(f(jnp.asarray(POINT)), twin(jnp.asarray(POINT)), 10)
@@ -677,9 +667,9 @@ def test_one_traced_hessian_hook_says_the_other(cls, order, dtype):
     fields = (jnp.asarray(normal((3,), dtype, 1)), jnp.asarray(0.7, dtype))
     op = cls(*fields)
     if dtype is np.float32:
-        close(ORDERS[order](lambda x: energy(op(x))), ORDERS[order](lambda x: energy(sine(op, x))), 5)
+        close(ORDERS[order](lambda x: energy(op(x))), ORDERS[order](lambda x: energy(op.twin(x))), 5)
     x, v = (jnp.asarray(normal((3,), dtype, seed)) for seed in (2, 3))
-    close(product(op, x, v), product(functools.partial(sine, op), x, v), 5)
+    close(product(op, x, v), product(op.twin, x, v), 5)
 
 
 class SineWithHostHessian(SineWithTracedJacobian):
@@ -691,6 +681,6 @@ class SineWithHostHessian(SineWithTracedJacobian):
 
 def test_a_host_hessian_hook_is_not_replaced_in_the_other_mode():
     op = SineWithHostHessian(*REAL)
-    close(ORDERS["fwd fwd"](op), ORDERS["fwd fwd"](functools.partial(sine, op)), 5)
+    close(ORDERS["fwd fwd"](op), ORDERS["fwd fwd"](op.twin), 5)
     with pytest.raises(NotImplementedError, match=r"SineWithHostHessian has no hessian_adjoint: .*Define SineWithHost"):
         ORDERS["fwd rev"](lambda x: energy(op(x)))

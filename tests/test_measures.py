@@ -152,7 +152,7 @@ def test_batches(monkeypatch):
     """A matrix that does not divide into batches, all of whose batches differ."""
     monkeypatch.setattr(_dense, "_BATCH_BYTES", 16 * (7 + 11) * 3)
     m = a(np.float64, 7, 11)
-    assert _dense._batch(_dense._vectors.VectorForm(lo.Matrix(m).with_domain(S((11,), np.float64)), False)) == 3
+    assert _dense._batch(_dense.MatrixForm(lo.Matrix(m).with_domain(S((11,), np.float64)))) == 3
     near(lo.todense(lo.Matrix(m), S((11,), np.float64)), m)
     near(lo.tosparse(lo.Matrix(m), S((11,), np.float64)).toarray(), m)
     n = a(np.float64, 10, 10)

@@ -11,19 +11,10 @@ import numpy as np
 from linops_jax._engine.binding import Binding
 from linops_jax._model import lookup, rules
 from linops_jax._model.kinds import MISSING
-from linops_jax._model.rules import ADJOINT_PARAMETER_JVP
-
-FORWARD = "forward mode and second derivatives need it (first derivatives in reverse mode do not)"
-_HESSIAN = ("hessian_apply", "hessian_adjoint")
 
 
 def _can_evaluate(cls: Any, name: str) -> bool:
     return name in cls._hooks and cls._hooks[name].kind != MISSING
-
-
-def has(binding: Binding, name: str) -> bool:
-    hook = binding.hook
-    return binding.functions.has(name) if hook.rule.functional else name in hook.cls._hooks
 
 
 def is_up_to_jax(binding: Binding, argument: str) -> bool:
@@ -36,48 +27,26 @@ def is_up_to_jax(binding: Binding, argument: str) -> bool:
     return lookup.find(cls, name, MISSING) is not None and not rules.other_modes(name) & set(cls._hooks)
 
 
-def missing(binding: Binding, name: str, why: str) -> NotImplementedError:
-    return binding.functions.missing(name) if binding.hook.rule.functional else _missing(binding.hook.cls, name, why)
-
-
-def _missing(cls: Any, name: str, why: str) -> NotImplementedError:
+def missing(cls: Any, name: str, why: str) -> NotImplementedError:
     where = cls._label
-    if name == ADJOINT_PARAMETER_JVP:
-        message = (
-            f"{where}.adjoint has no forward-mode derivative with respect to the fields of {where}: parameter_jvp and "
-            "parameter_vjp give its reverse mode only."
-        )
-    elif name in _HESSIAN and not any(_can_evaluate(cls, hook) for hook in _HESSIAN):
-        message = (
-            f"Second derivatives of {where} are not available: it defines its Jacobian, but not how that changes with x. "
-            f"Define {where}.hessian_apply and {where}.hessian_adjoint."
-        )
-    elif name == "jacobian_apply" and name not in cls._hooks:
-        message = (
-            f"{where} has no derivative in its input: jacobian_apply and jacobian_adjoint are None. Define "
-            f"{where}.jacobian_apply for forward mode, {where}.jacobian_adjoint for reverse mode."
-        )
-    else:
-        by_hand = [
-            other for other in rules.other_modes(name) if _can_evaluate(cls, other) and not cls._hooks[other].is_jax
-        ]
-        also = f" JAX transposes traced hooks only, and {where}.{by_hand[0]} is none." if by_hand else ""
-        message = f"{where} has no {name}: {why}.{also} Define {where}.{name}."
+    for modes, words in rules.UNKNOWN.items():
+        if name in modes and not any(_can_evaluate(cls, mode) for mode in modes):
+            return NotImplementedError(words.format(where))
+    others = [other for other in rules.other_modes(name) if _can_evaluate(cls, other) and not cls._hooks[other].is_jax]
+    also = f" JAX transposes traced hooks only, and {where}.{others[0]} is none." if others else ""
+    message = f"{where} has no {name}: {why}.{also} Define {where}.{name}."
     return NotImplementedError(message)
 
 
 def no_derivative(binding: Binding, argument: str, moves: Sequence[bool]) -> NotImplementedError:
     hook = binding.hook
-    where = hook.cls._label
-    derivative = hook.rule.derivative.get(argument)
-    if hook.rule.functional and derivative is None:
-        return binding.functions.not_differentiable(argument, moves)
-    if argument != "self":
-        if derivative is not None:
-            return missing(binding, derivative[0], "it is the derivative asked for")
-        message = f"Derivatives of {hook.label} with respect to {argument} have no hook. Write {where} with lo.traced."
-        return NotImplementedError(message)
-    return _no_field_derivative(hook.cls, hook.name, _paths(jax.tree.unflatten(binding.trees[0], moves)))
+    cls: Any = hook.cls
+    if argument == "self":
+        return _no_field_derivative(cls, hook.name, _paths(jax.tree.unflatten(binding.trees[0], moves)))
+    if argument in hook.rule.derivative:
+        return missing(cls, hook.rule.derivative[argument][0], "it is the derivative asked for")
+    message = f"Derivatives of {hook.label} with respect to {argument} have no hook. Write {cls._label} with lo.traced."
+    return NotImplementedError(message)
 
 
 def _paths(op: Any) -> list[str]:
@@ -103,7 +72,9 @@ def refusal(cls: Any, name: str) -> Callable[..., None]:
     def zero_for_zero(dself: Any, *, out: Any) -> None:
         if paths := _paths(dself):
             target, _ = cls._hooks[name].rule.derivative.get("self", ("", ()))
-            raise _missing(cls, target, FORWARD) if target in cls._hooks else _no_field_derivative(cls, name, paths)
+            if target in cls._hooks:
+                raise missing(cls, target, cls._hooks[target].rule.why)
+            raise _no_field_derivative(cls, name, paths)
         out[...] = 0
 
     return zero_for_zero

@@ -10,7 +10,7 @@ import jax
 
 from linops_jax._engine.batch import Batch
 from linops_jax._engine.promises import Promises
-from linops_jax._model import shapes
+from linops_jax._model import rules, shapes
 from linops_jax._model.hooks import Hook
 from linops_jax._model.interned import Interned, intern
 
@@ -22,13 +22,15 @@ class Binding(Interned):
     emptied.
     """
 
-    __slots__ = ("hook", "ignored", "layout", "nonce", "out_tree", "programs", "promises", "target", "trees")
+    __slots__ = ("hook", "ignored", "layout", "nonce", "out_tree", "programs", "promises", "signature", "target",
+                 "trees")  # fmt: skip
 
     hook: Hook
     trees: tuple[Any, ...]  # structure of each argument, self first
     out_tree: Any
     ignored: tuple[bool, ...]  # per result: nothing to compute, as with the derivative of an integer
     layout: Any  # plain values by which foreign code finds its batch axes; None: it has none, or they are looped over
+    signature: Any  # plain values for the types for which foreign code is compiled; None: it is what it is
     programs: dict[Any, Any]  # of a traced hook: JAX functions, by what is promised of their results
     promises: Promises  # of the programs that are made here
     target: Any  # what the extension calls, and the key of one that has no stable key: of the trampoline, None before
@@ -45,13 +47,14 @@ class Binding(Interned):
         return str, (self.label,)  # a serialized executable finds its target by key, and needs none of this
 
     @property
-    def functions(self) -> Any:
-        """The operator, where it is one of the functional interface: it has static fields only."""
-        return jax.tree.unflatten(self.trees[0], ()) if self.hook.rule.functional else None
+    def convention(self) -> Any:
+        """How it is called and what is said of it, which is for its class to say."""
+        cls: Any = self.hook.cls
+        return cls._convention(self)
 
     @property
     def label(self) -> str:
-        return self.functions.label(self.hook.name) if self.hook.rule.functional else self.hook.label
+        return self.convention.label
 
     def first(self, operands: Sequence[Any]) -> int:
         """Where the operands of the hook begin, behind what traced code closes over."""
@@ -67,13 +70,23 @@ class Binding(Interned):
 
     def are_fields(self) -> list[bool]:
         """Per operand: whether it is a field of an operator, whose batch axes are always looped over."""
-        return [name in ("self", "dself") for name in self.names()]
+        return [name in self.hook.rule.operators for name in self.names()]
 
 
-def bind(hook: Hook, trees: tuple[Any, ...], out_tree: Any, ignored: tuple[bool, ...], layout: Any = None) -> Binding:
+def bind(
+    hook: Hook,
+    trees: tuple[Any, ...],
+    out_tree: Any,
+    ignored: tuple[bool, ...],
+    *,
+    layout: Any = None,
+    signature: Any = None,
+) -> Binding:
     """The binding with these values: one object per value, so that it compares by identity."""
     new = Binding()
-    new.hook, new.trees, new.out_tree, new.ignored, new.layout = new._value = hook, trees, out_tree, ignored, layout
+    new.hook, new.trees, new.out_tree, new.ignored = hook, trees, out_tree, ignored
+    new.layout, new.signature = layout, signature
+    new._value = hook, trees, out_tree, ignored, layout, signature
     new.target = new.nonce = None
     new.programs = {}
     new.promises = Promises(hook, trees, out_tree)
@@ -81,7 +94,7 @@ def bind(hook: Hook, trees: tuple[Any, ...], out_tree: Any, ignored: tuple[bool,
 
 
 def bind_hook(
-    hook: Hook, trees: tuple[Any, ...], out_tree: Any, specs: Sequence[Any], *, for_derivative: bool
+    hook: Hook, trees: tuple[Any, ...], out_tree: Any, specs: Sequence[Any], *, for_derivative: bool = False
 ) -> Binding:
     """The binding of a call with these results; with ``for_derivative`` nobody looks at integer ones, which have none."""
     skips = for_derivative or _is_derivative(hook)
@@ -90,16 +103,8 @@ def bind_hook(
 
 @functools.cache
 def _is_derivative(hook: Hook) -> bool:
-    """Whether the table comes to it by a derivative, or by transposing one."""
-    rules: Any = hook.cls._rules  # type: ignore[attr-defined]
-    todo = [name for rule in rules.values() for name, _ in rule.derivative.values()]
-    found = set()
-    while todo:
-        name = todo.pop()
-        if name not in found and name in rules:
-            found.add(name)
-            todo += [target for target, _ in rules[name].transposed.values()]
-    return hook.name in found
+    cls: Any = hook.cls
+    return hook.name in rules.all_derivatives(cls._rules)
 
 
 def of_variant(binding: Binding, variant: Hook) -> Binding:
@@ -109,9 +114,12 @@ def of_variant(binding: Binding, variant: Hook) -> Binding:
     return bind(variant, binding.trees, binding.out_tree, binding.ignored)
 
 
-def with_layout(binding: Binding, layout: Any) -> Binding:
-    """The same call where it is known how batch axes lie."""
-    return bind(binding.hook, binding.trees, binding.out_tree, binding.ignored, layout)
+def as_lowered(binding: Binding, *, layout: Any = None, signature: Any = None) -> Binding:
+    """The same call where it is known how batch axes lie, or of which types arrays are; None: it does not matter to it."""
+    if layout is None and signature is None:
+        return binding
+    fixed = binding.hook, binding.trees, binding.out_tree, binding.ignored
+    return bind(*fixed, layout=layout, signature=signature)
 
 
 def arguments(trees: tuple[Any, ...], leaves: Any) -> list[Any]:

@@ -36,7 +36,7 @@ def call(hook: Hook, arguments: Sequence[Any], out: Any) -> Any:
         message = f"{hook.label} needs at least one array as input."
         raise TypeError(message)
     specs, out_tree = jax.tree.flatten(out)
-    results = bind(hook, tuple(trees), leaves, Batch.none(len(leaves)), out_tree, specs)
+    results = bind(bind_hook(hook, tuple(trees), out_tree, specs), leaves, Batch.none(len(leaves)), specs)
     return jax.tree.unflatten(out_tree, results)
 
 
@@ -45,22 +45,12 @@ def evaluate(binding: Binding, operands: Sequence[Any], out: tuple[Any, ...]) ->
     return primitive(binding.hook).bind(*operands, binding=binding, batch=Batch.none(len(operands)), out=out)
 
 
-def bind(
-    hook: Hook,
-    trees: tuple[Any, ...],
-    operands: Sequence[Any],
-    batch: Batch,
-    out_tree: Any,
-    specs: Sequence[jax.ShapeDtypeStruct],
-    *,
-    for_derivative: bool = False,
-) -> list[Any]:
-    """Binds the primitive; with ``for_derivative`` nobody looks at integer results, which have no derivative."""
-    binding = bind_hook(hook, trees, out_tree, specs, for_derivative=for_derivative)
+def bind(binding: Binding, operands: Sequence[Any], batch: Batch, specs: Sequence[jax.ShapeDtypeStruct]) -> list[Any]:
+    """Binds the primitive, or calls the traced code; ``specs`` are those of the results of one evaluation."""
     operands = [x if isinstance(x, jax.Array) else jnp.asarray(x) for x in operands]
-    if hook.is_jax:
+    if binding.hook.is_jax:
         return _bind_traced(binding, operands, batch, specs)
-    return primitive(hook).bind(*operands, binding=binding, batch=batch, out=as_out(specs))
+    return primitive(binding.hook).bind(*operands, binding=binding, batch=batch, out=as_out(specs))
 
 
 def primitive(hook: Hook) -> Any:

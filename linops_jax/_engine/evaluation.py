@@ -21,9 +21,8 @@ def types(
     batch: Batch,
     out: tuple[Any, ...],
     jaxprs: tuple[Any, ...] = (),
-    uses: tuple[tuple[int, ...], ...] = (),
-    related: tuple[Program, ...] = (),
     names: tuple[Any, ...] = (),
+    **_others: Any,
 ) -> tuple[list[Any], Any]:
     """Of the results, and the effects: the rule of abstract evaluation."""
     if jaxprs:
@@ -66,9 +65,9 @@ def evaluate_traced(
     out: tuple[Any, ...],
     jaxprs: tuple[Any, ...] = (),
     uses: tuple[tuple[int, ...], ...] = (),
-    related: tuple[Program, ...] = (),
     names: tuple[Any, ...] = (),
     variant: int = 0,
+    **_others: Any,
 ) -> list[Any]:
     """A traced hook as a JAX function of the primitive's operands."""
     first = binding.first(operands)

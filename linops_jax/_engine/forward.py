@@ -53,7 +53,7 @@ def _is_up_to_jax(binding: Binding, name: str) -> bool:
 
 def _has_derivative(binding: Binding, name: str) -> bool:
     derivative = binding.hook.rule.derivative
-    return name in derivative and absent.has(binding, derivative[name][0])
+    return name in derivative and binding.convention.has(derivative[name][0])
 
 
 def _total(results: Sequence[Any], terms: Sequence[Any]) -> list[Any]:
@@ -86,7 +86,7 @@ def _contribution(groups: Groups, name: str, tangents: list[Any], results: Seque
     if name == "self" and all(vanishes(t) or isinstance(t, jax.core.Tracer) for t in tangents):
         nothing = refused.zero_or_error(hook.cls, hook.name, groups.trees[name], tangents, groups.masks[name])
         return [jnp.zeros_like(result) + nothing.astype(jax.typeof(result).dtype) for result in results]
-    raise absent.no_derivative(binding, name, [not vanishes(t) for t in tangents])
+    raise binding.convention.no_derivative(name, [not vanishes(t) for t in tangents])
 
 
 def _push(

@@ -46,7 +46,7 @@ class Groups:
         program = closures.find(self.related, binding, values)
         if program is None:
             try:
-                return calling.bind(hook, trees, values, Batch(masks), out_tree, specs, for_derivative=True)
+                return calling.bind(binding, values, Batch(masks), specs)
             except jax.errors.UnexpectedTracerError as error:
                 raise absent.out_of_reach(binding) from error
         return calling.bind_program(

@@ -14,7 +14,7 @@ from jax.interpreters import mlir
 from linops_jax import _compat
 from linops_jax._engine import absent, dtypes, refused, trampoline
 from linops_jax._engine.batch import Batch
-from linops_jax._engine.binding import Binding, looped_axes, of_variant, with_layout
+from linops_jax._engine.binding import Binding, as_lowered, looped_axes, of_variant
 from linops_jax._engine.evaluation import evaluate_traced, refuse_to_gather
 from linops_jax._model.hooks import Hook
 from linops_jax._model.kinds import HOST, MISSING, NATIVE, REFUSED, TRACED
@@ -49,9 +49,7 @@ def _host(hook: Hook, context: Any, *operands: Any, binding: Binding, batch: Bat
     context, operands, batch = _without_closures(context, operands, binding, batch)
     binding = of_variant(binding, hook)
     dtypes.refuse_unknown(binding.label, (*context.avals_in, *context.avals_out))
-    if hook.rule.functional:
-        layout = binding.functions.layout(binding, context.avals_in, context.avals_out, batch)
-        binding = with_layout(binding, layout)
+    binding = as_lowered(binding, layout=binding.convention.layout(context.avals_in, context.avals_out, batch))
     same = _aliases(context, binding, batch)
     return trampoline.call(context, operands, binding, batch, trampoline.OF_HOST, same)
 
@@ -88,7 +86,7 @@ def _native(
         return _handler(context, *operands, binding=binding, batch=batch, out=out)
     dtypes.refuse_unknown(binding.label, (*context.avals_in, *context.avals_out))
     native: Any = hook.function
-    binding = with_layout(binding, native.layout(binding.label, *_shown(context, binding, batch)))
+    binding = as_lowered(binding, signature=native.signature(binding.label, *_shown(context, binding, batch)))
     same = _aliases(context, binding, batch)
     return trampoline.call(context, operands, binding, batch, trampoline.OF_NATIVE, same)
 
@@ -197,11 +195,10 @@ def _refuse_platform(hook: Hook, context: Any, *operands: Any, **params: Any) ->
 
 
 def _missing(hook: Hook, context: Any, *operands: Any, **params: Any) -> Any:
-    if "dself" in hook.rule.arguments:
+    if hook.rule.is_of_fields:
         rule = mlir.lower_fun(functools.partial(refused.zeros_or_error, hook), multiple_results=True)
         return rule(context, *operands, **params)
-    why = "forward mode over forward mode needs it" if hook.name == "hessian_apply" else absent.FORWARD
-    raise absent.missing(params["binding"], hook.name, why)
+    raise params["binding"].convention.missing(hook.name, hook.rule.why)
 
 
 _RULES = {HOST: _host, REFUSED: _host, TRACED: _traced, NATIVE: _native, MISSING: _missing}

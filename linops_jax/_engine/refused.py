@@ -11,12 +11,11 @@ import numpy as np
 
 from linops_jax._engine import calling
 from linops_jax._engine.batch import Batch, Mask
-from linops_jax._engine.binding import Binding
+from linops_jax._engine.binding import Binding, bind_hook
 from linops_jax._engine.groups import Groups
 from linops_jax._engine.tangents import vanishes
 from linops_jax._model import rules
 from linops_jax._model.hooks import Hook
-from linops_jax._model.rules import ADJOINT_PARAMETER_JVP
 
 
 def zero_or_error(cls: Any, name: str, tree: Any, tangents: Sequence[Any], masks: Sequence[Mask]) -> Any:
@@ -29,7 +28,8 @@ def zero_or_error(cls: Any, name: str, tree: Any, tangents: Sequence[Any], masks
     kept = Batch(tuple(mask[axis] for axis in axes) for mask in kept)
     hook = cls._hooks[rules.refusal_of(name)]
     spec = jax.ShapeDtypeStruct((), np.float32)
-    (zero,) = calling.bind(hook, (tree,), values, kept, jax.tree.structure(0), [spec])
+    binding = bind_hook(hook, (tree,), jax.tree.structure(0), [spec])
+    (zero,) = calling.bind(binding, values, kept, [spec])
     return jnp.sum(zero)
 
 
@@ -39,6 +39,7 @@ def zeros_or_error(
     """The results of a derivative in the fields that can be transposed only."""
     groups = Groups(binding, operands, batch)
     sizes = batch.sizes([jax.typeof(x) for x in operands])
-    origin = "adjoint" if hook.name == ADJOINT_PARAMETER_JVP else "apply"
-    zero = zero_or_error(hook.cls, origin, groups.trees["dself"], groups.values["dself"], groups.masks["dself"])
+    cls: Any = hook.cls
+    origin = next(other.name for other in cls._hooks.values() if hook.name in other.rule.derivatives)
+    zero = zero_or_error(cls, origin, groups.trees["dself"], groups.values["dself"], groups.masks["dself"])
     return [jnp.full((*sizes, *shape), zero.astype(dtype)) for shape, dtype in out]

@@ -13,22 +13,23 @@ from linops_jax._engine import keys
 from linops_jax._engine.binding import Binding, bind
 from linops_jax._engine.names import MalformedKeyError, class_name, require_class
 from linops_jax._model.hooks import Hook
-from linops_jax._model.kinds import HOST, NATIVE
+from linops_jax._model.kinds import HOST, NATIVE, Native
 
 _ENTRIES: dict[str, Any] = {"class": str, "hook": str, "arguments": list, "result": object, "ignored": list}
-_OPTIONAL_ENTRIES: dict[str, Any] = {"layout": list, "kind": str, "again": int}
+_LOWERED = ("layout", "signature")  # what is known of a binding where a program is lowered
+_OPTIONAL_ENTRIES: dict[str, Any] = {**dict.fromkeys(_LOWERED, list), "kind": str, "again": int}
 
 
 def description(binding: Binding) -> dict[str, Any]:
     """The entries of the key. Raises keys.NotPlain for what means nothing in another process."""
-    layout = {} if binding.layout is None else {"layout": keys.encode_value(binding.layout, "its batch axes")}
+    lowered = {name: value for name in _LOWERED if (value := getattr(binding, name)) is not None}
     return {
         "class": class_name(binding.hook.cls),
         "hook": binding.hook.name,
         "arguments": [keys.encode_tree(tree) for tree in binding.trees],
         "result": keys.encode_tree(binding.out_tree),
         "ignored": list(binding.ignored),
-        **layout,
+        **{name: keys.encode_value(value, f"its {name}") for name, value in lowered.items()},
         **({} if binding.hook.kind == HOST else {"kind": binding.hook.kind}),
     }
 
@@ -39,14 +40,15 @@ def find(key: str) -> Binding:
     _refuse_entries(data)
     arguments = [keys.decode_tree(tree) for tree in data["arguments"]]
     result = keys.decode_tree(data["result"])
-    layout = keys.decode_value(data["layout"]) if "layout" in data else None
+    lowered = {name: keys.decode_value(data[name]) for name in _LOWERED if name in data}
     hook = _hook(data)
     _refuse_arguments(hook, arguments, result)
     trees, out_tree = tuple(map(jax.tree.structure, arguments)), jax.tree.structure(result)
     ignored = tuple(data["ignored"])
     _refuse_flags(hook, ignored, out_tree)
-    binding = bind(hook, trees, out_tree, ignored, layout)
-    _refuse_layout(binding)
+    binding = bind(hook, trees, out_tree, ignored, **lowered)
+    binding.convention.refuse_misfit()  # first: before, static values may be anything
+    _refuse_other_types(binding)
     return binding
 
 
@@ -86,14 +88,12 @@ def _refuse_entries(data: dict[str, Any]) -> None:
 def _refuse_arguments(hook: Hook, arguments: list[Any], result: Any) -> None:
     """Which of them must be operators of the class."""
     cls: Any = hook.cls
-    operators = {"self", "dself", "result"} if hook.rule.in_fields else {"self", "dself"}
+    operators = hook.rule.operators
     given = {**dict(zip(hook.rule.arguments, arguments, strict=False)), "result": result}
-    if len(arguments) != len(hook.rule.arguments) or any(
-        type(given[name]) is not cls for name in operators & set(given)
-    ):
+    if len(arguments) != len(hook.rule.arguments) or any(type(given[name]) is not cls for name in operators):
         message = (
             f"this program calls {hook.label} with {len(arguments)} arguments; expected {', '.join(hook.rule.arguments)}, "
-            f"where {', '.join(sorted(operators & set(given)))} must be of class {cls._label}. Export the program again."
+            f"where {', '.join(sorted(operators))} must be of class {cls._label}. Export the program again."
         )
         raise ValueError(message)
 
@@ -107,15 +107,8 @@ def _refuse_flags(hook: Hook, ignored: tuple[Any, ...], out_tree: Any) -> None:
         raise MalformedKeyError(message)
 
 
-def _refuse_layout(binding: Binding) -> None:
-    """Of batch axes that the hook does not take."""
-    hook = binding.hook
-    if hook.rule.functional:
-        binding.functions.refuse_misfit(binding)
-    elif hook.kind == NATIVE:
-        native: Any = hook.function
-        inputs = sum(tree.num_leaves for tree in binding.trees)
-        native.refuse_misfit(binding.label, binding.layout, inputs, binding.out_tree.num_leaves)
-    elif binding.layout is not None:
-        message = f"this program has batch axes for {hook.label}, which does not take them. Export the program again."
-        raise ValueError(message)
+def _refuse_other_types(binding: Binding) -> None:
+    """For which native code is not compiled."""
+    native: Any = binding.hook.function if binding.hook.kind == NATIVE else Native()
+    inputs = sum(tree.num_leaves for tree in binding.trees)
+    native.refuse_misfit(binding.label, binding.signature, inputs, binding.out_tree.num_leaves)

@@ -1,11 +1,12 @@
 """Transposition: the hook that the table names as the adjoint of a linear map, evaluated on the cotangents.
 
-The library's one conjugation is here: transpose = conj after adjoint after conj. Plain transposes are what they are.
+The library's one conjugation is here: transpose = conj after adjoint after conj. Where hooks are plain transposes, their
+convention says so, and nothing is conjugated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -61,26 +62,19 @@ def _refuse(binding: Binding, linear: Sequence[str], operands: Sequence[Any]) ->
     """Raises NotImplementedError for all but one argument in which the hook is linear and has an adjoint."""
     hook = binding.hook
     if len(linear) != 1 or linear[0] not in hook.rule.transposed:
-        if hook.rule.functional:
-            raise binding.functions.not_linear(linear)
-        message = f"{hook.label} is not linear in ({', '.join(linear)}) together."
-        raise NotImplementedError(message)
+        raise binding.convention.not_linear(linear)
     if hook.kind == REFUSED:
         raise absent.not_transposed(binding, list(map(is_wanted, operands)))
     target, _ = hook.rule.transposed[linear[0]]
-    if not absent.has(binding, target):
-        raise absent.missing(binding, target, "reverse-mode differentiation needs it")
-
-
-def _conj(binding: Binding) -> Callable[[Any], Any]:
-    return (lambda x: x) if binding.hook.rule.functional else jnp.conj
+    if not binding.convention.has(target):
+        raise binding.convention.missing(target, "reverse-mode differentiation needs it")
 
 
 def _complete(
     binding: Binding, cotangents: Sequence[Any], out: tuple[Any, ...], sizes: tuple[Any, ...]
 ) -> list[jax.Array]:
     """What the adjoint is evaluated on."""
-    conj = _conj(binding)
+    conj = binding.convention.conj
     return [
         jnp.zeros((*sizes, *shape), dtype) if is_zero(ct) else conj(ct)
         for ct, (shape, dtype) in zip(cotangents, out, strict=True)
@@ -90,7 +84,7 @@ def _complete(
 def _pull(groups: Groups, name: str) -> list[Any]:
     """The cotangents of all arrays in one argument; None for those of integers."""
     binding, cls = groups.binding, groups.binding.hook.cls
-    conj, masks = _conj(binding), groups.masks[name]
+    conj, masks = binding.convention.conj, groups.masks[name]
     target, arguments = binding.hook.rule.transposed[name]
     avals = list(map(aval, groups.values[name]))
     wanted = [element(moved, sum(mask)) for moved, mask in zip(avals, masks, strict=True)]

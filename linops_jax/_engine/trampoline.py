@@ -6,7 +6,6 @@ import atexit
 import gc
 import itertools
 import threading
-import types
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ import jax.ffi
 from linops_jax import _compat
 from linops_jax import _trampoline_ext as _ext
 from linops_jax._engine import binding as bindings
-from linops_jax._engine import calls, dtypes, errors, kept, keys, resolving, returned, sharding
+from linops_jax._engine import dtypes, errors, kept, keys, resolving, returned, sharding
 from linops_jax._engine.batch import Batch
 from linops_jax._engine.binding import Binding
 from linops_jax._engine.promises import Promises
@@ -53,7 +52,7 @@ def _target_of(binding: Binding) -> Any:
 
 def _make_host_target(binding: Binding) -> Any:
     hook = binding.hook
-    call, direct = _host_call(binding)
+    call, direct = binding.convention.host_call()
     return _ext.Target(
         name=binding.label,
         call=call,
@@ -68,17 +67,6 @@ def _make_host_target(binding: Binding) -> Any:
     )
 
 
-def _host_call(binding: Binding) -> tuple[Callable[..., Any], bool]:
-    """What the target calls, and whether that is the hook itself: arrays in, one array out."""
-    hook = binding.hook
-    if hook.rule.functional:
-        return binding.functions.caller(binding), False
-    direct = binding.trees[0].num_leaves == 0 and not any(binding.ignored)
-    if direct and all(map(jax.tree_util.treedef_is_leaf, (*binding.trees[1:], binding.out_tree))):
-        return types.MethodType(hook.function, jax.tree.unflatten(binding.trees[0], ())), True
-    return calls.write_call(hook, binding.trees, binding.out_tree), False  # not the binding: it owns the target
-
-
 def _make_native_target(binding: Binding) -> Any:
     hook = binding.hook
     native: Any = hook.function
@@ -87,7 +75,7 @@ def _make_native_target(binding: Binding) -> Any:
     arrays = sum(tree.num_leaves for tree in (*binding.trees, binding.out_tree))
     return _ext.native_target(
         name=binding.label,
-        function=native.compiled(binding.label, binding.layout),
+        function=native.compiled(binding.label, binding.signature),
         user_data=user_data,
         is_handler=isinstance(native, Handler),
         owner=(native, owned, op),  # user data may point into live objects among the static fields
@@ -96,7 +84,7 @@ def _make_native_target(binding: Binding) -> Any:
         looped=_flags(binding.are_fields()),
         ignored=_flags(binding.ignored),
         check=_checker(binding.promises),
-        takes=[(dtypes.bits(names), rank) for names, rank in native.takes(binding.layout, arrays)],
+        takes=[(dtypes.bits(names), rank) for names, rank in native.takes(binding.signature, arrays)],
         counter=_counter(hook),
     )
 
@@ -165,7 +153,7 @@ def call(
     _compat.keep_alive(context, binding)
     name = names.stable if obstacle is None else names.live
     text, for_xla = batch.text(), None
-    if not binding.hook.rule.functional and attributes is None:  # other handlers keep the attributes they are given
+    if binding.convention.can_be_shared_out and attributes is None:  # other handlers keep the attributes they are given
         shared = sharding.share_out(context, operands, batch)
         if shared is not None:
             context, operands, text, for_xla = shared
@@ -194,10 +182,10 @@ def _register(binding: Binding) -> tuple[str, str | None]:
 
 
 def _not_exported(binding: Binding, obstacle: str) -> TypeError:
-    made_of = ("keywords", "functions") if binding.hook.rule.functional else ("static fields", "class")
+    values, named = binding.convention.static_parts
     message = (
-        f"{binding.label} cannot be exported: another process could not find {obstacle}. Make {made_of[0]} plain "
-        f"values (numbers, strings, bytes, dtypes, tuples of these), and define the {made_of[1]} at the top of a module."
+        f"{binding.label} cannot be exported: another process could not find {obstacle}. Make {values} plain "
+        f"values (numbers, strings, bytes, dtypes, tuples of these), and define the {named} at the top of a module."
     )
     return TypeError(message)
 

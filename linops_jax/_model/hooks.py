@@ -58,11 +58,10 @@ class Hook:
         todo, seen = [self.name], {self.name}
         while todo:
             rule = self.cls._rules[todo.pop()]
-            transposed = {name for name, _ in rule.transposed.values()}
-            for name in (transposed | {name for name, _ in rule.derivative.values()}) - seen:
+            for name in (rule.transposes | rule.derivatives) - seen:
                 hook = self.cls._hooks.get(name)
                 is_written = hook is not None and hook.kind != MISSING and not hook.derived
-                if is_written or find(self.cls, name, self) is None or (hook is None and name in transposed):
+                if is_written or find(self.cls, name, self) is None or (hook is None and name in rule.transposes):
                     return False
                 seen.add(name)
                 todo += [name] if hook is not None else []

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 HOST, TRACED, NATIVE, PER_PLATFORM, MISSING = "host", "traced", "native", "per platform", "missing"
 REFUSED = "refused"  # a derivative that nobody has: zero for zero tangents, an error for others
 
-Signature = Sequence[tuple[str, int]]  # dtype and rank of each array
+Arrays = Sequence[tuple[str, int]]  # dtype and rank of each
 
 
 class Native:
@@ -32,29 +32,29 @@ class Native:
         )
         raise TypeError(message)
 
-    def layout(self, label: str, inputs: Signature, outputs: Signature) -> Any:
-        """Checks all operands and results; answers with what its compiled form depends on, in plain values.
+    def signature(self, label: str, inputs: Arrays, outputs: Arrays) -> Any:
+        """Checks all operands and results; answers with the types for which it is compiled, in plain values, or None.
 
         Raises TypeError for what it does not take.
         """
         return None
 
-    def refuse_misfit(self, label: str, layout: Any, inputs: int, outputs: int) -> None:
-        """For the layout in a program from elsewhere, which may be anything. Raises ValueError."""
-        if layout is not None:
+    def refuse_misfit(self, label: str, signature: Any, inputs: int, outputs: int) -> None:
+        """For the signature in a program from elsewhere, which may be anything. Raises ValueError."""
+        if signature is not None:
             message = (
-                f"this program was made for another kind of {label}: found {layout!r:.80}. Export the program again."
+                f"this program was made for another kind of {label}: found {signature!r:.80}. Export the program again."
             )
             raise ValueError(message)
 
-    def takes(self, layout: Any, arrays: int) -> list[tuple[Sequence[str], int]]:
+    def takes(self, signature: Any, arrays: int) -> list[tuple[Sequence[str], int]]:
         """For each of its operands and results the dtypes that it can be given, and the rank (-1: any).
 
         Nothing where it looks for itself. Compiled code would take other arrays for these.
         """
         return []
 
-    def compiled(self, label: str, layout: Any) -> int:
+    def compiled(self, label: str, signature: Any) -> int:
         """The address of a C function of our interface."""
         raise NotImplementedError
 

@@ -7,6 +7,7 @@ arguments (the transposed map is another hook) and differentiable in others (the
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,13 +19,20 @@ CT = "cotangent"
 class Rule:
     """One hook.
 
-    arguments:   names in the order of its signature, ``self`` first
-    transposed:  argument in which the hook is linear -> (hook, its arguments): the adjoint of that linear map
-    derivative:  other argument -> (hook, its arguments): the derivative in that direction
-    reverses:    the result is a cotangent: of a real input only the real part of a complex result counts
-    in_fields:   that of the fields, an operator
-    functional:  a function of functional.py: its transposed maps are plain transposes, and its operator says what the
-                 trampoline calls, how it lays out batch axes, and what is missing
+    Parameters
+    ----------
+    arguments : tuple of str
+        Names in the order of its signature, ``self`` first.
+    transposed : mapping
+        From an argument in which the hook is linear to (hook, its arguments): the adjoint of that linear map.
+    derivative : mapping
+        From another argument to (hook, its arguments): the derivative in that direction.
+    reverses : bool
+        Whether the result is a cotangent: of a real input only the real part of a complex result counts.
+    in_fields : bool
+        Whether it is that of the fields, an operator.
+    why : str
+        Of a derivative: what evaluates it. Reverse mode asks for its transposes only, so it may be missing where these exist.
     """
 
     arguments: tuple[str, ...]
@@ -32,8 +40,30 @@ class Rule:
     derivative: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
     reverses: bool = False
     in_fields: bool = False
-    functional: bool = False
+    why: str = ""
 
+    @functools.cached_property
+    def transposes(self) -> frozenset[str]:
+        """The hooks of its transposed maps."""
+        return frozenset(name for name, _ in self.transposed.values())
+
+    @functools.cached_property
+    def derivatives(self) -> frozenset[str]:
+        """The hooks of its derivatives."""
+        return frozenset(name for name, _ in self.derivative.values())
+
+    @functools.cached_property
+    def operators(self) -> frozenset[str]:
+        """What is an operator of the class: the arguments that hold fields or their tangents, and perhaps the result."""
+        return frozenset({"self", "dself"} & set(self.arguments) | ({"result"} if self.in_fields else set()))
+
+    @property
+    def is_of_fields(self) -> bool:
+        """Whether it is a derivative in the fields, in one of its modes."""
+        return self.operators != {"self"}
+
+
+_FORWARD = "forward mode and second derivatives need it (first derivatives in reverse mode do not)"
 
 # The adjoint's own derivative with respect to the fields has no hook, but in reverse mode it is never evaluated:
 # its transposes are parameter_vjp and parameter_jvp.
@@ -60,6 +90,7 @@ LINEAR: dict[str, Rule] = {
             "x": (ADJOINT_PARAMETER_JVP, ("self", CT, "dself")),
             "dself": ("parameter_vjp", ("self", "x", CT)),
         },
+        why=_FORWARD,
     ),
     "parameter_vjp": Rule(
         ("self", "x", "dy"),
@@ -77,6 +108,7 @@ LINEAR: dict[str, Rule] = {
             "dself": ("parameter_vjp", ("self", CT, "y")),
         },
         reverses=True,
+        why=_FORWARD,
     ),
 }
 
@@ -92,6 +124,7 @@ NONLINEAR: dict[str, Rule] = {
         ("self", "x", "dx"),
         transposed={"dx": ("jacobian_adjoint", ("self", "x", CT))},
         derivative={"x": ("hessian_apply", ("self", "x", "dx", T))},
+        why=_FORWARD,
     ),
     "jacobian_adjoint": Rule(
         ("self", "x", "dy"),
@@ -105,6 +138,7 @@ NONLINEAR: dict[str, Rule] = {
             "dx1": ("hessian_adjoint", ("self", "x", "dx2", CT)),
             "dx2": ("hessian_adjoint", ("self", "x", "dx1", CT)),
         },
+        why="forward mode over forward mode needs it",
     ),
     "hessian_adjoint": Rule(
         ("self", "x", "dx", "dy"),
@@ -114,7 +148,9 @@ NONLINEAR: dict[str, Rule] = {
         },
         reverses=True,
     ),
-    "parameter_jvp": Rule(("self", "x", "dself"), transposed={"dself": ("parameter_vjp", ("self", "x", CT))}),
+    "parameter_jvp": Rule(
+        ("self", "x", "dself"), transposed={"dself": ("parameter_vjp", ("self", "x", CT))}, why=_FORWARD
+    ),
     "parameter_vjp": Rule(
         ("self", "x", "dy"), transposed={"dy": ("parameter_jvp", ("self", "x", CT))}, reverses=True, in_fields=True
     ),
@@ -134,6 +170,22 @@ MODES = (
     ("parameter_vjp", "dy", "parameter_jvp"),
     ("parameter_jvp", "x", ADJOINT_PARAMETER_JVP),
 )
+
+# What to say of a map where a class has none of the hooks that evaluate it.
+UNKNOWN: dict[tuple[str, ...], str] = {
+    ("jacobian_apply", "jacobian_adjoint"): (
+        "{0} has no derivative in its input: jacobian_apply and jacobian_adjoint are None. Define {0}.jacobian_apply for "
+        "forward mode, {0}.jacobian_adjoint for reverse mode."
+    ),
+    ("hessian_apply", "hessian_adjoint"): (
+        "Second derivatives of {0} are not available: it defines its Jacobian, but not how that changes with x. Define "
+        "{0}.hessian_apply and {0}.hessian_adjoint."
+    ),
+    (ADJOINT_PARAMETER_JVP,): (
+        "{0}.adjoint has no forward-mode derivative with respect to the fields of {0}: parameter_jvp and parameter_vjp give "
+        "its reverse mode only."
+    ),
+}
 
 # Hooks whose answers are cotangents: None in the place of arrays is zero, as in jax.custom_vjp.
 PULLS_BACK = frozenset({"adjoint", "jacobian_adjoint", "hessian_adjoint", "parameter_vjp"})
@@ -161,6 +213,16 @@ def rules_of(cls: Any) -> dict[str, Rule]:
         for name, rule in cls._rules.items()
         if name != ADJOINT_PARAMETER_JVP
     }
+
+
+def all_derivatives(table: Mapping[str, Rule]) -> frozenset[str]:
+    """The hooks to which a table comes by a derivative, or by transposing one."""
+    found: set[str] = set()
+    todo = {name for rule in table.values() for name in rule.derivatives}
+    while todo:
+        found |= todo
+        todo = {name for hook in todo & set(table) for name in table[hook].transposes} - found
+    return frozenset(found)
 
 
 def refusal_of(name: str) -> str:

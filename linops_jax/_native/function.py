@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from linops_jax._model.kinds import Native, Signature
+from linops_jax._model.kinds import Arrays, Native
 from linops_jax._native import pointers
 
 
@@ -32,7 +32,7 @@ class CFunction(Native):
             pointers.data_pointer(self._user_data, where)  # raises now rather than in the first call
         self._dtypes = None if dtypes is None else tuple(np.dtype(dtype).name for dtype in dtypes)
 
-    def layout(self, label: str, inputs: Signature, outputs: Signature) -> Any:
+    def signature(self, label: str, inputs: Arrays, outputs: Arrays) -> Any:
         for dtype, _ in (*inputs, *outputs):
             if self._dtypes is not None and dtype not in self._dtypes:
                 message = (
@@ -42,10 +42,10 @@ class CFunction(Native):
                 raise TypeError(message)
         return None
 
-    def takes(self, layout: Any, arrays: int) -> list[tuple[Sequence[str], int]]:
+    def takes(self, signature: Any, arrays: int) -> list[tuple[Sequence[str], int]]:
         return [] if self._dtypes is None else [(self._dtypes, -1)] * arrays
 
-    def compiled(self, label: str, layout: Any) -> int:
+    def compiled(self, label: str, signature: Any) -> int:
         return self.address
 
     def user_data_of(self, op: Any) -> tuple[int, Any]:

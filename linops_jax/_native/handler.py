@@ -33,7 +33,7 @@ class Handler(Native):
         """Whether it is a bare function, which we can call ourselves, without stages or state of its own."""
         return set(self.stages) == {"execute"}
 
-    def compiled(self, label: str, layout: Any) -> int:
+    def compiled(self, label: str, signature: Any) -> int:
         return self.stages["execute"]
 
     def attributes(self, label: str, op: Any) -> dict[str, Any]:

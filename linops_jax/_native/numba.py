@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from linops_jax._model.kinds import Native, Signature
+from linops_jax._model.kinds import Arrays, Native
 
 # linops_call and linops_buffer as arrays of 64-bit words: which word holds what.
 _INPUTS, _OUTPUTS, _ERROR = 2, 3, 5
@@ -42,33 +42,33 @@ class NumbaKernel(Native):
         self._functions: dict[Any, Any] = {}
         self._lock = threading.Lock()
 
-    def layout(self, label: str, inputs: Signature, outputs: Signature) -> Any:
+    def signature(self, label: str, inputs: Arrays, outputs: Arrays) -> Any:
         for dtype, _ in (*inputs, *outputs):
             if dtype not in _TYPES:
                 message = f"{label} is compiled by Numba, which has no arrays of {dtype}. Convert with astype before the call."
                 raise TypeError(message)
         return tuple(inputs), tuple(outputs)
 
-    def refuse_misfit(self, label: str, layout: Any, inputs: int, outputs: int) -> None:
-        fits = type(layout) is tuple and [len(part) for part in layout if type(part) is tuple] == [inputs, outputs]
-        if fits and all(_is_array_type(item) for part in layout for item in part):
+    def refuse_misfit(self, label: str, signature: Any, inputs: int, outputs: int) -> None:
+        lengths = [len(part) for part in signature if type(part) is tuple] if type(signature) is tuple else []
+        if lengths == [inputs, outputs] and all(_is_array_type(item) for part in signature for item in part):
             return
         message = (
-            f"this program was made for another kind of {label}: found {layout!r:.80}, expected the dtype and rank of "
+            f"this program was made for another kind of {label}: found {signature!r:.80}, expected the dtype and rank of "
             f"{inputs} operands and {outputs} results. Export the program again."
         )
         raise ValueError(message)
 
-    def takes(self, layout: Any, arrays: int) -> list[tuple[Sequence[str], int]]:
-        return [((dtype,), rank) for part in layout for dtype, rank in part]
+    def takes(self, signature: Any, arrays: int) -> list[tuple[Sequence[str], int]]:
+        return [((dtype,), rank) for part in signature for dtype, rank in part]
 
-    def compiled(self, label: str, layout: Any) -> int:
+    def compiled(self, label: str, signature: Any) -> int:
         with self._lock:
-            if layout not in self._functions:
-                self._functions[layout] = self._compile(label, *layout)
-            return self._functions[layout].address
+            if signature not in self._functions:
+                self._functions[signature] = self._compile(label, *signature)
+            return self._functions[signature].address
 
-    def _compile(self, label: str, inputs: Signature, outputs: Signature) -> Any:
+    def _compile(self, label: str, inputs: Arrays, outputs: Arrays) -> Any:
         numba = _import_numba()
         types = numba.types
         try:
@@ -94,7 +94,7 @@ def _import_numba() -> Any:
         raise ImportError(message) from error
 
 
-def _wrapper(kernel: Any, inputs: Signature, outputs: Signature) -> Callable[..., Any]:
+def _wrapper(kernel: Any, inputs: Arrays, outputs: Arrays) -> Callable[..., Any]:
     """The kernel behind ``int f(linops_call *)``. Ranks are part of an array's type, so the source is written for them."""
     lines = ["def wrapper(call):"]
     names = []

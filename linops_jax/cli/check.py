@@ -84,20 +84,12 @@ class _Run:
             require(name in testing.checks.CHECKS, f"--only {name}: there is no such check, there are {known}")
         for name in dtypes:
             require(_is_floating(name), f"--dtype {name}: this is no floating dtype, such as float64")
-        self._only, self._dtypes, self._seed = _with_needs(only), dtypes, seed
-        self.left_out: list[str] = []
-        self.rows: list[_Row] = []
-        seen: set[Any] = set()
-        for target in targets:
-            try:
-                classes = testing.discover(target, left_out=self.left_out)
-            except testing.TargetError as error:
-                raise BadInput(str(error)) from None
-            for found in classes:
-                if found.cls not in seen:
-                    seen.add(found.cls)
-                    self.rows += self._rows(found, strict)
-        self.left_out = list(dict.fromkeys(self.left_out))
+        try:
+            examples, self.left_out = testing.survey(targets, strict=strict, dtypes=dtypes, seed=seed)
+        except testing.TargetError as error:
+            raise BadInput(str(error)) from None
+        chosen = _with_needs(only or list(testing.checks.CHECKS))
+        self.rows = [_row(example, chosen) for example in examples]
         where = " ".join(targets)
         require(bool(self.rows), f"{where}: there is nothing to check: {'; '.join(self.left_out)}")
         applying = {name for row in self.rows for name in row.checks}
@@ -110,37 +102,6 @@ class _Run:
     @property
     def passed(self) -> bool:
         return not any(row.failures for row in self.rows)
-
-    # ---- what to run ------------------------------------------------------------------------------------------------
-
-    def _rows(self, found: Any, strict: bool) -> list[_Row]:
-        from linops_jax import testing
-
-        if found.error is not None:
-            return [_Row(found.name, problem=f"examples(): {testing.explain(found.error)}")]
-        if found.examples is not None:
-            labelled = zip(found.labels(), found.examples, strict=True)
-            return [self._row(label, op, x, dtype) for label, (op, x) in labelled for dtype in self._dtypes_for(op)]
-        if strict:
-            return [_Row(found.name, problem="has no examples(), a classmethod that yields (operator, spec) pairs")]
-        self.left_out.append(f"{found.name}: it has no examples()")
-        return []
-
-    def _dtypes_for(self, op: Any) -> list[str]:
-        return [""] if op.domain is not None or not self._dtypes else self._dtypes
-
-    def _row(self, label: str, op: Any, x: Any, dtype: str) -> _Row:
-        from linops_jax import testing
-
-        row = _Row(f"{label}[{dtype}]" if dtype else label, repr(op))
-        try:
-            x = testing.with_dtype(op, x, dtype) if dtype else x
-            row.checkup = testing.Checkup(op, x, seed=self._seed, where=f"{label}: examples()")
-            row.checks = [name for name in row.checkup.checks if not self._only or name in self._only]
-            row.what = repr(row.checkup.subject)
-        except Exception as error:
-            row.problem = testing.explain(error)
-        return row
 
     # ---- running ----------------------------------------------------------------------------------------------------
 
@@ -232,6 +193,17 @@ class _Run:
             f"\n{len(self.rows)} operators: {passed} checks passed, {failed} failed, {blocked} not run, in {seconds:.1f} s",
             style="green" if self.passed else "bold red",
         )
+
+
+def _row(example: Any, chosen: set[str]) -> _Row:
+    from linops_jax import testing
+
+    if example.checkup is not None:
+        checks = [name for name in example.checkup.checks if name in chosen]
+        return _Row(example.name, repr(example.checkup.subject), example.checkup, checks)
+    where = "examples(): " if example.error is example.found.error else ""
+    what = "" if example.op is None else repr(example.op)
+    return _Row(example.name, what, problem=f"{where}{testing.explain(example.error)}")
 
 
 def _with_needs(names: list[str]) -> set[str]:

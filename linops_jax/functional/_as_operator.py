@@ -8,6 +8,7 @@ from linops_jax._model.fields import Statics, static
 from linops_jax._model.marks import traced
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
+from linops_jax.functional._promises import promise
 
 
 class _AsOperator:
@@ -20,13 +21,13 @@ class _AsOperator:
     @traced
     def apply(self, x: Any) -> Any:
         free = iter(x if isinstance(x, tuple) else (x,))
-        places = dict(zip(self.call._functions.fixed, self.fixed, strict=True))
+        places = dict(zip(self.call._op.fixed, self.fixed, strict=True))
         count = len(places) + (len(x) if isinstance(x, tuple) else 1)
         results = self.call._evaluate(self.keywords, *(places[i] if i in places else next(free) for i in range(count)))
         return results[0] if len(results) == 1 else tuple(results)
 
     def __repr__(self) -> str:
-        return self.call._functions.name
+        return self.call._op.name
 
 
 class _AsLinear(_AsOperator, LinearOperator):
@@ -35,8 +36,8 @@ class _AsLinear(_AsOperator, LinearOperator):
     fixed: Any
 
     def infer_adjoint_shape(self, y: Any) -> Any:
-        functions = self.call._functions.with_keywords(self.keywords)
-        answer = functions.promise("transpose", [*self.fixed, *(y if isinstance(y, tuple) else (y,))])
+        op = self.call._op.with_keywords(self.keywords)
+        answer = promise(op, "transpose", [*self.fixed, *(y if isinstance(y, tuple) else (y,))])
         return answer[0][0] if len(answer) == 1 else tuple(spec for spec, _ in answer)
 
 

@@ -12,8 +12,8 @@ from linops_jax._engine import eager
 from linops_jax._model import shapes
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
-from linops_jax.functional import _as_operator, _plan
-from linops_jax.functional._functions import LinearCall
+from linops_jax.functional import _as_operator, _specialize
+from linops_jax.functional._functions import CallOperator, LinearCall
 from linops_jax.functional._keywords import NONE, static_keywords
 
 
@@ -25,20 +25,20 @@ class Call:
 
     Parameters
     ----------
-    functions : object
-        The functions, and what is known of them; the library's own.
+    op : object
+        The operator behind it; the library's own.
     made_by : callable
         Makes the same again, for pickles.
     """
 
-    def __init__(self, functions: Any, made_by: Callable[..., Call]):
-        self._functions = functions
-        plan = functools.lru_cache(maxsize=256)(functools.partial(_plan.plan, functions))
-        self._evaluate = functools.partial(_plan.evaluate, functions.name, plan)
+    def __init__(self, op: CallOperator, made_by: Callable[..., Call]):
+        self._op = op
+        specialize = functools.lru_cache(maxsize=256)(functools.partial(_specialize.specialize, op))
+        self._evaluate = functools.partial(_specialize.evaluate, op.name, specialize)
         self._compiled = jax.jit(self._evaluate, static_argnums=0)
         self._made_by = made_by
-        self.__name__ = functions.name.rpartition(".")[2]
-        self.__doc__ = functions.functions[0].function.__doc__
+        self.__name__ = op.name.rpartition(".")[2]
+        self.__doc__ = op.function("apply").__doc__
 
     def __call__(self, *args: Any, **kwargs: Any) -> list[jax.Array]:
         """Evaluates the function.
@@ -64,7 +64,7 @@ class Call:
         -----
         In eager code it raises whatever the function raised.
         """
-        keywords = static_keywords(self._functions.name, kwargs) if kwargs else NONE
+        keywords = static_keywords(self._op.name, kwargs) if kwargs else NONE
         if all(map(shapes.is_concrete, args)):
             return eager.run_compiled(self._compiled, eager.always, keywords, *args)
         return self._evaluate(keywords, *args)
@@ -94,16 +94,16 @@ class Call:
         -----
         ``lo.check_operator(f.as_operator(), x)`` checks the transpose, or the derivative.
         """
-        op = self._functions
+        op = self._op
         if len(fixed) != len(op.fixed):
             message = f"{op.name}: as_operator takes its {len(op.fixed)} fixed arguments, but {len(fixed)} were given."
             raise TypeError(message)
-        values = tuple(_plan.as_array(op.name, i, value) for i, value in zip(op.fixed, fixed, strict=True))
+        values = tuple(_specialize.as_array(op.name, i, value) for i, value in zip(op.fixed, fixed, strict=True))
         make = _as_operator.linear if isinstance(op, LinearCall) else _as_operator.nonlinear
         return make(self, static_keywords(op.name, kwargs), values)
 
     def __repr__(self) -> str:
-        return f"<{self._functions.name} bound by {self._made_by.func.__name__}>"  # type: ignore[attr-defined]
+        return f"<{self._op.name} bound by {self._made_by.func.__name__}>"  # type: ignore[attr-defined]
 
     def __reduce__(self) -> Any:
         return _remade, (self._made_by, self.__name__, self.__doc__)

@@ -9,45 +9,43 @@ from typing import Any
 
 import numpy as np
 
-from linops_jax.functional._layouts import KEEP, SQUEEZE, Layouts
+from linops_jax.functional._given import Given
+from linops_jax.functional._layouts import KEEP, SQUEEZE
 
 
-class Calling(Layouts):
-    """Functions that can be called."""
+def caller(given: Given, binding: Any) -> Callable[..., None]:
+    """What the trampoline calls with views of all inputs and outputs."""
+    function, name = given.function(binding.hook.name), given.label(binding.hook.name)
+    inputs = sum(tree.num_leaves for tree in binding.trees)
+    order = given.in_order(binding, range(inputs))
+    ordered = order == list(range(inputs))
+    layout = binding.layout
+    axes, actions, batch_axes, orders = layout or (0, (), None, ())
+    keywords = dict(given.keywords)
+    if given.can_batch:
+        keywords["batch_axes"] = batch_axes
+    dump = types.MappingProxyType(keywords)
 
-    def caller(self, binding: Any) -> Callable[..., None]:
-        """What the trampoline calls with views of all inputs and outputs."""
-        function, name = self._at(self.functions, binding.hook.name), self.label(binding.hook.name)
-        inputs = sum(tree.num_leaves for tree in binding.trees)
-        order = self.in_order(binding, range(inputs))
-        ordered = order == list(range(inputs))
-        layout = binding.layout
-        axes, actions, batch_axes, orders = layout or (0, (), None, ())
-        keywords = dict(self.keywords)
-        if self.can_batch:
-            keywords["batch_axes"] = batch_axes
-        dump = types.MappingProxyType(keywords)
+    def call(*views: Any) -> None:
+        args = list(views[:inputs] if ordered else map(views.__getitem__, order))
+        out = list(views[inputs:])
+        answer = function(out, args, dump)
+        if answer is not None or len(out) + inputs != len(views) or any(map(operator.is_not, out, views[inputs:])):
+            _check_written(name, out, views[inputs:], answer)
 
-        def call(*views: Any) -> None:
-            args = list(views[:inputs] if ordered else map(views.__getitem__, order))
-            out = list(views[inputs:])
-            answer = function(out, args, dump)
-            if answer is not None or len(out) + inputs != len(views) or any(map(operator.is_not, out, views[inputs:])):
-                _check_written(name, out, views[inputs:], answer)
+    def call_batched(*views: Any) -> None:
+        shown = [_unordered(view, order) for view, order in zip(views[inputs:], orders, strict=True)]
+        sizes = views[inputs].shape[:axes]
+        args = [_prepared(views[i], action, sizes) for i, action in zip(order, actions, strict=True)]
+        out = list(shown)
+        answer = function(out, args, dump)
+        if answer is not None or len(out) != len(shown) or any(map(operator.is_not, out, shown)):
+            _check_written(name, out, shown, answer)
+        for view, array, axes_in_front in zip(views[inputs:], shown, orders, strict=True):
+            if axes_in_front is not None:  # what is first and last stays so, for the trampoline's canary
+                view[...] = array.transpose(axes_in_front).copy()
 
-        def call_batched(*views: Any) -> None:
-            shown = [_unordered(view, order) for view, order in zip(views[inputs:], orders, strict=True)]
-            sizes = views[inputs].shape[:axes]
-            args = [_prepared(views[i], action, sizes) for i, action in zip(order, actions, strict=True)]
-            out = list(shown)
-            answer = function(out, args, dump)
-            if answer is not None or len(out) != len(shown) or any(map(operator.is_not, out, shown)):
-                _check_written(name, out, shown, answer)
-            for view, array, axes_in_front in zip(views[inputs:], shown, orders, strict=True):
-                if axes_in_front is not None:  # what is first and last stays so, for the trampoline's canary
-                    view[...] = array.transpose(axes_in_front).copy()
-
-        return call if layout is None else call_batched
+    return call if layout is None else call_batched
 
 
 def _prepared(view: np.ndarray, action: int, sizes: tuple[int, ...]) -> np.ndarray:

@@ -12,30 +12,30 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from linops_jax._engine import primitives
-from linops_jax._engine.names import Named
 from linops_jax._model import fields
 from linops_jax._model.fields import Statics
 from linops_jax._model.hooks import Hook
 from linops_jax._model.kinds import HOST
 from linops_jax._model.rules import Rule
 from linops_jax._operators.meta import Traits
-from linops_jax.functional import _rules
-from linops_jax.functional._calling import Calling
-from linops_jax.functional._layouts import is_layout
+from linops_jax.functional import _calling, _promises, _rules
+from linops_jax.functional._convention import FunctionConvention
+from linops_jax.functional._given import Given
 
 
-class Functions(Calling):
+class CallOperator(Given):
     """The operator behind a bound call."""
 
     _label: ClassVar[str]
     _traits: ClassVar[Traits] = Traits()
     _hooks: ClassVar[dict[str, Hook]]
     _primitives: ClassVar[dict[str, Any]]
+    _convention = FunctionConvention
 
     def __init_subclass__(cls, rules: Mapping[str, Rule]) -> None:
         cls._rules, cls._label = rules, cls.__qualname__
         cls._hooks = {
-            name: Hook(cls, name, rule, HOST, Functions.caller, takes_out=True) for name, rule in rules.items()
+            name: Hook(cls, name, rule, HOST, _calling.caller, takes_out=True) for name, rule in rules.items()
         }
         cls._primitives = {name: primitives.make_primitive(hook) for name, hook in cls._hooks.items()}
         fields.register_pytree(cls)
@@ -50,37 +50,15 @@ class Functions(Calling):
             raise TypeError(message)
         return self.make(self.functions, self.abstracts, self.fixed, self.can_batch, keywords.values)
 
-    def refuse_misfit(self, binding: Any) -> None:
-        """Raises TypeError or ValueError for a program from elsewhere whose static values do not fit. They may be anything."""
-        kinds = {"functions": Named | None, "abstracts": Named | None, "fixed": int, "keywords": tuple}
-        for name, kind in kinds.items():
-            found = getattr(self, name)
-            if type(found) is not tuple or not all(isinstance(v, kind) and type(v) is not bool for v in found):
-                message = f"this program has {name}={found!r:.80} for {self._label}; expected a tuple of {kind}."
-                raise TypeError(message)
-        fits = (
-            len(self.functions) == len(self.abstracts) == len(self._rules)
-            and self.functions[0] is not None
-            and type(self.can_batch) is bool
-            and all(len(pair) == 2 and type(pair[0]) is str for pair in self.keywords)
-            and len(set(self.fixed)) == len(self.fixed) == binding.trees[1].num_leaves
-            and all(i >= 0 for i in self.fixed)
-        )
-        if not (fits and is_layout(binding)):
-            message = (
-                f"this program calls {self._label} with functions, fixed arguments or batch axes that do not fit each "
-                "other. Export the program again."
-            )
-            raise ValueError(message)
-        if self._at(self.functions, binding.hook.name) is None:
-            raise self.missing(binding.hook.name)
+    def _promised(self, rule: Rule, given: dict[str, Any], result: Any) -> dict[str, Any]:
+        return _promises.promised(self, rule, given, result)
 
 
-class LinearCall(Functions, rules=_rules.LINEAR):
+class LinearCall(CallOperator, rules=_rules.LINEAR):
     _given_as = {"transpose": "f_T"}.__getitem__
 
 
-class NonlinearCall(Functions, rules=_rules.NONLINEAR):
+class NonlinearCall(CallOperator, rules=_rules.NONLINEAR):
     _given_as = {
         "jvp": "jvp (f_derivative[0])",
         "vjp": "vjp (f_derivative[1])",
@@ -93,11 +71,11 @@ _MULTILINEAR = "MultilinearCall"
 
 
 @functools.cache
-def multilinear(n: int) -> type[Functions]:
+def multilinear(n: int) -> type[CallOperator]:
     """The class of functions that are linear in each of n arguments."""
     given_as = {f"transpose{i}": f"transpose in its differentiable argument number {i} (f_T)" for i in range(n)}
     name = f"{_MULTILINEAR}{n}"
     namespace = {"__module__": __name__, "__qualname__": name, "_given_as": given_as.__getitem__}
-    cls = types.new_class(name, (Functions,), {"rules": _rules.multilinear(n)}, lambda body: body.update(namespace))
+    cls = types.new_class(name, (CallOperator,), {"rules": _rules.multilinear(n)}, lambda body: body.update(namespace))
     globals()[name] = cls  # where programs find it: one that calls a function of n arguments needs one that is bound
     return cls

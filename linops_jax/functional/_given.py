@@ -23,7 +23,13 @@ class Given:
     keywords: tuple[tuple[str, Any], ...] = static()
 
     _rules: ClassVar[Mapping[str, Rule]]
-    _given_as: ClassVar[Callable[[str], str]]  # how users pass a function
+    _given_as: ClassVar[Callable[[str], str]]
+
+    def function(self, name: str) -> Any:
+        return self._at(self.functions, name)
+
+    def abstract(self, name: str) -> Any:
+        return self._at(self.abstracts, name)
 
     def _at(self, values: tuple[Named | None, ...], name: str) -> Any:
         found = values[list(self._rules).index(name)]
@@ -36,14 +42,16 @@ class Given:
 
     def label(self, name: str) -> str:
         found = self.functions[list(self._rules).index(name)]
-        return f"{self.name} ({type(self)._given_as(name)})" if found is None else found.label
+        return f"{self.name} ({self.given_as(name)})" if found is None else found.label
+
+    def given_as(self, name: str) -> str:
+        """How users pass a function."""
+        return type(self)._given_as(name)
 
     def has(self, name: str) -> bool:
         """Whether a function can be evaluated, or only transposed, as a jvp is where there is a vjp."""
-        if self._at(self.functions, name) is not None:
-            return True
         rule = self._rules[name]
-        return not rule.reverses and any(self._at(self.functions, hook) for hook, _ in rule.transposed.values())
+        return self.function(name) is not None or bool(rule.why and any(map(self.function, rule.transposes)))
 
     def free(self) -> Any:
         """The positions of the arguments that are not fixed."""

@@ -12,61 +12,60 @@ import numpy as np
 from linops_jax._engine import errors
 from linops_jax._engine.names import Named
 from linops_jax._model import shapes
-from linops_jax.functional._missing import Missing
+from linops_jax.functional._given import Given
 
 
 class MisfitError(ValueError):
     """Raised where ``abstract`` says what does not fit."""
 
 
-class Promises(Missing):
-    """Functions with the shapes and dtypes of their results."""
-
-    def promise(self, name: str, specs: Sequence[Any], batch_axes: Any = None) -> list[tuple[Any, Any]]:
-        """What ``abstract`` says of a function's results: specs, and the axis of the last vmap."""
-        abstract = self._at(self.abstracts, name)
-        if abstract is None:
-            message = f"Nothing says what {self.label(name)} returns: its abstract is None. Pass a function."
-            raise MisfitError(message)
-        where = Named(abstract).label
-        keywords = dict(self.keywords) | ({"batch_axes": batch_axes} if self.can_batch else {})
-        try:
-            answer = abstract(*specs, **keywords)
-        except Exception as error:
-            errors.annotate(error, where)
-            raise
-        try:
-            entries = [(tuple(shape), np.dtype(dtype), axis) for shape, dtype, *axis in answer]
-        except (TypeError, ValueError):
-            message = (
-                f"{where} returned {answer!r:.80}; expected ((shape, dtype), ...) with one entry for each output. "
-                "For a single output, mind the comma: ((shape, dtype),)."
-            )
-            raise TypeError(message) from None
-        return [(shapes.spec(jax.ShapeDtypeStruct(shape, dtype)), axis) for shape, dtype, axis in entries]
-
-    def _promised(self, rule: Any, given: dict[str, Any], result: Any) -> dict[str, Any]:
-        """Specs of a function's arguments and of its results, for a program that calls it with those given."""
-        points = [name for name in self._rules["apply"].arguments if name.startswith("x")]
-        at = {name: given.get(name, result) for name in points}  # of one that is not given, the result is the cotangent
-        inputs = [*jax.tree.leaves(given["fixed"]), *jax.tree.leaves(list(at.values()))]
-        positions = [*self.fixed, *itertools.islice(self.free(), len(inputs) - len(self.fixed))]
-        specs = [inputs[i] for i in sorted(range(len(inputs)), key=positions.__getitem__)]
-        results = [spec for spec, _ in self.promise("apply", specs)]
-        found = {**given, "result": result}
-        of_results = {"result", "dy"} - ({"result"} if rule.reverses else set())
-        expected = {name: _in_structure_of(tree, results) for name, tree in found.items() if name in of_results}
-        alike = {name for name in found if name.startswith("d") or name == "result"} - of_results
-        return expected | {name: at["x"] for name in alike if "x" in given}
-
-    def _compare(self, name: str, found: Sequence[Any], wanted: Sequence[Any], when: str = "") -> None:
-        if [(s.shape, s.dtype) for s in found] == [(s.shape, s.dtype) for s in wanted]:
-            return
-        message = (
-            f"{Named(self._at(self.abstracts, name)).label} says that {self.label(name)} returns "
-            f"{shapes.describe_tree(list(found))}{when}; expected {shapes.describe_tree(list(wanted))}. Fix whichever is wrong."
-        )
+def promise(given: Given, name: str, specs: Sequence[Any], batch_axes: Any = None) -> list[tuple[Any, Any]]:
+    """What ``abstract`` says of a function's results: specs, and the axis of the last vmap."""
+    abstract = given.abstract(name)
+    if abstract is None:
+        message = f"Nothing says what {given.label(name)} returns: its abstract is None. Pass a function."
         raise MisfitError(message)
+    where = Named(abstract).label
+    keywords = dict(given.keywords) | ({"batch_axes": batch_axes} if given.can_batch else {})
+    try:
+        answer = abstract(*specs, **keywords)
+    except Exception as error:
+        errors.annotate(error, where)
+        raise
+    try:
+        entries = [(tuple(shape), np.dtype(dtype), axis) for shape, dtype, *axis in answer]
+    except (TypeError, ValueError):
+        message = (
+            f"{where} returned {answer!r:.80}; expected ((shape, dtype), ...) with one entry for each output. "
+            "For a single output, mind the comma: ((shape, dtype),)."
+        )
+        raise TypeError(message) from None
+    return [(shapes.spec(jax.ShapeDtypeStruct(shape, dtype)), axis) for shape, dtype, axis in entries]
+
+
+def promised(given: Given, rule: Any, arguments: dict[str, Any], result: Any) -> dict[str, Any]:
+    """Specs of a function's arguments and of its results, for a program that calls it with those given."""
+    points = [name for name in given._rules["apply"].arguments if name.startswith("x")]
+    at = {name: arguments.get(name, result) for name in points}  # of one that is not given, the result is the cotangent
+    inputs = [*jax.tree.leaves(arguments["fixed"]), *jax.tree.leaves(list(at.values()))]
+    positions = [*given.fixed, *itertools.islice(given.free(), len(inputs) - len(given.fixed))]
+    specs = [inputs[i] for i in sorted(range(len(inputs)), key=positions.__getitem__)]
+    results = [spec for spec, _ in promise(given, "apply", specs)]
+    found = {**arguments, "result": result}
+    of_results = {"result", "dy"} - ({"result"} if rule.reverses else set())
+    expected = {name: _in_structure_of(tree, results) for name, tree in found.items() if name in of_results}
+    alike = {name for name in found if name.startswith("d") or name == "result"} - of_results
+    return expected | {name: at["x"] for name in alike if "x" in arguments}
+
+
+def compare(given: Given, name: str, found: Sequence[Any], wanted: Sequence[Any], when: str = "") -> None:
+    if [(s.shape, s.dtype) for s in found] == [(s.shape, s.dtype) for s in wanted]:
+        return
+    message = (
+        f"{Named(given.abstract(name)).label} says that {given.label(name)} returns "
+        f"{shapes.describe_tree(list(found))}{when}; expected {shapes.describe_tree(list(wanted))}. Fix whichever is wrong."
+    )
+    raise MisfitError(message)
 
 
 def _in_structure_of(tree: Any, leaves: list[Any]) -> Any:

@@ -5,32 +5,47 @@ It is in the language of ``_model.rules``; transposes are plain, without conjuga
 
 from __future__ import annotations
 
-import functools
-
 from linops_jax._model.rules import CT, Rule, T
 
-_rule = functools.partial(Rule, functional=True)
-_transpose_rule = functools.partial(Rule, functional=True, reverses=True)
+_FORWARD = "forward mode needs it"
 
 LINEAR = {
-    "apply": _rule(("self", "fixed", "x"), {"x": ("transpose", ("self", "fixed", CT))}),
-    "transpose": _transpose_rule(("self", "fixed", "dy"), {"dy": ("apply", ("self", "fixed", CT))}),
+    "apply": Rule(("self", "fixed", "x"), {"x": ("transpose", ("self", "fixed", CT))}),
+    "transpose": Rule(("self", "fixed", "dy"), {"dy": ("apply", ("self", "fixed", CT))}, reverses=True),
 }
 
 _POINT = ("self", "fixed", "x")
 NONLINEAR = {
-    "apply": _rule(_POINT, derivative={"x": ("jvp", (*_POINT, T))}),
-    "jvp": _rule((*_POINT, "dx"), {"dx": ("vjp", (*_POINT, CT))}, {"x": ("hessian_apply", (*_POINT, "dx", T))}),
-    "vjp": _transpose_rule(
-        (*_POINT, "dy"), {"dy": ("jvp", (*_POINT, CT))}, {"x": ("hessian_transpose", (*_POINT, T, "dy"))}
+    "apply": Rule(_POINT, derivative={"x": ("jvp", (*_POINT, T))}),
+    "jvp": Rule(
+        (*_POINT, "dx"),
+        {"dx": ("vjp", (*_POINT, CT))},
+        {"x": ("hessian_apply", (*_POINT, "dx", T))},
+        why=_FORWARD,
     ),
-    "hessian_apply": _rule(
+    "vjp": Rule(
+        (*_POINT, "dy"),
+        {"dy": ("jvp", (*_POINT, CT))},
+        {"x": ("hessian_transpose", (*_POINT, T, "dy"))},
+        reverses=True,
+    ),
+    "hessian_apply": Rule(
         (*_POINT, "dx1", "dx2"),
         {"dx1": ("hessian_transpose", (*_POINT, "dx2", CT)), "dx2": ("hessian_transpose", (*_POINT, "dx1", CT))},
+        why=_FORWARD,
     ),
-    "hessian_transpose": _transpose_rule(
+    "hessian_transpose": Rule(
         (*_POINT, "dx", "dy"),
         {"dx": ("hessian_transpose", (*_POINT, CT, "dy")), "dy": ("hessian_apply", (*_POINT, "dx", CT))},
+        reverses=True,
+    ),
+}
+
+# What to say where none of these functions is given.
+UNKNOWN = {
+    ("hessian_apply", "hessian_transpose"): (
+        "Second derivatives of {0} are not available: its jvp and vjp do not say how they change with the arguments. Pass "
+        "hessian=(hessian_apply, hessian_transpose) to get_nonlinear_call."
     ),
 }
 
@@ -47,10 +62,10 @@ def multilinear(n: int) -> dict[str, Rule]:
         others = [values.get(name, name) for name in x if name != x[i]]
         return f"transpose{i}", ("self", "fixed", *others, values["dy"])
 
-    rules = {"apply": _rule(("self", "fixed", *x), {x[i]: transpose(i, dy=CT) for i in range(n)})}
+    rules = {"apply": Rule(("self", "fixed", *x), {x[i]: transpose(i, dy=CT) for i in range(n)})}
     for i in range(n):
         name, arguments = transpose(i, dy="dy")
         transposed = {x[j]: transpose(j, **{x[i]: CT}, dy="dy") for j in range(n) if j != i}
         transposed["dy"] = ("apply", ("self", "fixed", *(CT if name == x[i] else name for name in x)))
-        rules[name] = _transpose_rule(arguments, transposed)
+        rules[name] = Rule(arguments, transposed, reverses=True)
     return rules

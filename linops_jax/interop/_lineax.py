@@ -9,7 +9,6 @@ fields could not have. Where lineax insists on a class of its own (preconditione
 from __future__ import annotations
 
 import functools
-import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 import linops_jax as lo
+from linops_jax._vectors import Packing
 
 
 def mv(op: Any, vector: Any) -> Any:
@@ -42,12 +42,12 @@ def out_structure(op: Any) -> Any:
 
 def in_size(op: Any) -> int:
     """The number of entries in the domain."""
-    return _size(in_structure(op))
+    return Packing(in_structure(op)).size
 
 
 def out_size(op: Any) -> int:
     """The number of entries in the codomain."""
-    return _size(out_structure(op))
+    return Packing(out_structure(op)).size
 
 
 def transpose(op: Any) -> Any:
@@ -57,16 +57,8 @@ def transpose(op: Any) -> Any:
 
 def as_matrix(op: Any) -> jax.Array:
     """The dense matrix, of shape (out_size, in_size), leaf after leaf in C order: by one batched call of ``apply``."""
-    leaves, tree = jax.tree.flatten(in_structure(op))
-    size = in_size(op)
-    basis, start = [], 0
-    for leaf in leaves:
-        n = math.prod(leaf.shape)
-        basis.append(jnp.eye(size, n, -start, leaf.dtype).reshape(size, *leaf.shape))
-        start += n
-    images = jax.tree.leaves(jax.vmap(op)(jax.tree.unflatten(tree, basis)))
-    dtype = jnp.result_type(*images)
-    return jnp.concatenate([y.reshape(size, math.prod(y.shape[1:])).astype(dtype) for y in images], axis=1).T
+    in_structure(op)
+    return lo.todense(op)
 
 
 def method(op: Any, name: str) -> Callable[..., Any]:
@@ -111,10 +103,6 @@ def _is_complex(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.complexfloating)
 
 
-def _size(spec: Any) -> int:
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(spec))
-
-
 def _tags(op: Any) -> frozenset[object]:
     import lineax as lx
 
@@ -133,9 +121,7 @@ def _is_symmetric(op: Any) -> bool:
 def _diagonal(op: Any) -> jax.Array:
     if not op.properties.diagonal:
         return jnp.diagonal(as_matrix(op))
-    ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), in_structure(op))
-    leaves = jax.tree.leaves(op(ones))
-    return jnp.concatenate([leaf.ravel().astype(jnp.result_type(*leaves)) for leaf in leaves])
+    return Packing(out_structure(op)).pack(lo.diagonal(op))
 
 
 def _tridiagonal(op: Any) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -11,8 +11,9 @@ import pylops
 
 import linops_jax as lo
 from linops_jax._types import Specs
+from linops_jax._vectors import MatrixForm
 from linops_jax.interop import _arguments
-from linops_jax.interop._vectors import Layout, Plan, Vectorized, VectorOperator
+from linops_jax.interop._vectors import Vectorized, VectorOperator
 
 
 def to_pylops(op: lo.LinearOperator, spec: Specs | None = None) -> OperatorForPyLops:
@@ -56,9 +57,7 @@ def to_pylops(op: lo.LinearOperator, spec: Specs | None = None) -> OperatorForPy
     ((4, 8), (32, 32))
     """
     op = _arguments.linear(op, spec, "to_pylops")
-    complex_linear = op._is_linear_in_its_numbers
-    plan = Plan(Layout.of(op.domain, pairs=False), Layout.of(op.codomain, pairs=False), complex_linear)
-    return OperatorForPyLops(op, plan)
+    return OperatorForPyLops(MatrixForm(op, complex_linear=op._is_linear_in_its_numbers))
 
 
 class OperatorForPyLops(pylops.LinearOperator):
@@ -72,16 +71,17 @@ class OperatorForPyLops(pylops.LinearOperator):
         What applies it to vectors.
     """
 
-    def __init__(self, op: lo.LinearOperator, plan: Plan):
+    def __init__(self, form: MatrixForm):
+        op = form.op
         super().__init__(
-            dtype=np.result_type(plan.domain.dtype, plan.codomain.dtype),
-            dims=_shape(op.domain, plan.domain.size),
-            dimsd=_shape(op.codomain, plan.codomain.size),
-            clinear=plan.complex_linear,
+            dtype=np.dtype(form.dtype),
+            dims=_shape(op.domain, form.domain.size),
+            dimsd=_shape(op.codomain, form.codomain.size),
+            clinear=form.complex_linear,
             name=type(op).__name__,
         )
         self.op = op
-        self.call = Vectorized(op, plan)
+        self.call = Vectorized(form)
 
     def _matvec(self, x: Any) -> Any:
         return self.call("forward", x.reshape(-1))
@@ -147,7 +147,7 @@ def from_pylops(P: Any, dtype: Any = None) -> lo.LinearOperator:
         raise TypeError(message)
     if isinstance(P, OperatorForPyLops):
         same = all(map(_is_array_of, (P.op.domain, P.op.codomain), (P.dims, P.dimsd)))
-        return P.op if same else VectorOperator.of(P.call, dtype)
+        return P.op if same else VectorOperator.of(P.call.form, dtype)
     op = PyLopsOperator(P, *_sides_are_complex(P))
     if dtype is None:
         dtype = op.dtype_of("domain")

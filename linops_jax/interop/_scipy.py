@@ -12,9 +12,10 @@ import scipy.sparse.linalg
 
 import linops_jax as lo
 from linops_jax._types import Specs
+from linops_jax._vectors import MatrixForm, in_complex_numbers
 from linops_jax.interop import _arguments
 from linops_jax.interop._sparse import SparseMatrix, along_last_axis, result
-from linops_jax.interop._vectors import Layout, Plan, Vectorized, VectorOperator, all_real
+from linops_jax.interop._vectors import Vectorized, VectorOperator, arrays
 
 
 def to_scipy(op: lo.LinearOperator, spec: Specs | None = None) -> OperatorAsMatrix:
@@ -63,10 +64,7 @@ def to_scipy(op: lo.LinearOperator, spec: Specs | None = None) -> OperatorAsMatr
     >>> print(L @ np.array([1.0, 1.0]))
     [3. 7.]
     """
-    op = _arguments.linear(op, spec, "to_scipy")
-    matrix = op._is_complex_linear()
-    pairs = not (matrix or all_real(op.domain))
-    return OperatorAsMatrix(op, Plan(Layout.of(op.domain, pairs), Layout.of(op.codomain, pairs), complex_linear=True))
+    return OperatorAsMatrix(in_complex_numbers(_arguments.linear(op, spec, "to_scipy")))
 
 
 class OperatorAsMatrix(scipy.sparse.linalg.LinearOperator):
@@ -82,27 +80,26 @@ class OperatorAsMatrix(scipy.sparse.linalg.LinearOperator):
         Whether complex numbers are (re, im) pairs.
     """
 
-    def __init__(self, op: lo.LinearOperator, plan: Plan):
-        super().__init__(np.result_type(plan.domain.dtype, plan.codomain.dtype), (plan.codomain.size, plan.domain.size))
-        self.op = op
-        self.pairs = plan.domain.pairs
-        self.call = Vectorized(op, plan)
+    def __init__(self, form: MatrixForm):
+        super().__init__(np.dtype(form.dtype), form.shape)
+        self.op, self.pairs = form.op, form.pairs
+        self.call = Vectorized(form)
 
     def to_vector(self, x: Any) -> np.ndarray:
         """An input of the operator as a vector."""
-        return np.array(self.call.plan.domain.pack(jax.tree.map(jnp.asarray, x)))
+        return np.array(self.call.form.domain.pack(jax.tree.map(jnp.asarray, x)))
 
     def from_vector(self, v: Any) -> Any:
         """A vector as an input of the operator: a solution, say."""
-        return self.call.plan.domain.unpack(jnp.asarray(v))
+        return arrays(self.call.form.domain, v)
 
     def to_data(self, y: Any) -> np.ndarray:
         """A result of the operator as a vector: a right-hand side, say."""
-        return np.array(self.call.plan.codomain.pack(jax.tree.map(jnp.asarray, y)))
+        return np.array(self.call.form.codomain.pack(jax.tree.map(jnp.asarray, y)))
 
     def from_data(self, v: Any) -> Any:
         """A vector as a result of the operator."""
-        return self.call.plan.codomain.unpack(jnp.asarray(v))
+        return arrays(self.call.form.codomain, v)
 
     def _matvec(self, x: Any) -> np.ndarray:
         return self.call("forward", x.reshape(-1))
@@ -154,7 +151,7 @@ def from_scipy(L: Any, dtype: Any = None) -> lo.LinearOperator:
     [1. 2. 3.]
     """
     if isinstance(L, OperatorAsMatrix):
-        return VectorOperator.of(L.call, dtype)
+        return VectorOperator.of(L.call.form, dtype)
     if scipy.sparse.issparse(L):
         op: lo.LinearOperator = SparseMatrix(L)
     elif isinstance(L, scipy.sparse.linalg.LinearOperator):

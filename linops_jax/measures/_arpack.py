@@ -8,10 +8,10 @@ import jax
 import numpy as np
 
 from linops_jax._engine.compiled import compiled
-from linops_jax.measures import _vectors
+from linops_jax._vectors import MatrixForm
 
 
-def svds(form: _vectors.VectorForm, k: int, which: str, tol: float, seed: int) -> tuple[Any, Any, Any]:
+def svds(form: MatrixForm, k: int, which: str, tol: float, seed: int) -> tuple[Any, Any, Any]:
     """The k largest or smallest singular values, in descending order, between their vectors."""
     import scipy.sparse.linalg
 
@@ -22,7 +22,7 @@ def svds(form: _vectors.VectorForm, k: int, which: str, tol: float, seed: int) -
     return u[:, order], s[order], vh[order]
 
 
-def eigsh(form: _vectors.VectorForm, k: int, which: str, tol: float, seed: int) -> tuple[Any, Any]:
+def eigsh(form: MatrixForm, k: int, which: str, tol: float, seed: int) -> tuple[Any, Any]:
     """k eigenvalues, and their vectors."""
     import scipy.sparse.linalg
 
@@ -30,11 +30,11 @@ def eigsh(form: _vectors.VectorForm, k: int, which: str, tol: float, seed: int) 
     return compute(_as_scipy(form), k, which=which, tol=tol, v0=_start(form.shape[1], form, seed))
 
 
-def _start(size: int, form: _vectors.VectorForm, seed: int) -> np.ndarray:
+def _start(size: int, form: MatrixForm, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(size).astype(form.dtype)
 
 
-def _as_scipy(form: _vectors.VectorForm) -> Any:
+def _as_scipy(form: MatrixForm) -> Any:
     import scipy.sparse.linalg
 
     make: Any = scipy.sparse.linalg.LinearOperator
@@ -46,5 +46,5 @@ def _as_scipy(form: _vectors.VectorForm) -> Any:
 
 
 @compiled
-def _product(form: _vectors.VectorForm, name: str, v: jax.Array) -> jax.Array:
-    return getattr(form, name)(v)
+def _product(form: MatrixForm, name: str, v: jax.Array) -> jax.Array:
+    return getattr(form, name)(v).astype(form.dtype)

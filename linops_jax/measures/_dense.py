@@ -12,7 +12,8 @@ from linops_jax._engine.compiled import compiled
 from linops_jax._model import shapes
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._types import Arrays, Specs
-from linops_jax.measures import _vectors
+from linops_jax._vectors import MatrixForm, Packing
+from linops_jax.measures import _arguments
 
 _BATCH_BYTES = 2**26  # what the inputs and outputs of one batch of probes may take
 
@@ -27,14 +28,14 @@ def todense(A: LinearOperator, spec: Specs | None = None, *, real: bool = False)
     spec : pytree of arrays or jax.ShapeDtypeStruct, optional
         The domain, where ``A`` does not know it.
     real : bool, optional
-        Whether to give the real matrix between (re, im) pairs, which every operator has: a complex number takes two neighbouring
-        rows or columns. False by default.
+        Whether to give the real matrix between (re, im) pairs, which every operator has: a complex number takes two
+        neighbouring rows or columns. False by default.
 
     Returns
     -------
     jax.Array
-        Of shape (size of the codomain, size of the domain), in the common dtype of the codomain. Rows and columns are entries
-        in C order, those of pytrees leaf after leaf: ``todense(A) @ x.ravel()`` is ``A(x).ravel()``.
+        Of shape (size of the codomain, size of the domain), in the common dtype of the codomain. Rows and columns are
+        entries in C order, those of pytrees leaf after leaf: ``todense(A) @ x.ravel()`` is ``A(x).ravel()``.
 
     Raises
     ------
@@ -54,13 +55,13 @@ def todense(A: LinearOperator, spec: Specs | None = None, *, real: bool = False)
     [[0. 1.]
      [2. 0.]]
     """
-    op = _vectors.require_linear(A, spec, "lo.todense")
+    op = _arguments.require_linear(A, spec, "lo.todense")
     if not real:
-        _vectors.require_matrix(op, "lo.todense", "Ask for the real one between (re, im) pairs with real=True.")
-    form = _vectors.VectorForm(op, real)
+        _arguments.require_matrix(op, "lo.todense", "Ask for the real one between (re, im) pairs with real=True.")
+    form = MatrixForm(op, real)
     rows, columns = form.shape
     if rows == 0 or columns == 0:
-        return jnp.zeros((rows, columns), _vectors.dtype(op.codomain, real))
+        return jnp.zeros((rows, columns), Packing(op.codomain, real).dtype)
     return _columns(form, jnp.arange(columns), _batch(form)).T
 
 
@@ -94,12 +95,12 @@ def tosparse(A: LinearOperator, spec: Specs | None = None, *, format: str = "csr
     """
     import scipy.sparse
 
-    op = _vectors.require_linear(A, spec, "lo.tosparse")
+    op = _arguments.require_linear(A, spec, "lo.tosparse")
     if not real:
-        _vectors.require_matrix(op, "lo.tosparse", "Ask for the real one between (re, im) pairs with real=True.")
-    _vectors.require_numbers(op, "lo.tosparse", "lo.todense(A) works under all.")
-    form = _vectors.VectorForm(op, real)
-    dtype = np.dtype(_vectors.dtype(op.codomain, real))
+        _arguments.require_matrix(op, "lo.tosparse", "Ask for the real one between (re, im) pairs with real=True.")
+    _arguments.require_numbers(op, "lo.tosparse", "lo.todense(A) works under all.")
+    form = MatrixForm(op, real)
+    dtype = np.dtype(Packing(op.codomain, real).dtype)
     entries: list[Any] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0, dtype))]
     step = _batch(form)
     for start in range(0, form.shape[1] if form.shape[0] else 0, step):
@@ -134,54 +135,54 @@ def diagonal(A: LinearOperator, spec: Specs | None = None) -> Arrays:
 
     Notes
     -----
-    It takes one product where ``A.properties.diagonal`` is known, and otherwise one for each entry, in batches. It works under
-    ``jit``, ``vmap`` and ``grad``.
+    It takes one product where ``A.properties.diagonal`` is known, and otherwise one for each entry, in batches. It
+    works under ``jit``, ``vmap`` and ``grad``.
     """
     op = square(A, spec, "lo.diagonal")
     if op.properties.diagonal:
         return op(jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), op.domain))
-    return _vectors.unpack(_diagonal(op), op.codomain)
+    return Packing(op.codomain).unpack(_diagonal(op))
 
 
-def dense_form(form: _vectors.VectorForm) -> jax.Array:
+def dense_form(form: MatrixForm) -> jax.Array:
     """The matrix between the vectors of a form."""
     return todense(form.op, real=form.pairs).astype(form.dtype)
 
 
 def square(A: Any, spec: Any, where: str) -> LinearOperator:
     """The operator with its domain, where it has a matrix with a diagonal."""
-    op = _vectors.require_linear(A, spec, where)
-    _vectors.require_matrix(op, where, "lo.todense(A, real=True) gives the real one between (re, im) pairs.")
+    op = _arguments.require_linear(A, spec, where)
+    _arguments.require_matrix(op, where, "lo.todense(A, real=True) gives the real one between (re, im) pairs.")
     if difference := shapes.mismatch(op.codomain, op.domain):
         message = f"{where}: {op!r} has no diagonal, its result does not have the shape of its input: {difference}."
         raise ValueError(message)
     return op
 
 
-def _batch(form: _vectors.VectorForm) -> int:
+def _batch(form: MatrixForm) -> int:
     """How many columns at once."""
     rows, columns = form.shape
     return max(1, min(columns, _BATCH_BYTES // (16 * max(rows + columns, 1))))
 
 
 @compiled
-def _columns(form: _vectors.VectorForm, indices: jax.Array, batch: int) -> jax.Array:
+def _columns(form: MatrixForm, indices: jax.Array, batch: int) -> jax.Array:
     """Columns of the matrix, as rows."""
-    dtype = _vectors.dtype(form.op.codomain, form.pairs)
+    packing = Packing(form.op.codomain, form.pairs)
 
     def column(index: Any) -> jax.Array:
-        return _vectors.pack(form.op(_vectors.unit(form.op.domain, index, form.pairs)), dtype, form.pairs)
+        return packing.pack(form.op(form.domain.unit(index)))
 
     return jax.lax.map(column, indices, batch_size=batch)
 
 
 @compiled
 def _diagonal(op: LinearOperator) -> jax.Array:
-    form, dtype = _vectors.VectorForm(op, False), _vectors.dtype(op.codomain)
+    form, packing = MatrixForm(op), Packing(op.codomain)
 
     def entry(index: Any) -> jax.Array:
-        return _vectors.pack(op(_vectors.unit(op.domain, index)), dtype)[index]
+        return packing.pack(op(form.domain.unit(index)))[index]
 
     if form.shape[0] == 0:
-        return jnp.zeros(0, dtype)
+        return jnp.zeros(0, packing.dtype)
     return jax.lax.map(entry, jnp.arange(form.shape[0]), batch_size=_batch(form))

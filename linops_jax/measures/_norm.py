@@ -13,9 +13,9 @@ from linops_jax import _compat
 from linops_jax._engine.compiled import compiled
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._types import Seed, Specs
-from linops_jax._vectors import add, dot, exponent, shift, times
+from linops_jax._vectors import MatrixForm, add, dot, exponent, in_own_space, shift, times
 from linops_jax._vectors import norm as length
-from linops_jax.measures import _vectors
+from linops_jax.measures import _arguments
 from linops_jax.measures._dense import dense_form
 
 _DENSE = 2**16  # entries of a matrix up to which it is computed, instead of products with it
@@ -33,8 +33,8 @@ def norm(
     spec : pytree of arrays or jax.ShapeDtypeStruct, optional
         The domain, where ``A`` does not know it.
     rtol : float, optional
-        Where the matrix is large: iterate until the residual ‖Aᴴ A v - s² v‖ is at most rtol s²; 1e-4 by default. In single
-        precision it is 1.2e-5 at least, in half precision 4 roundings.
+        Where the matrix is large: iterate until the residual ‖Aᴴ A v - s² v‖ is at most rtol s²; 1e-4 by default. In
+        single precision it is 1.2e-5 at least, in half precision 4 roundings.
     maxiter : int, optional
         The most iterations; 1000 by default.
     seed : int or jax.random key, optional
@@ -57,16 +57,16 @@ def norm(
 
     Notes
     -----
-    A matrix of up to 65 536 entries is decomposed. A larger one is left alone: LOBPCG (Knyazev, 2001) on Aᴴ A takes two products
-    with A and two with Aᴴ in each iteration, and arrays on meshes stay where they are. The relative error is then at most about
-    rtol / 2, and of the order of its square where the largest singular value stands alone.
+    A matrix of up to 65 536 entries is decomposed. A larger one is left alone: LOBPCG (Knyazev, 2001) on Aᴴ A takes two
+    products with A and two with Aᴴ in each iteration, and arrays on meshes stay where they are. The relative error is
+    then at most about rtol / 2, and of the order of its square where the largest singular value stands alone.
 
     It works under ``jit``, ``vmap`` and ``grad``: the derivative is that of ‖A v‖ at the singular vector v.
 
     References
     ----------
-    * A. V. Knyazev (2001). Toward the optimal preconditioned eigensolver: Locally optimal block preconditioned conjugate
-      gradient method. SIAM J. Sci. Comput. 23, 517-541.
+    * A. V. Knyazev (2001). Toward the optimal preconditioned eigensolver: Locally optimal block preconditioned
+      conjugate gradient method. SIAM J. Sci. Comput. 23, 517-541.
 
     Examples
     --------
@@ -74,15 +74,15 @@ def norm(
     >>> print(lo.norm(A, jnp.zeros(2)))
     3.0
     """
-    op = _vectors.require_inexact(A, spec, "lo.norm")
-    form = _vectors.in_own_space(op)
+    op = _arguments.require_inexact(A, spec, "lo.norm")
+    form = in_own_space(op)
     if 0 in form.shape:
         return jnp.zeros((), jnp.finfo(form.dtype).dtype)
     if is_small(form):
         return _of_matrix(form)
     eps = [float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves((op.domain, op.codomain))]
     rtol = max(rtol, 100 * float(jnp.finfo(form.dtype).eps), 4 * max(eps))
-    value, count = _largest(op, jnp.asarray(rtol, form.dtype), maxiter, _vectors.key(seed))
+    value, count = _largest(op, jnp.asarray(rtol, form.dtype), maxiter, _arguments.key(seed))
     if not isinstance(count, jax.core.Tracer) and count >= maxiter:
         message = (
             f"lo.norm: {maxiter} iterations did not reach rtol={rtol:.1e} for {op!r}; the norm is at least {value:.6g}. "
@@ -92,14 +92,14 @@ def norm(
     return value
 
 
-def is_small(form: _vectors.VectorForm) -> bool:
+def is_small(form: MatrixForm) -> bool:
     """Whether the matrix is computed, in place of products with it."""
     rows, columns = form.shape
     return rows * columns <= _DENSE
 
 
 @compiled
-def _of_matrix(form: _vectors.VectorForm) -> jax.Array:
+def _of_matrix(form: MatrixForm) -> jax.Array:
     return jnp.linalg.norm(dense_form(form), 2)
 
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._types import Arrays, Specs
-from linops_jax.measures import _arpack, _vectors
+from linops_jax._vectors import in_own_space
+from linops_jax.measures import _arguments, _arpack
 from linops_jax.measures._dense import dense_form
 from linops_jax.measures._norm import is_small, norm
 
@@ -80,12 +81,12 @@ def condition_number(A: LinearOperator, spec: Specs | None = None) -> jax.Array:
 
     Notes
     -----
-    A matrix of up to 2²⁰ entries is decomposed, which works under ``jit``. Of a larger one ARPACK finds the smallest singular
-    value on Aᴴ A, through SciPy, and ``lo.norm`` the largest. This is slow where small singular values are close to each other,
-    and blind to those below the square root of the machine precision times the largest.
+    A matrix of up to 2²⁰ entries is decomposed, which works under ``jit``. Of a larger one ARPACK finds the smallest
+    singular value on Aᴴ A, through SciPy, and ``lo.norm`` the largest. This is slow where small singular values are
+    close to each other, and blind to those below the square root of the machine precision times the largest.
     """
-    op = _vectors.require_inexact(A, spec, "lo.condition_number")
-    form = _vectors.in_own_space(op)
+    op = _arguments.require_inexact(A, spec, "lo.condition_number")
+    form = in_own_space(op)
     rows, columns = form.shape
     if 0 in form.shape:
         message = f"lo.condition_number: {op!r} has a matrix of shape {form.shape}, without singular values."
@@ -95,7 +96,7 @@ def condition_number(A: LinearOperator, spec: Specs | None = None) -> jax.Array:
     if rows * columns <= _DENSE_CONDITION:
         values = jnp.linalg.svd(dense_form(form), compute_uv=False)
         return values[0] / values[-1]
-    _vectors.require_numbers(op, "lo.condition_number", "Of a matrix of up to 2^20 entries, it works under all.")
+    _arguments.require_numbers(op, "lo.condition_number", "Of a matrix of up to 2^20 entries, it works under all.")
     smallest = _arpack.svds(form, 1, "SM", 0.0, 0)[1][0]
     return norm(op) / smallest.astype(jnp.finfo(form.dtype).dtype)
 
@@ -140,8 +141,8 @@ def svds(
 
     Notes
     -----
-    By ``scipy.sparse.linalg.svds``: ARPACK on Aᴴ A. A matrix of up to 65 536 entries is decomposed, and so is one of which all
-    singular values are asked for.
+    By ``scipy.sparse.linalg.svds``: ARPACK on Aᴴ A. A matrix of up to 65 536 entries is decomposed, and so is one of
+    which all singular values are asked for.
 
     Examples
     --------
@@ -150,11 +151,11 @@ def svds(
     >>> print(s)
     [3. 2.]
     """
-    op = _vectors.require_inexact(A, spec, "lo.svds")
-    _vectors.require_numbers(
+    op = _arguments.require_inexact(A, spec, "lo.svds")
+    _arguments.require_numbers(
         op, "lo.svds", "lo.norm(A), and jnp.linalg.svd(lo.todense(A)) of a small A, work under all."
     )
-    form = _vectors.in_own_space(op)
+    form = in_own_space(op)
     _check(k, min(form.shape), which, ("LM", "SM"), "lo.svds")
     if is_small(form) or k >= min(form.shape) - 1:  # more than ARPACK finds
         u, s, vh = np.linalg.svd(np.asarray(dense_form(form)), full_matrices=False)
@@ -162,7 +163,7 @@ def svds(
         u, s, vh = u[:, order], s[order], vh[order]
     else:
         u, s, vh = _arpack.svds(form, k, which, tol, seed)
-    return SVD(jax.vmap(form.unpack_codomain)(u.T), jnp.asarray(s), jax.vmap(form.unpack_domain)(vh.conj()))
+    return SVD(jax.vmap(form.codomain.unpack)(u.T), jnp.asarray(s), jax.vmap(form.domain.unpack)(vh.conj()))
 
 
 def eigsh(
@@ -213,7 +214,7 @@ def eigsh(
     >>> print(w)
     [-3.  2.]
     """
-    op = _vectors.require_inexact(A, spec, "lo.eigsh")
+    op = _arguments.require_inexact(A, spec, "lo.eigsh")
     if not op.properties.symmetric:
         message = (
             f"lo.eigsh needs a symmetric operator, and {op!r} does not say that it is one. Declare it, with "
@@ -221,10 +222,10 @@ def eigsh(
             "lo.svds gives the singular values."
         )
         raise ValueError(message)
-    _vectors.require_numbers(
+    _arguments.require_numbers(
         op, "lo.eigsh", "lo.norm(A), and jnp.linalg.eigh(lo.todense(A)) of a small A, work under all."
     )
-    form = _vectors.in_own_space(op)
+    form = in_own_space(op)
     _check(k, form.shape[1], which, ("LM", "SM", "LA", "SA"), "lo.eigsh")
     if is_small(form) or k >= form.shape[1] - 1:
         w, v = np.linalg.eigh(np.asarray(dense_form(form)))
@@ -233,7 +234,7 @@ def eigsh(
     else:
         w, v = _arpack.eigsh(form, k, which, tol, seed)
         kept = np.argsort(w)
-    return Eigen(jnp.asarray(w[kept]), jax.vmap(form.unpack_domain)(v[:, kept].T))
+    return Eigen(jnp.asarray(w[kept]), jax.vmap(form.domain.unpack)(v[:, kept].T))
 
 
 def _check(k: Any, most: int, which: str, known: tuple[str, ...], where: str) -> None:

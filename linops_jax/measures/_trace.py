@@ -11,7 +11,8 @@ from linops_jax._engine.compiled import compiled
 from linops_jax._model import shapes
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._types import Seed, Specs
-from linops_jax.measures import _vectors
+from linops_jax._vectors import MatrixForm, Packing
+from linops_jax.measures import _arguments
 from linops_jax.measures._dense import diagonal, square
 
 
@@ -32,7 +33,8 @@ def trace(
     spec : pytree of arrays or jax.ShapeDtypeStruct, optional
         The domain, where ``A`` does not know it.
     samples : int, optional
-        How many random vectors the estimate takes: at most as many as the domain has entries. Without it, the trace is exact.
+        How many random vectors the estimate takes: at most as many as the domain has entries. Without it, the trace is
+        exact.
     seed : int or jax.random key, optional
         For the random vectors; 0 by default.
     return_error : bool, optional
@@ -48,16 +50,17 @@ def trace(
     Raises
     ------
     TypeError, ValueError
-        As ``lo.diagonal``; and ValueError for an impossible number of samples, and for an estimate where the domain has both
-        real and complex arrays.
+        As ``lo.diagonal``; and ValueError for an impossible number of samples, and for an estimate where the domain has
+        both real and complex arrays.
     ImportError
         If an estimate is asked for and matfree is not installed.
 
     Notes
     -----
-    The exact trace is the sum of ``lo.diagonal(A)``. The estimate is matfree's XTrace (Epperly, Tropp and Webber, 2024). It takes
-    2 ``samples`` products and memory for as many inputs. Its error falls like 1 / samples or faster where few eigenvalues
-    dominate, and like 1 / sqrt(samples) otherwise; from half the number of entries on it is exact.
+    The exact trace is the sum of ``lo.diagonal(A)``. The estimate is matfree's XTrace (Epperly, Tropp and Webber,
+    2024). It takes 2 ``samples`` products and memory for as many inputs. Its error falls like 1 / samples or faster
+    where few eigenvalues dominate, and like 1 / sqrt(samples) otherwise; from half the number of entries on it is
+    exact.
 
     References
     ----------
@@ -71,39 +74,37 @@ def trace(
     6.0
     """
     op = square(A, spec, "lo.trace")
-    dtype = _vectors.dtype(op.codomain)
+    packing = Packing(op.codomain)
+    dtype = packing.dtype
     if samples is None:
-        exact = jnp.sum(_vectors.pack(diagonal(op), dtype))
+        exact = jnp.sum(packing.pack(diagonal(op)))
         return (
             (exact, jnp.zeros((), jnp.finfo(dtype).dtype if shapes.is_inexact(dtype) else dtype))
             if return_error
             else exact
         )
-    _vectors.require_inexact(op, None, "lo.trace")
-    size = _vectors.size(op.domain)
+    _arguments.require_inexact(op, None, "lo.trace")
+    size = Packing(op.domain).size
     if not 1 <= samples <= size:
         message = f"lo.trace: samples={samples} is not possible for a domain of {size} entries; expected 1 to {size}, or None."
         raise ValueError(message)
-    if _vectors.has_complex(op.domain) and not all(
-        shapes.is_complex(leaf.dtype) for leaf in jax.tree.leaves(op.domain)
-    ):
+    if shapes.has_complex(op.domain) and not shapes.all_complex(op.domain):
         message = (
             f"lo.trace: samples={samples} needs a domain that is all real or all complex, found "
             f"{shapes.describe_tree(op.domain)}. Leave samples out for the exact trace."
         )
         raise ValueError(message)
-    mean, error = _estimate(op, samples, _vectors.key(seed))
+    mean, error = _estimate(op, samples, _arguments.key(seed))
     return (mean, error) if return_error else mean
 
 
 @compiled
 def _estimate(op: LinearOperator, samples: int, key: Any) -> Any:
     stochtrace = _matfree()
-    form = _vectors.VectorForm(op, False)
-    from_real = shapes.is_complex(form.dtype) and not _vectors.has_complex(op.domain)
+    form = MatrixForm(op)
 
     def product(v: Any) -> jax.Array:
-        return form.forward(v.real) + 1j * form.forward(v.imag) if from_real else form.forward(v)
+        return form.forward(v).astype(form.dtype)
 
     sampler = stochtrace.sampler_normal(jnp.zeros(form.shape[1], form.dtype), num=samples)
     estimator = stochtrace.estimator_leave_one_out_mean_and_sem(stochtrace.leave_one_out_xtrace(), sampler)

@@ -13,8 +13,8 @@ from linops_jax._model.properties import Properties, common
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM
 from linops_jax._operators.printing import exact
+from linops_jax._vectors import Packing
 from linops_jax.algebra._composite import Backwards, LinearComposite
-from linops_jax.measures import _vectors
 from linops_jax.solvers._linear import assess, minimise
 from linops_jax.solvers._methods import Iteration
 from linops_jax.solvers._problem import as_inexact, as_operand, default_steps
@@ -71,7 +71,7 @@ def _invert(op: LinearOperator, y: Any) -> Any:
 
 def _check_square(op: LinearOperator) -> None:
     domain, codomain = op.domain, op.codomain
-    if _vectors.size(domain, True) != _vectors.size(codomain, True):
+    if Packing(domain, pairs=True).size != Packing(codomain, pairs=True).size:
         message = (
             f"{exact(op)} has no inverse: it maps {shapes.describe_tree(domain)} to {shapes.describe_tree(codomain)}. "
             "lo.solve(A, y) gives the least-squares solution."

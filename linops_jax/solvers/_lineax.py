@@ -14,7 +14,7 @@ from linops_jax import _compat
 from linops_jax._engine.compiled import joined, split
 from linops_jax._operators import meta
 from linops_jax._operators.linear import LinearOperator
-from linops_jax._vectors import exponent, is_finite, norm, restored, shift
+from linops_jax._vectors import Packing, exponent, is_finite, norm, restored, shift
 from linops_jax.algebra._composite import LinearComposite, OfOne
 from linops_jax.solvers._iterate import rounding
 from linops_jax.solvers._watch import Watch
@@ -96,8 +96,7 @@ class Library:
         steps = jnp.asarray(stats["num_steps"], jnp.int32)
         if self.name == "lsmr":
             return steps
-        size = sum(leaf.size for leaf in jax.tree.leaves(vector))
-        return jnp.maximum(steps - 1, 0) * min(RESTART, size)  # lineax counts restarts, and one more
+        return jnp.maximum(steps - 1, 0) * min(RESTART, Packing(vector).size)  # lineax counts restarts, and one more
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["arrays"], meta_fields=["static"])

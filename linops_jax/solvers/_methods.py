@@ -11,8 +11,7 @@ import jax.numpy as jnp
 
 from linops_jax import _compat
 from linops_jax._operators.linear import LinearOperator
-from linops_jax._vectors import exponent, restored, shift
-from linops_jax.measures import _vectors
+from linops_jax._vectors import MatrixForm, exponent, restored, shift
 from linops_jax.measures._dense import dense_form
 from linops_jax.solvers._iterate import bicgstab, cg, cgls
 from linops_jax.solvers._watch import Watch
@@ -74,11 +73,11 @@ def _divide(op: LinearOperator, y: Any) -> Any:
 
 
 def _by_singular_values(op: LinearOperator, y: Any) -> Any:
-    form = _vectors.VectorForm(op, False)
-    target = _vectors.pack(y, form.dtype)
+    form = MatrixForm(op)
+    target = form.codomain.pack(y).astype(form.dtype)
     u, s, vh = jnp.linalg.svd(dense_form(form), full_matrices=False)
     smallest = jnp.finfo(s.dtype).eps * max(form.shape) * jnp.max(s, initial=0)
     parts = jnp.where(
         s > smallest, jnp.matmul(u.conj().T, target, precision="highest") / jnp.where(s > smallest, s, 1), 0
     )
-    return form.unpack_domain(jnp.matmul(vh.conj().T, parts, precision="highest"))
+    return form.domain.unpack(jnp.matmul(vh.conj().T, parts, precision="highest"))

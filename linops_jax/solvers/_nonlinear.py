@@ -7,7 +7,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.flatten_util
 import jax.numpy as jnp
 import optimistix as optx
 from jax.custom_derivatives import SymbolicZero
@@ -85,12 +84,12 @@ def _evaluate(A: Any, x: Any) -> Any:
     """A(x); where A has one mode of differentiation only, by its dense Jacobian, which has both."""
     if not (_lacks(A, "jacobian_apply") or _lacks(A, "jacobian_adjoint")):
         return A(x)
-    flat, unflatten = jax.flatten_util.ravel_pytree(to_reals(x))
+    packing = _vectors.Packing(shapes.specs(x), pairs=True)
     derive = jax.jacrev if _lacks(A, "jacobian_apply") else jax.jacfwd
 
     @jax.custom_jvp
     def evaluate(A: Any, v: Any) -> Any:
-        return to_reals(A(from_reals(unflatten(v), spec)))
+        return to_reals(A(packing.unpack(v)))
 
     def differentiate(primals: Any, tangents: Any) -> Any:
         (A, v), (dA, dv) = primals, tangents
@@ -100,9 +99,8 @@ def _evaluate(A: Any, x: Any) -> Any:
         dense = derive(functools.partial(evaluate.fun, A))(v)
         return evaluate(A, v), jax.tree.map(lambda J: J @ jnp.asarray(dv), dense)
 
-    spec = shapes.specs(x)
     evaluate.defjvp(differentiate, symbolic_zeros=True)
-    return from_reals(evaluate(A, flat), A._infer_shape(x))
+    return from_reals(evaluate(A, packing.pack(x)), A._infer_shape(x))
 
 
 def _lacks(A: Any, hook: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from typing import Any
 
@@ -13,6 +12,7 @@ from linops_jax._model import shapes
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import UnknownShapeError
 from linops_jax._operators.printing import exact
+from linops_jax._vectors import Packing
 from linops_jax.algebra import vstack
 from linops_jax.algebra._identity import Identity
 
@@ -117,5 +117,4 @@ def steps_allowed(A: Any, max_steps: int | None) -> int:
 
 def default_steps(A: Any) -> int:
     """Ten times the number of unknowns, but not too many."""
-    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(A.domain))
-    return min(10 * max(size, 1), MOST_STEPS)
+    return min(10 * max(Packing(A.domain).size, 1), MOST_STEPS)

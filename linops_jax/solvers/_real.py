@@ -69,7 +69,7 @@ def to_reals(tree: Any, wide: bool = False) -> Any:
 
     def convert(leaf: Any) -> Any:
         if shapes.is_complex(leaf.dtype):
-            leaf = jnp.stack([leaf.real, leaf.imag])
+            leaf = _vectors.as_reals(leaf, 0)
         return leaf.astype(jnp.result_type(float)) if wide else leaf
 
     return jax.tree.map(convert, tree)
@@ -81,8 +81,7 @@ def from_reals(tree: Any, spec: Any) -> Any:
     def convert(leaf: Any, spec: Any) -> Any:
         if not shapes.is_complex(spec.dtype):
             return leaf.astype(spec.dtype)
-        part = leaf.astype(jnp.finfo(spec.dtype).dtype)
-        return jax.lax.complex(part[0], part[1])
+        return _vectors.as_complex(leaf, spec.dtype, 0)
 
     return jax.tree.map(convert, tree, spec)
 

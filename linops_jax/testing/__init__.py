@@ -15,3 +15,4 @@ from linops_jax.testing._parametrize import parametrize_operators as parametrize
 from linops_jax.testing._report import CheckError as CheckError
 from linops_jax.testing._report import Outcome as Outcome
 from linops_jax.testing._report import Report as Report
+from linops_jax.testing._survey import survey as survey

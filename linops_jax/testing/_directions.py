@@ -39,20 +39,12 @@ def tied(dx: Any, x: Any) -> Any:
 
 def moving(rng: Any, dx: Any, x: Any, alone: bool, zeros: int | None) -> Any:
     """``dx``, in which only so many of the elements move that are zero in x, or only a single element moves at all."""
-    leaves, tree = jax.tree.flatten(dx)
-    flat = np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])
+    flat = _probes.flat(dx)
     moves = flat != 0
-    still = moves & (np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(x)]) == 0)
+    still = moves & (_probes.flat(x) == 0)
     kept = rng.permutation(np.flatnonzero(still))[:zeros] if zeros is not None else np.zeros(0, int)
     if alone:
         kept = kept if len(kept) else rng.permutation(np.flatnonzero(moves))[:1]
     drops = moves if alone else still & (zeros is not None)
     drops[kept] = False
-    parts = np.split(np.where(drops, 0, flat), np.cumsum([leaf.size for leaf in leaves])[:-1])
-    return jax.tree.unflatten(
-        tree,
-        [
-            jnp.asarray((p if _probes.is_complex(leaf) else np.real(p)).reshape(leaf.shape), leaf.dtype)
-            for p, leaf in zip(parts, leaves, strict=True)
-        ],
-    )
+    return _probes.unflat(np.where(drops, 0, flat), dx)

@@ -46,11 +46,6 @@ class Found:
     def name(self) -> str:
         return f"{self.cls.__module__}.{self.cls.__qualname__}"
 
-    def labels(self) -> list[str]:
-        """A name for each example, with a number where there are several."""
-        examples = self.examples or ()
-        return [self.name if len(examples) == 1 else f"{self.name}-{i}" for i in range(len(examples))]
-
 
 def discover(target: str, *, left_out: list[str] | None = None) -> list[Found]:
     """The operator classes of a module, a package or a file, with their examples.

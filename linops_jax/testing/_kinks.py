@@ -49,9 +49,8 @@ def kink_test(
         return False
     if not error <= _EXISTS * max(_norm(left), _norm(right)):
         return False
-    found = _reals(_flat(derivative))
+    found = _reals(derivative)
     require(bool(np.all(np.isfinite(found))), f"{what}: the derivative is not finite, where the one-sided ones are")
-    left, right = _reals(left), _reals(right)
     slack = max(rtol or 0.0, _probes.LOOSE * _probes.eps(x, derivative)) * _norm(found) + _SLACK * error
     wrong = ~_is_between(found, np.minimum(left, right), np.maximum(left, right), slack)
     if not np.any(wrong):
@@ -78,7 +77,7 @@ def _one_sided(function: Any, x: Any, d: Any, y: Any) -> tuple[np.ndarray, np.nd
     for h in STEPS[2::2]:
         if floor / h >= best[2]:
             break
-        left, right = (s * (_flat(function(_probes.add(x, d, s * h))) - _flat(y)) / h for s in (-1.0, 1.0))
+        left, right = (s * (_reals(function(_probes.add(x, d, s * h))) - _reals(y)) / h for s in (-1.0, 1.0))
         if before is not None:
             error = _norm(left - before[0]) + _norm(right - before[1]) + floor / h
             if error < best[2]:
@@ -101,7 +100,7 @@ def _is_outside_of_all(found: np.ndarray, slope: Callable[[Any], Any], x: Any, r
     seed = int(rng.integers(2**32))
     try:
         around, closer = (
-            np.stack([_reals(_flat(slope(point))) for point in _points_around(x, h, np.random.default_rng(seed))])
+            np.stack([_reals(slope(point)) for point in _points_around(x, h, np.random.default_rng(seed))])
             for h in (distance, distance / _CLOSER)
         )
     except Exception:
@@ -147,13 +146,9 @@ def _moved(a: Any, step: np.ndarray) -> Any:
     return _probes.place(values + scale * step, a)
 
 
-def _flat(tree: Any) -> np.ndarray:
-    return np.concatenate([_probes.double(leaf).ravel() for leaf in jax.tree.leaves(tree)] or [np.zeros(0)])
+def _reals(tree: Any) -> np.ndarray:
+    return _probes.flat(tree, pairs=True)
 
 
-def _norm(flat: np.ndarray) -> float:
-    return float(np.linalg.norm(flat))
-
-
-def _reals(flat: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.real(flat), np.imag(flat)]) if np.iscomplexobj(flat) else flat
+def _norm(reals: np.ndarray) -> float:
+    return float(np.linalg.norm(reals))

@@ -11,7 +11,6 @@ import itertools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from linops_jax.testing import _probes
@@ -75,12 +74,11 @@ def extent(entry: Entry, pairs: list[tuple[Vector, Vector]], tolerance: float) -
 def overwritten(entry: Entry, tolerance: float) -> str:
     """Whether the element of x gets only one of the elements of y that apply makes of it: where an index repeats."""
     subject = entry.subject
-    row = _flatten(subject.forward(entry.u))[0]
+    row = _probes.flat(subject.forward(entry.u))
     places = np.flatnonzero(row)
     if abs(entry.adjoint) > tolerance * abs(entry.forward) or not 1 < len(places) <= _MOST_REPEATS:
         return ""
-    form = _flatten(entry.v)[1]
-    units = [_unflatten(np.where(np.arange(len(row)) == j, 1, 0), form) for j in places]
+    units = [_probes.unflat(np.where(np.arange(len(row)) == j, 1, 0), entry.v) for j in places]
     entries = [_error(subject, entry.u, unit) for unit in units]
     right = [
         unit for unit, (error, *_) in zip(units, entries, strict=True) if error <= 10 * tolerance * abs(entry.forward)
@@ -124,52 +122,33 @@ def _extent(subject: Subject, pairs: list[tuple[Vector, Vector]], u: Vector, v: 
     return ""
 
 
-def _flatten(v: Vector) -> tuple[Any, Any]:
-    leaves, tree = jax.tree.flatten(v)
-    flat = np.concatenate([_probes.fetch(leaf).astype(np.complex128).ravel() for leaf in leaves])
-    return flat, (tree, [(leaf.shape, leaf.dtype) for leaf in leaves])
-
-
-def _unflatten(flat: Any, form: Any) -> Vector:
-    tree, specs = form
-    leaves, start = [], 0
-    for shape, dtype in specs:
-        stop = start + int(np.prod(shape))
-        part = flat[start:stop].reshape(shape)
-        leaves.append(jnp.asarray(part if jnp.issubdtype(dtype, np.complexfloating) else part.real, dtype=dtype))
-        start = stop
-    return jax.tree.unflatten(tree, leaves)
-
-
 def _count(v: Vector) -> int:
-    return int(np.count_nonzero(_flatten(v)[0]))
+    return int(np.count_nonzero(_probes.flat(v)))
 
 
 def halves(v: Vector) -> list[Vector]:
     """The two halves of the elements that are not zero; none where there are not two."""
-    flat, form = _flatten(v)
+    flat = _probes.flat(v)
     support = np.flatnonzero(flat)
     found = []
     for part in np.array_split(support, 2):
         if len(part) and len(part) < len(support):
             half = np.zeros_like(flat)
             half[part] = flat[part]
-            found.append(_unflatten(half, form))
+            found.append(_probes.unflat(half, v))
     return found
 
 
 def _without(v: Vector, element: Vector) -> Vector:
-    flat, form = _flatten(v)
-    return _unflatten(np.where(_flatten(element)[0] != 0, 0, flat), form)
+    return _probes.unflat(np.where(_probes.flat(element) != 0, 0, _probes.flat(v)), v)
 
 
 def _units(subject: Subject, v: Vector) -> list[Vector]:
     """The unit vector with the support of ``v``; also i times that, where a map need not be linear over i."""
-    flat, form = _flatten(v)
-    units = [np.where(flat != 0, 1, 0)]
+    units = [np.where(_probes.flat(v) != 0, 1, 0)]
     if subject.real and any(np.iscomplexobj(leaf) for leaf, at in _supports(v) if len(at)):
         units.append(1j * units[0])
-    return [_unflatten(unit, form) for unit in units]
+    return [_probes.unflat(unit, v) for unit in units]
 
 
 def _supports(v: Vector) -> list[tuple[np.ndarray, np.ndarray]]:

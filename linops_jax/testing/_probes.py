@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from linops_jax._vectors.packing import Packing
+
 # Rounding errors stay below this many eps of the norms' product for every correct operator that was measured, 10 times over.
 MARGIN = 10.0
 # Two ways to compute the same, with sums in another order.
@@ -36,12 +38,12 @@ def has_real(tree: Any) -> bool:
 
 
 def size(tree: Any) -> int:
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
+    return Packing(tree).size
 
 
 def real_size(tree: Any) -> int:
     """The number of real numbers in the floating arrays of a tree."""
-    return sum(int(np.prod(leaf.shape)) * (1 + is_complex(leaf)) for leaf in jax.tree.leaves(tree) if is_inexact(leaf))
+    return Packing(list(filter(is_inexact, jax.tree.leaves(tree))), pairs=True).size
 
 
 def draw(rng: np.random.Generator, spec: Any) -> Any:
@@ -105,8 +107,10 @@ def near(rng: np.random.Generator, arrays: Any) -> Any:
 
 
 def with_zeros(rng: np.random.Generator, arrays: Any, zeros: float = 0.1) -> Any:
-    """A few elements of each floating array set to exactly zero; arrays of one element, those of one sign, and those of
-    which this process has a part only, stay."""
+    """A few elements of each floating array set to exactly zero.
+
+    Arrays of one element, those of one sign, and those of which this process has a part only, stay.
+    """
 
     def leaf(a: Any) -> Any:
         if not is_local(a):
@@ -123,8 +127,10 @@ def with_zeros(rng: np.random.Generator, arrays: Any, zeros: float = 0.1) -> Any
 
 
 def with_ties(rng: np.random.Generator, arrays: Any) -> Any:
-    """The largest and the smallest element of each real floating array next to another one like it along each axis; arrays
-    of few elements, and those of which this process has a part only, stay."""
+    """The largest and the smallest element of each real floating array next to another one like it along each axis.
+
+    Arrays of few elements, and those of which this process has a part only, stay.
+    """
 
     def leaf(a: Any) -> Any:
         if not is_inexact(a) or is_complex(a) or a.size < _TIED or not is_local(a):
@@ -160,8 +166,10 @@ def nudged(rng: np.random.Generator, arrays: Any) -> Iterator[Any]:
 
 
 def draws(rng: np.random.Generator, spec: Any, probes: int) -> Iterator[Any]:
-    """``probes`` full draws, the last of several with a few exact zeros; then each leaf alone, or a small block could hide
-    behind a large one."""
+    """``probes`` full draws, the last of several with a few exact zeros; then each leaf alone.
+
+    Otherwise a small block could hide behind a large one.
+    """
     for number in range(1, probes + 1):
         full = draw(rng, spec)
         yield with_zeros(rng, full) if 1 < number == probes and size(spec) > _FEW else full
@@ -183,6 +191,17 @@ def double(leaf: Any) -> Any:
     return array.astype(np.complex128 if is_complex(array) else np.float64)
 
 
+def flat(tree: Any, pairs: bool = False) -> np.ndarray:
+    """All numbers of a tree as one vector in double precision; complex ones as (real, imaginary) pairs where asked for."""
+    arrays = jax.tree.map(double, tree)
+    return Packing(arrays, pairs, xp=np).pack(arrays)
+
+
+def unflat(vector: np.ndarray, like: Any) -> Any:
+    """The numbers of a vector as arrays like those of a tree, and where these are."""
+    return jax.tree.map(place, Packing(like, xp=np).unpack(vector), like)
+
+
 def inner(u: Any, v: Any) -> complex:
     """<u, v> = sum conj(u) v, accumulated in double precision."""
     pairs = zip(jax.tree.leaves(u), jax.tree.leaves(v), strict=True)
@@ -191,11 +210,11 @@ def inner(u: Any, v: Any) -> complex:
 
 def norm(u: Any) -> float:
     """Of a vector that may be too small or large to be squared."""
-    flat = np.concatenate([double(leaf).ravel() for leaf in jax.tree.leaves(u)] or [np.zeros(1)])
-    largest = float(np.max(np.abs(flat), initial=0.0))
+    numbers = flat(u)
+    largest = float(np.max(np.abs(numbers), initial=0.0))
     if not 1e-100 < largest < 1e100:  # zero, infinite and NaN included
-        return largest * float(np.linalg.norm(flat / largest)) if 0 < largest < np.inf else largest
-    return float(np.linalg.norm(flat))
+        return largest * float(np.linalg.norm(numbers / largest)) if 0 < largest < np.inf else largest
+    return float(np.linalg.norm(numbers))
 
 
 def add(u: Any, v: Any, factor: float = 1.0) -> Any:

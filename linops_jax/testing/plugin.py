@@ -5,15 +5,16 @@ Options are declared in _linops_jax_pytest.py, which pytest imports always; this
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
 from typing import Any
 
 import jax
 import pytest
 
-from linops_jax.testing._discover import Found, TargetError, discover
+from linops_jax.testing._discover import TargetError
 from linops_jax.testing._harness import Checkup, explain
 from linops_jax.testing._report import BLOCKED, Outcome
+from linops_jax.testing._survey import Example, survey
 
 
 class Plugin:
@@ -30,27 +31,17 @@ class Plugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
-        with jax.enable_x64(True):
-            for found in self._discover():
-                node = _OperatorClass.from_parent(
-                    session, name=found.name, nodeid=found.name, found=found, strict=self._strict
-                )
-                items.extend(session.genitems(node))
-                if found.examples is None and not self._strict:
-                    self._left_out.append(f"{found.name}: it has no examples()")
-
-    def _discover(self) -> Iterator[Found]:
-        seen = set()
-        for target in self._targets:
-            try:
-                classes = discover(target, left_out=self._left_out)
-            except TargetError as error:
-                self._error = f"--linops {error}"
-                raise pytest.UsageError(self._error) from None
-            for found in classes:
-                if found.cls not in seen:
-                    seen.add(found.cls)
-                    yield found
+        try:
+            with jax.enable_x64(True):
+                examples, self._left_out = survey(self._targets, strict=self._strict)
+        except TargetError as error:
+            self._error = f"--linops {error}"
+            raise pytest.UsageError(self._error) from None
+        for _, group in itertools.groupby(examples, key=lambda example: example.found.cls):
+            of_class = list(group)
+            name = of_class[0].found.name
+            node = _OperatorClass.from_parent(session, name=name, nodeid=name, examples=of_class)
+            items.extend(session.genitems(node))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self._left_out:
@@ -75,29 +66,24 @@ class Plugin:
 
 
 class _OperatorClass(pytest.Collector):
-    def __init__(self, *, found: Found, strict: bool, **keywords: Any):
+    def __init__(self, *, examples: list[Example], **keywords: Any):
         super().__init__(**keywords)
-        self._found, self._strict = found, strict
+        self._examples = examples
 
     def collect(self) -> list[Any]:
-        if self._found.error is not None:
-            return [_Broken.from_parent(self, name="examples", error=self._found.error)]
-        if self._found.examples is None:
-            return [_NoExamples.from_parent(self, name="examples")] if self._strict else []
-        items: list[Any] = []
-        several = len(self._found.examples) > 1
-        for number, (op, x) in enumerate(self._found.examples):
-            try:
-                checkup = Checkup(op, x, where=f"{self._found.name}.examples()")
-                names = list(checkup.checks)
-            except Exception as error:
-                items.append(_Broken.from_parent(self, name=f"examples[{number}]", error=error))
-                continue
-            items += [
-                _CheckItem.from_parent(self, name=f"{name}[{number}]" if several else name, check=name, checkup=checkup)
-                for name in names
-            ]
-        return items
+        return [item for example in self._examples for item in self._items(example)]
+
+    def _items(self, example: Example) -> list[Any]:
+        checkup, number = example.checkup, f"[{example.number}]"
+        if checkup is None:
+            name = "examples" if example.number is None else f"examples{number}"
+            return [_Broken.from_parent(self, name=name, error=example.error)]
+        return [
+            _CheckItem.from_parent(
+                self, name=f"{name}{number}" if example.several else name, check=name, checkup=checkup
+            )
+            for name in checkup.checks
+        ]
 
 
 class _Item(pytest.Item):
@@ -140,10 +126,3 @@ class _Broken(_Item):
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
         return explain(excinfo.value)
-
-
-class _NoExamples(_Item):
-    def runtest(self) -> None:
-        name = self.nodeid.partition("::")[0]
-        message = f"{name} has no examples(): add a classmethod that yields (operator, spec) pairs, and it is checked"
-        pytest.fail(message, pytrace=False)

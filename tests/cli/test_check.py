@@ -180,7 +180,10 @@ def test_examples_of_all_kinds(folder):
 def test_strict(folder):
     result = check("mine.py::Without", "--strict")
     assert result.exit_code == 1
-    assert "FAILED mine.Without: has no examples(), a classmethod that yields (operator, spec) pairs" in result.stdout
+    assert (
+        "FAILED mine.Without: it has no examples(): add a classmethod that yields (operator, spec) pairs"
+        in result.stdout
+    )
     assert "not checked" not in result.stdout
 
 

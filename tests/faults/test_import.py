@@ -1,12 +1,13 @@
 """What importing does and does not do, and who may import what."""
 
 import ast
+import dataclasses
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
 import pathlib
 import re
-import time
 
 import pytest
 
@@ -133,21 +134,6 @@ def test_a_refused_import_leaves_jax_alone(run_child):
     assert child.stdout.startswith("linops_jax needs jaxlib >= 0.10, found jaxlib 0.9.2: run pip install -U")
 
 
-def test_time_of_import(run_child):
-    """Shown, not judged: the machine may be busy."""
-
-    def seconds(statement):
-        times = []
-        for _ in range(3):
-            start = time.perf_counter()
-            run_child(statement)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    alone, with_us = seconds("import jax"), seconds("import jax, linops_jax")
-    print(f"import jax: {alone:.2f} s; with linops_jax: {1000 * (with_us - alone):+.0f} ms")
-
-
 def test_import_of_the_package_needs_no_optional_dependency(run_child):
     run_child(
         """
@@ -184,35 +170,61 @@ ORDER = [
     "_compat", "_types", "_model", "_native", "_trampoline_ext", "_engine", "_vectors", "_operators", "functional", "algebra",
     "ops", "_views", "_simplify", "measures", "solvers", "testing", "__init__", "interop", "cli", "__main__",
 ]  # fmt: skip
-MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 
-def names_imported(path):
-    package = ".".join(("linops_jax", *path.parent.relative_to(PACKAGE).parts))
-    return names_in(path.read_text(), package)
+@dataclasses.dataclass(frozen=True)
+class Module:
+    """One file of the library, and the places in it where it names other modules."""
+
+    path: pathlib.Path  # under the package
+    source: str
+
+    @property
+    def name(self):
+        """``linops_jax`` of the library's own file, and such as ``linops_jax.ops.__init__`` of a package's."""
+        return "linops_jax" if self.is_root else ".".join(("linops_jax", *self.path.with_suffix("").parts))
+
+    @property
+    def is_root(self):
+        return self.path == pathlib.Path("__init__.py")
+
+    @functools.cached_property
+    def imported(self):
+        """Lines and absolute dotted names, at any depth of the file, and in a string for ``import_module``."""
+        package = ".".join(("linops_jax", *self.path.parent.parts))
+        return [(node.lineno, name) for node in self._nodes for name in names_imported(node, package)]
+
+    @functools.cached_property
+    def attributes(self):
+        """Lines and texts like ``jax.ffi.ffi_call``."""
+        return [(node.lineno, ast.unparse(node)) for node in self._nodes if isinstance(node, ast.Attribute)]
+
+    @functools.cached_property
+    def _nodes(self):
+        return list(ast.walk(ast.parse(self.source)))
 
 
-def names_in(source, package):
-    """Absolute dotted names, at any depth of the file, and in a string for ``import_module``."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = (
-                importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-                if node.level
-                else node.module
-            )
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in (
-            "import_module",
-            "__import__",
-        ):
-            yield from (arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str))
+def names_imported(node, package):
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        base = "." * node.level + (node.module or "")
+        return [f"{importlib.util.resolve_name(base, package)}.{alias.name}" for alias in node.names]
+    if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("import_module", "__import__"):
+        return [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+    return []
 
 
-def attributes_used(path):
-    return {ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+MODULES = [Module(path.relative_to(PACKAGE), path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))]
+
+
+def violations(rule, modules):
+    """Lines of ``file:line: what is wrong``, of a rule that gives (line, what) for a module."""
+    return "\n".join(
+        f"linops_jax/{module.path.as_posix()}:{line}: {what}"
+        for module in modules
+        for line, what in sorted(rule(module))
+    )
 
 
 def rank(dotted):
@@ -220,23 +232,21 @@ def rank(dotted):
     return ORDER.index(part) if part in ORDER else ORDER.index("__init__")
 
 
-def own_name(path):
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return ".".join(("linops_jax", *parts)) if parts != ("__init__",) else "linops_jax"
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_only_from_modules_above_it(path):
-    name = own_name(path)
-    package = name.split(".")[1] if name.count(".") > 1 else None
-    for imported in names_imported(path):
+def imports_from_below(module):
+    package = module.name.split(".")[1] if module.name.count(".") > 1 else None
+    for line, imported in module.imported:
         if imported.partition(".")[0] != "linops_jax":
             continue
-        if name == "linops_jax" and imported.startswith("linops_jax.interop"):
+        if module.is_root and imported.startswith("linops_jax.interop"):
             continue  # where to find what is loaded when somebody asks for it
         if package and (imported == "linops_jax" or imported.startswith(f"linops_jax.{package}")):
             continue  # the public names, or its own package
-        assert rank(imported) < rank(name), f"{name} imports {imported}"
+        if rank(imported) >= rank(module.name):
+            yield line, f"imports {imported}, which comes after it in the order"
+
+
+def test_modules_import_only_from_modules_above_them():
+    assert not (found := violations(imports_from_below, MODULES)), found
 
 
 def circle(graph):
@@ -270,21 +280,21 @@ def test_a_circle_is_found(graph, found):
     assert circle(graph) == found
 
 
-def module_graph(paths, package=PACKAGE):
-    """The modules that each of the files imports, of those that these files are.
+def module_graph(modules):
+    """The modules that each of these modules imports, of themselves.
 
     ``from linops_jax._model import shapes`` imports the module ``shapes``; where a package's own file has the name, it imports
     that. What imports nothing but names of the whole package comes after it.
     """
-    modules = {own_name(path).removesuffix(".__init__") for path in paths}
+    names = {module.name.removesuffix(".__init__") for module in modules}
 
-    def imported_by(path):
-        for name in names_imported(path):
-            known = next((part for part in (name, name.rpartition(".")[0]) if part in modules), None)
+    def imported_by(module):
+        for _, name in module.imported:
+            known = next((part for part in (name, name.rpartition(".")[0]) if part in names), None)
             if known not in (None, "linops_jax"):
                 yield known
 
-    return {own_name(path).removesuffix(".__init__"): sorted(set(imported_by(path))) for path in paths}
+    return {module.name.removesuffix(".__init__"): sorted(set(imported_by(module))) for module in modules}
 
 
 def test_no_circle_of_imports():
@@ -304,7 +314,7 @@ def test_no_circle_of_imports():
     ],
 )
 def test_every_way_to_import_is_read(statement, name):
-    assert list(names_in(statement, "linops_jax.algebra")) == [name]
+    assert Module(pathlib.Path("algebra/_some.py"), f"pass\n{statement}").imported == [(2, name)]
 
 
 # What touches JAX's interpreters: the table of rules, what programs say of hooks and of shards, symbolic zeros, jaxprs as
@@ -312,46 +322,93 @@ def test_every_way_to_import_is_read(statement, name):
 INTERPRETERS = {f"_engine/{name}.py" for name in ("primitives", "lowering", "sharding", "tangents", "traced_hooks")}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_the_volatile_parts_enter_through_one_file_each(path):
-    name = path.relative_to(PACKAGE).as_posix()
-    used = set(names_imported(path)) | attributes_used(path)
+VOLATILE = ("jax.interpreters", "jax.extend")
 
-    def uses(prefix):
-        return sorted(n for n in used if n == prefix or n.startswith(prefix + "."))
 
-    assert not uses("jax._src")
-    assert not uses("jaxlib.xla_extension")
-    assert bool(uses("jax.interpreters") or uses("jax.extend")) == (name in INTERPRETERS)
-    if name != "_engine/trampoline.py":
-        assert name.startswith("cli/bench/") or not uses("jax.ffi")  # a hand-written handler is a peer there
-        assert not uses("linops_jax._trampoline_ext")
+def is_in(name, *packages):
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def uses_volatile_parts(module):
+    path = module.path.as_posix()
+    for line, name in {*module.imported, *module.attributes}:
+        if is_in(name, "jax._src", "jaxlib.xla_extension"):
+            yield line, f"uses {name}, which is private"
+        if is_in(name, *VOLATILE) and path not in INTERPRETERS:
+            yield line, f"uses {name}, which only {', '.join(sorted(INTERPRETERS))} do"
+        if is_in(name, "jax.ffi") and path != "_engine/trampoline.py" and not path.startswith("cli/bench/"):
+            yield (
+                line,
+                f"uses {name}, which only _engine/trampoline.py does",
+            )  # a hand-written handler is a peer in cli/bench
+        if is_in(name, "linops_jax._trampoline_ext") and path != "_engine/trampoline.py":
+            yield line, f"uses {name}, which only _engine/trampoline.py does"
+
+
+def test_the_volatile_parts_enter_through_one_file_each():
+    assert not (found := violations(uses_volatile_parts, MODULES)), found
+    users = {m.path.as_posix() for m in MODULES for _, name in (*m.imported, *m.attributes) if is_in(name, *VOLATILE)}
+    assert users == INTERPRETERS
 
 
 # The checks look behind the public names in one place, the context that watches all calls in another, converters in a third.
+# All may ask how a pytree lies in a vector, and converters for an operator as a matrix.
 BEHIND = ("testing/_subject/", "testing/_checking.py", "interop/_eager.py")
-PUBLIC_USERS = [
-    path
-    for path in MODULES
-    if path.relative_to(PACKAGE).parts[0] in ("ops", "interop", "testing", "cli")
-    and not path.relative_to(PACKAGE).as_posix().startswith(BEHIND)
-]
+SHARED = {"testing": "linops_jax._vectors.packing", "interop": "linops_jax._vectors"}
 
 
-@pytest.mark.parametrize("path", PUBLIC_USERS, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_ready_made_parts_use_public_names_only(path):
-    package = own_name(path).split(".")[1]
-    for imported in names_imported(path):
-        own = (f"linops_jax.{package}", "linops_jax._types")  # annotations, which change nothing
-        if imported.partition(".")[0] == "linops_jax" and not imported.startswith(own):
-            assert not any(part.startswith("_") for part in imported.split(".")), imported
-    for text in attributes_used(path):
-        if text.startswith("lo."):
-            assert "._" not in text, text
+def uses_private_names(module):
+    package = module.path.parts[0]
+    if package not in ("ops", "interop", "testing", "cli") or module.path.as_posix().startswith(BEHIND):
+        return
+    for line, name in module.imported:
+        if is_in(name, SHARED.get(package, "no module")) or is_in(name, "linops_jax._types"):  # which are annotations
+            continue
+        if is_in(name, "linops_jax") and not name.startswith(f"linops_jax.{package}") and "._" in name:
+            yield line, f"imports {name}, which is not public"
+    for line, text in module.attributes:
+        if text.startswith("lo.") and "._" in text:
+            yield line, f"uses {text}, which is not public"
+
+
+def test_ready_made_parts_use_public_names_only():
+    assert not (found := violations(uses_private_names, MODULES)), found
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "statement", "what"),
+    [
+        (imports_from_below, "_model/_some.py", "from linops_jax import solvers", "imports linops_jax.solvers, which"),
+        (imports_from_below, "ops/_some.py", "def f(): import linops_jax.cli", "imports linops_jax.cli, which"),
+        (imports_from_below, "__init__.py", "import linops_jax.cli", "imports linops_jax.cli, which"),
+        (uses_volatile_parts, "ops/_some.py", "f = jax._src.core", "uses jax._src.core, which is private"),
+        (
+            uses_volatile_parts,
+            "ops/_some.py",
+            "from jax.extend import core",
+            "uses jax.extend.core, which only _engine",
+        ),
+        (uses_volatile_parts, "ops/_some.py", "f = jax.ffi.ffi_call", "uses jax.ffi.ffi_call, which only _engine"),
+        (
+            uses_volatile_parts,
+            "_native/_some.py",
+            "from .. import _trampoline_ext",
+            "uses linops_jax._trampoline_ext, ",
+        ),
+        (uses_private_names, "ops/_some.py", "from linops_jax._model import f", "imports linops_jax._model.f, which"),
+        (uses_private_names, "testing/_some.py", "lo.algebra._stack", "uses lo.algebra._stack, which is not public"),
+    ],
+)
+def test_what_breaks_a_rule_is_told_with_its_line(rule, path, statement, what):
+    """All of it at once."""
+    module = Module(pathlib.Path(path), f"import jax\n{statement}\n\n{statement}")
+    lines = violations(rule, [module, module]).splitlines()
+    starts = [line.partition(what)[0] for line in lines if what in line]
+    assert starts == [f"linops_jax/{path}:{line}: " for line in (2, 4)] * 2
 
 
 def test_every_module_has_a_place_in_the_order():
-    tops = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in MODULES}
+    tops = {module.path.with_suffix("").parts[0] for module in MODULES}
     assert tops <= set(ORDER)
 
 

@@ -1,5 +1,5 @@
-// attributes.cpp: what a program says of a call, at random, against cpp/plan.cpp and cpp/batch.cpp under a sanitizer.
-// Either the plan is refused with a text, or each of its evaluations stays inside of buffers of exactly the size that
+// attributes.cpp: what a program says of a call, at random, against cpp/loop.cpp and cpp/batch.cpp under a sanitizer.
+// Either it is refused with a text, or each evaluation of the loop stays inside of buffers of exactly the size that
 // the shapes have, and all of them together write every element of every result once.
 //
 // Built and run by test_attributes.py. With -DLINOPS_LIBFUZZER and clang's -fsanitize=fuzzer it is a libFuzzer target.
@@ -15,7 +15,7 @@
 
 #include "batch.h"
 #include "canary.h"
-#include "plan.h"
+#include "loop.h"
 
 namespace {
 
@@ -152,8 +152,8 @@ void walk(const Layout& layout, char* data, int axis, Visit visit) {
   for (int64_t i = 0; i < layout.dims[axis]; ++i) walk(layout, data + i * layout.strides[axis], axis + 1, visit);
 }
 
-void carry_out(const Case& made, const Plan& plan) {
-  require(plan.layouts.size() == made.dims.size(), "a layout for each buffer");
+void carry_out(const Case& made, const Loop& loop) {
+  require(loop.layouts.size() == made.dims.size(), "a layout for each buffer");
   std::vector<std::unique_ptr<char[]>> buffers;
   std::vector<char*> data;
   for (size_t i = 0; i < made.dims.size(); ++i) {
@@ -161,18 +161,18 @@ void carry_out(const Case& made, const Plan& plan) {
     if (bytes > kMostBytes) return;
     buffers.emplace_back(new char[static_cast<size_t>(bytes)]());
     data.push_back(buffers.back().get());
-    const Layout& layout = plan.layouts[i];
+    const Layout& layout = loop.layouts[i];
     require(!made.signature.contiguous || layout.elements == 0 || layout.contiguous,
             "compiled code sees contiguous arrays");
   }
-  if (plan.evaluations == 0 || plan.evaluations > kMostEvaluations) return;
+  if (loop.evaluations == 0 || loop.evaluations > kMostEvaluations) return;
   const auto move = [&](size_t i, int64_t bytes) { data[i] += bytes; };
-  Plan::Position position(plan);
+  Loop::Position position(loop);
   int64_t evaluations = 0;
   volatile char sum = 0;
   do {
     for (size_t i = 0; i < made.dims.size(); ++i) {
-      const Layout& layout = plan.layouts[i];
+      const Layout& layout = loop.layouts[i];
       const auto bytes = static_cast<size_t>(layout.type->bytes);
       int64_t elements = 0;
       if (layout.elements == 0) continue;
@@ -186,17 +186,17 @@ void carry_out(const Case& made, const Plan& plan) {
     }
     ++evaluations;
   } while (position.next(move));
-  require(evaluations == plan.evaluations, "the number of evaluations");
+  require(evaluations == loop.evaluations, "the number of evaluations");
   for (size_t i = made.operands; i < made.dims.size(); ++i) {
-    const int64_t bytes = bytes_of(made, i), step = plan.layouts[i].type->bytes;
+    const int64_t bytes = bytes_of(made, i), step = loop.layouts[i].type->bytes;
     for (int64_t at = 0; at < bytes; at += step)
       require(buffers[i][static_cast<size_t>(at)] == 1, "each element written once");
   }
-  Plan::Position jump(plan);  // as threads do, which begin in the middle
+  Loop::Position jump(loop);  // as threads do, which begin in the middle
   for (size_t i = 0; i < data.size(); ++i) data[i] = buffers[i].get();
-  jump.go_to(plan.evaluations - 1, move);
+  jump.go_to(loop.evaluations - 1, move);
   for (size_t i = 0; i < made.dims.size(); ++i) {
-    if (plan.layouts[i].elements > 0) place_canary(plan.layouts[i], data[i], 1);
+    if (loop.layouts[i].elements > 0) place_canary(loop.layouts[i], data[i], 1);
   }
 }
 
@@ -210,11 +210,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const bool changed = choose.below(2) == 1;
   if (changed) change(made, choose);
   std::string error;
-  const auto plan = Plan::make(made.signature, made.batch, shapes(made, 0, made.operands),
+  const auto loop = Loop::make(made.signature, made.batch, shapes(made, 0, made.operands),
                                shapes(made, made.operands, made.dims.size()), error);
-  require((plan == nullptr) == !error.empty(), "a plan or the text of an error");
-  ++(plan == nullptr ? refused : accepted);
-  if (plan != nullptr) carry_out(made, *plan);
+  require((loop == nullptr) == !error.empty(), "a loop, or the text of an error");
+  ++(loop == nullptr ? refused : accepted);
+  if (loop != nullptr) carry_out(made, *loop);
   return 0;
 }
 

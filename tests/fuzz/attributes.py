@@ -22,7 +22,7 @@ def run(seed=0, count=100_000):
     """What it printed, and its exit code: not 0 where the sanitizer or the program itself found something."""
     with tempfile.TemporaryDirectory() as folder:
         target = pathlib.Path(folder) / "attributes"
-        sources = [HERE / "attributes.cpp", CPP / "batch.cpp", CPP / "plan.cpp"]
+        sources = [HERE / "attributes.cpp", CPP / "batch.cpp", CPP / "loop.cpp"]
         subprocess.run([compiler(), *FLAGS, f"-I{CPP}", *sources, "-o", target], check=True, timeout=300)
         done = subprocess.run([target, str(seed), str(count)], capture_output=True, text=True, timeout=3600)
         return done.stdout + done.stderr, done.returncode

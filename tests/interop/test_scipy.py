@@ -28,7 +28,7 @@ by_name = lambda value: getattr(value, "__name__", str(value))  # noqa: E731
 
 def columns(L, function):
     """The matrix of a function between pytrees, column by column."""
-    unit = np.eye(L.shape[1], dtype=L.call.plan.domain.dtype)
+    unit = np.eye(L.shape[1], dtype=L.call.form.domain.dtype)
     return np.stack([L.to_data(function(L.from_vector(e))) for e in unit], 1)
 
 
@@ -472,9 +472,9 @@ def test_unknown_names():
         interop.to_matlab  # noqa: B018
 
 
-def test_calls_compare_no_layouts(monkeypatch):
+def test_calls_compare_no_forms(monkeypatch):
     """JAX compares static arguments in the middle of its caches, where no Python may run: see _interned."""
-    from linops_jax.interop._vectors import Layout, Plan
+    from linops_jax._vectors import MatrixForm, Packing
 
     a = normal((4, 3), np.float32)
     first, second = (to_scipy(lo.Matrix(a), S((3,), np.float32)) for _ in range(2))
@@ -482,7 +482,7 @@ def test_calls_compare_no_layouts(monkeypatch):
     def refuse(*operands):
         raise AssertionError
 
-    for kind in (Layout, Plan):
+    for kind in (MatrixForm, Packing):
         monkeypatch.setattr(kind, "__eq__", refuse)
         monkeypatch.setattr(kind, "__hash__", refuse)
     x = np.ones(3, np.float32)

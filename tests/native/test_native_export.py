@@ -137,7 +137,7 @@ refused("found masks of 2 operands, expected 1", "Scaling", "1,1", **three)
 refused("operand 0 is float32.7,5., which has size 7 along batch axis 0; expected 3", "Scaling", "1", [(7, 5)], (3, 5), **three)
 refused("with 2 operands and 1 result; its key describes 1 operand", "Scaling", operands=[(5,), (5,)], **three)
 refused("as a host hook, but it is a native one", "Scaling", target="linops_jax_host", **three)
-refused("was made for another kind of Scaling.apply: found", "Scaling", layout=["tuple"], **three)
+refused("was made for another kind of Scaling.apply: found", "Scaling", signature=["tuple"], **three)
 assert run("Scaling", "1", [(0, 5)], (0, 5), **three).shape == (0, 5)
 promised = r"Scaling\\.%s failed: ValueError: this program calls it with %s: f32\\[%s\\], where infer_shape promises f32\\[%s\\]"
 refused(promised % ("apply", "result", 500, 5), "Scaling", out=(500,), **three)
@@ -148,18 +148,19 @@ refused(promised % ("adjoint", "y", 5, 500), "Scaling", out=(500,), hook="adjoin
 def array(dtype="float32", rank=1):
     return ["tuple", ["str", dtype], ["int", rank]]
 
-def layout(inputs, outputs):
-    return {"layout": ["tuple", ["tuple", *inputs], ["tuple", *outputs]]}
+def signature(inputs, outputs):
+    return {"signature": ["tuple", ["tuple", *inputs], ["tuple", *outputs]]}
 
 if hasattr(scaling_shop, "Doubling"):
-    np.testing.assert_array_equal(run("Doubling", **layout([array()], [array()])), np.full(5, 2))
+    np.testing.assert_array_equal(run("Doubling", **signature([array()], [array()])), np.full(5, 2))
     refused("operand 0 is float32 of rank 1; it is compiled for float64 of rank 1", "Doubling",
-            **layout([array("float64")], [array()]))
+            **signature([array("float64")], [array()]))
     refused("result 0 is float32 of rank 1; it is compiled for float32 of rank 2", "Doubling",
-            **layout([array()], [array(rank=2)]))
+            **signature([array()], [array(rank=2)]))
     inject = array("float32_); __import__('os').abort(); (0")
-    for wrong in (layout([], [array(), array()]), layout([array()] * 2, []), layout([array()], [array("str")]),
-                  layout([inject], [array()]), layout([array(rank=-1)], [array()]), layout([array(rank=49)], [array()]), {}):
+    for wrong in (signature([], [array(), array()]), signature([array()] * 2, []), signature([array()], [array("str")]),
+                  signature([inject], [array()]), signature([array(rank=-1)], [array()]),
+                  signature([array(rank=49)], [array()]), {}):
         refused("was made for another kind of Doubling.apply: found .*, expected the dtype and rank of 1 operands",
                 "Doubling", **wrong)
 """  # fmt: skip

@@ -1,4 +1,4 @@
-"""Operators of every kind on small arrays, each with its twin: the same map in plain JAX, whose derivatives are JAX's own.
+"""What random programs are made of: the operators of all tests and others, each with its twin in plain JAX.
 
 Vectors have three entries, so that all of them compose. Fields and inputs are real or complex at will.
 """
@@ -8,21 +8,20 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-from helpers import S, normal
 from native import building
+from operators import (
+    Dense,
+    DenseWithParameters,
+    DerivedDense,
+    TracedDense,
+    TracedWithHostAdjoint,
+    complex_of,
+    result,
+)
 
 import linops_jax as lo
 
-__all__ = ["normal"]
 kernels = building.library("kernels.cpp", pathlib.Path(__file__).parent)
-
-
-def result(shape, *arrays):
-    return S(shape, jnp.result_type(*(array.dtype for array in arrays)))
-
-
-def complex_of(spec):
-    return result(spec.shape, spec, S((), np.complex64))
 
 
 def times(m, x):
@@ -30,30 +29,7 @@ def times(m, x):
     return (m @ x[..., None])[..., 0]
 
 
-def real_of(spec):
-    return S(spec.shape, np.zeros((), spec.dtype).real.dtype)
-
-
 # ---- linear, on the host --------------------------------------------------------------------------------------------
-
-
-class Dense(lo.LinearOperator):
-    m: jax.Array
-
-    def apply(self, x):
-        return self.m @ x
-
-    def adjoint(self, y):
-        return self.m.conj().T @ y
-
-    def infer_shape(self, x):
-        return result((3,), self.m, x)
-
-    def infer_adjoint_shape(self, y):
-        return result((3,), self.m, y)
-
-    def twin(self, x):
-        return self.m @ x
 
 
 class DenseOut(lo.LinearOperator):
@@ -73,14 +49,6 @@ class DenseOut(lo.LinearOperator):
 
     def twin(self, x):
         return self.m @ x
-
-
-class DenseWithParameters(Dense):
-    def parameter_jvp(self, x, dself):
-        return dself.m @ x
-
-    def parameter_vjp(self, x, dy):
-        return type(self)(np.outer(dy, np.conj(x)))
 
 
 class Damp(lo.LinearOperator):
@@ -193,32 +161,14 @@ class Symmetric(lo.LinearOperator, symmetric=True):
 
 class WithGram(Dense):
     def gram(self, x):
-        return (self.m.conj().T @ self.m) @ x
+        return (self.matrix.conj().T @ self.matrix) @ x
 
 
 class WithGramAndParameters(DenseWithParameters):
-    def gram(self, x):
-        return (self.m.conj().T @ self.m) @ x
+    gram = WithGram.gram
 
 
 # ---- linear over the reals ------------------------------------------------------------------------------------------
-
-
-class RealPart(lo.LinearOperator, real_linear=True):
-    def apply(self, x):
-        return x.real
-
-    def adjoint(self, y):
-        return y
-
-    def infer_shape(self, x):
-        return real_of(x)
-
-    def infer_adjoint_shape(self, y):
-        return complex_of(y)
-
-    def twin(self, x):
-        return jnp.real(x)
 
 
 class Turn(lo.LinearOperator):
@@ -253,31 +203,6 @@ class Conj(lo.LinearOperator, real_linear=True):
 
     def twin(self, x):
         return jnp.conj(x)
-
-
-class Antilinear(lo.LinearOperator, real_linear=True):
-    a: jax.Array
-    b: jax.Array
-
-    def apply(self, x):
-        return self.a @ x + self.b @ x.conj()
-
-    def adjoint(self, y):
-        return self.a.conj().T @ y + self.b.T @ y.conj()
-
-    def parameter_jvp(self, x, dself):
-        return dself.a @ x + dself.b @ x.conj()
-
-    def parameter_vjp(self, x, dy):
-        return {"a": np.outer(dy, x.conj()), "b": np.outer(dy, x)}
-
-    def infer_shape(self, x):
-        return result((3,), self.a, self.b, x)
-
-    infer_adjoint_shape = infer_shape
-
-    def twin(self, x):
-        return self.a @ x + self.b @ x.conj()
 
 
 # ---- pytrees --------------------------------------------------------------------------------------------------------
@@ -352,55 +277,16 @@ class Twice(lo.LinearOperator):
 # ---- linear, traced -------------------------------------------------------------------------------------------------
 
 
-class Traced(lo.LinearOperator):
-    m: jax.Array
-
-    @lo.traced
-    def apply(self, x):
-        return self.m @ x
-
-    @lo.traced
-    def adjoint(self, y):
-        return self.m.conj().T @ y
-
-    def infer_adjoint_shape(self, y):
-        return result((3,), self.m, y)
-
-    def twin(self, x):
-        return self.m @ x
+class Traced(TracedDense):
+    infer_adjoint_shape = Dense.infer_adjoint_shape
 
 
-class Derived(lo.LinearOperator):
-    m: jax.Array
-
-    @lo.traced
-    def apply(self, x):
-        return self.m @ x
-
-    def twin(self, x):
-        return self.m @ x
+class Derived(DerivedDense):
+    infer_adjoint_shape = Dense.infer_adjoint_shape
 
 
-class DerivedAnywhere(Derived):
-    def infer_adjoint_shape(self, y):
-        return result((3,), self.m, y)
-
-
-class TracedWithHostAdjoint(lo.LinearOperator):
-    m: jax.Array
-
-    @lo.traced
-    def apply(self, x):
-        return self.m @ x
-
-    def adjoint(self, y):
-        return self.m.conj().T @ y
-
-    def infer_adjoint_shape(self, y):
-        return result((3,), self.m, y)
-
-    def twin(self, x):
-        return self.m @ x
+class HostAdjoint(TracedWithHostAdjoint):
+    infer_adjoint_shape = Dense.infer_adjoint_shape
 
 
 class HostWithTracedAdjoint(lo.LinearOperator):
@@ -528,25 +414,6 @@ class NativeSquare(lo.NonlinearOperator):
 # ---- nonlinear ------------------------------------------------------------------------------------------------------
 
 
-class Energy(lo.NonlinearOperator, real_linear=True):
-    """|x|^2, complex to real."""
-
-    def apply(self, x, *, out):
-        np.copyto(out, x.real**2 + x.imag**2)
-
-    def jacobian_apply(self, x, dx):
-        return 2 * np.real(np.conj(x) * dx)
-
-    def jacobian_adjoint(self, x, dy):
-        return 2 * x * dy
-
-    def infer_shape(self, x):
-        return real_of(x)
-
-    def twin(self, x):
-        return jnp.real(x) ** 2 + jnp.imag(x) ** 2
-
-
 class Square(lo.NonlinearOperator):
     def apply(self, x):
         return x**2
@@ -562,40 +429,6 @@ class Square(lo.NonlinearOperator):
 
     def twin(self, x):
         return x * x
-
-
-class Sine(lo.NonlinearOperator):
-    """a sin(b x), with every hook."""
-
-    a: jax.Array
-    b: jax.Array
-
-    def apply(self, x):
-        return self.a * np.sin(self.b * x)
-
-    def jacobian_apply(self, x, dx):
-        return self.a * self.b * np.cos(self.b * x) * dx
-
-    def jacobian_adjoint(self, x, dy):
-        return np.conj(self.a * self.b * np.cos(self.b * x)) * dy
-
-    def parameter_jvp(self, x, dself):
-        return dself.a * np.sin(self.b * x) + self.a * np.cos(self.b * x) * x * dself.b
-
-    def parameter_vjp(self, x, dy):
-        return {"a": np.conj(np.sin(self.b * x)) * dy, "b": np.conj(self.a * np.cos(self.b * x) * x) * dy}
-
-    def hessian_apply(self, x, dx1, dx2):
-        return -self.a * self.b**2 * np.sin(self.b * x) * dx1 * dx2
-
-    def hessian_adjoint(self, x, dx, dy):
-        return np.conj(-self.a * self.b**2 * np.sin(self.b * x) * dx) * dy
-
-    def infer_shape(self, x):
-        return result(x.shape, self.a, self.b, x)
-
-    def twin(self, x):
-        return self.a * jnp.sin(self.b * x)
 
 
 class BatchedSquare(lo.NonlinearOperator, batched=True):
@@ -615,28 +448,6 @@ class BatchedSquare(lo.NonlinearOperator, batched=True):
 
     def twin(self, x):
         return self.d * x * x
-
-
-class Product(lo.NonlinearOperator):
-    """(u, v) -> u v, the paper's kind of example."""
-
-    def apply(self, x):
-        u, v = x
-        return u * v
-
-    def jacobian_apply(self, x, dx):
-        (u, v), (du, dv) = x, dx
-        return u * dv + v * du
-
-    def jacobian_adjoint(self, x, dy):
-        u, v = x
-        return np.conj(v) * dy, np.conj(u) * dy
-
-    def infer_shape(self, x):
-        return result((3,), *x)
-
-    def twin(self, x):
-        return x[0] * x[1]
 
 
 class TracedSine(lo.NonlinearOperator):
@@ -681,15 +492,16 @@ RECIPES = [
     ("vv", "Dense({m})"), ("vv", "DenseOut({m})"), ("vv", "DenseWithParameters({m})"), ("vv", "Damp({r})"),
     ("vv", "InPlace({v})"), ("vv", "Batched({m})"), ("vv", "Roll(2)"), ("vv", "Symmetric({m})"), ("vv", "WithGram({m})"),
     ("vv", "WithGramAndParameters({m})"), ("vv", "RealPart()"), ("vv", "Turn()"), ("vv", "Conj()"),
-    ("vv", "Antilinear({m}, {m})"),
-    ("vv", "Traced({m})"), ("vv", "Derived({m})"), ("vv", "DerivedAnywhere({m})"), ("vv", "TracedWithHostAdjoint({m})"),
+    ("vv", "AntilinearWithParameters({m}, {m})"),
+    ("vv", "Traced({m})"), ("vv", "DerivedDense({m})"), ("vv", "Derived({m})"), ("vv", "HostAdjoint({m})"),
     ("vv", "HostWithTracedAdjoint({v})"), ("vv", "PerPlatform({v})"), ("vt", "Twice()"), ("td", "Mix({v})"), ("dv", "Merge({v})"),
     ("vv", "lo.Diagonal({v})"), ("vv", "lo.Matrix({m})"), ("vv", "lo.FFT()"), ("vv", "lo.Identity()"), ("vv", "lo.Zero()"),
     ("vv", "NativeSum({v})"), ("vv", "NativeSumOfThreads({v})"), ("vv", "NativeSumOfBatches({v})"),
     ("vv", "NativeSumInPlace({v})"), ("vv", "NativeWithHostAdjoint({v})"), ("vv", "Handler({v})"),
     ("vv", "HandlerOfBatches({v})"), ("vv", "Numba({r})"), ("vv", "NativeSquare({v})"),
-    ("vv", "Energy()"), ("vv", "Square()"), ("vv", "Sine({f}, {f})"), ("vv", "BatchedSquare({v})"), ("vv", "TracedSine({f})"),
-    ("vd", "TracedModulus()"), ("vv", "TracedWithHostJacobian()"), ("tv", "Product()"),
+    ("vv", "Modulus()"), ("vv", "Square()"), ("vv", "SineWithHessian({f}, {f})"), ("vv", "BatchedSquare({v})"),
+    ("vv", "TracedSine({f})"),
+    ("vd", "TracedModulus()"), ("vv", "TracedWithHostJacobian()"), ("tv", "Paper()"),
 ]  # fmt: skip
 WITHOUT_HALVES = {"FFT", "Numba"}  # neither XLA's FFT nor Numba knows such numbers
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+import operators
 from helpers import S, like, normal
 from stress import parts, stacks, twins
 
@@ -20,7 +21,8 @@ import linops_jax as lo
 
 DTYPES = {"R": np.float32, "C": np.complex64, "R64": np.float64, "C128": np.complex128,
           "F16": np.float16, "BF16": ml_dtypes.bfloat16, "I32": np.int32}  # fmt: skip
-NAMES = {**vars(parts), **DTYPES, "jnp": jnp, "np": np, "jax": jax, "S": S, "like": like, "normal": normal, "lo": lo}
+NAMES = {**vars(operators), **vars(parts), **DTYPES, "jnp": jnp, "np": np, "jax": jax,
+         "S": S, "like": like, "normal": normal, "lo": lo}  # fmt: skip
 NOT_BY_ITSELF = (
     "needs to know the shape of its result|derives adjoints for floating arrays only"  # the latter of integers
 )
@@ -85,7 +87,7 @@ def _name(text):
 
 
 def _is_nonlinear(text):
-    return issubclass(getattr(parts, _name(text), lo.LinearOperator), lo.NonlinearOperator)
+    return issubclass(NAMES.get(_name(text), lo.LinearOperator), lo.NonlinearOperator)
 
 
 class NoSuchExpression(Exception):
@@ -451,4 +453,4 @@ def order_in_fields(operators):
     return int(all(differentiable))
 
 
-PARAMETERS = ("Traced", "Derived", "DerivedAnywhere", "TracedWithHostAdjoint", "TracedSine", "Diagonal", "Matrix")
+PARAMETERS = ("Traced", "DerivedDense", "Derived", "HostAdjoint", "TracedSine", "Diagonal", "Matrix")

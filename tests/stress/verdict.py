@@ -9,6 +9,7 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
+import operators
 from helpers import like
 from stress import oracle, parts, programs, stacks, twins
 
@@ -269,10 +270,9 @@ def traced(error):
 
 def pasted(program):
     """A program that runs from the root of a checkout."""
-    bases = {cls for op in program.operators() for cls in type(op).__mro__ if cls.__module__ == parts.__name__}
-    sources = "\n\n".join(
-        inspect.getsource(cls) for cls in vars(parts).values() if isinstance(cls, type) and cls in bases
-    )
+    needed = {cls for op in program.operators() for cls in type(op).__mro__}
+    known = dict.fromkeys(v for module in (operators, parts) for v in vars(module).values() if isinstance(v, type))
+    sources = "\n\n".join(inspect.getsource(cls) for cls in known if cls in needed)
     listed = "".join(f"    {part},\n" for part in program.parts)
     numbered = ", ".join(f"p{i}" for i in range(len(program.parts)))
     return f"""
@@ -281,8 +281,9 @@ import jax; jax.config.update("jax_num_cpu_devices", 4); jax.config.update("jax_
 import jax.numpy as jnp, ml_dtypes, numpy as np
 import linops_jax as lo
 from helpers import S, like, normal
+from operators import *
 from stress import programs, verdict
-from stress.parts import complex_of, kernels, real_of, result, scale_kernel, times
+from stress.parts import *
 from stress.programs import DTYPES
 globals().update(DTYPES)
 

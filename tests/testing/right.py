@@ -8,20 +8,13 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from helpers import S, normal
+from operators import Antilinear, Dense, RealPart
 
 import linops_jax as lo
 
-S = jax.ShapeDtypeStruct
 DTYPES = (np.float32, np.float64, np.complex64, np.complex128)
 FAMILY = {}
-
-
-def normal(shape, dtype, seed=0):
-    rng = np.random.default_rng([seed, *np.atleast_1d(shape)])
-    values = rng.standard_normal(shape)
-    if np.issubdtype(dtype, np.complexfloating):
-        values = values + 1j * rng.standard_normal(shape)
-    return np.asarray(values).astype(dtype)
 
 
 def member(*sizes, dtypes=DTYPES):
@@ -48,22 +41,6 @@ class Linear(lo.LinearOperator):
 
     def infer_adjoint_shape(self, y):
         return y
-
-
-class Dense(lo.LinearOperator):
-    matrix: jax.Array
-
-    def apply(self, x):
-        return self.matrix @ x
-
-    def adjoint(self, y):
-        return self.matrix.conj().T @ y
-
-    def infer_shape(self, x):
-        return S(self.matrix.shape[:1], np.result_type(self.matrix.dtype, x.dtype))
-
-    def infer_adjoint_shape(self, y):
-        return S(self.matrix.shape[1:], np.result_type(self.matrix.dtype, y.dtype))
 
 
 @member((1, 1), (2, 2), (7, 3), (10, 30), (100, 100))
@@ -113,12 +90,12 @@ class HostDiagonal(Linear):
 
 @member(1, 2, 3, 10, 100, 1000)
 def diagonal(n, dtype):
-    return HostDiagonal(normal(n, dtype)), S((n,), dtype)
+    return HostDiagonal(normal((n,), dtype)), S((n,), dtype)
 
 
 @member(1, 2, 30, 200, 1000)
 def badly_scaled_diagonal(n, dtype):
-    return HostDiagonal((normal(n, dtype) * np.geomspace(1e-15, 1e15, n)).astype(dtype)), S((n,), dtype)
+    return HostDiagonal((normal((n,), dtype) * np.geomspace(1e-15, 1e15, n)).astype(dtype)), S((n,), dtype)
 
 
 class CumulativeSum(Linear):
@@ -162,7 +139,7 @@ class Convolution(lo.LinearOperator):
 
 @member((5, 3), (100, 9), (1000, 31))
 def convolution(shape, dtype):
-    return Convolution(normal(shape[1], dtype)), S((shape[0],), dtype)
+    return Convolution(normal((shape[1],), dtype)), S((shape[0],), dtype)
 
 
 class Spectral(Linear):
@@ -179,7 +156,7 @@ class Spectral(Linear):
 
 @member(9, 1000, dtypes=(np.complex64, np.complex128))
 def filter_of_huge_range(n, dtype):
-    return Spectral((normal(n, dtype) * np.geomspace(1, 1e-10, n)).astype(dtype)), S((n,), dtype)
+    return Spectral((normal((n,), dtype) * np.geomspace(1, 1e-10, n)).astype(dtype)), S((n,), dtype)
 
 
 class Gradient(lo.LinearOperator):
@@ -282,34 +259,9 @@ def arrays_of_all_sizes(shape, dtype):
     return Mixed(c), (S((a,), dtype), (S((b,), dtype), S((c,), dtype)))
 
 
-class RealPart(lo.LinearOperator, real_linear=True):
-    def apply(self, x):
-        return x.real
-
-    def adjoint(self, y):
-        return y
-
-    def infer_shape(self, x):
-        return S(x.shape, jnp.finfo(x.dtype).dtype)
-
-    def infer_adjoint_shape(self, y):
-        return S(y.shape, np.result_type(y.dtype, np.complex64))
-
-
 @member(1, 1000, dtypes=(np.complex64, np.complex128))
 def real_part(n, dtype):
     return RealPart(), S((n,), dtype)
-
-
-class Antilinear(Linear, real_linear=True):
-    a: jax.Array
-    b: jax.Array
-
-    def apply(self, x):
-        return self.a @ x + self.b @ x.conj()
-
-    def adjoint(self, y):
-        return self.a.conj().T @ y + self.b.T @ y.conj()
 
 
 @member(3, 40, dtypes=(np.complex64, np.complex128))
@@ -364,13 +316,13 @@ def zero(n, dtype):
 
 @member(6, 1000)
 def normal_operator(n, dtype):
-    a = Convolution(normal(5, dtype)) @ HostDiagonal(normal(n, dtype))
+    a = Convolution(normal((5,), dtype)) @ HostDiagonal(normal((n,), dtype))
     return a.H @ a + 0.1 * lo.Identity(), S((n,), dtype)
 
 
 @member(6, 500)
 def difference_of_operators(n, dtype):
-    return CumulativeSum() - 0.5 * HostDiagonal(normal(n, dtype)), S((n,), dtype)
+    return CumulativeSum() - 0.5 * HostDiagonal(normal((n,), dtype)), S((n,), dtype)
 
 
 # ---- nonlinear ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
-from right import Dense
+from operators import Dense
 
 import linops_jax as lo
 from linops_jax.testing import CheckError

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from right import Dense, normal
+from helpers import normal
+from operators import Dense
 
 import linops_jax as lo
 from linops_jax.testing import Checkup

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import linops_jax as lo
-from linops_jax.testing import TargetError, discover
+from linops_jax.testing import TargetError, discover, survey
 
 pytestmark = pytest.mark.slow
 
@@ -246,8 +246,60 @@ def test_examples_are_operators_with_a_domain_pairs_and_composites(write):
     assert plain.examples is None
     assert found.error is None
     assert [x is None for _, x in found.examples] == [True, False, False, False]
-    assert found.labels() == ["ops.Op-0", "ops.Op-1", "ops.Op-2", "ops.Op-3"]
     np.testing.assert_array_equal(found.examples[2][0](np.ones(3, np.float32)), 4.5)
+
+
+# ---- what there is to check -----------------------------------------------------------------------------------------
+
+
+SURVEYED = {
+    "ops.py": """
+    class One(_Twice):
+        @classmethod
+        def examples(cls): yield cls(), SPEC
+
+    class Two(_Twice):
+        @classmethod
+        def examples(cls):
+            yield cls(), SPEC
+            yield cls().with_domain(SPEC)
+
+    class Bad(_Twice):
+        @classmethod
+        def examples(cls): yield cls()
+
+    class Raises(_Twice):
+        @classmethod
+        def examples(cls): raise OSError("kernel.npy")
+    """
+}
+
+
+def test_a_survey_has_each_example_once_or_says_why_there_is_nothing_to_run(write):
+    write(SURVEYED)
+    examples, left_out = survey(["ops.py", "ops.py::Two", "ops"])
+    assert [example.name for example in examples] == ["ops.One", "ops.Two-0", "ops.Two-1", "ops.Bad", "ops.Raises"]
+    assert [example.checkup is None for example in examples] == [False, False, False, True, True]
+    with pytest.raises(TypeError, match=r"ops\.Bad: examples\(\).* needs to know the input"):
+        raise examples[3].error
+    with pytest.raises(OSError, match=r"kernel\.npy"):
+        raise examples[4].error
+    assert left_out == ["ops._Twice: it has no examples()"]
+
+
+def test_a_strict_survey_leaves_nothing_out(write):
+    write(SURVEYED)
+    (example, *_), left_out = survey(["ops.py"], strict=True)
+    with pytest.raises(AssertionError, match=r"it has no examples\(\): add a classmethod that yields"):
+        raise example.error
+    assert left_out == []
+
+
+def test_dtypes_of_a_survey_are_for_operators_without_a_domain(write, x64):
+    write(SURVEYED)
+    examples, _ = survey(["ops.py::Two"], dtypes=["float32", "float64"])
+    assert [example.name for example in examples] == ["ops.Two-0[float32]", "ops.Two-0[float64]", "ops.Two-1"]
+    assert [str(example.checkup.subject.spec.dtype) for example in examples] == ["float32", "float64", "float32"]
 
 
 # ---- what cannot be a target --------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from museum import (
+    COMPILING,
     EXPECTED_MISLED,
     EXPECTED_REFUSED,
     EXPECTED_UNNAMED,
@@ -16,6 +17,7 @@ from museum import (
 )
 
 import linops_jax as lo
+from linops_jax.testing.checks import CHECKS
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +38,7 @@ def test_the_lists_are_of_this_museum():
     seen = [*EXPECTED_UNSEEN, *EXPECTED_UNNAMED, *EXPECTED_MISLED]
     assert len(seen) == len(set(seen))
     assert {*seen, *EXPECTED_REFUSED} <= set(MUSEUM)
+    assert set(CHECKS) >= COMPILING
 
 
 @pytest.mark.parametrize("name", MUSEUM)

@@ -10,7 +10,8 @@ import time
 import jax
 import jax.core
 import numpy as np
-from right import Dense, Solvable
+from operators import Dense
+from right import Solvable
 
 import linops_jax as lo
 

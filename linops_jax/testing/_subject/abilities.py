@@ -133,7 +133,5 @@ def _is_missing(op: Any, name: str) -> bool:
 def _has_hessian(op: Any) -> bool:
     found = type(op)._hooks
     if {"hessian_apply", "hessian_adjoint"} & set(found):
-        if "hessian_adjoint" not in found:
-            return False
-        return not any(found[name].kind == kinds.MISSING for name in ("hessian_apply", "hessian_adjoint"))
+        return not any(_is_missing(op, name) for name in ("hessian_apply", "hessian_adjoint"))
     return all(name in found and found[name].is_jax for name in ("jacobian_apply", "jacobian_adjoint"))

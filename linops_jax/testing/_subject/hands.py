@@ -32,7 +32,7 @@ class Hand:
     @functools.cached_property
     def promise(self) -> Any:
         """Specs of the result."""
-        if self.name == "parameter_vjp":
+        if self._hook.rule.in_fields:
             return shapes.specs(self.subject.op)
         return shapes.specs(self.subject.spec) if self._hook.rule.reverses else self.subject.out
 

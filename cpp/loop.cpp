@@ -1,5 +1,5 @@
-// plan.cpp: see plan.h.
-#include "plan.h"
+// loop.cpp: see loop.h.
+#include "loop.h"
 
 #include <algorithm>
 
@@ -89,23 +89,23 @@ std::string too_few_axes(const std::string& where, const Shape& shape, size_t ax
 
 }  // namespace
 
-std::unique_ptr<const Plan> Plan::make(const Signature& signature, std::string_view batch,
+std::unique_ptr<const Loop> Loop::make(const Signature& signature, std::string_view batch,
                                        const std::vector<Shape>& operands, const std::vector<Shape>& results,
                                        std::string& error) {
   Masks masks;
   error = check_signature(signature, operands, results);
   if (!error.empty() || !read_masks(batch, operands.size(), masks, error)) return nullptr;
-  auto plan = std::make_unique<Plan>();
-  if (!plan->read_batch(signature, masks, operands, results, error)) return nullptr;
+  auto loop = std::make_unique<Loop>();
+  if (!loop->read_batch(signature, masks, operands, results, error)) return nullptr;
   for (size_t i = 0; i < operands.size(); ++i) {
-    plan->add(operands[i], masks.empty() ? nullptr : masks[i].c_str(), signature.looped[i] == '1');
+    loop->add(operands[i], masks.empty() ? nullptr : masks[i].c_str(), signature.looped[i] == '1');
   }
-  for (const Shape& result : results) plan->add(result, nullptr, false);
-  error = check_takes(signature.takes, plan->layouts, operands.size());
-  return error.empty() ? std::move(plan) : nullptr;
+  for (const Shape& result : results) loop->add(result, nullptr, false);
+  error = check_takes(signature.takes, loop->layouts, operands.size());
+  return error.empty() ? std::move(loop) : nullptr;
 }
 
-bool Plan::read_batch(const Signature& signature, const Masks& masks, const std::vector<Shape>& operands,
+bool Loop::read_batch(const Signature& signature, const Masks& masks, const std::vector<Shape>& operands,
                       const std::vector<Shape>& results, std::string& error) {
   axes_ = masks.empty() ? 0 : masks[0].size();
   std::fill_n(sizes_, axes_, int64_t{-1});
@@ -151,7 +151,7 @@ bool Plan::read_batch(const Signature& signature, const Masks& masks, const std:
 }
 
 // Without a mask it has all batch axes.
-void Plan::add(const Shape& shape, const char* mask, bool is_field) {
+void Loop::add(const Shape& shape, const char* mask, bool is_field) {
   const int64_t* dims = shape.dims;
   const auto rank = static_cast<size_t>(shape.rank);
   Layout& layout = layouts.emplace_back();

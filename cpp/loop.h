@@ -1,5 +1,5 @@
-// plan.h: how one call of an executable is carried out, whenever it runs: what a hook sees of each buffer, and the loop
-// over batch axes. Nothing of XLA or Python here, see batch.h.
+// loop.h: the loop of a call over its batch axes, and what a hook sees of each buffer in it: the same whenever an
+// executable runs. Nothing of XLA or Python here, see batch.h.
 #pragma once
 
 #include <cstddef>
@@ -52,27 +52,27 @@ struct Layout {
   int64_t steps[kMaxBatch];  // bytes from one evaluation to the next along each batch axis
 };
 
-class Plan {
+class Loop {
  public:
   // Checks all that the program says of the call, so that every evaluation stays inside of its buffers. batch: the
   // program's attribute. Null with the text of an error.
-  static std::unique_ptr<const Plan> make(const Signature& signature, std::string_view batch,
+  static std::unique_ptr<const Loop> make(const Signature& signature, std::string_view batch,
                                           const std::vector<Shape>& operands, const std::vector<Shape>& results,
                                           std::string& error);
 
   // The evaluations of a batch, one after the other; move(operand, bytes) is told where their buffers are.
   class Position {
    public:
-    explicit Position(const Plan& plan) : plan_(plan) {
-      for (size_t axis = 0; axis < plan.axes_; ++axis) index_[axis] = 0;
+    explicit Position(const Loop& loop) : loop_(loop) {
+      for (size_t axis = 0; axis < loop.axes_; ++axis) index_[axis] = 0;
     }
 
     template <typename Move>
     void go_to(int64_t evaluation, Move move) {
-      for (size_t axis = plan_.axes_; axis-- > 0;) {
-        if (!plan_.looped_[axis]) continue;
-        index_[axis] = evaluation % plan_.sizes_[axis];
-        evaluation /= plan_.sizes_[axis];
+      for (size_t axis = loop_.axes_; axis-- > 0;) {
+        if (!loop_.looped_[axis]) continue;
+        index_[axis] = evaluation % loop_.sizes_[axis];
+        evaluation /= loop_.sizes_[axis];
         shift(axis, index_[axis], move);
       }
     }
@@ -80,9 +80,9 @@ class Plan {
     // False after the last one.
     template <typename Move>
     bool next(Move move) {
-      for (size_t axis = plan_.axes_; axis-- > 0;) {
-        if (!plan_.looped_[axis]) continue;
-        const bool inside = ++index_[axis] < plan_.sizes_[axis];
+      for (size_t axis = loop_.axes_; axis-- > 0;) {
+        if (!loop_.looped_[axis]) continue;
+        const bool inside = ++index_[axis] < loop_.sizes_[axis];
         shift(axis, inside ? 1 : 1 - index_[axis], move);
         if (inside) return true;
         index_[axis] = 0;
@@ -93,10 +93,10 @@ class Plan {
    private:
     template <typename Move>
     void shift(size_t axis, int64_t steps, Move move) {
-      for (size_t i = 0; i < plan_.layouts.size(); ++i) move(i, steps * plan_.layouts[i].steps[axis]);
+      for (size_t i = 0; i < loop_.layouts.size(); ++i) move(i, steps * loop_.layouts[i].steps[axis]);
     }
 
-    const Plan& plan_;
+    const Loop& loop_;
     int64_t index_[kMaxBatch];
   };
 

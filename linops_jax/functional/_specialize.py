@@ -1,4 +1,4 @@
-"""Evaluating a bound call: what calls with equal keywords, shapes and dtypes have in common is made once."""
+"""Evaluating a bound call: it is specialized once for equal keywords, shapes and dtypes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from linops_jax._engine import binding as bindings
 from linops_jax._engine import calling
 from linops_jax._model import shapes
 from linops_jax._model.fields import Statics
+from linops_jax.functional._promises import promise
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Specialization:
     """What calls with equal keywords, shapes and dtypes have in common."""
 
     binding: Any
@@ -23,19 +24,18 @@ class Plan:
     out: tuple[Any, ...]
 
 
-def plan(functions: Any, keywords: Statics, specs: tuple[Any, ...], x64: bool) -> Plan:
+def specialize(op: Any, keywords: Statics, specs: tuple[Any, ...], x64: bool) -> Specialization:
     """What calls with these keywords, shapes and dtypes have in common."""
-    op = functions.with_keywords(keywords) if keywords.values else functions
+    op = op.with_keywords(keywords) if keywords.values else op
     hook = type(op)._hooks["apply"]
     free = [i for i in range(len(specs)) if i not in op.fixed]
     groups = [tuple(op.fixed), *([tuple(free)] if "x" in hook.rule.arguments else free)]
     _check_number(op, len(specs), len(hook.rule.arguments) == len(groups) + 1)
-    out = [spec for spec, _ in op.promise("apply", [jax.ShapeDtypeStruct(*spec) for spec in specs])]
+    out = [spec for spec, _ in promise(op, "apply", [jax.ShapeDtypeStruct(*spec) for spec in specs])]
     trees = tuple(jax.tree.structure(group) for group in (op, *groups))
     binding = bindings.bind(hook, trees, jax.tree.structure(out), (False,) * len(out))
     order = (*op.fixed, *free)
-    promise = tuple((spec.shape, spec.dtype) for spec in out)
-    return Plan(binding, None if order == tuple(range(len(order))) else order, promise)
+    return Specialization(binding, None if order == tuple(range(len(order))) else order, calling.as_out(out))
 
 
 def _check_number(op: Any, found: int, fits: bool) -> None:
@@ -48,11 +48,10 @@ def _check_number(op: Any, found: int, fits: bool) -> None:
     raise TypeError(message)
 
 
-def evaluate(name: str, plan: Callable[..., Plan], keywords: Statics, *args: Any) -> list[jax.Array]:
-    """The outputs of the function for these arguments."""
+def evaluate(name: str, specialize: Callable[..., Specialization], keywords: Statics, *args: Any) -> list[jax.Array]:
     values = [x if isinstance(x, jax.Array) else as_array(name, i, x) for i, x in enumerate(args)]
     specs = tuple((value.shape, value.dtype) for value in values)
-    found = plan(keywords, specs, jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+    found = specialize(keywords, specs, jax.config.jax_enable_x64)  # type: ignore[attr-defined]
     operands = values if found.order is None else [values[i] for i in found.order]
     return calling.evaluate(found.binding, operands, found.out)
 

@@ -1,0 +1,137 @@
+"""The hooks of a class: those that it has, those that JAX derives, and those that exist in reverse mode only."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from linops_jax._engine import absent, derived
+from linops_jax._model import check, fields, hooks, lookup, marks, rules
+from linops_jax._model.hooks import Hook
+from linops_jax._model.kinds import MISSING, REFUSED, TRACED
+from linops_jax._model.rules import ADJOINT_PARAMETER_JVP, INFER, Rule
+
+_ABSENT = object()
+
+
+def collect_hooks(cls: Any) -> dict[str, Hook]:
+    """All hooks, checked. Says which of the abstract ones are still to be written."""
+    given = _given(cls)
+    table = rules.rules_of(cls)
+    found = _written(cls, table, given)
+    found |= _transposed(table, found, given)
+    found |= _derived_from_apply(cls, table, found, given)
+    found |= _transposed(table, found, given)
+    found |= _gram(table, found)
+    found |= _reverse_only(cls, table, found)
+    found |= _refusals(cls, found)
+    cls.__abstractmethods__ = _still_abstract(cls, found, given)
+    return found
+
+
+def _given(cls: Any) -> dict[str, Any]:
+    """What the class statement says, by name of hook: a value that can be called as it must be, or None."""
+    names = {**{name: rule.arguments for name, rule in cls._rules.items()}, **INFER}
+    given = {name: lookup.find(cls, name, _ABSENT) for name in names}
+    given = {name: value for name, value in given.items() if value is not _ABSENT and not _is_abstract(value)}
+    for name, value in given.items():
+        check.check_hook(cls, name, names[name], value)
+    if cls._traits.properties.symmetric:
+        given |= {name: given[of] for name, of in rules.OF_SYMMETRIC.items() if of in given and name not in given}
+    return given
+
+
+def _is_abstract(value: Any) -> bool:
+    return getattr(value, "__isabstractmethod__", False)
+
+
+def _still_abstract(cls: Any, found: Mapping[str, Hook], given: Mapping[str, Any]) -> frozenset[str]:
+    names = {*cls._rules, *INFER}
+    declared = {name for name in names if _is_abstract(inspect.getattr_static(cls, name, None))}
+    known = set(given)
+    if "apply" in found and found["apply"].is_jax:
+        known |= {"infer_shape", *_derivable(cls)}
+    return cls.__abstractmethods__ - names | (declared - known)  # a parent may have had more
+
+
+def _written(cls: Any, table: Mapping[str, Rule], given: Mapping[str, Any]) -> dict[str, Hook]:
+    written = {name: value for name, value in given.items() if value is not None and name not in INFER}
+    return {name: hooks.make_hook(cls, name, value, table[name]) for name, value in written.items()}
+
+
+# ---- what JAX derives ---------------------------------------------------------------------------------------------
+
+
+def _derive(cls: Any, name: str, rule: Rule, function: Callable[..., Any]) -> Hook:
+    return Hook(cls, name, rule, TRACED, function, derived=True)
+
+
+def _transposed(table: Mapping[str, Rule], known: Mapping[str, Hook], given: Mapping[str, Any]) -> dict[str, Hook]:
+    """What the traced hooks of one mode say about the other."""
+    found: dict[str, Hook] = {}
+    for name, argument, other in rules.MODES:
+        if name not in known or not known[name].is_jax or other not in table or other in {**given, **known}:
+            continue
+        if other != ADJOINT_PARAMETER_JVP or "adjoint" in known:
+            function = derived.transposed(known[name], argument)
+            found[other] = _derive(known[name].cls, other, table[other], function)
+    return found
+
+
+def _derived_from_apply(
+    cls: Any, table: Mapping[str, Rule], known: Mapping[str, Hook], given: Mapping[str, Any]
+) -> dict[str, Hook]:
+    """Of what nobody has given in any mode."""
+    if "apply" not in known or not known["apply"].is_jax:
+        return {}
+    unknown = [name for name in _derivable(cls) if name not in given and not rules.other_modes(name) & set(known)]
+    return {name: _derive(cls, name, table[name], derived.DERIVED[name]) for name in unknown}
+
+
+def _derivable(cls: Any) -> list[str]:
+    """What follows from a traced ``apply``: derivatives in the fields only beside an adjoint by hand, which depends on them
+    as well."""
+    adjoint = inspect.getattr_static(cls, "adjoint", None)
+    by_hand = adjoint is not None and not _is_abstract(adjoint) and not marks.is_traced(adjoint)
+    return [name for name in derived.DERIVED if name in cls._rules and (by_hand or not cls._rules[name].is_of_fields)]
+
+
+def _gram(table: Mapping[str, Rule], known: Mapping[str, Hook]) -> dict[str, Hook]:
+    """How it depends on the fields is for the other hooks to say."""
+    if not {"gram", "adjoint"} <= set(known):
+        return {}
+    gram = known["gram"]
+    by_others = _derive(gram.cls, gram.name, table[gram.name], derived.gram_of)
+    return {gram.name: dataclasses.replace(gram, by_others=by_others)}
+
+
+# ---- what nobody has ----------------------------------------------------------------------------------------------
+
+
+def _reverse_only(cls: Any, table: Mapping[str, Rule], known: Mapping[str, Hook]) -> dict[str, Hook]:
+    """Derivatives that nobody can evaluate but whose transposes exist: all that reverse mode asks of them."""
+    found: dict[str, Hook] = {}
+    for name, rule in table.items():
+        others = {**known, **found}
+        is_asked_for = any(name in hook.rule.derivatives for hook in others.values())
+        if name not in known and rule.why and is_asked_for and rule.transposes & set(others):
+            found[name] = Hook(cls, name, rule, MISSING, absent.stand_in(name))
+    return found
+
+
+def _refusals(cls: Any, known: Mapping[str, Hook]) -> dict[str, Hook]:
+    """What stands in for derivatives with respect to the fields that nobody has."""
+    if not fields.array_fields(cls):
+        return {}
+    found = {}
+    for hook in known.values():
+        target, _ = hook.rule.derivative.get("self", ("", ()))
+        has = target in known and known[target].kind != MISSING
+        if not has and (target in known or not (hook.is_jax or hook.by_others)):
+            name = rules.refusal_of(hook.name)
+            rule = Rule(("dself",), transposed={"dself": (hook.name, ())})
+            function = absent.refusal(cls, hook.name)
+            found[name] = Hook(cls, name, rule, REFUSED, function, takes_out=True)
+    return found

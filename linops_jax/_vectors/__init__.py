@@ -1,0 +1,18 @@
+"""Pytrees of arrays as vectors: their arithmetic, how they lie in one array, and operators as matrices between these."""
+
+from linops_jax._vectors.arithmetic import add as add
+from linops_jax._vectors.arithmetic import dot as dot
+from linops_jax._vectors.arithmetic import exponent as exponent
+from linops_jax._vectors.arithmetic import holds as holds
+from linops_jax._vectors.arithmetic import inner as inner
+from linops_jax._vectors.arithmetic import is_finite as is_finite
+from linops_jax._vectors.arithmetic import norm as norm
+from linops_jax._vectors.arithmetic import restored as restored
+from linops_jax._vectors.arithmetic import shift as shift
+from linops_jax._vectors.arithmetic import times as times
+from linops_jax._vectors.matrix_form import MatrixForm as MatrixForm
+from linops_jax._vectors.matrix_form import in_complex_numbers as in_complex_numbers
+from linops_jax._vectors.matrix_form import in_own_space as in_own_space
+from linops_jax._vectors.packing import Packing as Packing
+from linops_jax._vectors.packing import as_complex as as_complex
+from linops_jax._vectors.packing import as_reals as as_reals

@@ -1,0 +1,83 @@
+"""An operator between pytrees as a matrix between vectors."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linops_jax._model import shapes
+from linops_jax._vectors.packing import Packing
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["op"], meta_fields=["pairs", "complex_linear"])
+@dataclasses.dataclass(frozen=True)
+class MatrixForm:
+    """A linear operator with a domain, as functions of vectors, in single precision at least.
+
+    Parameters
+    ----------
+    op : LinearOperator
+    pairs : bool, optional
+        Complex numbers are (re, im), two reals next to each other: then every operator is a matrix.
+    complex_linear : bool, optional
+        To complex vectors in place of real ones, do what a matrix does: A re + i A im, and an adjoint with an imaginary
+        part. Otherwise only the real part counts of what lies in a real domain.
+    """
+
+    op: Any
+    pairs: bool = False
+    complex_linear: bool = True
+
+    @functools.cached_property
+    def domain(self) -> Packing:
+        return Packing(self.op.domain, self.pairs, jnp.float32)
+
+    @functools.cached_property
+    def codomain(self) -> Packing:
+        return Packing(self.op.codomain, self.pairs, jnp.float32)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.codomain.size, self.domain.size
+
+    @property
+    def dtype(self) -> Any:
+        """Of the vectors on both sides."""
+        return jnp.result_type(self.domain.dtype, self.codomain.dtype)
+
+    def forward(self, v: Any) -> jax.Array:
+        def f(v: Any) -> jax.Array:
+            return self.codomain.pack(self.op(self.domain.unpack(v)))
+
+        if self._extends_to_complex and shapes.is_complex(v.dtype):
+            return f(v.real) + 1j * f(v.imag)
+        return f(v)
+
+    def reverse(self, w: Any) -> jax.Array:
+        def f(w: Any) -> jax.Array:
+            return self.domain.pack(self.op.H(self.codomain.unpack(w)))
+
+        if self._extends_to_complex and (shapes.is_complex(w.dtype) or shapes.is_complex(self.codomain.dtype)):
+            return jax.lax.complex(f(w), f(-1j * w))  # Im(M^H w) = Re(M^H (-i w))
+        return f(w)
+
+    @property
+    def _extends_to_complex(self) -> bool:
+        return self.complex_linear and not shapes.is_complex(self.domain.dtype)
+
+
+def in_own_space(op: Any) -> MatrixForm:
+    """The form in which lengths and angles of vectors are those of the arrays they stand for.
+
+    Complex where the operator is linear over the complex numbers and all its arrays are complex, otherwise real.
+    """
+    return MatrixForm(op, pairs=not op._is_complex_linear())
+
+
+def in_complex_numbers(op: Any) -> MatrixForm:
+    """The form without pairs, of one row and column for each number, wherever a matrix does all that the operator does."""
+    return MatrixForm(op, pairs=shapes.has_complex(op.domain) and not op._is_complex_linear())
