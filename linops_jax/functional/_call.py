@@ -25,8 +25,8 @@ class Call:
 
     Parameters
     ----------
-    functions : object
-        The functions, and what is known of them; the library's own.
+    op : object
+        The operator behind it; the library's own.
     made_by : callable
         Makes the same again, for pickles.
     """

@@ -20,7 +20,7 @@ from linops_jax.functional._given import Given
 
 
 class FunctionConvention(Convention):
-    """Of one binding, whose ``self`` has static fields only."""
+    """The convention of one binding, whose ``self`` has static fields only."""
 
     can_be_shared_out = False
     static_parts = ("keywords", "functions")
@@ -58,7 +58,7 @@ class FunctionConvention(Convention):
         return _layouts.layout(self.given, self.binding, avals_in, avals_out, batch)
 
     def refuse_misfit(self) -> None:
-        """Static values may be anything, too."""
+        """Raises for a program from elsewhere that does not fit. Its static values may be anything, too."""
         given, binding = self.given, self.binding
         _refuse_other_types(given)
         fits = (

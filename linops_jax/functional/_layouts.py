@@ -17,7 +17,7 @@ KEEP, SQUEEZE, REPEAT = range(3)  # what to do with an input
 
 
 def layout(given: Given, binding: Any, avals_in: Sequence[Any], avals_out: Sequence[Any], masks: Any) -> Any:
-    """Called at every lowering: checks what is promised, and says where batch axes go if the function takes them.
+    """Checks what is promised, and says where batch axes go if the function takes them. Called at every lowering.
 
     The answer holds for each input, in the function's order, what to do with it and its batch axes, and for each
     output the order of axes that brings the batch axes to the front.
@@ -63,7 +63,10 @@ def _layout(
 def _orders(
     given: Given, name: str, own: Sequence[Any], mapped: Sequence[bool], outputs: Sequence[Any], sizes: tuple[Any, ...]
 ) -> list[tuple[int, ...] | None]:
-    """``abstract`` says where one vmap after the other puts its axis, innermost first."""
+    """The order of axes of each output that brings batch axes to the front.
+
+    ``abstract`` says where one ``vmap`` after the other puts its axis, innermost first.
+    """
     labels = [list(range(len(spec.shape))) for spec in outputs]
     expected = [list(spec.shape) for spec in outputs]
     for axes in range(1, len(sizes) + 1):
@@ -82,7 +85,7 @@ def _orders(
 
 
 def _axis(given: Given, name: str, axis: list[Any], rank: int, batch_axes: Any) -> int:
-    """The third entry: a position in an array of ``rank`` axes and the new one."""
+    """The third entry of an answer: a position in an array of ``rank`` axes and the new one."""
     if len(axis) == 1 and isinstance(axis[0], int | np.integer) and -rank - 1 <= axis[0] <= rank:
         return int(axis[0]) % (rank + 1)
     found = f"{axis[0]!r}" if axis else "no third entry"

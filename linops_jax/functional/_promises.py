@@ -44,7 +44,7 @@ def promise(given: Given, name: str, specs: Sequence[Any], batch_axes: Any = Non
 
 
 def promised(given: Given, rule: Any, arguments: dict[str, Any], result: Any) -> dict[str, Any]:
-    """Specs of a function's arguments and of its results, as a program should call it that does so with those given."""
+    """Specs of a function's arguments and of its results, for a program that calls it with those given."""
     points = [name for name in given._rules["apply"].arguments if name.startswith("x")]
     at = {name: arguments.get(name, result) for name in points}  # of one that is not given, the result is the cotangent
     inputs = [*jax.tree.leaves(arguments["fixed"]), *jax.tree.leaves(list(at.values()))]

@@ -30,14 +30,14 @@ def todense(op: LinearOperator, x: Specs | None = None, *, real: bool = False) -
     x : pytree of arrays or jax.ShapeDtypeStruct, optional
         The domain, where ``op`` does not know it.
     real : bool, optional
-        Whether to give the real matrix between (re, im) pairs, which every operator has: a complex number takes two neighbouring
-        rows or columns. False by default.
+        Whether to give the real matrix between (re, im) pairs, which every operator has: a complex number takes two
+        neighbouring rows or columns. False by default.
 
     Returns
     -------
     jax.Array
-        Of shape (size of the codomain, size of the domain), in the common dtype of the codomain. Rows and columns are entries
-        in C order, those of pytrees leaf after leaf: ``todense(A) @ x.ravel()`` is ``A(x).ravel()``.
+        Of shape (size of the codomain, size of the domain), in the common dtype of the codomain. Rows and columns are
+        entries in C order, those of pytrees leaf after leaf: ``todense(A) @ x.ravel()`` is ``A(x).ravel()``.
 
     Raises
     ------
@@ -139,8 +139,8 @@ def diagonal(op: LinearOperator, x: Specs | None = None) -> Arrays:
 
     Notes
     -----
-    It takes one product where ``A.properties.diagonal`` is known, and otherwise one for each entry, in batches. It works under
-    ``jit``, ``vmap`` and ``grad``.
+    It takes one product where ``A.properties.diagonal`` is known, and otherwise one for each entry, in batches. It
+    works under ``jit``, ``vmap`` and ``grad``.
     """
     op = square(op, x, "lo.diagonal")
     if op.properties.diagonal:

@@ -35,8 +35,8 @@ def norm(
     x : pytree of arrays or jax.ShapeDtypeStruct, optional
         The domain, where ``op`` does not know it.
     rtol : float, optional
-        Where the matrix is large: iterate until the residual ‖Aᴴ A v - s² v‖ is at most rtol s²; 1e-4 by default. In single
-        precision it is 1.2e-5 at least, in half precision 4 roundings.
+        Where the matrix is large: iterate until the residual ‖Aᴴ A v - s² v‖ is at most rtol s²; 1e-4 by default. In
+        single precision it is 1.2e-5 at least, in half precision 4 roundings.
     maxiter : int, optional
         The most iterations; 1000 by default.
     seed : int or jax.random key, optional
@@ -59,16 +59,16 @@ def norm(
 
     Notes
     -----
-    A matrix of up to 65 536 entries is decomposed. A larger one is left alone: LOBPCG (Knyazev, 2001) on Aᴴ A takes two products
-    with A and two with Aᴴ in each iteration, and arrays on meshes stay where they are. The relative error is then at most about
-    rtol / 2, and of the order of its square where the largest singular value stands alone.
+    A matrix of up to 65 536 entries is decomposed. A larger one is left alone: LOBPCG (Knyazev, 2001) on Aᴴ A takes two
+    products with A and two with Aᴴ in each iteration, and arrays on meshes stay where they are. The relative error is
+    then at most about rtol / 2, and of the order of its square where the largest singular value stands alone.
 
     It works under ``jit``, ``vmap`` and ``grad``: the derivative is that of ‖A v‖ at the singular vector v.
 
     References
     ----------
-    * A. V. Knyazev (2001). Toward the optimal preconditioned eigensolver: Locally optimal block preconditioned conjugate
-      gradient method. SIAM J. Sci. Comput. 23, 517-541.
+    * A. V. Knyazev (2001). Toward the optimal preconditioned eigensolver: Locally optimal block preconditioned
+      conjugate gradient method. SIAM J. Sci. Comput. 23, 517-541.
 
     Examples
     --------

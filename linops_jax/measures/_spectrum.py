@@ -83,9 +83,9 @@ def condition_number(op: LinearOperator, x: Specs | None = None) -> jax.Array:
 
     Notes
     -----
-    A matrix of up to 2²⁰ entries is decomposed, which works under ``jit``. Of a larger one ARPACK finds the smallest singular
-    value on Aᴴ A, through SciPy, and ``lo.norm`` the largest. This is slow where small singular values are close to each other,
-    and blind to those below the square root of the machine precision times the largest.
+    A matrix of up to 2²⁰ entries is decomposed, which works under ``jit``. Of a larger one ARPACK finds the smallest
+    singular value on Aᴴ A, through SciPy, and ``lo.norm`` the largest. This is slow where small singular values are
+    close to each other, and blind to those below the square root of the machine precision times the largest.
     """
     op = _arguments.require_inexact(op, x, "lo.condition_number")
     form = in_own_space(op)
@@ -144,8 +144,8 @@ def svds(
 
     Notes
     -----
-    By ``scipy.sparse.linalg.svds``: ARPACK on Aᴴ A. A matrix of up to 65 536 entries is decomposed, and so is one of which all
-    singular values are asked for.
+    By ``scipy.sparse.linalg.svds``: ARPACK on Aᴴ A. A matrix of up to 65 536 entries is decomposed, and so is one of
+    which all singular values are asked for.
 
     Examples
     --------

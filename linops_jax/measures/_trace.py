@@ -35,7 +35,8 @@ def trace(
     x : pytree of arrays or jax.ShapeDtypeStruct, optional
         The domain, where ``op`` does not know it.
     samples : int, optional
-        How many random vectors the estimate takes: at most as many as the domain has entries. Without it, the trace is exact.
+        How many random vectors the estimate takes: at most as many as the domain has entries. Without it, the trace is
+        exact.
     seed : int or jax.random key, optional
         For the random vectors; 0 by default.
     return_error : bool, optional
@@ -51,16 +52,17 @@ def trace(
     Raises
     ------
     TypeError, ValueError
-        As ``lo.diagonal``; and ValueError for an impossible number of samples, and for an estimate where the domain has both
-        real and complex arrays.
+        As ``lo.diagonal``; and ValueError for an impossible number of samples, and for an estimate where the domain has
+        both real and complex arrays.
     ImportError
         If an estimate is asked for and matfree is not installed.
 
     Notes
     -----
-    The exact trace is the sum of ``lo.diagonal(A)``. The estimate is matfree's XTrace (Epperly, Tropp and Webber, 2024). It takes
-    2 ``samples`` products and memory for as many inputs. Its error falls like 1 / samples or faster where few eigenvalues
-    dominate, and like 1 / sqrt(samples) otherwise; from half the number of entries on it is exact.
+    The exact trace is the sum of ``lo.diagonal(A)``. The estimate is matfree's XTrace (Epperly, Tropp and Webber,
+    2024). It takes 2 ``samples`` products and memory for as many inputs. Its error falls like 1 / samples or faster
+    where few eigenvalues dominate, and like 1 / sqrt(samples) otherwise; from half the number of entries on it is
+    exact.
 
     References
     ----------

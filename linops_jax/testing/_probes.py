@@ -107,8 +107,10 @@ def near(rng: np.random.Generator, arrays: Any) -> Any:
 
 
 def with_zeros(rng: np.random.Generator, arrays: Any, zeros: float = 0.1) -> Any:
-    """A few elements of each floating array set to exactly zero; arrays of one element, those of one sign, and those of
-    which this process has a part only, stay."""
+    """A few elements of each floating array set to exactly zero.
+
+    Arrays of one element, those of one sign, and those of which this process has a part only, stay.
+    """
 
     def leaf(a: Any) -> Any:
         if not is_local(a):
@@ -125,8 +127,10 @@ def with_zeros(rng: np.random.Generator, arrays: Any, zeros: float = 0.1) -> Any
 
 
 def with_ties(rng: np.random.Generator, arrays: Any) -> Any:
-    """The largest and the smallest element of each real floating array next to another one like it along each axis; arrays
-    of few elements, and those of which this process has a part only, stay."""
+    """The largest and the smallest element of each real floating array next to another one like it along each axis.
+
+    Arrays of few elements, and those of which this process has a part only, stay.
+    """
 
     def leaf(a: Any) -> Any:
         if not is_inexact(a) or is_complex(a) or a.size < _TIED or not is_local(a):
@@ -162,8 +166,10 @@ def nudged(rng: np.random.Generator, arrays: Any) -> Iterator[Any]:
 
 
 def draws(rng: np.random.Generator, spec: Any, probes: int) -> Iterator[Any]:
-    """``probes`` full draws, the last of several with a few exact zeros; then each leaf alone, or a small block could hide
-    behind a large one."""
+    """``probes`` full draws, the last of several with a few exact zeros; then each leaf alone.
+
+    Otherwise a small block could hide behind a large one.
+    """
     for number in range(1, probes + 1):
         full = draw(rng, spec)
         yield with_zeros(rng, full) if 1 < number == probes and size(spec) > _FEW else full

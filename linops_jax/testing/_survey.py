@@ -46,12 +46,19 @@ def survey(
     dtypes : sequence of str, optional
         Floating dtypes for the inputs, in place of the examples' own; not where the domain is fixed.
     seed : int, optional
-        Of all random vectors.
+        That of all random vectors.
+
+    Returns
+    -------
+    examples : list of Example
+        One for each example and dtype.
+    left_out : list of str
+        What was left out, with the reasons.
 
     Raises
     ------
     TargetError
-        A target that has no operator classes.
+        If a target has no operator classes.
     """
     left_out: list[str] = []
     classes: dict[Any, Found] = {}

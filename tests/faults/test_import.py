@@ -367,11 +367,7 @@ def uses_private_names(module):
         return
     for line, name in module.imported:
         is_told = module.path.name == "__init__.py" and name == "linops_jax._public"  # where users find its names
-        if is_told or is_in(name, SHARED.get(package, "no module")):
-            continue
-        if is_in(name, "linops_jax._types"):  # annotations, which change nothing
-            continue
-        if name == "linops_jax._public" and module.path.name == "__init__.py":  # where users find its names
+        if is_told or is_in(name, SHARED.get(package, "no module")) or is_in(name, "linops_jax._types"):  # annotations
             continue
         if is_in(name, "linops_jax") and not name.startswith(f"linops_jax.{package}") and "._" in name:
             yield line, f"imports {name}, which is not public"

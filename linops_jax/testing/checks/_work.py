@@ -14,8 +14,7 @@ from linops_jax.testing.checks._transforms import pullable
 
 @check(needs=("jit",), when=lambda subject: bool(subject.host_hooks()) and _is_not_empty(subject))
 def check_calls(subject: Subject) -> None:
-    """One host call per evaluation on each device: of ``apply`` for a value, of the adjoint for a gradient; of ``linearize`` for
-    both."""
+    """One host call per evaluation on each device: of ``apply`` for a value, of the adjoint for a gradient."""
     calls: dict[str, int] = {}
     twin = subject.counting(calls)
     names = {hand.name for hand in subject.host_hooks()}
