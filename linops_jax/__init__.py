@@ -41,7 +41,7 @@ from linops_jax.ops import Identity as Identity
 from linops_jax.ops import Matrix as Matrix
 from linops_jax.ops import Zero as Zero
 
-__all__ = [  # what is public; dir() and `import *` give this and nothing else
+__all__ = [  # the public names: what dir() and `import *` give
     "FFT",
     "Affine",
     "ConvergenceError",
@@ -126,7 +126,7 @@ if TYPE_CHECKING:
     from linops_jax.testing import dot_test as dot_test
     from linops_jax.testing import operator_checks as operator_checks
 
-# Loaded when asked for: most programs that call operators need none of it.
+# Modules that are imported when one of their names is used: most programs need none of them.
 _LAZY = {
     "measures": ("condition_number", "diagonal", "eigsh", "norm", "svds", "todense", "tosparse", "trace"),
     "solvers": ("ConvergenceError", "ConvergenceWarning", "InexactAdjointWarning", "Solution", "Stats", "solve"),
@@ -137,10 +137,11 @@ _HOME = {name: module for module, names in _LAZY.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
+    """The version, and the modules and names that are imported on first use."""
     if name == "__version__":
         try:
             return importlib.metadata.version("linops-jax")
-        except importlib.metadata.PackageNotFoundError:  # a checkout on the path, which nobody has installed
+        except importlib.metadata.PackageNotFoundError:  # a checkout on the path that is not installed
             return "0+unknown"
     if name not in _LAZY and name not in _HOME:
         message = f"module {__name__!r} has no attribute {name!r}"
@@ -150,16 +151,17 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
+    """The public names, also those that have not been imported."""
     return sorted(__all__)
 
 
 _public.publish(__name__)
 
-# What stands above the operators and is loaded when one of them is asked for it.
+# Operators use these layers above them, which are imported on first use.
 constructors.solver_inverse.load(lambda: importlib.import_module("linops_jax.solvers._inverse").SolverInverse)
 constructors.lineax_method.load(lambda: importlib.import_module("linops_jax.interop._lineax").method)
 meta.introductions["lineax"] = lambda: importlib.import_module("linops_jax.interop._lineax").register()
 meta.introduce()
 
 if os.environ.get("LINOPS_JAX_CHECK"):
-    importlib.import_module("linops_jax.testing")  # watches all calls from here on
+    importlib.import_module("linops_jax.testing")  # it checks all calls from here on

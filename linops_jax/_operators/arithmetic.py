@@ -1,4 +1,4 @@
-"""``+``, ``-``, ``*``, ``/``, ``@`` and ``**`` between operators, and with numbers and arrays."""
+"""The operators of Python between operators, numbers and arrays: ``+``, ``-``, ``*``, ``/``, ``@`` and ``**``."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ Operand: TypeAlias = np.ndarray | jax.Array | list[Any]  # of ``A @ x``
 
 
 def is_scalar(value: Any) -> bool:
+    """Whether a value is a number, or an array without axes."""
     if isinstance(value, bool | int | float | complex | np.number | np.bool_):
         return True
     return isinstance(value, np.ndarray | jax.Array) and value.ndim == 0
 
 
 class Arithmetic:
-    """Asks the constructors, or refuses what has no meaning and says what to write instead."""
+    """Python's operators: each builds a composite, or refuses its operands and says what to write instead."""
 
     __call__: Callable[..., Any]
-    __array_ufunc__ = None  # NumPy arrays leave binary operators to us
+    __array_ufunc__ = None  # so NumPy arrays leave binary operators to this class
 
     def __add__(self, other: Any) -> Any:
         if isinstance(other, Arithmetic):
@@ -32,7 +33,7 @@ class Arithmetic:
         return advice.refuse_operation("+", self, other)
 
     def __radd__(self, other: Any) -> Any:
-        if type(other) is int and other == 0:  # where sum() starts
+        if type(other) is int and other == 0:  # the start value of sum()
             return self
         return advice.refuse_operation("+", other, self)
 

@@ -1,4 +1,4 @@
-"""The hooks of a class: those that it has, those that JAX derives, and those that exist in reverse mode only."""
+"""The hooks of a class: those it defines, those JAX derives from them, and stand-ins for those that are missing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ABSENT = object()
 
 
 def collect_hooks(cls: Any) -> dict[str, Hook]:
-    """All hooks, checked. Says which of the abstract ones are still to be written."""
+    """All hooks of a class, checked. Also sets which abstract methods the class still has."""
     given = _given(cls)
     table = _table(cls, given)
     found = _written(cls, table, given)
@@ -33,7 +33,7 @@ def collect_hooks(cls: Any) -> dict[str, Hook]:
 
 
 def _given(cls: Any) -> dict[str, Any]:
-    """What the class statement says, by name of hook: a value that can be called as it must be, or None."""
+    """What the class defines for each hook, by name: something callable, or None. Other hooks are left out."""
     names = {**{name: rule.arguments for name, rule in cls._rules.items()}, **INFER}
     given = {name: lookup.find(cls, name, _ABSENT) for name in names}
     given = {name: value for name, value in given.items() if value is not _ABSENT and not _is_abstract(value)}
@@ -45,6 +45,7 @@ def _given(cls: Any) -> dict[str, Any]:
 
 
 def _table(cls: Any, given: Mapping[str, Any]) -> Mapping[str, Rule]:
+    """The rules of the class's hooks, which depend on whether it defines ``linearize``."""
     table = rules.rules_of(cls)
     if "linearize" not in table:
         return table
@@ -59,20 +60,22 @@ def _is_abstract(value: Any) -> bool:
 
 
 def _still_abstract(cls: Any, found: Mapping[str, Hook], given: Mapping[str, Any]) -> frozenset[str]:
+    """Names of the abstract methods that the class does not define and JAX cannot derive."""
     names = {*cls._rules, *INFER}
     declared = {name for name in names if _is_abstract(inspect.getattr_static(cls, name, None))}
     known = set(given)
     if "apply" in found and found["apply"].is_jax:
         known |= {"infer_shape", *_derivable(cls)}
-    return cls.__abstractmethods__ - names | (declared - known)  # a parent may have had more
+    return cls.__abstractmethods__ - names | (declared - known)  # names of other abstract methods stay
 
 
 def _written(cls: Any, table: Mapping[str, Rule], given: Mapping[str, Any]) -> dict[str, Hook]:
+    """The hooks that the class defines."""
     written = {name: value for name, value in given.items() if value is not None and name not in INFER}
     return {name: hooks.make_hook(cls, name, value, table[name]) for name, value in written.items()}
 
 
-# ---- what JAX derives ---------------------------------------------------------------------------------------------
+# ---- hooks that JAX derives ---------------------------------------------------------------------------------------------
 
 
 def _derive(cls: Any, name: str, rule: Rule, function: Callable[..., Any]) -> Hook:
@@ -80,7 +83,7 @@ def _derive(cls: Any, name: str, rule: Rule, function: Callable[..., Any]) -> Ho
 
 
 def _transposed(table: Mapping[str, Rule], known: Mapping[str, Hook], given: Mapping[str, Any]) -> dict[str, Hook]:
-    """What the traced hooks of one mode say about the other."""
+    """The hooks that JAX derives by transposing a traced hook: reverse mode from forward mode, and the other way round."""
     found: dict[str, Hook] = {}
     for name, argument, other in rules.MODES:
         if name not in known or not known[name].is_jax or other not in table or other in {**given, **known}:
@@ -94,7 +97,7 @@ def _transposed(table: Mapping[str, Rule], known: Mapping[str, Hook], given: Map
 def _derived_from_apply(
     cls: Any, table: Mapping[str, Rule], known: Mapping[str, Hook], given: Mapping[str, Any]
 ) -> dict[str, Hook]:
-    """Of what nobody has given in any mode."""
+    """The hooks that JAX derives from a traced ``apply``, where the class defines neither mode of a derivative."""
     if "apply" not in known or not known["apply"].is_jax:
         return {}
     unknown = [name for name in _derivable(cls) if name not in given and not rules.other_modes(name) & set(known)]
@@ -102,15 +105,18 @@ def _derived_from_apply(
 
 
 def _derivable(cls: Any) -> list[str]:
-    """What follows from a traced ``apply``: derivatives in the fields only beside an adjoint by hand, which depends on them
-    as well."""
+    """Names of the hooks that follow from a traced ``apply``.
+
+    Derivatives in the fields are among them only if the class defines ``adjoint`` itself, as this depends on the fields,
+    too.
+    """
     adjoint = inspect.getattr_static(cls, "adjoint", None)
     by_hand = adjoint is not None and not _is_abstract(adjoint) and not marks.is_traced(adjoint)
     return [name for name in derived.DERIVED if name in cls._rules and (by_hand or not cls._rules[name].is_of_fields)]
 
 
 def _gram(table: Mapping[str, Rule], known: Mapping[str, Hook]) -> dict[str, Hook]:
-    """How it depends on the fields is for the other hooks to say."""
+    """The hook ``gram``, whose derivative in the fields comes from ``apply`` and ``adjoint``."""
     if not {"gram", "adjoint"} <= set(known):
         return {}
     gram = known["gram"]
@@ -119,7 +125,7 @@ def _gram(table: Mapping[str, Rule], known: Mapping[str, Hook]) -> dict[str, Hoo
 
 
 def _with_state_from_point(known: Mapping[str, Hook]) -> dict[str, Hook]:
-    """Traced hooks that take a state, as functions of the point alone: so JAX differentiates them."""
+    """The traced hooks that take a state, each with a function of the point alone that JAX can differentiate."""
     if "linearize" not in known or not known["linearize"].is_jax:
         return {}
     found = {}
@@ -130,11 +136,11 @@ def _with_state_from_point(known: Mapping[str, Hook]) -> dict[str, Hook]:
     return found
 
 
-# ---- what nobody has ----------------------------------------------------------------------------------------------
+# ---- hooks that are missing ----------------------------------------------------------------------------------------------
 
 
 def _reverse_only(cls: Any, table: Mapping[str, Rule], known: Mapping[str, Hook]) -> dict[str, Hook]:
-    """Derivatives that nobody can evaluate but whose transposes exist: all that reverse mode asks of them."""
+    """Stand-ins for derivatives that no hook evaluates, but whose transposes exist: reverse mode needs only these."""
     found: dict[str, Hook] = {}
     for name, rule in table.items():
         others = {**known, **found}
@@ -145,7 +151,7 @@ def _reverse_only(cls: Any, table: Mapping[str, Rule], known: Mapping[str, Hook]
 
 
 def _refusals(cls: Any, known: Mapping[str, Hook]) -> dict[str, Hook]:
-    """What stands in for derivatives with respect to the fields that nobody has."""
+    """Stand-ins for missing derivatives with respect to the fields; they raise an error that says what to define."""
     if not fields.array_fields(cls):
         return {}
     found = {}

@@ -1,8 +1,8 @@
-"""What ``A + B``, ``A @ B``, ``A.H`` and the like build: handles, which combinators give their meaning.
+"""What builds the composites for ``A + B``, ``A @ B``, ``A.H`` and so on: functions that the combinators define.
 
-A combinator lives in a file that imports the class of all operators, so that class cannot import it. It calls a handle, and
-the combinator's file says what that does: ``@constructors.add.define``. What is loaded when first asked for is told to the
-handle by the package itself: ``constructors.solver_inverse.load(lambda: ...)``.
+A combinator's file imports the base class of operators, so that class cannot import the combinator. It calls one of the
+functions below instead, and the combinator's file defines what the function does: ``@constructors.add.define``. Some are
+defined in packages that are imported on demand: ``constructors.solver_inverse.load(lambda: ...)``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Constructor(Generic[P]):
-    """A function that is called here and defined elsewhere."""
+    """A function that is called in one file and defined in another one."""
 
     __slots__ = ("_find", "_function", "_name")
 
@@ -25,12 +25,12 @@ class Constructor(Generic[P]):
         self._find: Callable[[], Callable[P, Any]] = self._refuse
 
     def define(self, function: F) -> F:
-        """Declares what it does; a decorator."""
+        """A decorator: this function is the definition."""
         self._function = function
         return function
 
     def load(self, find: Callable[[], Callable[P, Any]]) -> None:
-        """Declares who knows what it does; asked once, at the first call."""
+        """Sets a function that returns the definition; it is called once, before the first use."""
         self._find = find
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -43,7 +43,7 @@ class Constructor(Generic[P]):
         raise ImportError(message)
 
 
-# Operators, numbers and specs are Any to these handles: the file of the operators' class imports this one.
+# Their arguments are Any, because the file of the operators' base class imports this one.
 add: Constructor[[Any, Any]] = Constructor("add")
 compose: Constructor[[Any, Any]] = Constructor("compose")
 scale: Constructor[[Any, Any]] = Constructor("scale")

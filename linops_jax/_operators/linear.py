@@ -1,4 +1,4 @@
-"""LinearOperator: the class to subclass for a linear map, and its adjoint."""
+"""LinearOperator: the class to subclass for a linear map and its adjoint."""
 
 from __future__ import annotations
 
@@ -18,41 +18,137 @@ LINEAX_METHODS = ("mv", "as_matrix", "transpose", "in_structure", "out_structure
 
 
 class LinearOperator(Operator, rules=rules.LINEAR):
-    """A linear map A and its adjoint A^H between pytrees of arrays.
+    r"""A linear map A and its adjoint Aᴴ, between pytrees of arrays.
 
-    Subclass it and write the hooks ``apply(self, x)``, ``adjoint(self, y)`` and ``infer_shape(self, x)`` on NumPy arrays.
-    Inputs are read-only views, valid during the call; a hook that takes a keyword-only ``out`` fills it. ``adjoint`` is
-    the conjugate transpose, <A x, y> = <x, A^H y> with <u, v> = sum(conj(u) v) (the real part of it for
-    ``real_linear=True``); ``adjoint = None`` says that there is none. Optional: ``infer_adjoint_shape(self, y)``,
-    ``parameter_jvp(self, x, dself)`` and ``parameter_vjp(self, x, dy)``; ``gram(self, x)``, a faster A^H A x, used by
-    ``A.gram`` and ``A.H @ A``; ``inverse(self, y)`` and ``inverse_adjoint(self, x)``, used by ``A.inv``.
+    Subclass it, annotate its fields and write its hooks. ``apply``, ``adjoint`` and ``infer_shape`` are needed, unless
+    ``apply`` is traced: then JAX derives the others. The rest is optional. Users call the operator and not its hooks:
+    ``A(x)``, ``A.H(y)``.
 
-    Class keywords:
+    Methods
+    -------
+    infer_adjoint_shape(y)
+        Shapes and dtypes of Aᴴ y, from those of y, as ``jax.ShapeDtypeStruct``. Needed for ``A.H(y)`` if the domain is
+        not fixed.
+    gram(x)
+        Aᴴ A x, by a faster way than ``apply`` and ``adjoint``. ``A.gram`` and ``A.H @ A`` use it.
+    inverse(y)
+        A⁻¹ y. ``A.inv`` uses it.
+    inverse_adjoint(x)
+        (A⁻¹)ᴴ x. The adjoint of ``A.inv`` uses it.
+    parameter_jvp(x, dself)
+        The derivative of A x with respect to the array fields, in the direction ``dself``: an operator of the same class,
+        whose array fields hold the changes.
+    parameter_vjp(x, dy)
+        The adjoint of this derivative, applied to dy: a dict with one entry for each array field, or an operator of the
+        class.
+    examples()
+        A classmethod that yields pairs of an operator and an input for it (or its shapes and dtypes). The command line
+        and the pytest plugin check these.
 
-    - ``batched=True``: the hooks accept extra leading batch axes, so that ``vmap`` costs one call. All input leaves carry
-      the same number of them, an unmapped one of size 1; axes mapped over fields are looped over, as are all axes of
-      ``parameter_vjp``. Count axes from the end.
-    - ``real_linear=True``: linear over the reals only (real part, conjugate, real FFT); checks compare real parts.
-    - ``symmetric=True``, ``positive=True``, ``unitary=True``, ``diagonal=True``: known properties, see ``Properties``.
-      Of a symmetric operator, ``apply`` serves as ``adjoint`` and ``inverse`` as ``inverse_adjoint``.
-    - ``adjoint_rtol=1e-3``: the adjoint is declared inexact, up to this relative error.
-    - ``deterministic=True``: two calls agree bit for bit.
+    Notes
+    -----
+    ``adjoint`` is the conjugate transpose:
+
+    .. math:: \langle A x, y \rangle = \langle x, A^H y \rangle, \qquad \langle u, v \rangle = \sum_i \overline{u_i}\, v_i .
+
+    **Hooks** are plain methods. They get NumPy arrays, unless they are marked with ``lo.traced``; ``lo.native`` makes a
+    hook of compiled code. Their inputs are read-only views, valid during the call only. A hook that takes a keyword-only
+    argument ``out`` writes its result there and returns nothing. ``adjoint = None`` says that there is no adjoint.
+
+    **Fields** are the annotated attributes of the class. The constructor takes them as arguments, as that of a dataclass,
+    unless the class has an ``__init__``. They hold arrays, operators or pytrees of these. ``lo.static`` declares a field
+    as configuration, and ``lo.constant`` an array that is never differentiated. Operators are immutable:
+    ``dataclasses.replace(A, d=...)`` makes another one.
+
+    **Class keywords** declare what is known of all operators of a class, as in ``class Blur(lo.LinearOperator,
+    symmetric=True)``:
+
+    batched : bool
+        The hooks take arrays with any number of additional leading axes, so ``vmap`` costs one call. All arrays of the
+        input have the same number of them; where an array is not mapped over, they have size 1. Hooks must count their
+        own axes from the end. ``vmap`` over fields, and that of ``parameter_vjp``, still calls the hook once for each
+        element.
+    real_linear : bool
+        The map is linear over the real numbers only, as the real part, the conjugate and the FFT of real arrays are. The
+        identity of the adjoint then holds for the real parts.
+    symmetric, positive, unitary, diagonal : bool
+        Properties of A, see ``Properties``. If A is symmetric, ``apply`` serves as ``adjoint`` as well, and ``inverse`` as
+        ``inverse_adjoint``.
+    adjoint_rtol : float
+        ``adjoint`` is inexact, with at most this relative error.
+    deterministic : bool
+        Two calls with the same input agree bit for bit; ``lo.check_operator`` then checks this.
+
+    Examples
+    --------
+    >>> class CumulativeSum(lo.LinearOperator):
+    ...     def apply(self, x):
+    ...         return np.cumsum(x)
+    ...
+    ...     def adjoint(self, y):
+    ...         return np.cumsum(y[::-1])[::-1]
+    ...
+    ...     def infer_shape(self, x):
+    ...         return x
+    ...
+    ...     def infer_adjoint_shape(self, y):
+    ...         return y
+    >>> A = CumulativeSum()
+    >>> A(jnp.ones(3)).tolist()
+    [1.0, 2.0, 3.0]
+    >>> A.H(jnp.ones(3)).tolist()
+    [3.0, 2.0, 1.0]
+    >>> print((2 * A.H @ A).with_domain(jnp.ones(3)))
+    2 CumulativeSum.H @ CumulativeSum : f32[3] -> f32[3]
     """
 
     @required
     def apply(self, x: Any) -> Any:
-        """A x."""
+        """A x, a hook that a class defines.
+
+        Parameters
+        ----------
+        x : pytree of arrays
+            An element of the domain.
+
+        Returns
+        -------
+        pytree of arrays
+            A x, in the shapes and dtypes that ``infer_shape`` says.
+        """
 
     @required
     def adjoint(self, y: Any) -> Any:
-        """A^H y, the conjugate transpose."""
+        """Aᴴ y, the conjugate transpose of ``apply``; a hook that a class defines.
+
+        Parameters
+        ----------
+        y : pytree of arrays
+            An element of the codomain.
+
+        Returns
+        -------
+        pytree of arrays
+            Aᴴ y, in the shapes and dtypes of the domain.
+        """
         if not type(self)._traits.properties.symmetric:
             raise NotImplementedError
         return self.apply(y)
 
     @required
     def infer_shape(self, x: Any) -> Any:
-        """Specs of A x from specs of x: pytrees of jax.ShapeDtypeStruct."""
+        """Shapes and dtypes of A x, a hook that a class defines.
+
+        Parameters
+        ----------
+        x : pytree of jax.ShapeDtypeStruct
+            Shapes and dtypes of the input. An input that the operator cannot take should be refused here, by an exception.
+
+        Returns
+        -------
+        pytree of jax.ShapeDtypeStruct
+            Those of the result. The array fields have only shapes and dtypes here, too.
+        """
 
     if TYPE_CHECKING:
 
@@ -86,31 +182,32 @@ class LinearOperator(Operator, rules=rules.LINEAR):
 
     @property
     def inv(self) -> LinearOperator:
-        """The inverse A^-1 as an operator.
+        """The inverse A⁻¹ as an operator.
 
-        By the hook ``inverse`` where there is one, by the adjoint where A is unitary, part by part where A is made of
-        such operators; otherwise by an iterative solver, see ``lo.solve``: then it is inexact.
+        It uses the hook ``inverse`` if the class has one, and the adjoint if A is unitary. The inverse of a composite is
+        made of the inverses of its parts, where that is exact. Otherwise an iterative solver computes it, see
+        ``lo.solve``, and it is not exact.
         """
         inverse = self._inverse()
         return constructors.solver_inverse(self) if inverse is None else inverse
 
     def _inverse(self) -> LinearOperator | None:
-        """The inverse, where no solver is needed."""
+        """The inverse, or None where it needs a solver."""
         if self.properties.unitary:
             return self.H
         return constructors.inverse(self) if "inverse" in type(self)._hooks else None
 
     def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
-        """A^H as made of the adjoints of its parts, for ``lo.simplify``; None where that would not be the same map.
+        """Aᴴ as a composite of the adjoints of the parts, for ``lo.simplify``; None where that would be another map.
 
-        domain: specs of the input; None: whatever it is, for parts that are linear over all numbers and say their adjoints'
-        shapes
+        ``domain`` is the specs of the input of A. With None, the result must be right for all inputs: the parts are
+        linear over the complex numbers then, and their adjoints know the shapes of their results.
         """
         return None
 
     @property
     def _says_adjoint_shape(self) -> bool:
-        """Whether A.H(y) needs nobody else to know the shape of its result."""
+        """Whether ``A.H(y)`` knows the shape of its result by itself."""
         if self.domain is not None:
             return True
         if type(self)._composite:
@@ -118,8 +215,11 @@ class LinearOperator(Operator, rules=rules.LINEAR):
         return getattr(self, "infer_adjoint_shape", None) is not None or self.properties.symmetric
 
     def _gram(self, x: Any, domain: Any = None) -> Any:
-        """A^H A x by the hook ``gram``; None without one, and where A x of a real x is complex: only ``domain`` can say
-        that the real part of A^H A x is wanted."""
+        """Aᴴ A x by the hook ``gram``; None where the class has none, or where it may not be used.
+
+        It may not be used where x is real, A x is complex and no ``domain`` is given: only with a real domain is the real
+        part of Aᴴ A x the right result.
+        """
         if "gram" not in type(self)._hooks:
             return None
         if domain is None and shapes.has_complex(self._infer_shape(x)) and not shapes.has_complex(x):
@@ -128,22 +228,28 @@ class LinearOperator(Operator, rules=rules.LINEAR):
 
     @property
     def H(self) -> LinearOperator:
-        """The adjoint A^H as an operator: the conjugate transpose."""
+        """The adjoint Aᴴ, the conjugate transpose, as an operator."""
         return constructors.adjoint(self)
 
     @property
     def T(self) -> LinearOperator:
-        """The transpose A^T = conj A^H conj, what jax.linear_transpose gives."""
+        """The transpose Aᵀ, as ``jax.linear_transpose`` gives it, as an operator: y → conj(Aᴴ conj(y))."""
         return self.H.conj()
 
     def conj(self) -> LinearOperator:
-        """The operator x -> conj(A conj(x))."""
+        """The complex conjugate of the operator.
+
+        Returns
+        -------
+        LinearOperator
+            The map x → conj(A conj(x)).
+        """
         return constructors.conj(self)
 
-    if not TYPE_CHECKING:  # to type checkers these attributes are missing
+    if not TYPE_CHECKING:  # for type checkers such attributes do not exist
 
         def __getattr__(self, name):
-            """lineax's names for what we have, so that its solvers take operators as they are; no field name is lost."""
+            """The methods that lineax calls, so that its solvers take operators as they are; advice for other names."""
             if name in LINEAX_METHODS:
                 return constructors.lineax_method(self, name)
             if message := advice.for_name(type(self)._label, name):
@@ -151,14 +257,25 @@ class LinearOperator(Operator, rules=rules.LINEAR):
             return object.__getattribute__(self, name)
 
     def jacobian(self, x: Any) -> LinearOperator:
-        """A linear operator is its own derivative; here with the domain of ``x``."""
+        """The derivative at a point, which is the operator itself, with the domain of the point.
+
+        Parameters
+        ----------
+        x : pytree of arrays
+            The point; its shapes and dtypes suffice.
+
+        Returns
+        -------
+        LinearOperator
+            ``A.with_domain(x)``.
+        """
         return self.with_domain(shapes.as_specs(x, f"{type(self)._label}.jacobian"))
 
     def _reverse(self, y: Any, like: Any) -> Any:
-        """A^H y; ``like`` holds specs of the result, or None where nobody knows them.
+        """Aᴴ y for any y; ``like`` is the specs of the result, None where they are not known.
 
-        The one place that brings y to the codomain, and the result to the domain: in precision, and on a real space in
-        its real part. Each part of a composite is so given what its own codomain says.
+        Only here are y cast to the codomain and the result to the domain, and to real parts where these are real. A
+        composite calls this method of its parts, so each part gets an element of its own codomain.
         """
         domain, codomain = self._spaces_of(y) if like is None else (like, self._infer_shape(like))
 
@@ -168,18 +285,18 @@ class LinearOperator(Operator, rules=rules.LINEAR):
         return shapes.onto(self._pull_back(shapes.onto(y, codomain, where), domain), domain, where)
 
     def _pull_back(self, y: Any, like: Any) -> Any:
-        """A^H y for a y of the codomain. Composites write this one, by ``_reverse`` of their parts."""
+        """Aᴴ y for a y in the codomain. A composite defines it by ``_reverse`` of its parts."""
         return self._evaluate("adjoint", (y,), like)
 
     def _spaces_of(self, y: Any) -> tuple[Any, Any]:
-        """Specs of domain and codomain, where y, or what y promotes to, is in the codomain."""
+        """Specs of the domain and of the codomain, where the dtype of y may be narrower than that of the codomain."""
         if self.domain is not None:
             return self.domain, self.codomain
         y = shapes.specs(y)
         domain = self._infer_adjoint_shape(y)
         codomain = self._infer_shape(domain)
         if not shapes.same(codomain, y) and shapes.shape_difference(codomain, y) is None:
-            domain = self._infer_adjoint_shape(codomain)  # a complex operator, say, has been asked for a real y
+            domain = self._infer_adjoint_shape(codomain)  # for example, A is complex and y is real
             codomain = self._infer_shape(domain)
         return domain, codomain
 
@@ -190,7 +307,7 @@ class LinearOperator(Operator, rules=rules.LINEAR):
         return getattr(self, "infer_adjoint_shape", None) is None and not self.properties.symmetric
 
     def _infer_adjoint_shape(self, y: Any) -> Any:
-        """Specs of A^H y from specs of y. Composites say it by their parts."""
+        """Specs of Aᴴ y from specs of y. Composites ask their parts."""
         where = type(self)._label
         if getattr(self, "infer_adjoint_shape", None) is not None:
             return self._leading_back(self._placed(self._infer("infer_adjoint_shape", "", y), y), y)
@@ -205,15 +322,18 @@ class LinearOperator(Operator, rules=rules.LINEAR):
         raise UnknownShapeError(message)
 
     def _placed(self, x: Any, y: Any) -> Any:
-        """Specs that ``infer_adjoint_shape`` answers rarely say where on a mesh the result lies: as the input of A did on the
-        way through a product, otherwise as y does where it has the same shape."""
+        """The specs x that ``infer_adjoint_shape`` gives for y, with a sharding if the fields or y have one and x does not.
+
+        In a product, the sharding is that of the input that A was applied to. Otherwise it is that of y, for arrays of
+        its shape.
+        """
         if shapes.have_places(x) or not shapes.have_places((self, y)):
             return x
         passed = upstream.domain_of(self, y)
         return shapes.in_places_of(x, shapes.specs(y) if passed is None else passed)
 
     def _leading_back(self, x: Any, y: Any) -> Any:
-        """Specs that ``infer_adjoint_shape`` answers for those of y: ``infer_shape`` must lead from them to y."""
+        """The specs x that ``infer_adjoint_shape`` gives for y, checked: ``infer_shape`` must lead from x to y."""
         y = shapes.specs(y)
         says = f"{type(self)._label}.infer_adjoint_shape says {shapes.describe_tree(x)} for {shapes.describe_tree(y)}"
         found, given = ({shapes.is_inexact(leaf.dtype) for leaf in jax.tree.leaves(tree)} for tree in (x, y))
@@ -237,17 +357,17 @@ class LinearOperator(Operator, rules=rules.LINEAR):
 
     @functools.cached_property
     def _has_checked_domain(self) -> bool:
-        """True, or an error: found out once for each operator."""
+        """True, or the error of ``_check_domain``; a cached property, so that each operator is checked once."""
         self._check_domain(self.domain, self.codomain)
         return True
 
     def _check_domain(self, domain: Any, codomain: Any) -> None:
-        """Raises ValueError where ``infer_adjoint_shape`` contradicts a domain that is known."""
+        """Raises ValueError if ``infer_adjoint_shape`` contradicts a domain that is known."""
         if type(self)._composite or getattr(self, "infer_adjoint_shape", None) is None:
             return
         try:
             answer = shapes.specs(self).infer_adjoint_shape(codomain)
-        except Exception:  # it does not know, but with_domain does
+        except Exception:  # the hook cannot answer, and the domain is fixed anyway
             return
         where = f"{type(self)._label}.infer_adjoint_shape"
         if difference := shapes.shape_difference(shapes.promised(answer, where), domain):

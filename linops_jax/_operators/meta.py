@@ -1,4 +1,4 @@
-"""OperatorMeta: what happens at the class statement of an operator, and after its constructor."""
+"""OperatorMeta, the metaclass: what happens when an operator's class is defined, and after its constructor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from linops_jax._operators.reserved import refuse_private_names, refuse_reserved
 
 @dataclasses.dataclass(frozen=True)
 class Traits:
-    """The class keywords."""
+    """The values of the class keywords."""
 
     batched: bool = False
     real_linear: bool = False
@@ -35,28 +35,29 @@ class Traits:
 
     @property
     def properties(self) -> Properties:
+        """Those of the keywords that are properties."""
         return Properties(**{name: getattr(self, name) for name in NAMES})
 
 
 @dataclass_transform(eq_default=False, field_specifiers=(fields.static, fields.constant))
 class OperatorMeta(abc.ABCMeta):
-    """Makes a dataclass, checks the hooks, makes their primitives and registers a pytree, in this order.
+    """The metaclass: it makes a dataclass, checks the hooks, makes their primitives and registers a pytree, in this order.
 
-    A class statement that fails leaves nothing registered. ``composite=True`` is for operators made of other
-    operators: their hooks are JAX code that is simply called, without a primitive.
+    A class statement that fails leaves nothing registered. ``composite=True`` is for operators made of other operators:
+    their hooks are JAX code, called without a primitive.
     """
 
     _traits: Traits
     _label: str
     _composite: bool
-    _says_domain: bool  # a class of somebody's that overrides the property
+    _says_domain: bool  # whether a user's class overrides the property domain
     _hooks: dict[str, Hook]
     _primitives: dict[str, Any]
     _convention = Convention
 
     def __new__(mcls, name, bases, namespace, *, rules: Mapping[str, Rule] | None = None, composite=False, **traits):
         cls: Any = super().__new__(mcls, name, bases, namespace)
-        cls._label = cls.__qualname__.rpartition("<locals>.")[2]  # how messages call it
+        cls._label = cls.__qualname__.rpartition("<locals>.")[2]  # its name in messages
         refuse_private_names(cls, namespace)
         if rules is not None:
             cls._rules, cls._reserved = rules, frozenset(dir(cls))
@@ -76,12 +77,12 @@ class OperatorMeta(abc.ABCMeta):
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        """That of the constructor, which ``__call__`` below would hide from inspect, help() and notebooks."""
+        """The signature of the constructor, which inspect, help() and notebooks would not find behind ``__call__``."""
         signature = inspect.signature(cls.__init__)
         without_self = list(signature.parameters.values())[1:]
         return signature.replace(parameters=without_self, return_annotation=inspect.Signature.empty)
 
-    if not TYPE_CHECKING:  # type checkers are to see the dataclass's own constructor
+    if not TYPE_CHECKING:  # type checkers have to see the dataclass's constructor
 
         def __call__(cls, *args, **kwargs):
             op = super().__call__(*args, **kwargs)
@@ -93,18 +94,19 @@ class OperatorMeta(abc.ABCMeta):
             return op
 
 
-# By module, what tells a library about our classes whose functions dispatch on types: it asks us nothing before.
+# By name of a library that dispatches on types: the function that registers our classes with it.
 introductions: dict[str, Callable[[], None]] = {}
 
 
 def introduce() -> None:
-    """Tells the libraries that have been imported by now, once each; imports none of them."""
+    """Registers our classes with the libraries that are imported by now, each once. It imports none of them."""
     for name in [name for name in introductions if name in sys.modules]:
         if tell := introductions.pop(name, None):
             tell()
 
 
 def update_traits(cls: Any, keywords: Mapping[str, Any]) -> Traits:
+    """The traits of a class: those it inherits, changed by the keywords of its class statement."""
     known = {field.name for field in dataclasses.fields(Traits)}
     if unknown := set(keywords) - known:
         message = (

@@ -1,4 +1,4 @@
-"""NonlinearOperator: the class to subclass for a nonlinear map, and its derivative, which is a linear operator."""
+"""NonlinearOperator: the class to subclass for a nonlinear map; and Jacobian, its derivative, which is linear."""
 
 from __future__ import annotations
 
@@ -18,42 +18,152 @@ Either: TypeAlias = "LinearOperator | NonlinearOperator"
 
 
 class NonlinearOperator(Operator, rules=rules.NONLINEAR):
-    """A differentiable map F between pytrees of arrays.
+    r"""A differentiable map F between pytrees of arrays, with its derivative J(x) and the adjoint J(x)ᴴ.
 
-    Subclass it and write the hooks ``apply(self, x)``, ``jacobian_apply(self, x, dx)`` (the derivative at x applied to
-    dx), ``jacobian_adjoint(self, x, dy)`` (its conjugate transpose; JAX's own vjp is the plain one) and
-    ``infer_shape(self, x)`` on NumPy arrays. ``jacobian_apply = None`` leaves reverse mode only, ``jacobian_adjoint = None``
-    forward mode only. Optional: ``hessian_apply(self, x, dx1, dx2)``, ``hessian_adjoint(self, x, dx, dy)``,
-    ``parameter_jvp(self, x, dself)`` and ``parameter_vjp(self, x, dy)``.
+    Subclass it, annotate its fields and write its hooks. ``apply``, ``jacobian_apply``, ``jacobian_adjoint`` and
+    ``infer_shape`` are needed, unless ``apply`` is traced: then JAX derives the others. The rest is optional. Users call
+    the operator and not its hooks: ``F(x)``, ``F.jacobian(x)(dx)``, ``F.jacobian(x).H(dy)``.
 
-    Class keywords:
+    Methods
+    -------
+    linearize(x)
+        The pair of F(x) and a state: a pytree of arrays that the derivatives at x need, so that one simulation serves for
+        all of them. ``jacobian_apply`` and ``jacobian_adjoint`` then take it as a keyword-only argument ``state``, and
+        the other derivatives may take it.
+    infer_state_shape(x)
+        Shapes and dtypes of the state, from those of x, as ``jax.ShapeDtypeStruct``. Needed with ``linearize``.
+    hessian_apply(x, dx1, dx2)
+        The second derivative of F at x in the directions dx1 and dx2, for forward-mode derivatives of J(x) dx.
+    hessian_adjoint(x, dx, dy)
+        The adjoint of dx2 → ``hessian_apply(x, dx, dx2)``, applied to dy, for derivatives of J(x)ᴴ dy.
+    parameter_jvp(x, dself)
+        The derivative of F(x) with respect to the array fields, in the direction ``dself``: an operator of the same
+        class, whose array fields hold the changes.
+    parameter_vjp(x, dy)
+        The adjoint of this derivative, applied to dy: a dict with one entry for each array field, or an operator of the
+        class.
+    examples()
+        A classmethod that yields pairs of an operator and an input for it (or its shapes and dtypes). The command line
+        and the pytest plugin check these.
 
-    - ``batched=True``: the hooks accept extra leading batch axes, so that ``vmap`` costs one call. All input leaves carry
-      the same number of them, an unmapped one of size 1; axes mapped over fields are looped over, as are all axes of
-      ``parameter_vjp``. Count axes from the end.
-    - ``real_linear=True``: the Jacobian is linear over the reals only; checks compare real parts.
-    - ``adjoint_rtol=1e-3``: ``jacobian_adjoint`` is declared inexact, up to this relative error.
-    - ``jacobian_rtol=1e-3``: so is ``jacobian_apply``, as the derivative of ``apply``: a model that solves differential
-      equations up to a tolerance, or differentiates by differences, has one. Where there is no ``jacobian_apply``,
-      ``jacobian_adjoint`` is meant.
-    - ``deterministic=True``: two calls agree bit for bit.
+    Notes
+    -----
+    ``jacobian_adjoint`` is the conjugate transpose of ``jacobian_apply``; ``jax.vjp`` gives the plain transpose:
+
+    .. math::
+       \langle J(x)\, dx, dy \rangle = \langle dx, J(x)^H dy \rangle, \qquad
+       \langle u, v \rangle = \sum_i \overline{u_i}\, v_i .
+
+    ``jacobian_apply = None`` says that there are derivatives in reverse mode only, ``jacobian_adjoint = None`` in forward
+    mode only. Fields and hooks are as those of ``LinearOperator``.
+
+    **Class keywords** declare what is known of all operators of a class, as in ``class Wave(lo.NonlinearOperator,
+    batched=True)``:
+
+    batched : bool
+        The hooks take arrays with any number of additional leading axes, as of ``LinearOperator``.
+    real_linear : bool
+        The Jacobian is linear over the real numbers only. The identity above then holds for the real parts.
+    adjoint_rtol : float
+        ``jacobian_adjoint`` is inexact, with at most this relative error.
+    jacobian_rtol : float
+        ``jacobian_apply`` is inexact as the derivative of ``apply``, with at most this relative error; without it,
+        ``jacobian_adjoint`` is. This is so in a model that solves differential equations up to a tolerance, or that
+        differentiates by finite differences.
+    deterministic : bool
+        Two calls with the same input agree bit for bit; ``lo.check_operator`` then checks this.
+
+    Examples
+    --------
+    >>> class Sine(lo.NonlinearOperator):
+    ...     def apply(self, x):
+    ...         return np.sin(x)
+    ...
+    ...     def linearize(self, x):
+    ...         return np.sin(x), np.cos(x)
+    ...
+    ...     def jacobian_apply(self, x, dx, *, state):
+    ...         return state * dx
+    ...
+    ...     def jacobian_adjoint(self, x, dy, *, state):
+    ...         return state * dy
+    ...
+    ...     def infer_shape(self, x):
+    ...         return x
+    ...
+    ...     def infer_state_shape(self, x):
+    ...         return x
+    >>> F, x = Sine(), jnp.zeros(3)
+    >>> J = F.jacobian(x)
+    >>> J(jnp.arange(3.0)).tolist()
+    [0.0, 1.0, 2.0]
+    >>> jax.grad(lambda x: F(x).sum())(x).tolist()
+    [1.0, 1.0, 1.0]
     """
 
     @required
     def apply(self, x: Any) -> Any:
-        """F(x)."""
+        """F(x), a hook that a class defines.
+
+        Parameters
+        ----------
+        x : pytree of arrays
+            An element of the domain.
+
+        Returns
+        -------
+        pytree of arrays
+            F(x), in the shapes and dtypes that ``infer_shape`` says.
+        """
 
     @required
     def jacobian_apply(self, x: Any, dx: Any) -> Any:
-        """J(x) dx, the derivative of F at x in the direction dx."""
+        """J(x) dx, the derivative of F at x in the direction dx; a hook that a class defines.
+
+        Parameters
+        ----------
+        x : pytree of arrays
+            The point.
+        dx : pytree of arrays
+            The direction, in the shapes and dtypes of x.
+
+        Returns
+        -------
+        pytree of arrays
+            J(x) dx, in the shapes and dtypes of F(x).
+        """
 
     @required
     def jacobian_adjoint(self, x: Any, dy: Any) -> Any:
-        """J(x)^H dy, the conjugate transpose."""
+        """J(x)ᴴ dy, the conjugate transpose of ``jacobian_apply``; a hook that a class defines.
+
+        Parameters
+        ----------
+        x : pytree of arrays
+            The point.
+        dy : pytree of arrays
+            In the shapes and dtypes of F(x).
+
+        Returns
+        -------
+        pytree of arrays
+            J(x)ᴴ dy, in the shapes and dtypes of x.
+        """
 
     @required
     def infer_shape(self, x: Any) -> Any:
-        """Specs of F(x) from specs of x: pytrees of jax.ShapeDtypeStruct."""
+        """Shapes and dtypes of F(x), a hook that a class defines.
+
+        Parameters
+        ----------
+        x : pytree of jax.ShapeDtypeStruct
+            Shapes and dtypes of the input. An input that the operator cannot take should be refused here, by an exception.
+
+        Returns
+        -------
+        pytree of jax.ShapeDtypeStruct
+            Those of the result. The array fields have only shapes and dtypes here, too.
+        """
 
     if TYPE_CHECKING:
 
@@ -73,7 +183,7 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
         def __matmul__(self, other: Operand) -> Any: ...
         def __matmul__(self, other: Any) -> Any: ...
         def __rmatmul__(self, other: LinearOperator) -> NonlinearOperator: ...
-    else:  # to type checkers these attributes are missing, which is right
+    else:  # for type checkers such attributes do not exist
 
         def __getattr__(self, name):
             if name in ("H", "T", "conj", "gram", "inv"):
@@ -87,11 +197,22 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
             return object.__getattribute__(self, name)
 
     def jacobian(self, x: Any) -> LinearOperator:
-        """The derivative of F at x, as a linear operator: ``J(dx)``, ``J.H(dy)``."""
+        """The derivative of F at a point, as a linear operator.
+
+        Parameters
+        ----------
+        x : pytree of arrays
+            The point x.
+
+        Returns
+        -------
+        LinearOperator
+            J(x), with the domain of x: ``J(dx)``, ``J.H(dy)``.
+        """
         return Jacobian(self, self._as_point(x, "jacobian"))
 
     def value_and_jacobian(self, x: Any) -> tuple[Any, LinearOperator]:
-        """F(x) and the derivative of F at x, as a linear operator, by one simulation where the class has ``linearize``.
+        """F(x) and the derivative of F at x, by one simulation if the class has ``linearize``.
 
         Parameters
         ----------
@@ -100,8 +221,10 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
 
         Returns
         -------
-        tuple
-            ``(F(x), F.jacobian(x))``.
+        value : pytree of arrays
+            F(x).
+        jacobian : LinearOperator
+            ``F.jacobian(x)``.
         """
         x = self._as_point(x, "value_and_jacobian")
         if "linearize" not in type(self)._hooks:
@@ -110,22 +233,36 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
         return y, fields.restore(Jacobian, (), (self, x, state))
 
     def _as_point(self, x: Any, name: str) -> Any:
+        """The point at which a method is called, as arrays; the method's name is for messages."""
         where = f"{type(self)._label}.{name}(x)"
         shapes.refuse_shapes(x, where, "Pass the point, as jnp.zeros({})")
         return shapes.as_arrays(x, where)
 
     def _linearize(self, x: Any) -> tuple[Any, Any]:
-        """F(x) and what its derivatives there need besides."""
+        """F(x) and the state for the derivatives at x, by the hook ``linearize``."""
         at = self._as_input(x)
         return self._evaluate("linearize", (at,), (self._infer_shape(at), self._infer_state_shape(at)))
 
 
 class Jacobian(Wrapper, LinearOperator, composite=True):
-    """J(x), the derivative of a nonlinear operator at a point."""
+    """``F.jacobian(x)``, the derivative J(x) of a nonlinear operator whose class has hooks.
+
+    Parameters
+    ----------
+    op : NonlinearOperator
+        The operator F.
+    x : pytree of arrays
+        The point.
+
+    Attributes
+    ----------
+    state : pytree of arrays or None
+        What the hook ``linearize`` gives at x; None if the class has no such hook.
+    """
 
     op: NonlinearOperator
     x: Any
-    state: Any = dataclasses.field(init=False)  # of a class with linearize; made anew where x is replaced
+    state: Any = dataclasses.field(init=False)  # computed by __post_init__, so also by dataclasses.replace
 
     def __post_init__(self) -> None:
         self.state = self.op._linearize(self.x)[1] if "linearize" in type(self.op)._hooks else None
@@ -134,7 +271,7 @@ class Jacobian(Wrapper, LinearOperator, composite=True):
         return self.op._evaluate("jacobian_apply", (*self._point("jacobian_apply"), x), self.codomain)
 
     def _point(self, name: str) -> tuple[Any, ...]:
-        """Where a hook is evaluated."""
+        """The first arguments of a hook for a derivative: the point, and the state if the hook takes it."""
         return (self.x, self.state) if type(self.op)._hooks[name].takes_state else (self.x,)
 
     def adjoint(self, y: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What linear and nonlinear operators share: how they are called, and what they know of their shapes."""
+"""What linear and nonlinear operators share: how they are called, and how the shapes of their results are found."""
 
 from __future__ import annotations
 
@@ -24,20 +24,22 @@ from linops_jax._operators.printing import PRODUCT as PRODUCT
 from linops_jax._operators.printing import SUM as SUM
 from linops_jax._operators.structure import Structure
 
-_MOST_SHAPES = 32  # that one operator remembers
+_MOST_SHAPES = 32  # the number of input shapes that one operator remembers
 _UNKNOWN = object()
-watchers: list[Callable[[Any, str, tuple[Any, ...], Any], None]] = []  # hear of every evaluation of a hook, before it
+watchers: list[Callable[[Any, str, tuple[Any, ...], Any], None]] = []  # called before each evaluation of a hook
 
 
 def required(function: Callable[..., Any]) -> Any:
-    """A hook without which the class is abstract, unless JAX derives it: so type checkers must not see it as such.
+    """Marks a hook without which a class is abstract, unless JAX derives it.
 
-    Nor its signature: a hook may also take ``out``, ``state`` or ``plan``, be native code, or None.
+    Type checkers must not see it as abstract, for it may be derived. They must not see its signature either: a hook may
+    also take ``out`` or ``state``, and may be native code or None.
     """
     return abc.abstractmethod(function)
 
 
 def _shape_key(x: Any) -> Any:
+    """What the shape of one operator's result depends on: specs of the input, and whether 64-bit numbers are enabled."""
     wide = jax.config.jax_enable_x64  # type: ignore[attr-defined]
     if x is None:
         return wide
@@ -51,24 +53,41 @@ def _compiled(op: Any, x: Any) -> Any:
 
 
 class UnknownShapeError(TypeError):
-    """Nobody has said what shape an adjoint's result has."""
+    """The shape of an adjoint's result is not known."""
 
 
 class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
-    """A map between pytrees of arrays. Subclass LinearOperator or NonlinearOperator.
+    """A map between pytrees of arrays: the base class of LinearOperator and NonlinearOperator.
 
-    Operators are immutable pytrees: array fields are the leaves, static fields belong to the structure. ``A(x)`` and
-    ``A @ x`` apply; ``+``, ``-``, ``*``, ``/`` and ``@`` compose.
+    Operators are immutable pytrees. Array fields are their children; static fields belong to the structure. ``A(x)`` and
+    ``A @ x`` apply them; ``+``, ``-``, ``*``, ``/`` and ``@`` compose them.
     """
 
     _precedence = ATOM
     _symbol = ""
-    _hidden: ClassVar[tuple[str, ...]] = ()  # fields that only the class itself cares for
+    _hidden: ClassVar[tuple[str, ...]] = ()  # fields that are not shown
 
     def __call__(self, x: Any) -> Any:
-        """Applies the operator to a pytree of arrays.
+        """Applies the operator.
 
-        Raises whatever a host hook raised, with the hook named in a note; TypeError for what is not an array.
+        Parameters
+        ----------
+        x : pytree of arrays
+            The input. Lists of numbers become arrays where the operator expects an array.
+
+        Returns
+        -------
+        pytree of arrays
+            The result, in the shapes and dtypes of the codomain.
+
+        Raises
+        ------
+        TypeError
+            If x holds something that is not an array.
+        ValueError
+            If x does not fit the domain.
+        Exception
+            Whatever a host hook raises, with a note that names the hook.
         """
         if not (is_concrete := shapes.is_concrete(x)):
             x = shapes.lists_as_arrays(x, lambda: self.domain)
@@ -78,46 +97,51 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
         return self._checked(x)
 
     def _checked(self, x: Any) -> Any:
+        """The result for an input that has not been checked or cast."""
         return self._forward(self._as_input(shapes.as_arrays(x, f"{type(self)._label}(x)")))
 
     @functools.cached_property
     def _can_run_compiled(self) -> bool:
+        """Whether an eager call may run as one compiled program: the fields hold values, not tracers."""
         return self._is_traceable and shapes.are_concrete(self)
 
     @property
     def _is_traceable(self) -> bool:
-        """Whether an eager call may be a compiled one, shapes and all: it says nothing that depends on values."""
+        """Whether a call may be compiled. It may not where Python code decides something by the values of arrays."""
         return all(part._is_traceable for part in self._parts())
 
     def _waits(self) -> bool:
-        """Whether an eager call waits, so that the exception of a host hook is raised where the call stands."""
+        """Whether an eager call waits for its result, so that exceptions of host hooks are raised by this call."""
         return self._parts_wait if type(self)._composite else foreign.is_called_by(type(self)._hooks["apply"])
 
     @functools.cached_property
     def _parts_wait(self) -> bool:
-        """Found out once for each composite, after it has been traced. It may call any hook of its parts."""
+        """Whether any hook of any part runs on the host. Found once for each composite, after it has been traced."""
         if type(self)._composite:
             return any(part._parts_wait for part in self._parts())
         return any(map(foreign.is_called_by, type(self)._hooks.values()))
 
     @property
     def _is_recorded(self) -> bool:
-        """Whether what it was applied to may tell its adjoint the shape of the result."""
+        """Whether a call inside a product is recorded, so that a later adjoint finds the shape of its result there."""
         return not type(self)._composite
 
     @functools.cached_property
     def _is_looked_for(self) -> bool:
-        """Whether the adjoint of a part knows its shape only by what that part was applied to."""
+        """Whether the adjoint of some part finds the shape of its result only in what was recorded."""
         return any(part._is_looked_for for part in self._parts())
 
     def _is_complex_linear(self, x: Any = None) -> bool:
-        """Whether a complex factor may pass: nothing inside takes real parts, neither by declaration nor because a space on
-        the way is real. Of a nonlinear operator, its Jacobian. ``x``: specs of the input, where they are known."""
+        """Whether the operator, or the Jacobian of a nonlinear one, is linear over the complex numbers.
+
+        It is not where a property says so, or where a space inside is real, so that real parts are taken. ``x`` is the
+        specs of the input, if they are known.
+        """
         if self.properties.real_linear:
             return False
         x = x if self.domain is None else self.domain
         spaces, inputs = [x], [None] * len(self._parts())
-        with contextlib.suppress(UnknownShapeError):  # only the product around an adjoint tells: its parts are asked
+        with contextlib.suppress(UnknownShapeError):  # of an adjoint in a product, alone; its parts answer
             spaces.append(self.codomain if x is None else self._infer_shape(x))
             inputs = inputs if x is None else self._inputs_of_parts(x)
         if not all(spec is None or shapes.all_complex(spec) for spec in spaces):
@@ -126,12 +150,12 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
 
     @property
     def _is_linear_in_its_numbers(self) -> bool:
-        """Whether it is linear over the numbers that its arrays hold, as solvers mean it: real ones, or complex ones."""
+        """Whether the operator is linear over the complex numbers, or has real spaces only: what solvers need."""
         leaves = jax.tree.leaves((self.domain, self.codomain))
         return not any(shapes.is_complex(leaf.dtype) for leaf in leaves) or self._is_complex_linear()
 
     def _as_input(self, x: Any) -> Any:
-        """Arrays as elements of the domain, or specs as its specs, where it is fixed."""
+        """Arrays cast to the domain where it is fixed, or the domain's specs in the place of specs."""
         if (domain := self.domain) is None or shapes.same(x, domain):
             return x
         if difference := shapes.cast_obstacle(x, domain):
@@ -141,6 +165,7 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
         return domain if are_specs else shapes.cast_like(x, domain, type(self)._label)
 
     def _forward(self, x: Any) -> Any:
+        """The result for an input of the domain."""
         if type(self)._composite:
             if self._is_recorded and upstream.is_open():
                 self._infer_shape(x)
@@ -148,7 +173,7 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
         return self._evaluate("apply", (x,), self._infer_shape(x))
 
     def _evaluate(self, name: str, arguments: tuple[Any, ...], out: Any) -> Any:
-        """One hook through its primitive."""
+        """The result of one hook, evaluated by its primitive."""
         hook = type(self)._hooks.get(name)
         if hook is None:
             where = type(self)._label
@@ -160,9 +185,11 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
             return calling.call(hook, (shapes.as_arrays(self, type(self)._label), *arguments), out)
 
     def _infer_shape(self, x: Any) -> Any:
-        """Specs of ``self(x)`` from arrays or specs, with JAX's canonical dtypes. Found once for each input."""
+        """Specs of ``self(x)`` from arrays or specs x, with JAX's canonical dtypes; remembered for each x."""
         x = self._as_input(shapes.specs(x))
-        is_domain = self.domain is not None and jax.tree.leaves(x) == jax.tree.leaves(self.domain)  # its place, too
+        is_domain = self.domain is not None and jax.tree.leaves(x) == jax.tree.leaves(
+            self.domain
+        )  # compares shardings, too
         asked = None if is_domain else x
         key = _shape_key(asked)
         y = self.__dict__.get("_shapes", {}).get(key, _UNKNOWN)
@@ -172,7 +199,7 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
         elif y is _UNKNOWN or (type(self)._composite and upstream.is_open() and self._is_looked_for):
             with upstream.watched() as seen:
                 y = self._derive_shape(x)
-            if seen.independent:  # otherwise it is true on this way only
+            if seen.independent:  # otherwise it is right in this product only
                 self._remember(asked, y)
                 if type(self)._composite and upstream.is_open():
                     self._remember(asked, seen.steps, "_steps")
@@ -181,9 +208,9 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
         return y
 
     def _promised(self, rule: Any, given: dict[str, Any], result: Any) -> dict[str, Any]:
-        """Specs of a hook's arguments and of its result, as a program should call it that does so with those given."""
+        """Specs of all arguments of a hook and of its result, from those that are given."""
         with upstream.outside():
-            x = self._as_input(given.get("x", result))  # what reverses without an x answers with one
+            x = self._as_input(given.get("x", result))  # the result of an adjoint is an x
             y = self._infer_shape(x)
         back = self if rule.in_fields else x
         state = self._infer_state_shape(x) if rule.with_state or STATE in rule.arguments else None
@@ -192,7 +219,7 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
         return {name: role.get(name, x) for name in (*given, "result")}
 
     def _remember(self, x: Any, y: Any, what: str = "_shapes") -> None:
-        """Specs of the result for specs of an input, None for those of the domain; or what is passed on the way there."""
+        """Keeps the specs of the result for specs x (None: the domain), or with ``what="_steps"`` what the call records."""
         if fields.is_sealed(self):
             values: dict[str, Any] = self.__dict__  # type: ignore[assignment]
             known = values.setdefault(what, {})
@@ -209,16 +236,17 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
         if not (hook.is_jax and shapes.have_places((self, x))):
             return y
         evaluate = lambda op, x: calling.call(hook, (op, x), y)  # noqa: E731
-        try:  # the hook itself knows where its results lie on a mesh
+        try:  # JAX knows how the hook's results are sharded
             return shapes.specs(_compat.eval_shape(evaluate, shapes.specs(self), x))
-        except Exception:  # which will be raised where it is called
+        except Exception:  # raised again when the operator is called
             return y
 
     def _infer(self, name: str, derive_from: str, x: Any) -> Any:
+        """What the hook ``name`` says of specs x; without such a hook, JAX evaluates ``derive_from`` on them."""
         where = f"{type(self)._label}.{name}"
         function = getattr(self, name, None)
         if function is None or getattr(function, "__isabstractmethod__", False):
-            leaves, tree = jax.tree.flatten(self)  # of an argument JAX would keep the structure, with its static values
+            leaves, tree = jax.tree.flatten(self)  # as an argument, JAX would keep self's static values alive
             evaluate = lambda leaves, x: getattr(jax.tree.unflatten(tree, leaves), derive_from)(x)  # noqa: E731
             return _compat.eval_shape(evaluate, leaves, x)
         try:
@@ -234,12 +262,12 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
 
     @property
     def domain(self) -> Any:
-        """Specs of the input, where they are fixed (``with_domain``); otherwise None."""
+        """Specs of the input (``jax.ShapeDtypeStruct``) if ``with_domain`` has fixed them; otherwise None."""
         return None
 
     @property
     def codomain(self) -> Any:
-        """Specs of the output, where the domain is fixed; otherwise None."""
+        """Specs of the result (``jax.ShapeDtypeStruct``) if the domain is fixed; otherwise None."""
         if self.domain is None:
             return None
         y = self.__dict__.get("_shapes", {}).get(_shape_key(None))
@@ -247,17 +275,41 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
 
     @property
     def properties(self) -> Properties:
-        """What is known of the operator: ``symmetric``, ``positive``, ``unitary``, ``diagonal``, ``real_linear``."""
+        """What is known of the operator, an instance of ``Properties``."""
         return type(self)._traits.properties
 
     def with_domain(self, spec: Any) -> Any:
-        """The same operator for inputs of one shape and dtype only: ``A.domain`` and ``A.codomain`` are known then."""
+        """The same operator for inputs of one shape and dtype only.
+
+        Parameters
+        ----------
+        spec : pytree of jax.ShapeDtypeStruct or pytree of arrays
+            Shapes and dtypes of the input.
+
+        Returns
+        -------
+        LinearOperator or NonlinearOperator
+            The operator, which knows its ``domain`` and ``codomain`` and casts its input to this domain.
+
+        Raises
+        ------
+        ValueError
+            If the operator has another domain already.
+        Exception
+            Whatever ``infer_shape`` raises for an input that the operator cannot take.
+
+        Examples
+        --------
+        >>> A = lo.FFT().with_domain(jax.ShapeDtypeStruct((8,), jnp.complex64))
+        >>> A.codomain
+        ShapeDtypeStruct(shape=(8,), dtype=complex64)
+        """
         return constructors.with_domain(self, shapes.as_specs(spec, f"{type(self)._label}.with_domain"))
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         advice.refuse_numpy(function, type(self)._label)
 
-    # ---- looks and immutability -----------------------------------------------------------------------------------
+    # ---- immutability and printing -----------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
         if fields.is_sealed(self):
@@ -268,7 +320,7 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
         fields.refuse_change(self, name)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles have the fields, and find out anew what follows from them."""
+        """The fields alone: copies and pickles find the rest again."""
         values = {*fields.array_fields(type(self)), *fields.static_fields(type(self)), "_statics"}
         return {name: value for name, value in self.__dict__.items() if name in values}
 
@@ -282,7 +334,7 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
         return constructors.html(self)
 
     def _expression(self, show: printing.Notation) -> str:
-        """How it prints: combinators override this one method, see printing.py."""
+        """How the operator prints. Combinators override this method, see printing.py."""
         return show.atom(self)
 
     def _text(self, show: printing.Notation) -> str:

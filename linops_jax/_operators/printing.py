@@ -1,8 +1,8 @@
-"""How operators print: nested mathematics with shapes, exact in ``repr`` and short in ``str``.
+"""How operators print: as formulas with shapes, complete in ``repr`` and short in ``str``.
 
-The protocol for combinators is one method, ``_expression(self, show)``, and the class attribute ``_precedence`` (SUM, PRODUCT
-or ATOM: how tightly the text holds together). ``show(part, at_least)`` is the text of a part, in parentheses where it binds
-less tightly than ``at_least``; ``show.scalar(value)``, ``show.times`` and ``show.point(spec)`` are the rest of the notation:
+A combinator defines the method ``_expression(self, show)`` and the class attribute ``_precedence`` (SUM, PRODUCT or ATOM:
+how tightly the text binds). ``show(part, at_least)`` is the text of a part, in parentheses if it binds less tightly than
+``at_least``. ``show.scalar(value)``, ``show.times`` and ``show.point(spec)`` are the rest of the notation:
 
     class Twice(LinearComposite):
         _precedence = PRODUCT
@@ -10,9 +10,9 @@ less tightly than ``at_least``; ``show.scalar(value)``, ``show.times`` and ``sho
         def _expression(self, show):
             return f"2{show.times}{show(self.op, PRODUCT)}"
 
-In the public class ``lo.algebra.Combinator`` these are ``expression`` and ``precedence``. Both ``repr`` and ``str`` come from
-it. A class that overrides ``__repr__`` itself prints like that in both. A class that is an atom may set ``_symbol``, which
-``str`` uses in the place of the class's name.
+In the public class ``lo.algebra.Combinator`` these are ``expression`` and ``precedence``. Both ``repr`` and ``str`` are
+made in this way. A class that defines ``__repr__`` prints like that in both. A class without parts may set ``_symbol``,
+which ``str`` shows instead of the class's name.
 """
 
 from __future__ import annotations
@@ -28,8 +28,17 @@ from linops_jax._model import fields, shapes
 
 
 class Precedence(enum.IntEnum):
-    """How tightly the printed form of an operator holds together: ``SUM`` as ``A + B``, ``PRODUCT`` as ``A @ B``, ``ATOM`` as
-    ``A``."""
+    """How tightly the text of an operator binds.
+
+    Attributes
+    ----------
+    SUM
+        As ``A + B``.
+    PRODUCT
+        As ``A @ B``.
+    ATOM
+        As ``A``: never in parentheses.
+    """
 
     SUM = 0
     PRODUCT = 1
@@ -42,32 +51,97 @@ SUM, PRODUCT, ATOM = Precedence
 class Notation:
     """How operators, numbers and arrays are written: the argument of ``Combinator.expression``.
 
-    As it stands it is the notation of ``repr``: classes with their fields, scalars with all digits, products with ``*``.
-    That of ``str`` is shorter.
+    This class is the notation of ``repr``: classes with their fields, numbers with all digits, products with ``*``. The
+    notation of ``str`` is a subclass, and shorter.
+
+    Attributes
+    ----------
+    times : str
+        What stands between a number and an operator.
     """
 
-    times = " * "  #: between the factors of a product
+    times = " * "
 
     def __call__(self, op: Any, at_least: int = SUM) -> str:
-        """An operator as part of something that binds as tightly as ``at_least``: otherwise it stands in parentheses."""
+        """The text of an operator as part of a longer text.
+
+        Parameters
+        ----------
+        op : LinearOperator or NonlinearOperator
+            The operator.
+        at_least : Precedence, optional
+            How tightly the text has to bind; otherwise it gets parentheses. ``Precedence.SUM`` by default: no parentheses.
+
+        Returns
+        -------
+        str
+            The text.
+        """
         text = op._text(self)
         return f"({text})" if op._precedence < at_least else text
 
     def atom(self, op: Any) -> str:
+        """The text of an operator without parts.
+
+        Parameters
+        ----------
+        op : LinearOperator or NonlinearOperator
+            The operator.
+
+        Returns
+        -------
+        str
+            Its class and fields in ``repr``, its symbol or the name of its class in ``str``.
+        """
         shown = ", ".join(f"{f.name}={value(getattr(op, f.name, '?'), self)}" for f in dataclasses.fields(type(op)))
         return f"{type(op)._label}({shown})"
 
     def scalar(self, factor: Any) -> str:
-        """A number, or ``a`` for what has no value: tracers, specs, batches."""
+        """The text of a number.
+
+        Parameters
+        ----------
+        factor : scalar
+            The number.
+
+        Returns
+        -------
+        str
+            The digits; ``a`` for a number without a known value: tracers, specs and batches.
+        """
         number = _number(factor)
         return "a" if number is None else repr(number)
 
     def point(self, spec: Any, name: str = "x") -> str:
-        """Arrays that the operator depends on; ``name`` is how mathematics calls them."""
+        """The text of arrays that the operator depends on.
+
+        Parameters
+        ----------
+        spec : pytree of jax.ShapeDtypeStruct
+            Specs of the arrays.
+        name : str, optional
+            Their symbol in a formula, ``"x"`` by default.
+
+        Returns
+        -------
+        str
+            Shapes and dtypes in ``repr``, the symbol in ``str``.
+        """
         return shapes.describe_tree(spec)
 
     def container(self, ops: Any) -> str:
-        """A pytree of operators."""
+        """The text of a pytree of operators.
+
+        Parameters
+        ----------
+        ops : pytree of operators
+            The operators.
+
+        Returns
+        -------
+        str
+            The containers as Python shows them, with the texts of the operators.
+        """
         return value(ops, self)
 
 
@@ -104,10 +178,10 @@ def _number(factor: Any) -> Any:
 
 
 def with_shapes(op: Any, show: Notation) -> str:
-    """``A.H @ A + 0.1 I : f32[4] -> f32[4]``; without the shapes where the domain is not fixed.
+    """The formula of an operator with its spaces, ``A.H @ A + 0.1 I : f32[4] -> f32[4]``, if the domain is fixed.
 
-    The shapes may have to be computed. What only names an operator, before it is known whether a message is needed, is
-    ``exact(op)``; so is what goes on after the name, as in ``f"{exact(A)}.H"``.
+    This may have to compute the shapes. Use ``exact(op)`` to name an operator where it is not known yet whether the text is
+    needed, and to put something after the name, as in ``f"{exact(A)}.H"``.
     """
     domain = _known(op, "domain")
     text = show(op)
@@ -115,20 +189,21 @@ def with_shapes(op: Any, show: Notation) -> str:
 
 
 def _known(op: Any, side: str) -> Any:
+    """The domain or the codomain, or None if it cannot be found."""
     try:
         return getattr(op, side)
-    except Exception:  # an operator that is wrong must still print
+    except Exception:  # a broken operator must still print
         return None
 
 
 def spaces(domain: Any, codomain: Any) -> str:
-    """``f32[3] -> f32[4]``, with ``?`` for what is not known, or nothing where neither is."""
+    """``f32[3] -> f32[4]``, with ``?`` for a space that is not known; empty if neither is."""
     texts = ["?" if spec is None else shapes.describe_tree(spec) for spec in (domain, codomain)]
     return " -> ".join(texts) if texts != ["?", "?"] else ""
 
 
 def value(field: Any, show: Any = repr) -> str:
-    """The value of a field. Arrays are described, never printed or copied."""
+    """The text of a field's value. Arrays are shown by dtype and shape; their values are never printed or copied."""
     if isinstance(field, np.ndarray | jax.Array | jax.ShapeDtypeStruct):
         return shapes.describe(field)
     if type(field) in (tuple, list) and field:
@@ -142,8 +217,8 @@ def value(field: Any, show: Any = repr) -> str:
 
 
 def _container(field: Any, show: Any) -> str:
-    """A pytree of another class, whose own repr would print arrays."""
+    """The text of a pytree of any other class, whose own ``repr`` would print the arrays."""
     try:
         return repr(jax.tree.map(lambda leaf: shapes.Text(value(leaf, show)), field, is_leaf=fields.is_operator))
-    except Exception:  # of a class that takes nothing but arrays
+    except Exception:  # a container whose class accepts arrays only
         return f"{type(field).__name__}(...)"

@@ -1,4 +1,4 @@
-"""Names that operators use themselves: a class of somebody's that gives them another meaning would break in silence."""
+"""Names that operators use themselves. A user's class that gave them another meaning would fail without an error."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-# What operators keep on an instance, and what is looked up on a class that may not have it.
+# Attributes of instances, and methods that a class may have.
 _BESIDE_ATTRIBUTES = frozenset({"_shapes", "_steps", "_statics", "_fold", "_unfold"})
 
 
 def refuse_reserved_fields(cls: Any) -> None:
-    """Raises TypeError for a field with any name of ours; other things may have the public ones, to override them."""
+    """Raises TypeError for a field with the name of any attribute of operators. Methods may override public attributes."""
     for field in dataclasses.fields(cls):
         if field.name in getattr(cls, "_reserved", ()):
             message = f"{cls._label}.{field.name}: operators use this name themselves. Give the field another one."
@@ -20,7 +20,7 @@ def refuse_reserved_fields(cls: Any) -> None:
 
 
 def refuse_private_names(cls: Any, body: Iterable[str]) -> None:
-    """Raises TypeError for anything of somebody's with a private name of ours, in the class body or in a mixin.
+    """Raises TypeError if a user's class or a mixin defines a private name of the library.
 
     ``body`` holds the names that the class statement binds.
     """
@@ -43,10 +43,11 @@ def _refuse(cls: Any, owner: Any, name: str) -> None:
 
 
 def _is_ours(cls: Any) -> bool:
+    """Whether the library defines this class."""
     return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _private_names(cls: Any) -> set[str]:
-    """Those of the library's classes that this one inherits from; not those by which notebooks show an object."""
+    """The private names of the library's classes from which this class inherits, except those that notebooks look up."""
     used = {name for base in cls.__mro__ if _is_ours(base) for name in vars(base)} | _BESIDE_ATTRIBUTES
     return {name for name in used if name.startswith("_") and not name.endswith("_") and not name.startswith("_abc_")}

@@ -1,6 +1,6 @@
-"""What an operator says of what it is made of, to ``lo.simplify``, to ``lo.tree`` and to the composites around it.
+"""What ``lo.simplify``, ``lo.tree`` and composites ask of an operator: its parts, and which identities hold for it.
 
-A combinator overrides what is true of it; nobody else asks what kind of operator something is.
+A combinator overrides what is different for it. No other code asks for the class of an operator.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from linops_jax._model import fields
 
 
 class Structure:
-    """Of an operator that is not made of others, and of which no rule is known."""
+    """The answers of an operator without parts, for which no rules are known."""
 
     # ---- parts ----------------------------------------------------------------------------------------------------
 
@@ -27,7 +27,7 @@ class Structure:
         return [leaf for leaf in jax.tree.leaves(values, is_leaf=fields.is_operator) if fields.is_operator(leaf)]
 
     def _with_parts(self, parts: list[Any]) -> Any:
-        """The same composite of other parts, in the order of ``_parts``."""
+        """The same composite with other parts, given in the order of ``_parts``."""
         rest = iter(parts)
         leaves, structure = jax.tree.flatten(
             self, is_leaf=lambda value: value is not self and fields.is_operator(value)
@@ -35,61 +35,63 @@ class Structure:
         return jax.tree.unflatten(structure, [next(rest) if fields.is_operator(leaf) else leaf for leaf in leaves])
 
     def _inputs_of_parts(self, x: Any) -> list[Any]:
-        """Specs of what each part is applied to, from specs of the input; None where that is not known."""
+        """Specs of the input of each part, from specs of the input; None where they are not known."""
         return [None] * len(self._parts())
 
     def _spaces_of_parts(self, domain: Any, codomain: Any) -> Iterable[tuple[Any, Any]]:
-        """Domain and codomain of each part, for ``lo.tree``, as far as they follow from those of the whole; None where they do
-        not, and no pairs at all where nothing follows."""
+        """The pair of domain and codomain of each part, for ``lo.tree``, from those of the composite.
+
+        A space is None if it does not follow from these. The result is empty if none does.
+        """
         return ()
 
     def _bare(self) -> Any:
-        """The same operator without a domain that somebody has fixed."""
+        """The same operator without a domain that ``with_domain`` has fixed."""
         return self
 
     # ---- rules ----------------------------------------------------------------------------------------------------
 
     def _simpler(self, x: Any) -> Iterable[Any]:
-        """The rules of ``lo.simplify`` for this class: what each of them makes of an operator whose parts are simple already,
-        or None where it does not apply. The first that keeps the spaces is taken.
+        """The rules of ``lo.simplify`` for this class: the result of each rule, or None where the rule does not apply.
 
-        x: specs of the input, None where nobody knows them
-
-        What they make gives the same for each such input. They look at structure, at declared properties and at which parts
-        are the same Python object, never at arrays.
+        The parts are simple already. ``x`` is the specs of the input, None if they are not known; each result must equal
+        the operator for every such input. The first result with the same spaces is taken. Rules look at structure, at
+        declared properties and at which parts are the same Python object, never at the values of arrays.
         """
         return ()
 
     def _product_with(self, right: Any) -> Any:
-        """``self @ right`` as one operator that is simpler than a product, or None."""
+        """``self @ right`` as an operator that is simpler than a product, or None."""
         return None
 
     def _undoes(self, other: Any) -> bool:
-        """Whether it is the exact inverse of the other one, as that one says it."""
+        """Whether this operator is the exact inverse of the other one."""
         return False
 
     def _multiple(self) -> tuple[Any, Any]:
-        """A number and an operator, of which this is the product."""
+        """A number and an operator, whose product is this operator."""
         return 1, self
 
     @property
     def _is_identity(self) -> bool:
+        """Whether the operator is the identity, by its class."""
         return False
 
     @property
     def _is_zero(self) -> bool:
+        """Whether the operator is zero, by its class."""
         return False
 
     @property
     def _vanishes(self) -> bool:
-        """Whether it gives zeros only, since a part of it does."""
+        """Whether the operator is zero because one of its factors is."""
         return False
 
     @property
     def _elements(self) -> Any:
-        """What it multiplies its input with, element by element; None for all that do something else."""
+        """The array by which the operator multiplies its input, element by element; None for all other operators."""
         return None
 
     def _with_elements(self, elements: Any) -> Any:
-        """The operator that multiplies with others."""
+        """The operator that multiplies by this array, element by element."""
         raise NotImplementedError

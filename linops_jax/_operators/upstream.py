@@ -1,7 +1,7 @@
-"""What operators were applied to before, on the way through a product: from this an adjoint without
-``infer_adjoint_shape`` knows the shape of its result, as ``A.H`` does in ``A.H @ A``.
+"""What the operators in a product have been applied to.
 
-Only what the input itself has passed is seen, never what stands beside it in a stack or a sum.
+An adjoint without ``infer_adjoint_shape`` finds the shape of its result here, as ``A.H`` does in ``A.H @ A``. The record
+has only what the input itself has passed through, not what is beside it in a stack or a sum.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import jax.numpy as jnp
 
 from linops_jax._model import shapes
 
-Step = tuple[Any, Any, Any]  # an operator with hooks of its own, specs of its input, specs of its result
+Step = tuple[Any, Any, Any]  # an operator, specs of its input, specs of its result
 
 
 class _Way(threading.local):
-    passed: tuple[Step, ...] = ()  # what an adjoint may look at
-    steps: list[Step] | None = None  # since the last factor; None outside of products
-    reach: float = math.inf  # the earliest step that an answer depended on; below all where nobody knew
+    """The record of one thread."""
+
+    passed: tuple[Step, ...] = ()  # the steps that an adjoint may use
+    steps: list[Step] | None = None  # those since the last factor; None outside of a product
+    reach: float = math.inf  # index of the earliest step that was used; -1 if none was found
 
 
 _way = _Way()
@@ -31,7 +33,7 @@ _way = _Way()
 
 @contextlib.contextmanager
 def product() -> Iterator[Callable[[], None]]:
-    """A product is evaluated from here on; it calls what it is given after each factor."""
+    """A context in which a product is evaluated. It gives a function to call after each factor."""
     passed, steps = _way.passed, _way.steps
     inside: list[Step] = []
     _way.steps = []
@@ -49,7 +51,7 @@ def product() -> Iterator[Callable[[], None]]:
 
 
 def here() -> Callable[[], contextlib.AbstractContextManager[None]]:
-    """What has been passed up to here, to return to: adjoints of factors are evaluated in the other order."""
+    """A function that makes a context with the present record; adjoints of factors are evaluated in the other order."""
     passed = _way.passed
 
     @contextlib.contextmanager
@@ -65,7 +67,7 @@ def here() -> Callable[[], contextlib.AbstractContextManager[None]]:
 
 @contextlib.contextmanager
 def outside() -> Iterator[None]:
-    """No product is around: JAX keeps what is traced here for any other one."""
+    """A context without a product: JAX keeps what is traced in it for use in any product."""
     passed, steps, _way.passed, _way.steps = _way.passed, _way.steps, (), None
     try:
         yield
@@ -74,19 +76,21 @@ def outside() -> Iterator[None]:
 
 
 def is_open() -> bool:
-    """Whether a product is being evaluated: then somebody may ask later what is evaluated now."""
+    """Whether a product is being evaluated, so that a later factor may need what is recorded."""
     return _way.steps is not None
 
 
 def record(op: Any, x: Any, y: Any) -> None:
+    """Adds one step to the record: an operator, specs of its input, specs of its result."""
     if _way.steps is not None:
         _way.steps.append((op, x, y))
 
 
 def domain_of(op: Any, y: Any) -> Any:
-    """Specs of what an equal operator was applied to when it gave ``y`` on this way; None where it did not.
+    """Specs of the input for which an equal operator gave ``y`` in this product; None if there is none.
 
-    Where it gave the same shapes in another dtype, its input is promoted likewise: a real operator in a complex product.
+    If it gave these shapes in other dtypes, its input is promoted in the same way, as for a real operator in a complex
+    product.
     """
     y = shapes.specs(y)
     wanted = None
@@ -105,17 +109,19 @@ def domain_of(op: Any, y: Any) -> Any:
 
 
 def _promoted(x: Any, y: Any) -> Any:
+    """Specs x with dtypes promoted by those of y."""
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(y)]
     return jax.tree.map(lambda leaf: shapes.with_dtype(leaf, jnp.result_type(leaf.dtype, *dtypes)), x)
 
 
 def _leads_to(op: Any, x: Any, y: Any) -> bool:
+    """Whether the operator maps specs x to specs y."""
     with outside():
         return shapes.same(op._derive_shape(x), y)
 
 
 class Watched:
-    """What one evaluation adds to the way, and whether it depends on what came before."""
+    """The steps that one evaluation records, and whether it is independent of the earlier ones."""
 
     independent = False
     steps: tuple[Step, ...] = ()
@@ -123,6 +129,7 @@ class Watched:
 
 @contextlib.contextmanager
 def watched() -> Iterator[Watched]:
+    """A context that finds out what an evaluation records, and whether it depends on what was recorded before."""
     found = Watched()
     reach, _way.reach = _way.reach, math.inf
     start, before = len(_way.steps or ()), len(_way.passed)
@@ -135,7 +142,7 @@ def watched() -> Iterator[Watched]:
 
 
 def _without_repetitions(steps: list[Step]) -> tuple[Step, ...]:
-    """The last ones of equal steps: those that an adjoint looks at first."""
+    """The steps, each once: of equal ones the last, which an adjoint finds first."""
     kept: dict[Any, Step] = {}
     for op, x, y in reversed(steps):
         leaves, tree = jax.tree.flatten((x, y))
@@ -144,12 +151,12 @@ def _without_repetitions(steps: list[Step]) -> tuple[Step, ...]:
 
 
 def record_all(steps: tuple[Step, ...]) -> None:
-    """The steps of an evaluation that need not be done again."""
+    """Adds the steps of an earlier evaluation that is not repeated."""
     if _way.steps is not None:
         _way.steps += steps
 
 
 def _signature(op: Any) -> Any:
-    """All that the shapes of an operator depend on."""
+    """Everything on which the shapes of an operator's results depend."""
     leaves, tree = jax.tree.flatten(shapes.specs(op))
     return tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)

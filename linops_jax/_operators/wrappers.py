@@ -1,4 +1,4 @@
-"""What operators around one other operator share: those that leave its spaces as they are, and those that swap them."""
+"""What is common to operators with one part: those with its domain, and those with its spaces swapped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from linops_jax._model.properties import Properties
 
 
 class Wrapper:
-    """Around one operator, ``op``: takes its domain, its shapes and its properties."""
+    """An operator with one part, ``op``, which has its domain, shapes and properties by default."""
 
     op: Any
 
@@ -35,7 +35,7 @@ class Wrapper:
 
 
 class SwappedWrapper:
-    """Around one operator ``op``, from its codomain to its domain."""
+    """An operator with one part, ``op``, from its codomain to its domain."""
 
     op: Any
 

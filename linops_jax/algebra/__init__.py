@@ -1,6 +1,6 @@
-"""Combinators: one file each. Importing this package gives the operators of Python their meaning.
+"""The algebra of operators: one file for each combinator. Importing this package defines Python's operators.
 
-The classes are those of composites, to take them apart.
+The classes are those of composites. Use them to take an expression apart.
 """
 
 from linops_jax import _public

@@ -1,4 +1,4 @@
-"""A.H: the adjoint of an operator."""
+"""Adjoint: the operator ``A.H``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from linops_jax.algebra._parts import typed
 
 @constructors.adjoint.define
 class Adjoint(SwappedWrapper, LinearComposite):
-    """A^H."""
+    """The adjoint Aᴴ of a linear operator, ``A.H``.
+
+    Parameters
+    ----------
+    op : LinearOperator
+        The operator A.
+    """
 
     op: LinearOperator
 
@@ -47,7 +53,7 @@ class Adjoint(SwappedWrapper, LinearComposite):
         return [(codomain, domain)]
 
     def _simpler(self, x: Any) -> Iterable[Any]:
-        """(A.H).H = A; A.H = A of a symmetric A; d.H = conj(d); those of combinators by their parts."""
+        """(Aᴴ)ᴴ = A; Aᴴ = A for a symmetric A; diag(d)ᴴ = diag(conj(d)); for a combinator, the adjoints of its parts."""
         op = self.op
         if isinstance(op, Adjoint):
             yield op.op
@@ -62,7 +68,7 @@ class Adjoint(SwappedWrapper, LinearComposite):
 
 
 def _takes_integers(op: Any) -> bool:
-    """Whether no part, on its own, refuses what others beside it make floats of: a derived adjoint does."""
+    """Whether each part takes integers on its own. Adjoints that JAX derives do not."""
     if op.domain is not None:
         return True
     if type(op)._composite:
@@ -71,10 +77,13 @@ def _takes_integers(op: Any) -> bool:
 
 
 def _between(op: LinearOperator, codomain: Any, domain: Any) -> Any:
-    """A^H by its parts, where these lead from the one space to the other."""
+    """Aᴴ made of the adjoints of the parts, if these lead from the codomain to the domain; otherwise None."""
     try:
         inside = op._adjoint_inside(domain)
         fits = inside is not None and shapes.same(inside._infer_shape(codomain), domain)
-    except (UnknownShapeError, ValueError):  # a part alone does not know its shape, or cannot take what others return
+    except (
+        UnknownShapeError,
+        ValueError,
+    ):  # one of the parts does not know its shape, or cannot take the result of another
         return None
     return typed(inside, codomain) if fits else None

@@ -1,4 +1,4 @@
-"""lo.Affine: x -> A x + b."""
+"""Affine: the map x → A x + b."""
 
 from __future__ import annotations
 
@@ -18,12 +18,29 @@ from linops_jax.algebra._identity import Identity
 
 
 class Affine(Wrapper, NonlinearComposite):
-    """x -> A x + b; nonlinear by type, its Jacobian is A.
+    """The affine map x → A x + b. It is a NonlinearOperator, and its Jacobian is A.
 
-    op: the linear part A
-    b: what is added, in the structure and shapes of A x; a differentiable parameter
+    Parameters
+    ----------
+    op : LinearOperator
+        The linear part A.
+    b : pytree of arrays
+        What is added, in the structure and shapes of A x. It can be differentiated.
 
-    Raises TypeError for an A that is not linear, ValueError for a b whose shape is not that of A x.
+    Raises
+    ------
+    TypeError
+        If ``op`` is not a linear operator.
+    ValueError
+        If b does not have the shapes of A x.
+
+    Examples
+    --------
+    >>> F = lo.Affine(lo.Diagonal([1.0, 2.0]), jnp.asarray([0.0, 1.0]))
+    >>> F(jnp.ones(2)).tolist()
+    [1.0, 3.0]
+    >>> print(F.jacobian(jnp.ones(2)))
+    Diagonal : f32[2] -> f32[2]
     """
 
     op: LinearOperator
@@ -55,12 +72,13 @@ class Affine(Wrapper, NonlinearComposite):
         return jax.tree.map(lambda s, b: shapes.with_dtype(s, jnp.result_type(s.dtype, b)), y, self.b)
 
     def _check(self, y: Any) -> None:
+        """Raises ValueError if b does not have the shapes of y."""
         if difference := shapes.shape_difference(shapes.specs(self.b), y):
             message = f"Affine: b does not have the shape of what {exact(self.op)} returns: {difference}."
             raise ValueError(message)
 
     def _jacobian(self, x: Any) -> LinearOperator:
-        """A, with results in the dtype of F."""
+        """A, whose results have the dtype of A x + b."""
         A = self.op.jacobian(x)
         codomain = self._infer_shape(A.domain)
         return A if shapes.same(codomain, A.codomain) else compose(Identity().with_domain(codomain), A)

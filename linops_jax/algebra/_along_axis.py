@@ -1,4 +1,4 @@
-"""lo.along_axis: an operator on some axes of an array, once for every index of the others."""
+"""along_axis: an operator on some axes of an array, for each index of the other axes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ Axes = tuple[int, ...]
 
 
 class _AlongAxis:
+    """What the linear and the nonlinear class share."""
+
     op: Any
     axes: Axes
 
@@ -40,7 +42,7 @@ class _AlongAxis:
         return _replaced(x, at, self.op._infer_shape(_part(x, at)), self)
 
     def _at(self, x: Any) -> Axes:
-        """The axes of x, counted from the start."""
+        """The axes of x on which the operator acts, counted from the start."""
         if not shapes.is_spec(x) or not all(-x.ndim <= axis < x.ndim for axis in self.axes):
             found = shapes.describe_tree(x)
             message = (
@@ -50,7 +52,7 @@ class _AlongAxis:
         return tuple(axis % x.ndim for axis in self.axes)
 
     def _result_at(self, at: Axes, x: Any) -> Axes:
-        """The axes of the result that come from those of x."""
+        """The axes of the result that replace those of x."""
         return _placed(at, self.op._infer_shape(_part(x, at)).ndim, self)
 
     @property
@@ -62,13 +64,21 @@ class _AlongAxis:
 
 
 class AlongAxis(_AlongAxis, LinearComposite):
-    """A on ``axes`` of one array."""
+    """``lo.along_axis(A, axes)`` for a linear A.
+
+    Parameters
+    ----------
+    op : LinearOperator
+        The operator A, from one array to one array.
+    axes : tuple of int
+        The axes on which A acts, in the order of the axes of its input.
+    """
 
     op: LinearOperator
     axes: Axes = static()
 
     def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
-        """Only where as many axes come out as go in: otherwise these axes are not those of the result."""
+        """Aᴴ on the same axes, if result and input have the same number of them; otherwise the axes of the result are others."""
         if domain is None:
             return AlongAxis(self.op.H, self.axes) if len(self.axes) == 1 else None
         part = self.op.with_domain(_part(domain, self._at(domain)))
@@ -94,7 +104,15 @@ class AlongAxis(_AlongAxis, LinearComposite):
 
 
 class NonlinearAlongAxis(_AlongAxis, NonlinearComposite):
-    """F on ``axes`` of one array."""
+    """``lo.along_axis(F, axes)`` for a nonlinear F.
+
+    Parameters
+    ----------
+    op : NonlinearOperator
+        The operator F, from one array to one array.
+    axes : tuple of int
+        The axes on which F acts, in the order of the axes of its input.
+    """
 
     op: NonlinearOperator
     axes: Axes = static()
@@ -104,7 +122,15 @@ class NonlinearAlongAxis(_AlongAxis, NonlinearComposite):
 
 
 class JacobianAlongAxis(Combinator):
-    """The Jacobian of an operator on some axes: another one for every index of the other axes."""
+    """The Jacobian of ``lo.along_axis(F, axes)``: the Jacobian of F at another point for each index of the other axes.
+
+    Parameters
+    ----------
+    op : NonlinearAlongAxis
+        The operator ``lo.along_axis(F, axes)``.
+    x : jax.Array
+        The point.
+    """
 
     op: NonlinearAlongAxis
     x: jax.Array
@@ -124,12 +150,12 @@ class JacobianAlongAxis(Combinator):
 
 
 def _part(x: Any, at: Axes) -> jax.ShapeDtypeStruct:
-    """What the operator sees of an array."""
+    """Specs of the array to which the operator itself is applied."""
     return jax.ShapeDtypeStruct(tuple(x.shape[i] for i in at), x.dtype)
 
 
 def _replaced(x: Any, at: Axes, part: Any, op: Any) -> jax.ShapeDtypeStruct:
-    """Specs of an array like x, with axes of ``part`` in the place of ``at``."""
+    """Specs of x after its axes ``at`` are replaced by those of ``part``."""
     placed = _placed(at, part.ndim, op)
     others = iter([size for i, size in enumerate(x.shape) if i not in at])
     new = dict(zip(placed, part.shape, strict=True))
@@ -138,7 +164,7 @@ def _replaced(x: Any, at: Axes, part: Any, op: Any) -> jax.ShapeDtypeStruct:
 
 
 def _placed(at: Axes, ndim: int, op: Any) -> Axes:
-    """Where ``ndim`` new axes go that replace the axes ``at``."""
+    """The positions of ``ndim`` axes that replace the axes ``at``."""
     if ndim == len(at):
         return at
     first = min(at)
@@ -165,14 +191,37 @@ def along_axis(op: LinearOperator, axis: int | tuple[int, ...]) -> LinearOperato
 @overload
 def along_axis(op: NonlinearOperator, axis: int | tuple[int, ...]) -> NonlinearOperator: ...
 def along_axis(op: Any, axis: int | tuple[int, ...]) -> Any:
-    """An operator on some axes of one array, once for every index of the others.
+    """Applies an operator to some axes of one array, for each index of the other axes.
 
-    op: linear or nonlinear, from an array of as many axes as are named here to an array
-    axis: one axis or several, in the order in which ``op`` takes them; negative ones count from the end
+    Parameters
+    ----------
+    op : LinearOperator or NonlinearOperator
+        An operator from one array, with as many axes as are named here, to one array.
+    axis : int or tuple of int
+        One axis or several, in the order of the axes of the input of ``op``. Negative ones count from the end.
 
-    The axes of the result take the place of those of the input; where their number changes, these must be consecutive.
-    Batches cost what ``vmap`` of ``op`` costs. Raises TypeError for what is not an operator, ValueError for repeated axes
-    and for arrays that do not have them.
+    Returns
+    -------
+    LinearOperator or NonlinearOperator
+        The operator on larger arrays, linear if ``op`` is. The axes of its result are in the place of those of the input;
+        if their number changes, these must be consecutive.
+
+    Raises
+    ------
+    TypeError
+        If ``op`` is not an operator.
+    ValueError
+        If an axis is named twice. When the operator is applied, if the input does not have the axes.
+
+    Notes
+    -----
+    The operator is mapped over the other axes by ``vmap``, and costs as much.
+
+    Examples
+    --------
+    >>> columns = lo.along_axis(lo.Matrix([[1.0, 1.0]]), 0)
+    >>> columns(jnp.asarray([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])).tolist()
+    [[5.0, 7.0, 9.0]]
     """
     _parts.require_operators(op, "along_axis")
     axes = tuple(map(int, np.atleast_1d(axis)))

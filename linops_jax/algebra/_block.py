@@ -1,4 +1,4 @@
-"""lo.block: a matrix of operators."""
+"""block: a matrix of operators."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
 
 
 class _Block:
+    """What the linear and the nonlinear class share."""
+
     blocks: Any
 
     def _rows(self) -> tuple[list[list[Any]], Any, Any]:
-        """Entries row by row, None for zero; the structure of the rows, and that of one row."""
+        """The rows, as lists of entries with None for zero; the structure of the column of rows, and that of one row."""
         rows, outer = jax.tree.flatten(self.blocks, is_leaf=_is_row)
         flat = [jax.tree.flatten(row, is_leaf=_is_entry) for row in rows]
         return [entries for entries, _ in flat], outer, flat[0][1]
@@ -48,7 +50,13 @@ class _Block:
 
 
 class Block(_Block, LinearComposite):
-    """{j: x_j} -> {i: sum_j A_ij x_j}."""
+    """``lo.block(blocks)`` for linear operators: (A x)ᵢ = Σⱼ Aᵢⱼ xⱼ.
+
+    Parameters
+    ----------
+    blocks : pytree of linear operators
+        The rows, each a container of operators; None is zero.
+    """
 
     blocks: Any
 
@@ -86,7 +94,13 @@ class Block(_Block, LinearComposite):
 
 
 class NonlinearBlock(_Block, NonlinearComposite):
-    """{j: x_j} -> {i: sum_j F_ij(x_j)}."""
+    """``lo.block(blocks)`` with a nonlinear operator: F(x)ᵢ = Σⱼ Fᵢⱼ(xⱼ).
+
+    Parameters
+    ----------
+    blocks : pytree of operators
+        The rows, each a container of operators; None is zero.
+    """
 
     blocks: Any
 
@@ -98,11 +112,12 @@ class NonlinearBlock(_Block, NonlinearComposite):
 
 
 def _is_entry(value: Any) -> bool:
+    """Whether a value is an operator, or None for zero."""
     return value is None or _parts.is_operator(value)
 
 
 def _is_row(value: Any) -> bool:
-    """The innermost containers are rows."""
+    """Whether a value is a row: the innermost containers are."""
     children = jax.tree.leaves(value, is_leaf=lambda child: child is not value)
     return _is_entry(value) or all(map(_is_entry, children))
 
@@ -112,10 +127,12 @@ def _zip(*sequences: Any) -> Any:
 
 
 def _present(ops: Any) -> list[Any]:
+    """The operators, without None."""
     return [op for op in ops if op is not None]
 
 
 def _sum(ops: Any, values: list[Any]) -> Any:
+    """The sum of the values whose operators are not None."""
     present = [(op, value) for op, value in _zip(ops, values) if op is not None]
     return _parts.add_up([op for op, _ in present], [value for _, value in present], "cannot add the results of")
 
@@ -125,13 +142,33 @@ def block(blocks: _parts.LinearRows) -> LinearOperator: ...
 @overload
 def block(blocks: Any) -> _parts.Either: ...
 def block(blocks: Any) -> Any:
-    """A matrix of operators: ``block([[A, B], [None, C]])([x, y])`` is ``[A(x) + B(y), C(y)]``.
+    """A matrix of operators: (A x)ᵢ = Σⱼ Aᵢⱼ xⱼ.
 
-    blocks: list, tuple or dict of rows; each a list, tuple or dict of operators, all of one structure; None is zero
+    Parameters
+    ----------
+    blocks : list, tuple or dict of rows
+        Each row is a list, tuple or dict of operators. All rows have one structure. None stands for zero.
 
-    The input has the structure of a row, the result that of a column. Nonlinear where one of the operators is. Raises
-    TypeError for what is not an operator, ValueError for an empty matrix, for rows of different structure, for a row or
-    column without operators, and for domains that differ within a column.
+    Returns
+    -------
+    LinearOperator or NonlinearOperator
+        The operator, nonlinear if one of the entries is. The input has the structure of a row, and the result that of a
+        column.
+
+    Raises
+    ------
+    TypeError
+        If an entry is not an operator.
+    ValueError
+        If there are no operators, or none in some row or column; if rows differ in structure; if domains differ in a
+        column.
+
+    Examples
+    --------
+    >>> I, D = lo.Identity(), lo.Diagonal([1.0, 2.0])
+    >>> A = lo.block([[I, D], [None, 3 * I]])
+    >>> [y.tolist() for y in A([jnp.ones(2), jnp.ones(2)])]
+    [[2.0, 3.0], [3.0, 3.0]]
     """
     _parts.require_operators(blocks, "block", allow_none=True)
     rows = jax.tree.leaves(blocks, is_leaf=_is_row)

@@ -1,4 +1,4 @@
-"""The classes to subclass for a combinator of one's own: an operator made of operators."""
+"""The classes to subclass for a combinator of your own: an operator made of operators."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from linops_jax.algebra._parts import result
 
 
 class _OfParts:
-    """What linear and nonlinear combinators may say of themselves, and to whom it goes."""
+    """What linear and nonlinear combinators share: the methods that a class may define, and how the library uses them."""
 
     precedence = Precedence.ATOM
 
     def expression(self, show: Notation) -> str:
-        """How it prints; both ``repr`` and ``str`` come from it.
+        """The text of the operator, for both ``repr`` and ``str``.
 
         Parameters
         ----------
         show : Notation
-            Writes the parts: ``show(part, at_least)`` is the text of an operator, in parentheses where it binds less tightly
-            than the ``Precedence`` ``at_least``. ``show.times`` stands between the factors of a product,
-            ``show.scalar(value)`` is a number, ``show.point(specs, name)`` arrays, ``show.container(operators)`` a pytree of
-            operators.
+            Writes the parts. ``show(part, at_least)`` is the text of an operator, in parentheses if it binds less tightly
+            than the ``Precedence`` ``at_least``. ``show.times`` stands between a number and an operator,
+            ``show.scalar(value)`` is a number, ``show.point(specs, name)`` is for arrays and
+            ``show.container(operators)`` for a pytree of operators.
 
         Returns
         -------
@@ -43,23 +43,23 @@ class _OfParts:
         return show.atom(self)
 
     def simplifications(self, x: Any) -> Iterable[Operator | None]:
-        """The rules of ``lo.simplify`` for this class: it takes the first result with the same domain and codomain.
+        """The rules of ``lo.simplify`` for this class. It takes the first result with the same domain and codomain.
 
         Parameters
         ----------
         x : pytree of jax.ShapeDtypeStruct or None
-            Specs of the input; None where nobody knows them, and the rule has to hold for all.
+            Specs of the input. If it is None, they are not known, and a rule has to hold for all of them.
 
         Returns
         -------
         iterable of operators or None
-            What each rule makes of this operator, whose parts are simple already; None where it does not apply. A rule looks at
-            structure and at properties, never at the values of arrays.
+            The result of each rule for this operator, whose parts are simple already; None if the rule does not apply. A
+            rule may use the structure and the properties, never the values of arrays.
         """
         return ()
 
     def inputs_of_parts(self, x: Any) -> list[Any]:
-        """What each part is applied to, so that ``lo.tree`` shows shapes, and more rules of ``lo.simplify`` apply inside.
+        """The input of each part, so that ``lo.tree`` shows shapes and ``lo.simplify`` can use more rules for the parts.
 
         Parameters
         ----------
@@ -69,14 +69,14 @@ class _OfParts:
         Returns
         -------
         list
-            Specs of the input of each operator among the fields, in their order; None where that is not known.
-            ``jax.eval_shape(part, x)`` says what a part makes of specs.
+            Specs of the input of each operator in the fields, in their order; None if they are not known.
+            ``jax.eval_shape(part, x)`` is what a part makes of specs.
         """
         return [None] * len(self._parts())
 
     @property
     def properties(self) -> Properties:
-        """The class keywords, and of the parts what is contagious: linearity over the reals only, inexactness."""
+        """The class keywords; also, from the parts, whether it is linear over the reals only, and how inexact it is."""
         cls: Any = type(self)
         own, of_parts = cls._traits.properties, common(self._parts())
         return dataclasses.replace(
@@ -99,7 +99,7 @@ class _OfParts:
                 raise TypeError(message)
         super().__init_subclass__()
 
-    # ---- to the rest of the library ---------------------------------------------------------------------------------
+    # ---- what the library calls -------------------------------------------------------------------------------------
 
     def _parts(self) -> list[Any]:
         values = [getattr(self, name) for name in fields.array_fields(type(self))]
@@ -143,15 +143,15 @@ def _label(op: Any) -> str:
 
 
 class Combinator(_OfParts, LinearOperator, rules=rules.LINEAR):
-    """A linear operator made of operators: the class to subclass for a combinator of one's own.
+    """A linear operator made of other operators: the class to subclass for a combinator of your own.
 
-    Fields hold the parts, also in lists, dicts and other pytrees. ``apply`` is JAX code that calls them; all else is optional.
-    The adjoint and the derivatives come from JAX, through the adjoints and derivatives of the parts, and specs of the result
-    from those of the parts. Hooks that are given, such as ``adjoint`` or ``inverse``, are JAX code too (``lo.traced`` may be
-    left out) and are used instead. ``infer_adjoint_shape`` is as of every operator: needed where ``A.H(y)`` is called on its
-    own, unless there is a domain or an ``adjoint_operator``.
+    Fields hold the parts, also in lists, dicts and other pytrees. Only ``apply`` is needed: JAX code that calls the
+    parts. The adjoint and the derivatives come from JAX, by those of the parts, and the shapes of the result from those
+    of the parts. If the class defines other hooks, such as ``adjoint`` or ``inverse``, these are used instead. They are
+    JAX code, too; ``lo.traced`` may be left out.
 
-    A property ``domain`` may say the domain that the parts have, for example ``return self.op.domain``.
+    As for every operator, ``A.H(y)`` needs ``infer_adjoint_shape``, unless there is a domain or an ``adjoint_operator``.
+    If the parts determine the domain, define a property ``domain``, for example with ``return self.op.domain``.
 
     Attributes
     ----------
@@ -160,7 +160,6 @@ class Combinator(_OfParts, LinearOperator, rules=rules.LINEAR):
 
     Examples
     --------
-    >>> import jax.numpy as jnp, linops_jax as lo
     >>> class Twice(lo.algebra.Combinator):
     ...     op: lo.LinearOperator
     ...     precedence = lo.algebra.Precedence.PRODUCT
@@ -178,27 +177,27 @@ class Combinator(_OfParts, LinearOperator, rules=rules.LINEAR):
     """
 
     def adjoint_operator(self) -> LinearOperator | None:
-        """The adjoint as an operator made of the adjoints of the parts: what ``lo.simplify`` makes of ``A.H``.
+        """The adjoint as an operator made of the adjoints of the parts. ``lo.simplify`` puts it in the place of ``A.H``.
 
         Returns
         -------
         LinearOperator or None
-            None, the default, where none is known: then ``A.H`` stays as it is.
+            None, the default, if there is none: then ``A.H`` stays as it is.
         """
         return None
 
     def inverse_operator(self) -> LinearOperator | None:
-        """The inverse as an operator, for ``A.inv`` and negative powers.
+        """The inverse as an operator made of the inverses of the parts, for ``A.inv`` and negative powers.
 
         Returns
         -------
         LinearOperator or None
-            None, the default, where none is known: then the hook ``inverse`` is used, or the adjoint of a unitary operator, or
-            an iterative solver.
+            None, the default, if there is none: then the hook ``inverse`` is used, or the adjoint of a unitary operator,
+            or an iterative solver.
         """
         return None
 
-    # ---- to the rest of the library ---------------------------------------------------------------------------------
+    # ---- what the library calls -------------------------------------------------------------------------------------
 
     def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
         return self.adjoint_operator()
@@ -209,7 +208,7 @@ class Combinator(_OfParts, LinearOperator, rules=rules.LINEAR):
 
     @functools.cached_property
     def _adjoint_says_shape(self) -> bool:
-        """Whether the adjoint as an operator, and nothing else, says what shape its result has."""
+        """Whether only ``adjoint_operator`` can find the shape of the adjoint's result."""
         if getattr(self, "infer_adjoint_shape", None) is not None or self.properties.symmetric:
             return False
         return self.adjoint_operator() is not None and all(part._says_adjoint_shape for part in self._parts())
@@ -228,8 +227,13 @@ class Combinator(_OfParts, LinearOperator, rules=rules.LINEAR):
 
 
 class NonlinearCombinator(_OfParts, NonlinearOperator, rules=rules.NONLINEAR):
-    """A nonlinear operator made of operators: as ``Combinator``, but for its adjoint and inverse.
+    """A nonlinear operator made of other operators: a ``Combinator`` without adjoint and inverse.
 
-    ``apply`` is JAX code that calls the parts, of which some or none are nonlinear. ``F.jacobian(x)`` comes from JAX, through the
-    derivatives of the parts, unless ``jacobian_apply`` and ``jacobian_adjoint`` are given, as JAX code.
+    ``apply`` is JAX code that calls the parts, which may be linear or nonlinear. ``F.jacobian(x)`` comes from JAX, by the
+    derivatives of the parts, unless the class defines ``jacobian_apply`` and ``jacobian_adjoint``, as JAX code.
+
+    Attributes
+    ----------
+    precedence : Precedence
+        How tightly the text of ``expression`` binds.
     """

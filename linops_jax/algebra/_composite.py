@@ -1,4 +1,4 @@
-"""What operators made of operators share: JAX code that is called as it is, without a primitive of its own."""
+"""The base classes of the library's own combinators, whose hooks are JAX code, called without a primitive."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from linops_jax._operators.wrappers import Wrapper as Wrapper
 
 
 class LinearComposite(LinearOperator, composite=True):
-    """Subclasses write ``apply``, ``_pull_back(y, like)``, and ``_derive_shape(x)`` and ``_infer_adjoint_shape(y)`` by
-    those of their parts."""
+    """A linear combinator.
+
+    Subclasses define ``apply``, ``_pull_back(y, like)``, ``_derive_shape(x)`` and ``_infer_adjoint_shape(y)``, by those
+    of their parts.
+    """
 
     def adjoint(self, y: Any) -> Any:
         return self._reverse(y, self.domain)
@@ -26,10 +29,24 @@ class LinearComposite(LinearOperator, composite=True):
 
 
 class NonlinearComposite(NonlinearOperator, composite=True):
-    """Subclasses write ``apply``, ``_derive_shape(x)``, and ``_jacobian(x)``, the chain rule as algebra."""
+    """A nonlinear combinator.
+
+    Subclasses define ``apply``, ``_derive_shape(x)``, and the chain rule, ``_jacobian(x)``.
+    """
 
     def jacobian(self, x: Any) -> LinearOperator:
-        """The derivative at x, in directions of its dtype: at a real point of a complex domain, real ones."""
+        """The derivative of F at a point, as a linear operator.
+
+        Parameters
+        ----------
+        x : pytree of arrays
+            The point x.
+
+        Returns
+        -------
+        LinearOperator
+            J(x), for directions of the dtype of x: real ones at a real point, even if the domain of F is complex.
+        """
         x = shapes.as_arrays(x, f"{exact(self)}.jacobian(x)")
         at = self._as_input(x)
         jacobian = self._jacobian(at)
@@ -49,7 +66,7 @@ class NonlinearComposite(NonlinearOperator, composite=True):
 
 
 def of_checked_parts(cls: Any, statics: tuple[Any, ...], arrays: tuple[Any, ...]) -> Any:
-    """A composite without the constructor's look at every part, which makes long sums and products quadratic."""
+    """A composite of checked parts. To check them again would take quadratic time for long sums and products."""
     if meta.introductions:
         meta.introduce()
     return restore(cls, statics, arrays)

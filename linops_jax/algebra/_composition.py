@@ -1,4 +1,4 @@
-"""A @ B: one operator after another."""
+"""Composition: the product ``A @ B``."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ from linops_jax.algebra._scale import NonlinearScaled, Scaled, scale
 
 
 class _Composition:
-    factors: tuple[Any, ...]  # as written: the last one is applied first
-    repeats: str  # factors of the same operator as an earlier one, "2=0H 3=1.": 2 is the adjoint of what 0 is made of, 3 is 1
-    repeated_domains: tuple[Any, ...]  # of these, where they have one: a D among the letters
+    """What the linear and the nonlinear class share."""
+
+    factors: tuple[Any, ...]  # in the order of the formula: the last one is applied first
+    repeats: str  # which factors are made of the operator in an earlier one, see _repeats.py
+    repeated_domains: tuple[Any, ...]  # the domains of these factors, one for each D
     _precedence = PRODUCT
     _hidden = ("repeats", "repeated_domains")
     _vanishes: Any
@@ -49,13 +51,14 @@ class _Composition:
         return x
 
     def _fold(self) -> tuple[Any, ...]:
-        """What comes again is one child: its parameters are the same, whatever somebody puts in their place."""
+        """The children of the pytree: an operator that occurs again is one child, so its parameters stay the same everywhere."""
         if not self.repeats:
             return (self.factors,)
         again = _repeats.read(self.repeats)
         return (tuple(None if i in again else factor for i, factor in enumerate(self.factors)),)
 
     def _unfold(self) -> Any:
+        """Restores the factors that ``_fold`` left out."""
         if self.repeats and isinstance(self.factors, tuple):
             factors, domains = list(self.factors), iter(self.repeated_domains)
             for i, (first, letters) in _repeats.read(self.repeats).items():
@@ -64,7 +67,18 @@ class _Composition:
         return self
 
     def is_mirrored(self, i: int, j: int) -> bool:
-        """Whether two factors are each other's adjoint, on the same domain."""
+        """Whether two factors are each other's adjoint, on the same domain.
+
+        Parameters
+        ----------
+        i, j : int
+            Positions in ``factors``.
+
+        Returns
+        -------
+        bool
+            Whether they are.
+        """
         if i < 0 or self._same_parts[i] != self._same_parts[j]:
             return False
         if i != j and not shapes.same(self._domains_of_parts[i], self._domains_of_parts[j]):
@@ -75,12 +89,12 @@ class _Composition:
 
     @functools.cached_property
     def _same_parts(self) -> tuple[int, ...]:
-        """Ids of the operators that factors are made of."""
+        """For each factor the ``id`` of the operator in it, without adjoints and domains around it."""
         return tuple(id(_repeats.base(factor)) for factor in self.factors)
 
     @functools.cached_property
     def _domains_of_parts(self) -> list[Any]:
-        """Domains of what factors or their adjoints are made of: as they say, or as the product's domain does."""
+        """For each factor the domain of the operator in it: its own, or what follows from the product's domain."""
         passes, y = ([(None, None)] * len(self.factors), None) if self.domain is None else self._passes(self.domain)
         domains = []
         for factor, (x, _) in zip(self.factors, passes, strict=True):
@@ -100,8 +114,7 @@ class _Composition:
         return self._passes(x)[1]
 
     def _passes(self, x: Any) -> tuple[list[tuple[Any, Any]], Any]:
-        """Specs of what each factor is applied to, in the order of the factors, and where that is on the way; and specs of
-        the result."""
+        """For each factor the specs of its input, and the record at that point (see upstream.py); and the specs of the result."""
         passes = []
         with upstream.product() as after_factor:
             for factor in reversed(self.factors):
@@ -112,7 +125,7 @@ class _Composition:
 
     @property
     def properties(self) -> Properties:
-        """A mirrored product, B^H M B, is symmetric or positive if M is; so is a product of diagonal ones."""
+        """Bᴴ M B is symmetric or positive if M is, and a product of diagonal operators if all are."""
         n = len(self.factors)
         known = common(self.factors, "symmetric", "positive", "unitary", "diagonal")
         mirrored = all(self.is_mirrored(i, n - 1 - i) for i in range(n // 2))
@@ -143,18 +156,22 @@ class _Composition:
         yield self._with_neighbours_as_one(x)
 
     def _with_scalar_in_front(self, x: Any) -> Any:
-        """A @ (b B) = b (A @ B), past linear A; a complex b past those that are linear over complex numbers only."""
+        """A (b B) = b (A B) for a linear A. If b is complex, A must be linear over the complex numbers."""
         for i, factor in enumerate(self.factors):
             passed = [before for before in self.factors[:i] if isinstance(before, LinearOperator)]
             if not isinstance(factor, Scaled | NonlinearScaled) or len(passed) < i:
                 continue
-            makes_no_floats = x is not None or type(factor.scalar) in (bool, int)  # of integers on the way
+            makes_no_floats = x is not None or type(factor.scalar) in (
+                bool,
+                int,
+            )  # would the scalar make floats of integers?
             is_complex = shapes.is_complex(jnp.result_type(factor.scalar))
             if makes_no_floats and (not is_complex or all(before._is_complex_linear() for before in passed)):
                 return scale(factor.scalar, _product_of([*passed, factor.op, *self.factors[i + 1 :]]))
         return None
 
     def _with_neighbours_as_one(self, x: Any) -> Any:
+        """The product with the first two neighbours that a rule makes one operator; None if there are none."""
         inputs = [None] * len(self.factors) if x is None else self._inputs_of_parts(x)
         for i in range(len(self.factors) - 1):
             left, right = self.factors[i : i + 2]
@@ -164,7 +181,20 @@ class _Composition:
 
 
 class Composition(_Composition, LinearComposite):
-    """The product of linear operators."""
+    """The product of linear operators, ``A @ B``.
+
+    Parameters
+    ----------
+    factors : tuple of LinearOperator
+        The factors. The last one is applied first.
+
+    Attributes
+    ----------
+    repeats : str
+        Which factors are made of the same operator; used to flatten the product.
+    repeated_domains : tuple
+        Domains of these factors.
+    """
 
     factors: tuple[LinearOperator, ...]
     repeats: str = static(default="", init=False)
@@ -174,11 +204,11 @@ class Composition(_Composition, LinearComposite):
     def H(self) -> LinearOperator:
         try:
             return self._adjoint_inside(self.domain)
-        except UnknownShapeError:  # on its own, a factor does not know what it gets in this product
+        except UnknownShapeError:  # of a factor whose input is known in the product only
             return super().H
 
     def _adjoint_inside(self, domain: Any) -> LinearOperator:
-        """The product of the adjoints: each on the spaces of its factor, where the domain says them."""
+        """The product of the adjoints in reverse order, each with the domain that follows from that of the product."""
         spaces = [None] * len(self.factors) if domain is None else self._inputs_of_parts(domain)
         factors = [typed(factor, x) for factor, x in zip(self.factors, spaces, strict=True)]
         return functools.reduce(_product, [factor.H for factor in reversed(factors)])
@@ -206,7 +236,20 @@ class Composition(_Composition, LinearComposite):
 
 
 class NonlinearComposition(_Composition, NonlinearComposite):
-    """One operator after another, at least one of them nonlinear."""
+    """The product ``F @ G`` of operators, of which at least one is nonlinear.
+
+    Parameters
+    ----------
+    factors : tuple of operators
+        The factors. The last one is applied first.
+
+    Attributes
+    ----------
+    repeats : str
+        Which factors are made of the same operator; used to flatten the product.
+    repeated_domains : tuple
+        Domains of these factors.
+    """
 
     factors: tuple[Operator, ...]
     repeats: str = static(default="", init=False)
@@ -223,10 +266,10 @@ class NonlinearComposition(_Composition, NonlinearComposite):
 
 @constructors.compose.define
 def compose(a: Operator, b: Operator) -> Any:
-    """``a @ b``. Raises ValueError where both sides know their domains and these do not meet.
+    """``a @ b``. Raises ValueError if the result of b does not fit the domain of a.
 
-    ``c * A.H @ A`` is ``(c * A.H) @ A`` to Python. It is kept as ``c * (A.H @ A)``, which computes the same in the same order
-    and shows that it is mirrored.
+    In Python ``c * A.H @ A`` means ``(c * A.H) @ A``. It becomes ``c * (A.H @ A)``: this has the same numerical result,
+    and shows that the product is symmetric.
     """
     product = _product(a, b)
     if isinstance(a, Scaled | NonlinearScaled) and not product.is_mirrored(0, len(product.factors) - 1):
@@ -234,13 +277,13 @@ def compose(a: Operator, b: Operator) -> Any:
     if b.codomain is not None:
         try:
             product._remember(None, _meet(a, b))
-        except UnknownShapeError:  # only what b has passed says it
+        except UnknownShapeError:  # it is known in the product only
             product._infer_shape(b.domain)
     return product
 
 
 def _product(a: Operator, b: Operator) -> Any:
-    """``a @ b``, whose parts have been checked when they were made."""
+    """``a @ b``, without a check of its parts."""
     (left, of_a), (right, of_b) = map(_factors, (a, b))
     factors, parts = left + right, of_a + of_b
     repeats, domains = getattr(a, "repeats", ""), getattr(a, "repeated_domains", ())
@@ -259,12 +302,12 @@ def _product_of(factors: Any) -> Any:
 
 
 def _factors(op: Any) -> tuple[tuple[Any, ...], tuple[int, ...]]:
-    """Factors, and the operators that they are made of."""
+    """The factors of an operator, and for each the ``id`` of the operator in it."""
     return (op.factors, op._same_parts) if isinstance(op, _Composition) else ((op,), (id(_repeats.base(op)),))
 
 
 def _meet(a: Any, b: Any) -> Any:
-    """Specs of the result of a @ b on the domain of b. Raises ValueError where the result of b does not fit."""
+    """Specs of the result of a @ b on the domain of b. Raises ValueError if the result of b does not fit."""
     factors = a.factors if isinstance(a, _Composition) and a.domain is None else (a,)
     spec = b.codomain
     for i in reversed(range(len(factors))):

@@ -1,4 +1,4 @@
-"""x -> conj(A conj(x)), and with it the transpose A^T = (A^H).conj()."""
+"""Conjugate: the map x → conj(A conj(x)); with it, the transpose Aᵀ = conj(Aᴴ conj(x))."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from linops_jax.algebra._parts import typed
 
 
 class Conjugate(Wrapper, LinearComposite):
-    """conj A conj."""
+    """The complex conjugate of a linear operator, ``A.conj()``: x → conj(A conj(x)).
+
+    Parameters
+    ----------
+    op : LinearOperator
+        The operator A. If it is an ``Adjoint``, the conjugate is a transpose, ``A.T``.
+    """
 
     op: LinearOperator
 
@@ -47,7 +53,7 @@ class Conjugate(Wrapper, LinearComposite):
         return f"{show(self.op, ATOM)}.conj()"
 
     def _simpler(self, x: Any) -> Iterable[Any]:
-        """conj I conj = I, and so for 0."""
+        """The conjugates of the identity and of zero are these operators themselves."""
         yield self.op if self.op._is_identity or self.op._is_zero else None
 
 

@@ -1,4 +1,4 @@
-"""lo.declare(A, positive=True): what somebody knows of one operator."""
+"""declare: properties of one operator that its class does not declare."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from linops_jax.algebra._composite import LinearComposite, Wrapper
 
 
 class Declared(Wrapper, LinearComposite):
-    """The same operator, of which more is known."""
+    """``lo.declare(A, ...)``: an operator with more properties.
+
+    Parameters
+    ----------
+    op : LinearOperator
+        The operator A.
+    known : Properties
+        All its properties.
+    """
 
     _hidden = ("known",)
     op: LinearOperator
@@ -46,11 +54,31 @@ class Declared(Wrapper, LinearComposite):
 
 
 def declare(op: LinearOperator, **properties: Any) -> LinearOperator:
-    """``op`` with properties that its class does not declare, as in ``lo.declare(A.H @ W @ A, positive=True)``.
+    """Declares properties of an operator that its class does not declare.
 
-    The names are those of ``Properties``; solvers and ``A.inv`` rely on them, and the checks test them.
+    Parameters
+    ----------
+    op : LinearOperator
+        The operator.
+    **properties : bool or float
+        Fields of ``Properties``, for example ``positive=True``. Solvers and ``A.inv`` rely on them; ``lo.check_operator``
+        tests them.
 
-    Raises TypeError for other names, and for what is not a linear operator.
+    Returns
+    -------
+    LinearOperator
+        The same map, with these properties.
+
+    Raises
+    ------
+    TypeError
+        If ``op`` is not a linear operator, or a property is not known.
+
+    Examples
+    --------
+    >>> A = lo.Matrix([[2.0, 1.0], [1.0, 2.0]])
+    >>> lo.declare(A, positive=True).properties
+    Properties(symmetric=True, positive=True)
     """
     if not isinstance(op, LinearOperator):
         message = f"declare expected a linear operator, found {type(op).__name__} {op!r:.80}."

@@ -1,4 +1,4 @@
-"""A.with_domain(spec): an operator for inputs of one shape and dtype."""
+"""with_domain: an operator for inputs of one shape and dtype."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from linops_jax.algebra._identity import zero_for
 
 
 class _WithDomain(Wrapper):
+    """What the linear and the nonlinear class share. The leaves and the tree are those of the domain's specs."""
+
     leaves: tuple[Any, ...]
     tree: Any
 
@@ -42,14 +44,24 @@ class _WithDomain(Wrapper):
         return self.op
 
     def _simpler(self, x: Any) -> Iterable[Any]:
-        """A domain that everybody knows without it goes; and A @ 0 = 0 on a domain."""
+        """A domain that follows from the input is left out, and A @ 0 becomes a zero."""
         is_known = x is not None and shapes.same(self.domain, x)
         yield self.op if is_known and (self.op.domain is None or shapes.same(self.op.domain, x)) else None
         yield zero_for(self, x) if self.op._vanishes else None
 
 
 class WithDomain(_WithDomain, LinearComposite):
-    """A linear operator with a fixed domain."""
+    """``A.with_domain(spec)`` for a linear A.
+
+    Parameters
+    ----------
+    op : LinearOperator
+        The operator A.
+    leaves : tuple
+        Shapes, dtypes and shardings of the arrays of the domain.
+    tree : jax.tree_util.PyTreeDef
+        The structure of the domain.
+    """
 
     op: LinearOperator
     leaves: tuple[Any, ...] = static()
@@ -57,7 +69,10 @@ class WithDomain(_WithDomain, LinearComposite):
 
     @property
     def properties(self) -> Properties:
-        """Between different spaces, as of a complex operator on a real domain, nothing is its own adjoint or inverse."""
+        """The properties of the operator; none of symmetric, positive and unitary if domain and codomain differ.
+
+        They differ, for example, for a complex operator on a real domain.
+        """
         known = self.op.properties
         if shapes.same(self.domain, self.codomain):
             return known
@@ -84,7 +99,17 @@ class WithDomain(_WithDomain, LinearComposite):
 
 
 class NonlinearWithDomain(_WithDomain, NonlinearComposite):
-    """A nonlinear operator with a fixed domain."""
+    """``F.with_domain(spec)`` for a nonlinear F.
+
+    Parameters
+    ----------
+    op : NonlinearOperator
+        The operator F.
+    leaves : tuple
+        Shapes, dtypes and shardings of the arrays of the domain.
+    tree : jax.tree_util.PyTreeDef
+        The structure of the domain.
+    """
 
     op: NonlinearOperator
     leaves: tuple[Any, ...] = static()
@@ -96,7 +121,7 @@ class NonlinearWithDomain(_WithDomain, NonlinearComposite):
 
 @constructors.with_domain.define
 def with_domain(op: Any, spec: Any) -> Operator:
-    """``op`` on a domain; on a smaller one, real numbers instead of complex ones, where it has a domain already."""
+    """``op`` on a domain. One that has a complex domain already can get the real one of the same shape."""
     spec = shapes.specs(spec)
     if op.domain is not None:
         if difference := shapes.cast_obstacle(spec, op.domain):

@@ -1,4 +1,4 @@
-"""lo.freeze: an operator of several inputs with some of them fixed."""
+"""freeze: an operator of several inputs, some of which are fixed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from linops_jax.algebra._composition import compose
 
 
 class _Freeze:
+    """What the linear and the nonlinear class share."""
+
     op: Any
     values: dict[Any, Any]
 
@@ -43,7 +45,15 @@ class _Freeze:
 
 
 class Frozen(_Freeze, NonlinearComposite):
-    """F with some inputs fixed."""
+    """``lo.freeze(F, values)``.
+
+    Parameters
+    ----------
+    op : LinearOperator or NonlinearOperator
+        The operator F.
+    values : dict
+        The fixed inputs, by position or by name.
+    """
 
     op: Operator
     values: dict[Any, Any]
@@ -54,7 +64,15 @@ class Frozen(_Freeze, NonlinearComposite):
 
 
 class LinearFrozen(_Freeze, LinearComposite):
-    """F with some inputs fixed, where it is linear in the others: its own derivative at any point."""
+    """``lo.freeze(F, values, linear=True)``: F is linear in its other inputs, so it equals its derivative at any point.
+
+    Parameters
+    ----------
+    op : NonlinearOperator
+        The operator F.
+    values : dict
+        The fixed inputs, by position or by name.
+    """
 
     op: Operator
     values: dict[Any, Any]
@@ -80,7 +98,7 @@ class LinearFrozen(_Freeze, LinearComposite):
 
 
 class Insert(LinearComposite):
-    """The inputs that are left -> all inputs, zero where they are fixed."""
+    """The map from the inputs that are not fixed to all inputs; the fixed ones are zero."""
 
     values: dict[Any, Any]
 
@@ -98,6 +116,7 @@ class Insert(LinearComposite):
 
 
 def _fill(x: Any, values: dict[Any, Any], where: str) -> Any:
+    """All inputs: those of x in the order of the free positions, and the fixed ones."""
     if not _by_position(values):
         if not isinstance(x, dict) or set(x) & set(values):
             message = f"{where}: expected a dict of the inputs that are left, found {shapes.describe_tree(x)}."
@@ -116,6 +135,7 @@ def _fill(x: Any, values: dict[Any, Any], where: str) -> Any:
 
 
 def _rest(x: Any, values: dict[Any, Any]) -> Any:
+    """The inputs that are not fixed."""
     if not _by_position(values):
         return {name: part for name, part in x.items() if name not in values}
     left = tuple(part for i, part in enumerate(x) if i not in values)
@@ -123,6 +143,7 @@ def _rest(x: Any, values: dict[Any, Any]) -> Any:
 
 
 def _by_position(values: dict[Any, Any]) -> bool:
+    """Whether the inputs are fixed by position, not by name."""
     return all(isinstance(slot, int) for slot in values)
 
 
@@ -131,15 +152,40 @@ def freeze(op: _parts.Either, values: dict[Any, Any], *, linear: Literal[True]) 
 @overload
 def freeze(op: _parts.Either, values: dict[Any, Any], *, linear: Literal[False] = False) -> NonlinearOperator: ...
 def freeze(op: Any, values: dict[Any, Any], *, linear: bool = False) -> Any:
-    """An operator of several inputs with some of them fixed: ``freeze(F, {1: h})(x)`` is ``F((x, h))``.
+    """Fixes some inputs of an operator that takes several.
 
-    op: an operator whose input is a tuple or a dict
-    values: fixed inputs by position or by name; differentiable parameters
-    linear: F is linear in the inputs that are left, as a convolution is in the image: the result is a LinearOperator then
+    Parameters
+    ----------
+    op : LinearOperator or NonlinearOperator
+        An operator F, whose input is a tuple or a dict.
+    values : dict
+        The fixed inputs: arrays or pytrees of arrays, by position in the tuple or by name in the dict. They can be
+        differentiated.
+    linear : bool, optional
+        Whether F is linear in the other inputs, as a convolution is in the image. False by default.
 
-    By position, the input is the one that is left, or a tuple of those that are left; by name it is a dict. Raises
-    TypeError for what is not an operator, ValueError for no values, for positions mixed with names, and for inputs that
-    ``op`` does not have.
+    Returns
+    -------
+    NonlinearOperator or LinearOperator
+        The operator of the other inputs, linear with ``linear=True``. If one input of a tuple is left, this is its input;
+        otherwise a tuple or a dict of those that are left.
+
+    Raises
+    ------
+    TypeError
+        If ``op`` is not an operator.
+    ValueError
+        If ``values`` is empty, mixes positions and names, or has an input that ``op`` does not have.
+
+    Examples
+    --------
+    >>> class Product(lo.NonlinearOperator):
+    ...     @lo.traced
+    ...     def apply(self, x):
+    ...         return x[0] * x[1]
+    >>> A = lo.freeze(Product(), {1: jnp.asarray([2.0, 3.0])}, linear=True)
+    >>> A(jnp.ones(2)).tolist()
+    [2.0, 3.0]
     """
     _parts.require_operators(op, "freeze")
     if not isinstance(values, dict) or not values:

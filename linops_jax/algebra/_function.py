@@ -1,4 +1,4 @@
-"""lo.Function: a linear map from a function, or from a pair of functions."""
+"""Function: a linear map from a function, or from a pair of functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from linops_jax.algebra._composite import LinearComposite, Wrapper
 
 
 class JAXFunction(LinearOperator):
-    """A linear function written in JAX; JAX derives its adjoint."""
+    """A linear function written in JAX, whose adjoint JAX derives."""
 
     function: Callable[[Any], Any] = static()
 
@@ -53,21 +53,49 @@ class HostFunctions(LinearOperator):
 
 
 def _name(function: Any) -> str:
+    """The name of a function, for printing."""
     return getattr(function, "__name__", type(function).__name__)
 
 
 class Function(Wrapper, LinearComposite):
     """A linear map from a JAX function, or from a pair of NumPy functions.
 
-    function: JAX code, linear in its one argument, a pytree; its adjoint is derived. Or, with ``adjoint``, a NumPy function
-    x: specs or example arrays of the input
-    adjoint: a NumPy function for the conjugate transpose; both run on the host then, as hooks do
-    codomain: specs of the result of a NumPy function; None: the function is called once on zeros to see
+    Parameters
+    ----------
+    function : callable
+        A function of one argument, a pytree of arrays, in which it is linear. It is JAX code, and JAX derives its
+        adjoint. If ``adjoint`` is given, it is a NumPy function, which runs on the host.
+    x : pytree of jax.ShapeDtypeStruct or pytree of arrays
+        Shapes and dtypes of the input.
+    adjoint : callable, optional
+        A NumPy function for the conjugate transpose.
+    codomain : pytree of jax.ShapeDtypeStruct or pytree of arrays, optional
+        Shapes and dtypes of the result of a NumPy function. By default, the function is called once on zeros to find them.
+    **properties : bool or float
+        Fields of ``Properties``, for example ``real_linear=True``.
 
-    ``real_linear=True`` and the other keywords are properties, see ``Properties``. The functions are compared by
-    identity: making the operator anew in a loop compiles anew. Arrays that they close over are constants; tracers that JAX
-    code closes over are operands, and derivatives with respect to them work.
-    Raises TypeError for what is not callable or not a known property.
+    Attributes
+    ----------
+    op : LinearOperator
+        The operator of the function, with its domain.
+    known : Properties
+        The properties.
+
+    Raises
+    ------
+    TypeError
+        If ``function`` or ``adjoint`` is not callable, or a property is not known.
+
+    Notes
+    -----
+    Functions are compared by identity: an operator made in a loop from a new function is compiled each time. Arrays in the
+    closure of a function are constants. Tracers in the closure of JAX code are operands, so derivatives in them exist.
+
+    Examples
+    --------
+    >>> A = lo.Function(jnp.cumsum, jnp.zeros(3))
+    >>> A.H(jnp.ones(3)).tolist()
+    [3.0, 2.0, 1.0]
     """
 
     _hidden = ("known",)
@@ -104,5 +132,6 @@ class Function(Wrapper, LinearComposite):
 
 
 def _call_on_zeros(function: Callable[[Any], Any], domain: Any) -> Any:
+    """Specs of the result of a NumPy function."""
     result = function(jax.tree.map(lambda spec: np.zeros(spec.shape, spec.dtype), domain))
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), np.asarray(leaf).dtype), result)

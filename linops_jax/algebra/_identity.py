@@ -1,4 +1,4 @@
-"""Identity and Zero: the neutral elements of composition and addition."""
+"""Identity and Zero: the neutral elements of products and of sums."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from linops_jax.algebra._composite import LinearComposite
 
 
 class Identity(LinearComposite, positive=True, unitary=True, diagonal=True):
-    """x -> x, for any pytree of arrays."""
+    """The identity x → x, for any pytree of arrays.
+
+    Examples
+    --------
+    >>> lo.Identity()(jnp.arange(3)).tolist()
+    [0, 1, 2]
+    """
 
     _symbol = "I"
     _is_identity = True  # type: ignore[assignment]
@@ -43,9 +49,18 @@ class Identity(LinearComposite, positive=True, unitary=True, diagonal=True):
 
 
 class Zero(LinearComposite):
-    """x -> 0: arrays like the input, for any pytree, or one array of the given shape in the input's dtype.
+    """The map x → 0.
 
-    shape: shape of the result, or None for those of the input; with a shape, the adjoint on its own needs a domain
+    Parameters
+    ----------
+    shape : tuple of int, optional
+        The shape of the result: one array, in the dtype of the input. By default, the result has the structure and the
+        shapes of the input. With a shape, ``A.H(y)`` needs a domain.
+
+    Examples
+    --------
+    >>> lo.Zero((2,))(jnp.ones(3)).tolist()
+    [0.0, 0.0]
     """
 
     _symbol = "0"
@@ -90,7 +105,7 @@ class Zero(LinearComposite):
 
 
 def zero_for(op: Any, x: Any) -> Any:
-    """0 in the place of an operator that vanishes, where its result is one array of known shape and of the input's dtype."""
+    """A Zero in the place of an operator that vanishes; None if its result is not one array of the input's dtype."""
     if x is None:
         return None
     codomain = op._infer_shape(x)

@@ -1,4 +1,4 @@
-"""A^-1 by the hooks ``inverse`` and ``inverse_adjoint``."""
+"""Inverse: A⁻¹ by the hooks ``inverse`` and ``inverse_adjoint``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from linops_jax.algebra._composite import LinearComposite, SwappedWrapper
 
 
 class Inverse(SwappedWrapper, LinearComposite):
-    """The inverse of an operator whose class says how to compute it."""
+    """The inverse A⁻¹ of an operator whose class has the hook ``inverse``, ``A.inv``.
+
+    Parameters
+    ----------
+    op : LinearOperator
+        The operator A.
+    """
 
     op: LinearOperator
 

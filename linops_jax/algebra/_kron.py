@@ -1,4 +1,4 @@
-"""Kronecker products and sums, on arrays that keep the axes of both factors."""
+"""Kronecker products and sums, on arrays that have the axes of both factors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ from linops_jax.algebra._identity import Identity
 
 
 class Kronecker(LinearComposite):
-    """A (x) B: A on the first axes of an array, B on the last ones."""
+    """The Kronecker product A ⊗ B, ``lo.kron(A, B)``: A on the first axes of an array, B on the last ones.
+
+    Parameters
+    ----------
+    a : LinearOperator
+        The factor A.
+    b : LinearOperator
+        The factor B.
+    """
 
     a: LinearOperator
     b: LinearOperator
@@ -33,7 +41,7 @@ class Kronecker(LinearComposite):
         return self._on(x)._infer_shape(x)
 
     def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
-        """Only where no factor changes the dtype: the other one's adjoint sees it."""
+        """Aᴴ ⊗ Bᴴ, if no factor changes the dtype: each adjoint is applied to the result of the other one."""
         if not self._commutes:
             return None
         if domain is not None:
@@ -66,21 +74,24 @@ class Kronecker(LinearComposite):
         return inputs if self._has_a_last(x) else inputs[::-1]
 
     def _on(self, x: Any) -> Any:
-        """As a product, for an input x."""
+        """The product of two operators along axes that equals this one for the input x."""
         return self._product(x, self._split(x, _rank(self.a.domain), _rank(self.b.domain)), self._has_a_last(x))
 
     def _has_a_last(self, x: Any) -> bool:
-        """A comes after B, unless only the other order is possible. On a part of the domain it is that of the whole: where a
-        factor is linear over the reals only, the orders differ."""
+        """Whether A is applied after B. B comes last only if the other order is not possible.
+
+        For a part of the domain, the order is that of the domain: it matters if a factor is linear over the reals only.
+        """
         space = x if self.domain is None else self.domain
         return self._is_possible(space, True) or not self._is_possible(space, False)
 
     def _product(self, x: Any, rank_a: int, a_last: bool) -> Any:
+        """The product in the given order, for an array of which the first ``rank_a`` axes are those of A."""
         a, b = AlongAxis(self.a, tuple(range(rank_a))), AlongAxis(self.b, tuple(range(rank_a - x.ndim, 0)))
         return compose(a, b) if a_last else compose(b, a)
 
     def _split(self, x: Any, rank_a: int | None, rank_b: int | None) -> int:
-        """How many axes are those of A, where as many axes belong to the factors."""
+        """How many axes of x are those of A, by the numbers of axes that the factors take; None where these are not known."""
         if not shapes.is_spec(x):
             message = f"{exact(self)} cannot be applied: found {shapes.describe_tree(x)}, expected one array."
             raise TypeError(message)
@@ -97,7 +108,7 @@ class Kronecker(LinearComposite):
         return first
 
     def _is_possible(self, x: Any, a_last: bool) -> bool:
-        """Whether the last factor takes what the first one makes of x: one with a real domain takes no complex numbers."""
+        """Whether the last factor takes the dtype that the first one returns: a real domain takes no complex numbers."""
         first, last = (self.b, self.a) if a_last else (self.a, self.b)
         if not _takes(first, x.dtype):
             return False
@@ -107,12 +118,12 @@ class Kronecker(LinearComposite):
             return _takes(last, first.codomain.dtype)
         rank_last = len(last.domain.shape)
         part = x.shape[rank_last:] if first is self.b else x.shape[: x.ndim - rank_last]
-        with upstream.product():  # of which nothing is left: this order may not be the one
+        with upstream.product():  # its record is dropped, since this order may not be the right one
             return _takes(last, first._infer_shape(jax.ShapeDtypeStruct(part, x.dtype)).dtype)
 
     @functools.cached_property
     def domain(self) -> Any:
-        """In the largest of the factors' dtypes that is possible in some order."""
+        """The domain, in the largest dtype of the factors for which some order is possible."""
         a, b = self.a.domain, self.b.domain
         if a is None or b is None:
             return None
@@ -122,8 +133,11 @@ class Kronecker(LinearComposite):
 
     @functools.cached_property
     def _commutes(self) -> bool:
-        """Whether the order of the factors makes no difference: on real numbers, and where both are linear over complex
-        ones. Otherwise (A (x) B)^H and the inverse have theirs the other way round."""
+        """Whether the order of the factors makes no difference.
+
+        It makes none on real numbers, or if both factors are linear over the complex numbers. Otherwise the adjoint and the inverse
+        have the factors in the other order.
+        """
         if self.a.domain is not None and self.b.domain is not None:
             spaces = (self.a.domain, self.a.codomain, self.b.domain, self.b.codomain)
             if not any(shapes.is_complex(spec.dtype) for spec in spaces):
@@ -146,24 +160,54 @@ class Kronecker(LinearComposite):
 
 
 def _takes(op: Any, dtype: Any) -> bool:
+    """Whether arrays of this dtype can be cast to the domain of an operator."""
     return op.domain is None or shapes.castable(np.dtype(dtype), np.dtype(op.domain.dtype))
 
 
 def _rank(spec: Any) -> int | None:
+    """The number of axes; None if the spec is not known."""
     return None if spec is None else len(spec.shape)
 
 
 def kron(a: LinearOperator, b: LinearOperator) -> LinearOperator:
-    """The Kronecker product: maps arrays of shape ``(*in_a, *in_b)`` to ``(*out_a, *out_b)``.
+    r"""The Kronecker product A ⊗ B, from arrays of shape ``(*in_a, *in_b)`` to arrays of shape ``(*out_a, *out_b)``.
 
-    Flattened in C order its matrix is ``numpy.kron(a, b)``: (A (x) B) vec(X) = vec(A X B^T). Each factor takes one axis
-    unless the domain of one of them is fixed. Both are mapped over the axes of the other by ``vmap``.
+    Parameters
+    ----------
+    a, b : LinearOperator
+        The factors, each from one array to one array. Each takes one axis, unless the domain of one of them is fixed.
 
-    One factor is applied to what the other one returns, in an order that their domains allow: beside a factor with a real
-    domain, which takes no complex numbers, a complex one comes last, and then the whole has a real domain.
+    Returns
+    -------
+    LinearOperator
+        The product.
 
-    Raises TypeError for what is not a linear operator from one array to one array, ValueError where neither factor takes what
-    the other one returns.
+    Raises
+    ------
+    TypeError
+        If a factor is not a linear operator from one array to one array.
+    ValueError
+        If neither factor takes what the other one returns.
+
+    Notes
+    -----
+    With matrices A, B and X, and vec in C order, which is also the order of ``numpy.kron``:
+
+    .. math:: (A \otimes B)\, \mathrm{vec}(X) = \mathrm{vec}(A X B^T) .
+
+    Each factor is mapped over the axes of the other one by ``vmap``. The factors are applied one after the other, in an
+    order that their domains allow. If the domain of one is real and the other one is complex, the complex one comes last,
+    and the domain of the product is real.
+
+    References
+    ----------
+    * C. F. Van Loan (2000). The ubiquitous Kronecker product. J. Comput. Appl. Math. 123, 85-100.
+
+    Examples
+    --------
+    >>> A = lo.kron(lo.Matrix([[1.0, 1.0]]), lo.Diagonal([1.0, 2.0]))
+    >>> A(jnp.ones((2, 2))).tolist()
+    [[2.0, 4.0]]
     """
     for op in (a, b):
         _require_array_operator(op, "kron")
@@ -178,12 +222,37 @@ def kron(a: LinearOperator, b: LinearOperator) -> LinearOperator:
 
 
 def kron_sum(a: LinearOperator, b: LinearOperator) -> LinearOperator:
-    """The Kronecker sum A (x) I + I (x) B, for operators from a space to itself; raises as ``kron``."""
+    """The Kronecker sum A ⊗ I + I ⊗ B.
+
+    Parameters
+    ----------
+    a, b : LinearOperator
+        Operators from a space of one array to itself, as for ``kron``.
+
+    Returns
+    -------
+    LinearOperator
+        The sum.
+
+    Raises
+    ------
+    TypeError
+        As ``kron``.
+    ValueError
+        As ``kron``.
+
+    Examples
+    --------
+    >>> A = lo.kron_sum(lo.Diagonal([1.0, 2.0]), lo.Diagonal([10.0, 20.0]))
+    >>> A(jnp.ones((2, 2))).tolist()
+    [[11.0, 21.0], [12.0, 22.0]]
+    """
     of_a, of_b = (Identity() if op.domain is None else Identity().with_domain(op.domain) for op in (a, b))
     return kron(a, of_b) + kron(of_a, b)
 
 
 def _require_array_operator(op: Any, where: str) -> None:
+    """Raises TypeError if ``op`` is not a linear operator from one array to one array."""
     if not isinstance(op, LinearOperator):
         message = f"{where}: expected a linear operator, found {type(op).__name__} {op!r:.80}."
         raise TypeError(message)

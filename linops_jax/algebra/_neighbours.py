@@ -1,7 +1,6 @@
-"""Two neighbours in a product that make one operator, or none: rules of ``lo.simplify``.
+"""Rules of ``lo.simplify`` for two neighbours in a product, which may be one operator.
 
-What a combinator does with its right neighbour it says itself, in ``_product_with``. Here are the rules for what any two
-operators may be to each other.
+The rules for all operators are here. Combinators have rules of their own, in ``_product_with``.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from linops_jax.algebra._numbers import can_merge
 
 
 def meeting(left: Any, right: Any, x: Any, mirrored: bool) -> Any:
-    """``left @ right`` as one operator, or None.
+    """``left @ right`` as one operator, or None if no rule applies.
 
-    x: specs of what ``right`` is applied to, None where nobody knows them
-    mirrored: whether the two are each other's adjoint
+    ``x`` is the specs of the input of ``right``, None if they are not known. ``mirrored`` says whether each is the
+    adjoint of the other.
     """
     rules = (_identity, _unitary, _inverse, _diagonals, _own)
     return next((one for rule in rules if (one := rule(left, right, x, mirrored)) is not None), None)
 
 
 def _identity(left: Any, right: Any, x: Any, mirrored: bool) -> Any:
-    """I @ A = A @ I = A. An identity with a domain hands it on, and converts what comes in."""
+    """I A = A I = A. An identity with a domain is left out if the other operator can have this domain."""
     if left._is_identity or (_is_fixed_identity(left) and shapes.same(_result(right, x), left.domain)):
         return right
     if right._is_identity:
@@ -36,23 +35,24 @@ def _identity(left: Any, right: Any, x: Any, mirrored: bool) -> Any:
 
 
 def _is_fixed_identity(op: Any) -> bool:
+    """Whether the operator is an identity with a domain."""
     return op._bare()._is_identity and op.domain is not None
 
 
 def _unitary(left: Any, right: Any, x: Any, mirrored: bool) -> Any:
-    """U.H @ U = I."""
+    """Uᴴ U = I."""
     cancels = mirrored and left.properties.unitary and right.properties.unitary and _returns(left, right, x)
     return Identity() if cancels else None
 
 
 def _inverse(left: Any, right: Any, x: Any, mirrored: bool) -> Any:
-    """A.inv @ A = A @ A.inv = I."""
+    """A⁻¹ A = A A⁻¹ = I."""
     cancels = left._undoes(right) or right._undoes(left)
     return Identity() if cancels and _returns(left, right, x) else None
 
 
 def _diagonals(left: Any, right: Any, x: Any, mirrored: bool) -> Any:
-    """diag(d) @ diag(e) = diag(d e)."""
+    """diag(d) diag(e) = diag(d e)."""
     d, e = left._elements, right._elements
     if d is None or e is None or not can_merge(d, e) or d.ndim != e.ndim:
         return None
@@ -60,11 +60,12 @@ def _diagonals(left: Any, right: Any, x: Any, mirrored: bool) -> Any:
 
 
 def _own(left: Any, right: Any, x: Any, mirrored: bool) -> Any:
+    """The rule of the class of the left operator."""
     return left._product_with(right)
 
 
 def _returns(left: Any, right: Any, x: Any) -> bool:
-    """Whether two inverse factors lead to where they came from, and not by way of real parts."""
+    """Whether the product of two inverses maps a space to itself, without taking real parts of complex numbers between."""
     if x is None:
         return False
     between = _result(right, x)
@@ -72,4 +73,5 @@ def _returns(left: Any, right: Any, x: Any) -> bool:
 
 
 def _result(op: Any, x: Any) -> Any:
+    """Specs of ``op(x)`` from specs x, or None."""
     return None if x is None else op._infer_shape(x)

@@ -1,4 +1,4 @@
-"""Numbers and arrays that meet each other before they meet the data, as the rules of ``lo.simplify`` let them."""
+"""Which numbers and arrays the rules of ``lo.simplify`` may combine before they are applied to the data."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ _WIDE = frozenset(map(np.dtype, (np.float32, np.float64, np.complex64, np.comple
 
 
 def can_merge(*values: Any) -> bool:
-    """Whether numbers and arrays can be added and multiplied before they meet the data: in the types of narrow integers and
-    half precision they would overflow."""
+    """Whether numbers and arrays may be combined first: not in dtypes that are likely to overflow."""
     dtypes = {np.dtype(value.dtype) for value in values if not _is_python(value)}
     return len(dtypes) < 2 and all(dtype in _WIDE for dtype in dtypes)
 

@@ -1,4 +1,4 @@
-"""Containers of operators: any pytree whose leaves are operators."""
+"""Containers of operators: pytrees whose leaves are operators."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.operator import Operator, UnknownShapeError
 from linops_jax._operators.printing import exact
 
-# What containers hold, as far as type checkers can see.
+# Containers as type checkers see them.
 LinearTree: TypeAlias = "LinearOperator | Sequence[LinearTree] | Mapping[Any, LinearTree]"
 NonlinearTree: TypeAlias = "NonlinearOperator | Sequence[NonlinearTree] | Mapping[Any, NonlinearTree]"
 LinearRows: TypeAlias = "LinearOperator | Sequence[LinearRows] | Mapping[Any, LinearRows] | None"
@@ -27,7 +27,7 @@ def is_operator(value: Any) -> bool:
 
 
 def flatten(ops: Any) -> tuple[list[Any], Any]:
-    """The operators in a container, and the container's structure."""
+    """The operators in a container, and its structure."""
     return jax.tree.flatten(ops, is_leaf=is_operator)
 
 
@@ -36,7 +36,7 @@ def all_linear(ops: Any) -> bool:
 
 
 def require_operators(ops: Any, where: str, *, allow_none: bool = False) -> None:
-    """Raises TypeError for anything else in the container, ValueError for an empty one."""
+    """Raises TypeError if a container holds anything else, ValueError if it is empty."""
     entries = jax.tree_util.tree_leaves_with_path(ops, is_leaf=lambda value: is_operator(value) or value is None)
     for path, op in entries:
         if not is_operator(op) and not (allow_none and op is None):
@@ -53,7 +53,7 @@ def require_operators(ops: Any, where: str, *, allow_none: bool = False) -> None
 
 
 def split(x: Any, structure: Any, where: str) -> list[Any]:
-    """The parts of x for the operators of a container with this structure."""
+    """The parts of x for the operators in a container of this structure."""
     try:
         return structure.flatten_up_to(x)
     except (ValueError, TypeError) as error:
@@ -63,12 +63,12 @@ def split(x: Any, structure: Any, where: str) -> list[Any]:
 
 
 def typed(op: Any, domain: Any) -> Any:
-    """``op`` on a domain, where there is one."""
+    """``op`` with this domain, if one is given."""
     return op if domain is None else op.with_domain(domain)
 
 
 def result(op: Any, domain: Any) -> Any:
-    """Specs of ``op(x)``, or None where they cannot be known: a wrong operator must still show itself."""
+    """Specs of ``op(x)``, or None if they cannot be found: a broken operator must still print."""
     try:
         return None if domain is None else shapes.specs(op._infer_shape(domain))
     except Exception:
@@ -76,26 +76,27 @@ def result(op: Any, domain: Any) -> Any:
 
 
 def have_codomain(ops: Sequence[Any], codomain: Any) -> bool:
-    """Whether operators that know their domains all answer in one space."""
+    """Whether all operators, which have domains, have this codomain."""
     return all(shapes.same(op.codomain, codomain) for op in ops)
 
 
 def are_alike(ops: Sequence[Any]) -> bool:
-    """Whether operators are of one kind and of the same dtypes, so that they promote what they get alike."""
+    """Whether operators have the same classes and dtypes, so that they promote their inputs in the same way."""
     return len({(_kinds(op), *(getattr(leaf, "dtype", type(leaf)) for leaf in jax.tree.leaves(op))) for op in ops}) == 1
 
 
 def _kinds(op: Any) -> tuple[Any, ...]:
+    """The class of an operator and the classes of its parts."""
     return (type(op), *map(_kinds, op._parts()))
 
 
 def together(specs: list[Any], structure: Any) -> Any:
-    """Domains in the container's structure; None where one of them is unknown."""
+    """The domains in a container of this structure; None if one is not known."""
     return None if any(spec is None for spec in specs) else jax.tree.unflatten(structure, specs)
 
 
 def common_domain(ops: Sequence[Any], where: str) -> Any:
-    """The one domain of operators on the same input; None where none of them says it. Raises ValueError for two."""
+    """The domain of operators with the same input; None if no operator has one. Raises ValueError if two domains differ."""
     known = [op for op in ops if op.domain is not None]
     if not known:
         return None
@@ -108,15 +109,16 @@ def common_domain(ops: Sequence[Any], where: str) -> Any:
 
 
 def adjoint_shape(op: Any, y: Any) -> Any:
-    """Specs of A^H y from those of y."""
+    """Specs of Aᴴ y from specs of y."""
     return op._infer_adjoint_shape(y) if op.domain is None else op.domain
 
 
 def common_adjoint_shape(ops: Sequence[Any], ys: Sequence[Any]) -> Any:
-    """Specs of the sum of A_k^H y_k from those of y_k: an input that each of the operators takes.
+    """Specs of Σₖ Aₖᴴ yₖ from specs of all yₖ: an input that all operators take.
 
-    Where their answers differ in dtype they are asked again for what is promoted to all of them: a real y is no reason to
-    take the domain for real where another y is complex. Raises what the first of them raises where none of them knows.
+    If the dtypes of the terms differ, all yₖ are promoted to a common dtype, and the operators are asked again: one real
+    yₖ does not make the domain real if another yₖ is complex. If no operator knows the shape, the error is that of the
+    first one.
     """
     found = _adjoint_shapes(ops, ys)
     if not all(shapes.same(x, found[0]) for x in found):
@@ -127,7 +129,7 @@ def common_adjoint_shape(ops: Sequence[Any], ys: Sequence[Any]) -> Any:
 
 
 def _adjoint_shapes(ops: Sequence[Any], ys: Sequence[Any]) -> list[Any]:
-    """The answers of those that know."""
+    """The specs of those terms whose shapes are known."""
     found, errors = [], []
     for op, y in zip(ops, ys, strict=True):
         try:
@@ -140,7 +142,7 @@ def _adjoint_shapes(ops: Sequence[Any], ys: Sequence[Any]) -> list[Any]:
 
 
 def add_up(ops: Sequence[Any], values: list[Any], where: str) -> Any:
-    """The sum of what operators return, arrays or specs. Raises ValueError where shapes differ: nothing broadcasts."""
+    """The sum of the results of operators, arrays or specs. Raises ValueError if shapes differ: nothing is broadcast."""
     for op, value in zip(ops[1:], values[1:], strict=True):
         if difference := shapes.shape_difference(value, values[0]):
             message = f"{where} {exact(ops[0])} and {exact(op)}: their results differ: {difference}."

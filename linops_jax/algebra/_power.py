@@ -1,4 +1,4 @@
-"""A ** n: an operator applied n times."""
+"""Power: ``A ** n``, an operator applied n times."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from linops_jax.algebra._parts import typed
 
 
 class _Power(Wrapper):
+    """What the linear and the nonlinear class share."""
+
     op: Any
     exponent: int
     _precedence = PRODUCT
@@ -36,7 +38,7 @@ class _Power(Wrapper):
         return self._shapes_between(x)[-1]
 
     def _shapes_between(self, x: Any) -> list[Any]:
-        """Specs of the input and of the result of each step."""
+        """Specs of the input, and of the result of each step."""
         specs = [x]
         for _ in range(self.exponent):
             specs.append(self.op._infer_shape(specs[-1]))
@@ -47,7 +49,15 @@ class _Power(Wrapper):
 
 
 class Power(_Power, LinearComposite):
-    """A ** n, n > 1, for a linear A."""
+    """``A ** n`` for a linear A and n > 1: A applied n times.
+
+    Parameters
+    ----------
+    op : LinearOperator
+        The operator A.
+    exponent : int
+        The number n.
+    """
 
     op: LinearOperator
     exponent: int = static()
@@ -80,7 +90,15 @@ class Power(_Power, LinearComposite):
 
 
 class NonlinearPower(_Power, NonlinearComposite):
-    """F ** n, n > 1, for a nonlinear F."""
+    """``F ** n`` for a nonlinear F and n > 1: F applied n times.
+
+    Parameters
+    ----------
+    op : NonlinearOperator
+        The operator F.
+    exponent : int
+        The number n.
+    """
 
     op: Operator
     exponent: int = static()
@@ -95,7 +113,7 @@ class NonlinearPower(_Power, NonlinearComposite):
 
 @constructors.power.define
 def power(op: Operator, exponent: int) -> Operator:
-    """``op ** n``: the operator applied n times; for n < 0 its inverse, where that needs no solver."""
+    """``op ** n``: the operator applied n times; for n < 0 its inverse, if no solver is needed for it."""
     if op.domain is not None and (difference := shapes.cast_obstacle(op.codomain, op.domain)):
         message = (
             f"{exact(op)} ** {exponent}: only an operator from a space to itself has powers. Its result: {difference}."

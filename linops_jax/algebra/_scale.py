@@ -1,4 +1,4 @@
-"""a A: a scalar times an operator."""
+"""Scaled: ``a * A``, a number times an operator."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from linops_jax.algebra._parts import typed
 
 
 class _Scale(Wrapper):
+    """What the linear and the nonlinear class share."""
+
     scalar: Any
     op: Any
     _precedence = PRODUCT
@@ -33,7 +35,7 @@ class _Scale(Wrapper):
         return self._times(self.op._infer_shape(x))
 
     def _times(self, specs: Any) -> Any:
-        """Specs of a multiple."""
+        """Specs multiplied by the scalar: the dtypes are promoted."""
         return jax.tree.map(lambda s: shapes.with_dtype(s, jnp.result_type(self.scalar, s.dtype)), specs)
 
     def _expression(self, show: Any) -> str:
@@ -44,7 +46,7 @@ class _Scale(Wrapper):
         return self.scalar, self.op
 
     def _simpler(self, x: Any) -> Iterable[Any]:
-        """1 A = A, a (b A) = (a b) A, a diag(d) = diag(a d)."""
+        """1 A = A; a (b A) = (a b) A; a diag(d) = diag(a d)."""
         b, op = self.op._multiple()
         if type(self.scalar) in (bool, int) and self.scalar == 1:
             yield self.op
@@ -55,14 +57,22 @@ class _Scale(Wrapper):
 
 
 class Scaled(_Scale, LinearComposite):
-    """a A for a linear A. The scalar is a parameter: new values do not recompile, and it can be differentiated."""
+    """``a * A`` for a linear A.
+
+    Parameters
+    ----------
+    scalar : scalar or 0-d array
+        The number a. It can be differentiated, and new values do not compile again.
+    op : LinearOperator
+        The operator A.
+    """
 
     scalar: Any
     op: LinearOperator
 
     @property
     def properties(self) -> Properties:
-        """What is known of the scalar is read off it, and nothing is kept: whoever puts another one in its place changes it."""
+        """The properties of A that a A has, too: computed each time, because the scalar may be replaced."""
         of_op, known = self.op.properties, _known(self.scalar)
         return dataclasses.replace(
             of_op,
@@ -78,14 +88,14 @@ class Scaled(_Scale, LinearComposite):
         return None if inverse is None else Scaled(1 / self.scalar, inverse)
 
     def _adjoint_inside(self, domain: Any) -> LinearOperator | None:
-        """A complex factor passes A^H only where A is linear over complex numbers, between complex spaces."""
+        """conj(a) Aᴴ. For a complex a, A must be linear over the complex numbers and its spaces complex."""
         A = typed(self.op, domain)
         conj = self.scalar.conjugate() if hasattr(self.scalar, "conjugate") else self.scalar
         fits = domain is None or shapes.same(A.codomain, self._infer_shape(domain))
         return scale(conj, A.H) if fits and self._scalar_passes(A) else None
 
     def _scalar_passes(self, A: LinearOperator) -> bool:
-        """Whether a A = A a."""
+        """Whether a A x = A (a x)."""
         return not shapes.is_complex(jnp.result_type(self.scalar)) or A._is_complex_linear()
 
     def _infer_adjoint_shape(self, y: Any) -> Any:
@@ -96,7 +106,15 @@ class Scaled(_Scale, LinearComposite):
 
 
 class NonlinearScaled(_Scale, NonlinearComposite):
-    """a F for a nonlinear F."""
+    """``a * F`` for a nonlinear F.
+
+    Parameters
+    ----------
+    scalar : scalar or 0-d array
+        The number a. It can be differentiated, and new values do not compile again.
+    op : NonlinearOperator
+        The operator F.
+    """
 
     scalar: Any
     op: NonlinearOperator
@@ -111,11 +129,11 @@ def scale(scalar: Any, op: Any) -> Any:
 
 
 def _known(scalar: Any) -> frozenset[str]:
-    """Of a number of Python or NumPy its sign and size; of an array of JAX, whose value a program may not know, the dtype."""
+    """What is known of a scalar: sign and size of a number of Python or NumPy, only the dtype of a JAX array."""
     kinds: Any = bool | int | float | complex | np.generic | np.ndarray
     if np.ndim(scalar) == 0 and isinstance(scalar, kinds):
         real = not np.iscomplexobj(scalar)
         facts = {"real": real, "nonnegative": real and scalar >= 0, "unit": abs(scalar) == 1, "zero": scalar == 0}
         return frozenset(name for name, holds in facts.items() if holds)
-    dtype = getattr(scalar, "dtype", None)  # None: something stands in for an array in a tree
+    dtype = getattr(scalar, "dtype", None)  # None: a placeholder for an array, in a tree
     return frozenset() if dtype is None or shapes.is_complex(dtype) else frozenset({"real"})

@@ -1,4 +1,4 @@
-"""Operators side by side: vstack, hstack and block_diag over any pytree of operators."""
+"""vstack, hstack and block_diag, for containers of operators."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ from linops_jax.algebra._composition import compose
 
 
 class _Stack:
+    """What all these classes share."""
+
     ops: Any
     _name = ""
 
     def _flat(self) -> tuple[list[Any], Any]:
+        """The operators, and the structure of the container."""
         return _parts.flatten(self.ops)
 
     @property
@@ -33,10 +36,12 @@ class _Stack:
         return _parts.split(x, self._flat()[1], exact(self))
 
     def _adjoints(self, domains: list[Any]) -> Any:
+        """The container of the adjoints, for these domains."""
         ops, structure = self._flat()
         return jax.tree.unflatten(structure, [_parts.typed(op, x).H for op, x in zip(ops, domains, strict=True)])
 
     def _jacobians(self, points: list[Any]) -> Any:
+        """The container of the Jacobians at these points."""
         ops, structure = self._flat()
         return jax.tree.unflatten(structure, [op.jacobian(x) for op, x in zip(ops, points, strict=True)])
 
@@ -47,12 +52,12 @@ class _Stack:
         return zip(self._each(domain), self._each(codomain), strict=True)
 
     def _each(self, specs: Any) -> list[Any]:
-        """Of a container of specs those of each part."""
+        """The specs for each part, from a container of specs or None."""
         _, structure = self._flat()
         return [None] * structure.num_leaves if specs is None else structure.flatten_up_to(specs)
 
     def _products(self, right: Any) -> Any:
-        """Part by part, in the container; None for containers of different structure."""
+        """The container of the products of the parts with those of the other one; None if the structures differ."""
         (ops, structure), (others, other_structure) = self._flat(), right._flat()
         return jax.tree.unflatten(structure, map(compose, ops, others)) if structure == other_structure else None
 
@@ -80,7 +85,13 @@ class _VStack(_Stack):
 
 
 class VStack(_VStack, LinearComposite):
-    """x -> {k: A_k x}, in the structure of the container."""
+    """``lo.vstack(ops)`` for linear operators: (A x)ₖ = Aₖ x.
+
+    Parameters
+    ----------
+    ops : pytree of linear operators
+        The operators Aₖ.
+    """
 
     ops: Any
 
@@ -101,7 +112,13 @@ class VStack(_VStack, LinearComposite):
 
 
 class NonlinearVStack(_VStack, NonlinearComposite):
-    """x -> {k: F_k(x)}."""
+    """``lo.vstack(ops)`` with a nonlinear operator: F(x)ₖ = Fₖ(x).
+
+    Parameters
+    ----------
+    ops : pytree of operators
+        The operators Fₖ.
+    """
 
     ops: Any
 
@@ -133,7 +150,13 @@ class _HStack(_Stack):
 
 
 class HStack(_HStack, LinearComposite):
-    """{k: x_k} -> sum_k A_k x_k."""
+    """``lo.hstack(ops)`` for linear operators: A x = Σₖ Aₖ xₖ.
+
+    Parameters
+    ----------
+    ops : pytree of linear operators
+        The operators Aₖ.
+    """
 
     ops: Any
 
@@ -155,7 +178,7 @@ class HStack(_HStack, LinearComposite):
         return jax.tree.unflatten(structure, [op._reverse(y, spec) for op, spec in zip(ops, likes, strict=True)])
 
     def _product_with(self, right: Any) -> Any:
-        """Row by column, row by diagonal."""
+        """A row times a column is a sum; a row times a block diagonal is a row."""
         if not isinstance(right, BlockDiagonal | VStack) or (products := self._products(right)) is None:
             return None
         if isinstance(right, VStack):
@@ -164,7 +187,13 @@ class HStack(_HStack, LinearComposite):
 
 
 class NonlinearHStack(_HStack, NonlinearComposite):
-    """{k: x_k} -> sum_k F_k(x_k)."""
+    """``lo.hstack(ops)`` with a nonlinear operator: F(x) = Σₖ Fₖ(xₖ).
+
+    Parameters
+    ----------
+    ops : pytree of operators
+        The operators Fₖ.
+    """
 
     ops: Any
 
@@ -196,7 +225,13 @@ class _BlockDiagonal(_Stack):
 
 
 class BlockDiagonal(_BlockDiagonal, LinearComposite):
-    """{k: x_k} -> {k: A_k x_k}."""
+    """``lo.block_diag(ops)`` for linear operators: (A x)ₖ = Aₖ xₖ.
+
+    Parameters
+    ----------
+    ops : pytree of linear operators
+        The operators Aₖ.
+    """
 
     ops: Any
 
@@ -222,14 +257,20 @@ class BlockDiagonal(_BlockDiagonal, LinearComposite):
         return None if None in inverses else BlockDiagonal(jax.tree.unflatten(structure, inverses))
 
     def _product_with(self, right: Any) -> Any:
-        """Diagonal by diagonal, diagonal by column."""
+        """A block diagonal times a block diagonal or a column is one, too."""
         if not isinstance(right, BlockDiagonal | VStack) or (products := self._products(right)) is None:
             return None
         return type(right)(products)
 
 
 class NonlinearBlockDiagonal(_BlockDiagonal, NonlinearComposite):
-    """{k: x_k} -> {k: F_k(x_k)}."""
+    """``lo.block_diag(ops)`` with a nonlinear operator: F(x)ₖ = Fₖ(xₖ).
+
+    Parameters
+    ----------
+    ops : pytree of operators
+        The operators Fₖ.
+    """
 
     ops: Any
 
@@ -244,12 +285,30 @@ def vstack(ops: _parts.NonlinearTree) -> NonlinearOperator: ...
 @overload
 def vstack(ops: Any) -> _parts.Either: ...
 def vstack(ops: Any) -> Any:
-    """Operators on the same input, one above the other: ``vstack([A, B])(x)`` is ``[A(x), B(x)]``.
+    """Operators with the same input, one above the other: (A x)ₖ = Aₖ x.
 
-    ops: list, tuple, dict or any other pytree of operators; the result has its structure, nothing is concatenated
+    Parameters
+    ----------
+    ops : pytree of operators
+        A list, tuple, dict or other pytree of operators.
 
-    Nonlinear where one of them is. Raises TypeError for what is not an operator, ValueError for an empty container and
-    for domains that differ.
+    Returns
+    -------
+    LinearOperator or NonlinearOperator
+        The operator, nonlinear if one of ``ops`` is. Its result has the structure of ``ops``; nothing is concatenated.
+
+    Raises
+    ------
+    TypeError
+        If ``ops`` holds anything that is not an operator.
+    ValueError
+        If ``ops`` is empty, or domains differ.
+
+    Examples
+    --------
+    >>> A = lo.vstack({"twice": 2 * lo.Identity(), "same": lo.Identity()})
+    >>> {name: y.tolist() for name, y in A(jnp.ones(2)).items()}
+    {'same': [1.0, 1.0], 'twice': [2.0, 2.0]}
     """
     _parts.require_operators(ops, "vstack")
     stack = VStack(ops) if _parts.all_linear(ops) else NonlinearVStack(ops)
@@ -264,12 +323,30 @@ def hstack(ops: _parts.NonlinearTree) -> NonlinearOperator: ...
 @overload
 def hstack(ops: Any) -> _parts.Either: ...
 def hstack(ops: Any) -> Any:
-    """Operators whose results are added, side by side: ``hstack([A, B])([x, y])`` is ``A(x) + B(y)``.
+    """Operators side by side, whose results are added: A x = Σₖ Aₖ xₖ.
 
-    ops: list, tuple, dict or any other pytree of operators; the input has its structure, nothing is concatenated
+    Parameters
+    ----------
+    ops : pytree of operators
+        A list, tuple, dict or other pytree of operators.
 
-    Nonlinear where one of them is. Raises TypeError for what is not an operator, ValueError for an empty container and
-    for results that differ.
+    Returns
+    -------
+    LinearOperator or NonlinearOperator
+        The operator, nonlinear if one of ``ops`` is. Its input has the structure of ``ops``; nothing is concatenated.
+
+    Raises
+    ------
+    TypeError
+        If ``ops`` holds anything that is not an operator.
+    ValueError
+        If ``ops`` is empty, or the shapes of results differ.
+
+    Examples
+    --------
+    >>> A = lo.hstack([lo.Identity(), lo.Diagonal([1.0, 2.0])])
+    >>> A([jnp.ones(2), jnp.ones(2)]).tolist()
+    [2.0, 3.0]
     """
     _parts.require_operators(ops, "hstack")
     stack = HStack(ops) if _parts.all_linear(ops) else NonlinearHStack(ops)
@@ -285,11 +362,30 @@ def block_diag(ops: _parts.NonlinearTree) -> NonlinearOperator: ...
 @overload
 def block_diag(ops: Any) -> _parts.Either: ...
 def block_diag(ops: Any) -> Any:
-    """Operators each on an input of its own: ``block_diag({"a": A, "b": B})({"a": x, "b": y})`` is ``{"a": A(x), "b": B(y)}``.
+    """Operators with one input each: (A x)ₖ = Aₖ xₖ.
 
-    ops: list, tuple, dict or any other pytree of operators; input and result have its structure
+    Parameters
+    ----------
+    ops : pytree of operators
+        A list, tuple, dict or other pytree of operators.
 
-    Nonlinear where one of them is. Raises TypeError for what is not an operator, ValueError for an empty container.
+    Returns
+    -------
+    LinearOperator or NonlinearOperator
+        The operator, nonlinear if one of ``ops`` is. Its input and its result have the structure of ``ops``.
+
+    Raises
+    ------
+    TypeError
+        If ``ops`` holds anything that is not an operator.
+    ValueError
+        If ``ops`` is empty.
+
+    Examples
+    --------
+    >>> A = lo.block_diag((lo.Identity(), lo.Diagonal([1.0, 2.0])))
+    >>> [y.tolist() for y in A((jnp.ones(3), jnp.ones(2)))]
+    [[1.0, 1.0, 1.0], [1.0, 2.0]]
     """
     _parts.require_operators(ops, "block_diag")
     return BlockDiagonal(ops) if _parts.all_linear(ops) else NonlinearBlockDiagonal(ops)

@@ -1,4 +1,4 @@
-"""A + B + ...: the sum of operators on the same input."""
+"""Sum: ``A + B + ...``, operators with the same input."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from linops_jax.algebra._scale import scale
 
 
 class _Sum:
+    """What the linear and the nonlinear class share."""
+
     terms: tuple[Any, ...]
     _precedence = SUM
 
@@ -62,7 +64,7 @@ class _Sum:
         return _total(kept) if 0 < len(kept) < len(self.terms) and not self.properties.real_linear else None
 
     def _with_equal_terms_once(self) -> Any:
-        """a A + b A = (a + b) A, for terms that are the same operator, and for identities."""
+        """a A + b A = (a + b) A, if both terms have the same Python object A, or identities."""
         for i, first in enumerate(self.terms):
             for j in range(i + 1, len(self.terms)):
                 (a, f), (b, g) = _multiple(first), _multiple(self.terms[j])
@@ -71,7 +73,7 @@ class _Sum:
         return None
 
     def _with_one_diagonal(self) -> Any:
-        """diag(d) + diag(e) = diag(d + e), diag(d) + a I = diag(d + a)."""
+        """diag(d) + diag(e) = diag(d + e); diag(d) + a I = diag(d + a)."""
         for i, first in enumerate(self.terms):
             for j, second in enumerate(self.terms):
                 if i == j or (d := first._elements) is None:
@@ -84,7 +86,13 @@ class _Sum:
 
 
 class Sum(_Sum, LinearComposite):
-    """The sum of linear operators."""
+    """The sum of linear operators, ``A + B``.
+
+    Parameters
+    ----------
+    terms : tuple of LinearOperator
+        The terms.
+    """
 
     terms: tuple[LinearOperator, ...]
 
@@ -102,7 +110,13 @@ class Sum(_Sum, LinearComposite):
 
 
 class NonlinearSum(_Sum, NonlinearComposite):
-    """The sum of operators of which at least one is nonlinear."""
+    """The sum ``F + G`` of operators, of which at least one is nonlinear.
+
+    Parameters
+    ----------
+    terms : tuple of operators
+        The terms.
+    """
 
     terms: tuple[Operator, ...]
 
@@ -112,19 +126,20 @@ class NonlinearSum(_Sum, NonlinearComposite):
 
 @constructors.add.define
 def add(a: Operator, b: Operator) -> Operator:
-    """``a + b``. Raises ValueError where domains differ, or codomains that are known."""
+    """``a + b``. Raises ValueError if domains or codomains that are known differ."""
     terms = _terms(a) + _terms(b)
     kind = Sum if isinstance(a, LinearOperator) and isinstance(b, LinearOperator) else NonlinearSum
     total = of_checked_parts(kind, (), (terms,))
     total.__dict__["domain"] = domain = common_domain((a, b), "cannot add")
     if domain is not None:
-        with contextlib.suppress(UnknownShapeError):  # only a product around the sum may say it
+        with contextlib.suppress(UnknownShapeError):  # it may be known in a product only
             results = [op._infer_shape(domain) if op.domain is None else op.codomain for op in (a, b)]
             total._remember(None, add_up((a, b), results, "cannot add"))
     return total
 
 
 def _terms(op: Any) -> tuple[Any, ...]:
+    """The terms of an operator, which may be one."""
     return op.terms if isinstance(op, _Sum) else (op,)
 
 
@@ -133,13 +148,13 @@ def _total(terms: Any) -> Any:
 
 
 def _multiple(op: Any) -> tuple[Any, Any]:
-    """A number and an operator: the same one for all identities, whatever domain is fixed around them."""
+    """A number and an operator, whose product is ``op``; of an identity without its domain."""
     scalar, inner = op._multiple()
     return scalar, inner._bare() if inner._bare()._is_identity else inner
 
 
 def _as_elements(op: Any, ndim: int) -> Any:
-    """What a term multiplies its input with, element by element, beside an array of so many axes."""
+    """The factor by which a term multiplies each element of an array with ``ndim`` axes; None if it does something else."""
     scalar, inner = _multiple(op)
     if inner._is_identity:
         return scalar

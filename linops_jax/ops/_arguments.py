@@ -1,4 +1,4 @@
-"""What ready-made operators take."""
+"""The arguments of ready-made operators."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import linops_jax as lo
 
 
 def as_field(value: Any, where: str) -> Any:
-    """A list of numbers, or nested lists, as an array. Raises TypeError for operators; the checks of fields see the rest."""
+    """A list of numbers, or nested lists, as an array; other values as they are. Raises TypeError for operators."""
     leaves = jax.tree.leaves(value, is_leaf=_is_operator)
     if any(map(_is_operator, leaves)):
         message = f"{where} expects an array, found {value!r:.80}. lo.block makes an operator of operators."
@@ -20,7 +20,7 @@ def as_field(value: Any, where: str) -> Any:
 
 
 def require_array(x: Any, where: str) -> None:
-    """Raises TypeError for any other pytree than one array."""
+    """Raises TypeError if the input is not one array."""
     if not (hasattr(x, "shape") and hasattr(x, "dtype")):
         leaves = jax.tree.leaves(x)
         are_numbers = bool(leaves) and all(getattr(leaf, "shape", None) == () for leaf in leaves)

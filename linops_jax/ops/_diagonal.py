@@ -1,4 +1,4 @@
-"""Diagonal: elementwise multiplication."""
+"""Diagonal: multiplication element by element."""
 
 from __future__ import annotations
 
@@ -12,11 +12,31 @@ from linops_jax.ops import _arguments
 
 
 class Diagonal(lo.LinearOperator):
-    """x -> d x, element by element; the adjoint is y -> conj(d) y, the inverse y -> y / d.
+    """Multiplication x → d x, element by element.
 
-    d: array, or list of numbers, that broadcasts to the shape of x by NumPy's rules; a differentiable parameter
+    Parameters
+    ----------
+    d : array or list of numbers
+        The factors. Their shape broadcasts to that of x, by NumPy's rules. They can be differentiated.
 
-    Raises ValueError for an x whose shape d does not broadcast to.
+    Raises
+    ------
+    TypeError
+        If d holds operators.
+    ValueError
+        When the operator is applied, if d does not broadcast to the shape of the input.
+
+    Notes
+    -----
+    The adjoint is y → conj(d) y, and the inverse is y → y / d.
+
+    Examples
+    --------
+    >>> A = lo.Diagonal([1j, 2.0])
+    >>> A(jnp.ones(2)).tolist()
+    [1j, (2+0j)]
+    >>> A.H(A(jnp.ones(2))).real.tolist()
+    [1.0, 4.0]
     """
 
     d: jax.Array
@@ -27,7 +47,7 @@ class Diagonal(lo.LinearOperator):
     @lo.traced
     def apply(self, x: Any) -> Any:
         d = jnp.asarray(self.d)
-        return d.reshape((1,) * (x.ndim - d.ndim) + d.shape) * x  # explicitly: rank promotion may be forbidden
+        return d.reshape((1,) * (x.ndim - d.ndim) + d.shape) * x  # reshaped, because rank promotion may be forbidden
 
     @lo.traced
     def inverse(self, y: Any) -> Any:

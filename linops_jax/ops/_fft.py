@@ -11,18 +11,51 @@ import numpy as np
 import linops_jax as lo
 from linops_jax.ops import _arguments
 
-_ADJOINT: dict[str, Any] = {"ortho": "ortho", "backward": "forward", "forward": "backward"}  # the same factor both ways
+_ADJOINT: dict[str, Any] = {
+    "ortho": "ortho",
+    "backward": "forward",
+    "forward": "backward",
+}  # the norm with the same factor in the other direction
 
 
 class FFT(lo.LinearOperator):
-    """X[k] = s sum_n x[n] exp(-2 pi i k n / N) along ``axes``: a complex array from a real or complex one.
+    r"""The discrete Fourier transform of one array, real or complex; the result is complex.
 
-    The adjoint is s sum_k X[k] exp(+2 pi i k n / N), with the same factor: the inverse for ``norm="ortho"`` only.
+    Parameters
+    ----------
+    axes : int or tuple of int, optional
+        The axes to transform, all by default. Negative ones count from the end.
+    norm : str, optional
+        As in NumPy: ``"ortho"``, the default (s = 1/√N), ``"backward"`` (s = 1) or ``"forward"`` (s = 1/N).
 
-    axes: axes to transform, all by default; negative ones count from the end
-    norm: NumPy's names, "ortho" (s = 1/sqrt(N), the default), "backward" (s = 1) or "forward" (s = 1/N)
+    Raises
+    ------
+    ValueError
+        If ``norm`` has another value. When the operator is applied, if the input does not have the axes.
 
-    Raises ValueError for another norm, and for axes that the input does not have.
+    Notes
+    -----
+    Along each axis of length N, with NumPy's sign of the exponent:
+
+    .. math:: X_k = s \sum_n x_n e^{-2 \pi i k n / N} .
+
+    The adjoint has the same factor s, so it is the inverse for ``norm="ortho"`` only:
+
+    .. math:: x_n = s \sum_k X_k e^{2 \pi i k n / N} .
+
+    NumPy computes both on the host, by pocketfft.
+
+    References
+    ----------
+    * J. W. Cooley and J. W. Tukey (1965). An algorithm for the machine calculation of complex Fourier series. Math.
+    Comput. 19,
+      297-301.
+    * The documentation of ``numpy.fft``, for the conventions.
+
+    Examples
+    --------
+    >>> lo.FFT(norm="backward")(jnp.ones(4)).real.tolist()
+    [4.0, 0.0, 0.0, 0.0]
     """
 
     axes: tuple[int, ...] | None = lo.static(default=None)
@@ -56,6 +89,7 @@ class FFT(lo.LinearOperator):
         return self.infer_shape(y)
 
     def _trailing(self, x: Any) -> TrailingFFT:
+        """The operator that does it, with axes counted from the end."""
         ndim = len(x.shape)
         axes = range(ndim) if self.axes is None else self.axes
         if any(not -ndim <= axis < ndim for axis in axes) or len({axis % ndim for axis in axes}) < len(axes):
@@ -71,7 +105,7 @@ class FFT(lo.LinearOperator):
 
 
 class TrailingFFT(lo.LinearOperator, batched=True):
-    """The FFT along axes counted from the end, which stay the same when batch axes come in front."""
+    """The FFT along axes counted from the end: these stay the same if batch axes are put in front."""
 
     axes: tuple[int, ...] = lo.static()
     norm: Any = lo.static()  # one of NumPy's names

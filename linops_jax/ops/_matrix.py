@@ -1,4 +1,4 @@
-"""Matrix: a dense matrix along chosen axes."""
+"""Matrix: a dense matrix along some axes of an array."""
 
 from __future__ import annotations
 
@@ -13,13 +13,39 @@ from linops_jax.ops import _arguments
 
 
 class Matrix(lo.LinearOperator):
-    """Contracts the last axes of ``matrix`` with ``axes`` of x; its first axes take their place.
+    r"""Multiplication by a dense matrix along some axes of one array.
 
-    With one axis: y[..., i, ...] = sum_j matrix[i, j] x[..., j, ...]. With n axes ``matrix`` has 2 n axes: those of the
-    result, then those of the input, both in the order of ``axes``. The adjoint is the same with the conjugate transpose.
+    Parameters
+    ----------
+    matrix : array or nested lists of numbers
+        The matrix, of shape ``(*out, *in)``. It can be differentiated.
+    axes : int or tuple of int, optional
+        The axes of the input that are contracted with the last axes of ``matrix``, in this order. Negative ones count
+        from the end; the last axis by default. The first axes of ``matrix`` take their place.
 
-    matrix: array of shape ``(*out, *in)``, or nested lists of numbers; a differentiable parameter
-    axes: axes of x to contract, negative ones count from the end; one axis may be given as an int
+    Raises
+    ------
+    TypeError
+        If ``matrix`` holds operators.
+    ValueError
+        If ``matrix`` does not have two axes for each of ``axes``. When the operator is applied, if the input does not
+        have the axes, or not in these sizes.
+
+    Notes
+    -----
+    Along one axis, with matrix M:
+
+    .. math:: y_{\dots i \dots} = \sum_j M_{ij}\, x_{\dots j \dots} .
+
+    The adjoint is the same with the conjugate transpose of M.
+
+    Examples
+    --------
+    >>> A = lo.Matrix([[1.0, 2.0], [3.0, 4.0]])
+    >>> A(jnp.ones(2)).tolist()
+    [3.0, 7.0]
+    >>> A.H(jnp.ones(2)).tolist()
+    [4.0, 6.0]
     """
 
     matrix: jax.Array
@@ -60,6 +86,7 @@ class Matrix(lo.LinearOperator):
         return self._result(y, self.matrix.shape[:n], self.matrix.shape[n:])
 
     def _normalised(self, x: Any) -> tuple[int, ...]:
+        """The axes counted from the start."""
         axes = tuple(axis + x.ndim if axis < 0 else axis for axis in self.axes)
         if any(not 0 <= axis < x.ndim for axis in axes) or len(set(axes)) < len(axes):
             message = f"Matrix.axes {self.axes} are not distinct axes of an array of shape {x.shape}."
@@ -67,6 +94,7 @@ class Matrix(lo.LinearOperator):
         return axes
 
     def _result(self, x: Any, expected: tuple[int, ...], new: tuple[int, ...]) -> Any:
+        """Specs of the result, in which axes of sizes ``new`` replace those of sizes ``expected``."""
         _arguments.require_array(x, "Matrix")
         axes = self._normalised(x)
         found = tuple(x.shape[axis] for axis in axes)
