@@ -11,6 +11,7 @@ import numpy as np
 from linops_jax._model import advice, lookup, marks, rules, shapes
 from linops_jax._operators import constructors, printing, upstream
 from linops_jax._operators.arithmetic import Operand
+from linops_jax._operators.expansion import Expansion
 from linops_jax._operators.operator import Operator, UnknownShapeError, required
 from linops_jax._types import Scalar
 
@@ -153,6 +154,9 @@ class LinearOperator(Operator, rules=rules.LINEAR):
     def jacobian(self, x: Any) -> LinearOperator:
         """A linear operator is its own derivative; here with the domain of ``x``."""
         return self.with_domain(shapes.as_specs(x, f"{type(self)._label}.jacobian"))
+
+    def _expand(self, x: Any) -> Expansion:
+        return Expansion(self.jacobian(x), lambda: self(x))
 
     def _reverse(self, y: Any, like: Any) -> Any:
         """A^H y; ``like`` holds specs of the result, or None where nobody knows them.

@@ -7,6 +7,7 @@ from typing import Any
 from linops_jax._model import shapes
 from linops_jax._model.fields import restore
 from linops_jax._operators import meta
+from linops_jax._operators.expansion import Expansion as Expansion
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.printing import exact
@@ -26,16 +27,18 @@ class LinearComposite(LinearOperator, composite=True):
 
 
 class NonlinearComposite(NonlinearOperator, composite=True):
-    """Subclasses write ``apply``, ``_derive_shape(x)``, and ``_jacobian(x)``, the chain rule as algebra."""
+    """Subclasses write ``apply``, ``_derive_shape(x)``, and ``_expand_parts(x)``, the chain rule as algebra."""
 
     def jacobian(self, x: Any) -> LinearOperator:
         """The derivative at x, in directions of its dtype: at a real point of a complex domain, real ones."""
-        x = shapes.as_arrays(x, f"{exact(self)}.jacobian(x)")
-        at = self._as_input(x)
-        jacobian = self._jacobian(at)
-        return jacobian if at is x else jacobian.with_domain(shapes.specs(x))
+        return self._expand(shapes.as_arrays(x, f"{exact(self)}.jacobian(x)")).jacobian
 
-    def _jacobian(self, x: Any) -> LinearOperator:
+    def _expand(self, x: Any) -> Expansion:
+        at = self._as_input(x)
+        found = self._expand_parts(at)
+        return found if at is x else found._replace(jacobian=found.jacobian.with_domain(shapes.specs(x)))
+
+    def _expand_parts(self, x: Any) -> Expansion:
         raise NotImplementedError
 
     def jacobian_apply(self, x: Any, dx: Any) -> Any:
