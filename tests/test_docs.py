@@ -83,9 +83,13 @@ def is_shown(name, member):
 
 
 def home(value):
-    """The module of a function, a class or a property; empty for other values."""
+    """The module in which a function, a class or a property is written; empty for other values."""
     value = getattr(value, "fget", getattr(value, "func", value))
-    return (callable(value) and getattr(inspect.unwrap(value), "__module__", None)) or ""
+    if not callable(value):
+        return ""
+    written = [value, *(vars(value).values() if inspect.isclass(value) else ())]  # public classes say the public module
+    modules = [inspect.unwrap(each).__globals__["__name__"] for each in written if inspect.isfunction(each)]
+    return next(iter(modules), getattr(inspect.unwrap(value), "__module__", None) or "")
 
 
 def file_of(value):

@@ -129,6 +129,7 @@ class Jacobian(Wrapper, LinearOperator, composite=True):
 
     op: NonlinearOperator
     x: Any
+    _hidden = ("state",)
     state: Any = dataclasses.field(init=False)  # of a class with linearize; made anew where x is replaced
 
     def __post_init__(self) -> None:
