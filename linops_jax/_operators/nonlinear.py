@@ -127,9 +127,10 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
 class Jacobian(Wrapper, LinearOperator, composite=True):
     """J(x), the derivative of a nonlinear operator at a point."""
 
+    _hidden = ("state",)
+
     op: NonlinearOperator
     x: Any
-    _hidden = ("state",)
     state: Any = dataclasses.field(init=False)  # of a class with linearize; made anew where x is replaced
 
     def __post_init__(self) -> None:
