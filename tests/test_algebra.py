@@ -586,7 +586,7 @@ def test_a_product_is_one_operator_after_another():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: lo.Affine(lo.Identity(), jnp.ones(3)), lambda: lo.Function(jnp.negative, jnp.ones(3))]
+    "make", [lambda: lo.Affine(lo.Identity(), jnp.ones(3)), lambda: lo.Function(operator.neg, jnp.ones(3))]
 )
 def test_affine_and_function_are_classes(make):
     op = make()

@@ -514,15 +514,63 @@ def test_value_and_jacobian():
     close((y, lo.todense(J)), (twin(x), jax.jacfwd(twin)(x)), 10)
 
 
-def test_value_and_jacobian_of_a_chain():
-    """Each part is simulated once, at the point that the others lead to."""
-    op, x = operator(Wave), point()
-    first = lo.Function(lambda y: y[:3])
-    chain = op @ first @ op
-    count, (y, J) = simulations(chain.value_and_jacobian, x)
-    assert count == 2
-    twin = lambda x: wave(op, wave(op, x)[:3])  # noqa: E731
-    close((y, lo.todense(J)), (twin(x), jax.jacfwd(twin)(x)), 30)
+class Head(lo.LinearOperator):
+    """The first three numbers."""
+
+    @lo.traced
+    def apply(self, x):
+        return x[:3]
+
+    def infer_adjoint_shape(self, y):
+        return S((4,), y.dtype)
+
+
+def wave_of(op):
+    return lambda x: wave(op, x)
+
+
+def composites(op):
+    """Operators around one that remembers, their twins, an input, and how many points there are to simulate at."""
+    f, g, x = wave_of(op), lo.Diagonal(jnp.arange(1.0, 4.0)), point()
+    times = jnp.arange(1.0, 4.0)
+    head = Head()
+    tuple_in = lambda h: lambda x: h(x[0], x[1])  # noqa: E731
+    return {
+        "sum": (op + 2 * op @ g, lambda x: f(x) + 2 * f(times * x), x, 2),
+        "scaled": (-3 * op, lambda x: -3 * f(x), x, 1),
+        "chain": (op @ head @ op, lambda x: f(f(x)[:3]), x, 2),
+        "power": ((head @ op) ** 3, lambda x: f(f(f(x)[:3])[:3])[:3], x, 3),
+        "domain": (op.with_domain(S((3,), np.float32)), f, x, 1),
+        "vstack": (lo.vstack([op, 2 * op]), lambda x: [f(x), 2 * f(x)], x, 2),
+        "hstack": (lo.hstack((op, op)), tuple_in(lambda x, z: f(x) + f(z)), (x, 2 * x), 2),
+        "block_diag": (lo.block_diag((op, g)), tuple_in(lambda x, z: (f(x), times * z)), (x, 2 * x), 1),
+        "block": (
+            lo.block(((op, None), (op, op))),
+            tuple_in(lambda x, z: (f(x), f(x) + f(z))),
+            (x, 2 * x),
+            3,
+        ),
+        "freeze": (
+            lo.freeze(lo.hstack({"a": op, "b": op}), {"a": x}),
+            lambda z: f(x) + f(z["b"]),
+            {"b": 2 * x},
+            2,
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", list(composites(operator(Wave))))
+def test_value_and_jacobian_of_composites(name):
+    """Each part is simulated once at each point; the Jacobian alone costs no more, and no value that nobody asked for."""
+    op, twin, x, points = composites(operator(Wave))[name]
+    count, (y, J) = simulations(op.value_and_jacobian, x)
+    assert count == points
+    close(y, twin(x), 30)
+    dx = jax.tree.map(lambda leaf: leaf[::-1], x)
+    close(J(dx), jax.jvp(twin, (x,), (dx,))[1], 30)
+    count, again = simulations(op.jacobian, x)
+    assert count == points
+    close(again(dx), J(dx))
 
 
 def test_a_jacobian_travels():

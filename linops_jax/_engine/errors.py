@@ -24,14 +24,9 @@ _last: BaseException | None = None
 
 
 def last_error() -> BaseException | None:
-    """The exception that a host hook raised last in this process, with its traceback.
+    """The exception that a host hook raised last, in this process: the object itself, with its traceback.
 
-    Compiled code can carry only the text of an exception; the original object is here.
-
-    Returns
-    -------
-    BaseException or None
-        The exception; None if there was none.
+    In compiled code XLA can only carry text; the original exception is here. None before the first one.
     """
     return _last
 

@@ -232,20 +232,13 @@ def _registered_now(label: str, handler: Any, platform: str) -> str:
 
 
 def export_checks() -> list[Any]:
-    """The argument ``disabled_checks`` of ``jax.export.export`` for programs that call host and native hooks.
+    """What ``jax.export.export(..., disabled_checks=...)`` wants for programs that call host and native hooks.
 
-    Returns
-    -------
-    list of jax.export.DisabledSafetyCheck
-        One for each custom call of the library.
+    JAX refuses custom calls that it cannot vouch for. Ours are found again by stable names, in any process that has
+    imported the operator's class. FFI handlers that ``lo.native`` knows by name are in it from the first call on; the
+    other process must have registered them as well.
 
-    Notes
-    -----
-    JAX refuses to export custom calls that it does not know. Those of this library have stable names, and are found in
-    any process that has imported the operator's class. FFI handlers that ``lo.native`` knows by name are in the list
-    after their first call; the other process must register them, too.
-
-    These are checks of JAX, to be disabled. ``lo.check_operator`` is what checks an operator.
+    These are checks of JAX's, to be disabled. What checks an operator is ``lo.check_operator``.
     """
     from jax import export
 

@@ -23,43 +23,14 @@ def static(
     init: bool = True,
     kw_only: bool = False,
 ) -> Any:
-    """Declares a field as static: configuration that is part of the key of compiled programs.
+    """Declares a field as static configuration: hashable, without arrays, part of the compiled program's key.
 
-    Use it for sizes, axes, modes and plans. Fields that may be optimised, batched, or changed without compiling again are
-    array fields and need no declaration.
+    Use it for sizes, axes, modes and plans; leave fields that may be optimised, batched or varied without a
+    recompilation undeclared. Static values compare with their type and sign (1, True and 1.0 differ, as do 0.0 and
+    -0.0), in NumPy scalars, tuples, named tuples, frozensets and frozen dataclasses too; objects of other classes by their
+    own ``__eq__`` and their type, so one without a value of its own by identity.
 
-    Parameters
-    ----------
-    default : object, optional
-        The default value.
-    default_factory : callable, optional
-        A function without arguments that makes the default value.
-    init : bool, optional
-        Whether the constructor takes the field, True by default.
-    kw_only : bool, optional
-        Whether the constructor takes it by keyword only, False by default.
-
-    Returns
-    -------
-    dataclasses.Field
-        The field, for the right-hand side of an annotation in the class.
-
-    Notes
-    -----
-    The value must be hashable and hold no arrays. Numbers are compared with their type and sign: 1, True and 1.0 differ,
-    as do 0.0 and -0.0. The same holds for NumPy scalars, and inside of tuples, named tuples, frozensets and frozen
-    dataclasses. Objects of other classes are compared by type and by their own ``__eq__``.
-
-    Examples
-    --------
-    >>> class Pad(lo.LinearOperator):
-    ...     width: int = lo.static(default=1)
-    ...
-    ...     @lo.traced
-    ...     def apply(self, x):
-    ...         return jnp.pad(x, self.width)
-    >>> Pad(2)(jnp.ones(1)).tolist()
-    [0.0, 0.0, 1.0, 0.0, 0.0]
+    Arguments: as of ``dataclasses.field``.
     """
     return _declared("static", default, default_factory, init, kw_only)
 
@@ -73,31 +44,18 @@ def constant(
 ) -> Any:
     """Declares an array field that is never differentiated.
 
-    Use it for data that is not a parameter: sample points, angles, tables.
+    Use it for what is data and not a parameter: sample points, angles, tables. The field is an operand like any other array
+    field: it may be batched, scanned over, sharded and donated, and new values never recompile. Its derivative is zero by
+    declaration, in every transformation of JAX and in every library on top of it, and no hook is needed for it: what
+    ``parameter_jvp`` gets for it is zero, and what ``parameter_vjp`` returns for it is not looked at.
+
+    The operators in such a field are never differentiated in any of their fields. An optimiser that changes a field for
+    reasons other than its gradient, as weight decay does, changes a constant one as well.
 
     Parameters
     ----------
-    default : object, optional
-        The default value.
-    default_factory : callable, optional
-        A function without arguments that makes the default value.
-    init : bool, optional
-        Whether the constructor takes the field, True by default.
-    kw_only : bool, optional
-        Whether the constructor takes it by keyword only, False by default.
-
-    Returns
-    -------
-    dataclasses.Field
-        The field, for the right-hand side of an annotation in the class.
-
-    Notes
-    -----
-    The field is an operand like any other array field: it can be batched, scanned over, sharded and donated, and new
-    values do not compile again. Its derivative is zero by declaration, in each transformation of JAX, and needs no hook:
-    ``parameter_jvp`` gets zeros for it, and what ``parameter_vjp`` returns for it is ignored. Operators in such a field
-    are not differentiated in any of their fields. An optimiser that changes fields for other reasons than their
-    gradients, as weight decay does, changes this one, too.
+    default, default_factory, init, kw_only
+        As of ``dataclasses.field``.
 
     Examples
     --------

@@ -11,37 +11,11 @@ from linops_jax._model.kinds import Native, PerPlatform
 
 
 def traced(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Marks a hook as JAX code, which XLA compiles with the code around it, on any platform.
+    """Marks a hook as JAX code: inlined by XLA on every platform, and still one primitive with the class's adjoint.
 
-    Parameters
-    ----------
-    function : callable
-        A method of the class.
-
-    Returns
-    -------
-    callable
-        The same function.
-
-    Raises
-    ------
-    TypeError
-        If ``function`` is not a plain function.
-
-    Notes
-    -----
-    If ``apply`` is traced, the other hooks may be left out: JAX derives them. Of two hooks that are each other's adjoint
-    (``jacobian_apply`` and ``jacobian_adjoint``, or those for second derivatives or for the fields), one is enough if it
-    is traced: JAX transposes it.
-
-    Examples
-    --------
-    >>> class Difference(lo.LinearOperator):
-    ...     @lo.traced
-    ...     def apply(self, x):
-    ...         return jnp.diff(x)
-    >>> Difference()(jnp.asarray([1.0, 4.0, 9.0])).tolist()
-    [3.0, 5.0]
+    With a traced ``apply`` the other hooks may be left out: JAX derives them. Of two hooks that are each other's adjoint
+    (``jacobian_apply`` and ``jacobian_adjoint``, those of the Hessian, those in the fields) one that is traced is enough:
+    JAX transposes it, and what it says is the derivative in both modes.
     """
     if not inspect.isfunction(function):
         advice = " Give several kinds with lo.per_platform." if isinstance(function, Native) else ""
@@ -52,44 +26,16 @@ def traced(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def in_place(hook: Any) -> Any:
-    """Declares that a hook may write its result over its input.
+    """Declares that a hook may find its input and ``out`` in the same memory: ``@lo.in_place`` over a method that takes
+    ``out``, or ``lo.in_place(lo.native(...))``.
 
-    Parameters
-    ----------
-    hook : callable or native hook
-        A method that takes ``out``, or the result of ``lo.native``.
+    They are then the same where every leaf of the result has shape and dtype of the leaf of the input in its place: a
+    compiled loop, or a program whose argument is donated, needs no second array. If the input is used again later, XLA
+    makes a copy of it first, so an eager call costs one more copy. The hook must not read an element of its input after it
+    wrote there: ``np.multiply(x, 2, out=out)`` is right, ``out[1:] = x[:-1]`` after ``out[0] = 0`` is not. The input is the last
+    argument: ``x`` of apply, ``y`` of adjoint, ``dx`` of jacobian_apply, ``dy`` of jacobian_adjoint.
 
-    Returns
-    -------
-    callable or native hook
-        The method itself, or a copy of the native hook.
-
-    Raises
-    ------
-    TypeError
-        If ``hook`` does not take ``out``.
-
-    Notes
-    -----
-    ``out`` and the input are then the same memory, if each array of the result has the shape and dtype of the
-    corresponding array of the input. A compiled loop, or a program with a donated argument, needs no second array. If the
-    input is used again later, XLA copies it first, so a call outside of ``jax.jit`` costs one copy more.
-
-    The hook must not read an element of its input after it has written there: ``np.multiply(x, 2, out=out)`` is right,
-    ``out[1:] = x[:-1]`` after ``out[0] = 0`` is wrong. The input is the last positional argument: ``x`` of ``apply``,
-    ``y`` of ``adjoint``, ``dx`` of ``jacobian_apply``, ``dy`` of ``jacobian_adjoint``.
-
-    Examples
-    --------
-    >>> class Twice(lo.LinearOperator, symmetric=True):
-    ...     @lo.in_place
-    ...     def apply(self, x, *, out):
-    ...         np.multiply(x, 2, out=out)
-    ...
-    ...     def infer_shape(self, x):
-    ...         return x
-    >>> Twice()(jnp.ones(2)).tolist()
-    [2.0, 2.0]
+    Raises TypeError for what does not take ``out``.
     """
     if not isinstance(hook, Native) and not (inspect.isfunction(hook) and takes_out(hook)):
         what = "traced code" if is_traced(hook) else getattr(hook, "__qualname__", type(hook).__name__)

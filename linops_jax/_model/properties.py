@@ -9,35 +9,19 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Properties:
-    """What is known of an operator, ``A.properties``. False means that a property is not known.
+    """What an operator says of itself; False means unknown. ``A.properties`` is one.
 
-    Parameters
-    ----------
-    symmetric : bool, optional
-        Aᴴ = A: the operator is Hermitian, or symmetric on real numbers.
-    positive : bool, optional
-        The operator is symmetric, and ⟨x, A x⟩ ≥ 0 for all x.
-    unitary : bool, optional
-        Aᴴ A = A Aᴴ = I, so the inverse is the adjoint.
-    diagonal : bool, optional
-        Each entry of the result is a multiple of the same entry of the input.
-    real_linear : bool, optional
-        The operator, or the Jacobian of a nonlinear one, is linear over the real numbers only.
-    adjoint_rtol : float, optional
-        The relative error of an inexact adjoint. None, the default: it is exact.
-    jacobian_rtol : float, optional
-        The relative error of an inexact Jacobian of a nonlinear operator. None, the default: it is exact.
+    symmetric:    A^H = A (Hermitian, where numbers are complex)
+    positive:     symmetric, and <x, A x> >= 0 for all x
+    unitary:      A^H A = A A^H = I, so that the inverse is the adjoint
+    diagonal:     every entry of the result is a multiple of the same entry of the input
+    real_linear:  linear over the reals only; of a nonlinear operator, its Jacobian
+    adjoint_rtol: relative error of an adjoint that is declared inexact; None: it is exact
+    jacobian_rtol: that of the Jacobian of a nonlinear operator, as the derivative of the operator
 
-    Notes
-    -----
-    Class keywords declare properties for all operators of a class (``class Blur(lo.LinearOperator, symmetric=True)``),
-    and ``lo.declare`` for one operator. If they depend on static fields or on dtypes, the class defines ``properties`` as
-    a property. They never depend on the values of array fields, which are not known while JAX traces.
-
-    Examples
-    --------
-    >>> lo.FFT().properties
-    Properties(unitary=True)
+    Classes declare them by keywords (``class Blur(lo.LinearOperator, symmetric=True)``), ``lo.declare`` adds them to one
+    operator, and where they depend on static fields or dtypes a class overrides the property ``properties``.
+    They never depend on the values of array fields: these are unknown while JAX traces.
     """
 
     symmetric: bool = False

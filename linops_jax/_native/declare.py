@@ -24,59 +24,36 @@ def native(
     attributes: Any = None,
     parallel: bool = False,
 ) -> Native:
-    """A hook in native code, which is called without Python and without the GIL: ``apply = lo.native(...)``.
+    """A hook in native code, called without Python and without the GIL: ``apply = lo.native(...)``, for any hook.
 
-    Give one of ``function``, ``ffi`` and ``numba``.
+    Its operands are the arrays in the hook's arguments in the order of ``jax.tree.leaves``: array fields first, then
+    the inputs. Its results are the arrays that ``infer_shape`` promises. All are C-contiguous. Give one of:
 
-    Parameters
-    ----------
-    function : C function, optional
-        A function ``int f(linops_call *)`` of the interface in ``linops_jax/native.h`` (see ``get_include``): a function
-        of a ctypes library, a cffi function pointer, a PyCapsule (with the name ``"linops_jax.native.v1"``, or the
-        signature as its name, as Cython has it), a ``scipy.LowLevelCallable``, a compiled ``numba.cfunc``, an address, or
-        a name in ``library``.
-    ffi : XLA FFI handler, optional
-        The name of a target registered with ``jax.ffi.register_ffi_target``, a capsule of ``jax.ffi.pycapsule``, a ctypes
-        function, a dict of these by stage, or a name in ``library``. A capsule without a name, and a string without
-        ``library``, may also be given as ``function``.
-    numba : callable, optional
-        A Python function ``kernel(x, out)`` of arrays (array fields first), which Numba compiles for their dtypes and
-        numbers of axes, or a ``numba.njit`` function. Needs the package numba.
-    library : ctypes.CDLL or path, optional
-        A shared library in which the function is found by name.
-    user_data : object, optional
-        For C functions: what ``call->user_data`` is. Bytes, a NumPy array, a ctypes structure or pointer, an address; or a
-        function of the operator that returns one of these from static fields (array fields are None there).
-    owner : object, optional
-        An object to keep alive with the hook, if its code or data belong to it.
-    dtypes : sequence of dtypes, optional
-        For C functions: the dtypes that the function takes. Others are a TypeError before the call. By default all are
-        passed on, and the function has to check.
-    attributes : dict or callable, optional
-        For FFI handlers: the attributes, or a function of the operator that returns them. By default the static fields by
-        name. Numbers, strings and NumPy arrays; a tuple of numbers becomes an array, and a dtype its name.
-    parallel : bool, optional
-        For C functions and Numba: whether ``vmap`` may evaluate elements of a batch at once, on XLA's threads. False by
-        default.
+    - ``function``: a C function ``int f(linops_call *)`` of the interface in ``linops_jax/native.h`` (see
+      ``get_include``): a function of a ctypes library, a cffi function pointer, a PyCapsule (named
+      ``"linops_jax.native.v1"``, or with the signature as Cython names it), a ``scipy.LowLevelCallable``, a compiled
+      ``numba.cfunc``, an address, or a name in ``library``.
+    - ``ffi``: an XLA FFI handler: the name of a target registered with ``jax.ffi.register_ffi_target``, a capsule of
+      ``jax.ffi.pycapsule``, a ctypes function, a dict of these by stage, or a name in ``library``. It may be given as
+      ``function`` where it cannot be anything else: a capsule without a name, or a string without ``library``.
+    - ``numba``: a Python function ``kernel(x, out)`` over arrays (array fields first), which Numba compiles for the
+      dtypes and ranks at hand, or a ``numba.njit`` function. Needs the package numba.
 
-    Returns
-    -------
-    native hook
-        For the right-hand side of an assignment in the class, as any hook.
+    Options:
 
-    Raises
-    ------
-    TypeError
-        If arguments do not go together, or have a wrong type.
-    AttributeError
-        If the library does not have the name.
-    ImportError
-        If the package numba is missing.
+    - ``library``: a ``ctypes.CDLL``, or the path of a shared library, in which the function is looked up by name.
+    - ``user_data`` (C): what the function finds in ``call->user_data``: bytes, a NumPy array, a ctypes structure or
+      pointer, an address; or a function of the operator that returns one of these from static fields (array fields are
+      None there).
+    - ``owner``: any object to keep alive with the hook, for an address whose code or data belongs to it.
+    - ``dtypes`` (C): the dtypes the function takes; others are a TypeError before the call. Default: all, the function
+      checks.
+    - ``attributes`` (FFI): the handler's attributes, a dict or a function of the operator that returns one. Default: the
+      static fields by name. Numbers, strings, NumPy arrays; a tuple of numbers becomes an array, a dtype its name.
+    - ``parallel`` (C, Numba): ``vmap`` may evaluate elements of a batch on several threads at once, on XLA's own pool.
 
-    Notes
-    -----
-    The operands are the arrays in the hook's arguments, in the order of ``jax.tree.leaves``: array fields first, then the
-    inputs. The results are the arrays that ``infer_shape`` promises. All are C-contiguous.
+    Raises TypeError for arguments that do not go together or have a wrong type, AttributeError for a name not in ``library``,
+    ImportError for ``numba`` without that package.
     """
     given = [name for name, value in (("function", function), ("ffi", ffi), ("numba", numba)) if value is not None]
     if len(given) != 1:
@@ -113,31 +90,16 @@ def _refuse_options(kind: str, options: Sequence[str]) -> None:
 
 
 def per_platform(*, default: Any = None, **platforms: Any) -> PerPlatform:
-    """One hook in several versions, by platform: ``apply = lo.per_platform(cpu=lo.native(...), default=lo.traced(f))``.
+    """One hook with several kinds: ``apply = lo.per_platform(cpu=lo.native(...), default=lo.traced(f))``.
 
-    Parameters
-    ----------
-    default : hook, optional
-        For all other platforms. A plain function, C function or Numba kernel serves the CPU only.
-    **platforms : hook
-        For ``cpu``, ``gpu``, ``cuda``, ``rocm`` or ``tpu``: a native hook, a traced function, or (``cpu``) a plain
-        function. C functions and Numba kernels run on the CPU only. An FFI handler is registered for the platform that it
-        is given for.
+    - ``cpu``, ``gpu``, ``cuda``, ``rocm``, ``tpu``: a native hook, a traced function, or (``cpu``) a plain function as host
+      hook. C functions and Numba kernels run on the CPU only; a handler is registered for the platform it is given for.
+    - ``default``: for all other platforms. A plain function, C function or Numba kernel serves the CPU only.
 
-    Returns
-    -------
-    hook
-        For the right-hand side of an assignment in the class, as any hook.
+    With a traced function among them, hooks that are left out are derived by JAX from that one, as with ``lo.traced``.
+    The kinds must agree; the checks compare on the platform they run on.
 
-    Raises
-    ------
-    TypeError
-        If a value is not a hook, or cannot run on its platform.
-
-    Notes
-    -----
-    If one version is traced, JAX derives other hooks from it, as with ``lo.traced``. All versions must give the same
-    results; ``lo.check_operator`` tests the one for the platform on which it runs.
+    Raises TypeError for anything that is no hook, or cannot run on its platform.
     """
     variants = {**platforms, **({} if default is None else {"default": default})}
     if not variants:

@@ -6,11 +6,5 @@ import pathlib
 
 
 def get_include() -> str:
-    """The folder with ``linops_jax/native.h``, for the option ``-I`` of a C compiler.
-
-    Returns
-    -------
-    str
-        Its path.
-    """
+    """The folder to give to a C compiler (``-I``) for ``#include <linops_jax/native.h>``."""
     return str(pathlib.Path(__file__).parent.parent / "include")

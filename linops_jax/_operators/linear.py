@@ -11,6 +11,7 @@ import numpy as np
 from linops_jax._model import advice, lookup, marks, rules, shapes
 from linops_jax._operators import constructors, printing, upstream
 from linops_jax._operators.arithmetic import Operand
+from linops_jax._operators.expansion import Expansion
 from linops_jax._operators.operator import Operator, UnknownShapeError, required
 from linops_jax._types import Scalar
 
@@ -270,6 +271,10 @@ class LinearOperator(Operator, rules=rules.LINEAR):
             ``A.with_domain(x)``.
         """
         return self.with_domain(shapes.as_specs(x, f"{type(self)._label}.jacobian"))
+
+    def _expand(self, x: Any) -> Expansion:
+        """The operator to first order at a point."""
+        return Expansion(self.jacobian(x), lambda: self(x))
 
     def _reverse(self, y: Any, like: Any) -> Any:
         """Aᴴ y for any y; ``like`` is the specs of the result, None where they are not known.

@@ -9,6 +9,7 @@ import numpy as np
 
 from linops_jax._model import advice, fields, rules, shapes
 from linops_jax._operators.arithmetic import Operand
+from linops_jax._operators.expansion import Expansion
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM, Operator, required
 from linops_jax._operators.wrappers import Wrapper
@@ -226,11 +227,15 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
         jacobian : LinearOperator
             ``F.jacobian(x)``.
         """
-        x = self._as_point(x, "value_and_jacobian")
+        found = self._expand(self._as_point(x, "value_and_jacobian"))
+        return found.value(), found.jacobian
+
+    def _expand(self, x: Any) -> Expansion:
+        """The operator to first order at a point."""
         if "linearize" not in type(self)._hooks:
-            return self(x), Jacobian(self, x)
+            return Expansion(self.jacobian(x), lambda: self(x))
         y, state = self._linearize(x)
-        return y, fields.restore(Jacobian, (), (self, x, state))
+        return Expansion(fields.restore(Jacobian, (), (self, x, state)), lambda: y)
 
     def _as_point(self, x: Any, name: str) -> Any:
         """The point at which a method is called, as arrays; the method's name is for messages."""
@@ -259,6 +264,8 @@ class Jacobian(Wrapper, LinearOperator, composite=True):
     state : pytree of arrays or None
         What the hook ``linearize`` gives at x; None if the class has no such hook.
     """
+
+    _hidden = ("state",)
 
     op: NonlinearOperator
     x: Any

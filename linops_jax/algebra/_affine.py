@@ -12,7 +12,7 @@ from linops_jax._model.properties import Properties, common
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import SUM
 from linops_jax._operators.printing import exact
-from linops_jax.algebra._composite import NonlinearComposite, Wrapper
+from linops_jax.algebra._composite import Expansion, NonlinearComposite, Wrapper
 from linops_jax.algebra._composition import compose
 from linops_jax.algebra._identity import Identity
 
@@ -62,7 +62,10 @@ class Affine(Wrapper, NonlinearComposite):
         return common([self.op])
 
     def apply(self, x: Any) -> Any:
-        y = self.op(x)
+        return self._plus_b(self.op(x))
+
+    def _plus_b(self, y: Any) -> Any:
+        """The sum of y and b."""
         self._check(y)
         return jax.tree.map(lambda leaf, b: shapes.strong(jnp.add(leaf, b)), y, self.b)
 
@@ -77,11 +80,12 @@ class Affine(Wrapper, NonlinearComposite):
             message = f"Affine: b does not have the shape of what {exact(self.op)} returns: {difference}."
             raise ValueError(message)
 
-    def _jacobian(self, x: Any) -> LinearOperator:
-        """A, whose results have the dtype of A x + b."""
-        A = self.op.jacobian(x)
-        codomain = self._infer_shape(A.domain)
-        return A if shapes.same(codomain, A.codomain) else compose(Identity().with_domain(codomain), A)
+    def _expand_parts(self, x: Any) -> Expansion:
+        """The derivative is A, whose results get the dtype of A x + b."""
+        found = self.op._expand(x)
+        A, codomain = found.jacobian, self._infer_shape(found.jacobian.domain)
+        derivative = A if shapes.same(codomain, A.codomain) else compose(Identity().with_domain(codomain), A)
+        return Expansion(derivative, lambda: self._plus_b(found.value()))
 
     def _expression(self, show: Any) -> str:
         return f"Affine({show(self.op)}, {show.point(shapes.specs(self.b), 'b')})"

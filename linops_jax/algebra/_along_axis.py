@@ -19,7 +19,7 @@ from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.printing import Notation, exact
 from linops_jax.algebra import _parts
 from linops_jax.algebra._combinator import Combinator
-from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
+from linops_jax.algebra._composite import Expansion, LinearComposite, NonlinearComposite
 
 Axes = tuple[int, ...]
 
@@ -117,8 +117,8 @@ class NonlinearAlongAxis(_AlongAxis, NonlinearComposite):
     op: NonlinearOperator
     axes: Axes = static()
 
-    def _jacobian(self, x: Any) -> LinearOperator:
-        return JacobianAlongAxis(self, jnp.asarray(x))
+    def _expand_parts(self, x: Any) -> Expansion:
+        return Expansion(JacobianAlongAxis(self, jnp.asarray(x)), lambda: self.apply(x))
 
 
 class JacobianAlongAxis(Combinator):

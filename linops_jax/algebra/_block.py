@@ -11,7 +11,7 @@ from linops_jax._model.properties import Properties, common
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.printing import exact
 from linops_jax.algebra import _parts
-from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
+from linops_jax.algebra._composite import Expansion, LinearComposite, NonlinearComposite
 
 
 class _Block:
@@ -28,13 +28,16 @@ class _Block:
     def apply(self, x: Any) -> Any:
         rows, outer, inner = self._rows()
         xs = _parts.split(x, inner, exact(self))
-        return jax.tree.unflatten(outer, [_sum(row, [op and op(x) for op, x in _zip(row, xs)]) for row in rows])
+        return self._added(rows, outer, [[op and op(x) for op, x in _zip(row, xs)] for row in rows])
+
+    def _added(self, rows: Any, outer: Any, values: Any) -> Any:
+        """The result of the block, from the results of its entries."""
+        return jax.tree.unflatten(outer, [_sum(*both) for both in _zip(rows, values)])
 
     def _derive_shape(self, x: Any) -> Any:
         rows, outer, inner = self._rows()
         xs = _parts.split(x, inner, exact(self))
-        shapes = [[op and op._infer_shape(x) for op, x in _zip(row, xs)] for row in rows]
-        return jax.tree.unflatten(outer, [_sum(*both) for both in _zip(rows, shapes)])
+        return self._added(rows, outer, [[op and op._infer_shape(x) for op, x in _zip(row, xs)] for row in rows])
 
     @functools.cached_property
     def domain(self) -> Any:
@@ -104,11 +107,13 @@ class NonlinearBlock(_Block, NonlinearComposite):
 
     blocks: Any
 
-    def _jacobian(self, x: Any) -> LinearOperator:
+    def _expand_parts(self, x: Any) -> Expansion:
         rows, outer, inner = self._rows()
         xs = _parts.split(x, inner, f"{exact(self)}.jacobian")
-        rows = [[op and op.jacobian(x) for op, x in _zip(row, xs)] for row in rows]
-        return Block(jax.tree.unflatten(outer, [jax.tree.unflatten(inner, row) for row in rows]))
+        found = [[op and op._expand(x) for op, x in _zip(row, xs)] for row in rows]
+        derivatives = [jax.tree.unflatten(inner, [entry and entry.jacobian for entry in row]) for row in found]
+        values = lambda: [[entry and entry.value() for entry in row] for row in found]  # noqa: E731
+        return Expansion(Block(jax.tree.unflatten(outer, derivatives)), lambda: self._added(rows, outer, values()))
 
 
 def _is_entry(value: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from linops_jax._model import shapes
 from linops_jax._model.fields import restore
 from linops_jax._operators import meta
+from linops_jax._operators.expansion import Expansion as Expansion
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.printing import exact
@@ -31,7 +32,7 @@ class LinearComposite(LinearOperator, composite=True):
 class NonlinearComposite(NonlinearOperator, composite=True):
     """A nonlinear combinator.
 
-    Subclasses define ``apply``, ``_derive_shape(x)``, and the chain rule, ``_jacobian(x)``.
+    Subclasses define ``apply``, ``_derive_shape(x)``, and the chain rule, ``_expand_parts(x)``.
     """
 
     def jacobian(self, x: Any) -> LinearOperator:
@@ -47,12 +48,16 @@ class NonlinearComposite(NonlinearOperator, composite=True):
         LinearOperator
             J(x), for directions of the dtype of x: real ones at a real point, even if the domain of F is complex.
         """
-        x = shapes.as_arrays(x, f"{exact(self)}.jacobian(x)")
-        at = self._as_input(x)
-        jacobian = self._jacobian(at)
-        return jacobian if at is x else jacobian.with_domain(shapes.specs(x))
+        return self._expand(shapes.as_arrays(x, f"{exact(self)}.jacobian(x)")).jacobian
 
-    def _jacobian(self, x: Any) -> LinearOperator:
+    def _expand(self, x: Any) -> Expansion:
+        """The operator to first order at a point; the directions have the dtype of the point."""
+        at = self._as_input(x)
+        found = self._expand_parts(at)
+        return found if at is x else found._replace(jacobian=found.jacobian.with_domain(shapes.specs(x)))
+
+    def _expand_parts(self, x: Any) -> Expansion:
+        """The chain rule: the composite to first order, from its parts to first order."""
         raise NotImplementedError
 
     def jacobian_apply(self, x: Any, dx: Any) -> Any:

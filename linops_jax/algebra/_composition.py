@@ -18,7 +18,7 @@ from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM, PRODUCT, Operator, UnknownShapeError
 from linops_jax._operators.printing import exact
 from linops_jax.algebra import _repeats
-from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, of_checked_parts
+from linops_jax.algebra._composite import Expansion, LinearComposite, NonlinearComposite, of_checked_parts
 from linops_jax.algebra._identity import zero_for
 from linops_jax.algebra._neighbours import meeting
 from linops_jax.algebra._parts import result, typed
@@ -255,13 +255,14 @@ class NonlinearComposition(_Composition, NonlinearComposite):
     repeats: str = static(default="", init=False)
     repeated_domains: tuple[Any, ...] = static(default=(), init=False)
 
-    def _jacobian(self, x: Any) -> LinearOperator:
-        derivatives = []
-        for i, factor in enumerate(reversed(self.factors)):
-            derivatives.append(factor.jacobian(x))  # type: ignore[attr-defined]
-            if i + 1 < len(self.factors):
-                x = factor(x)
-        return functools.reduce(_product, reversed(derivatives))
+    def _expand_parts(self, x: Any) -> Expansion:
+        first, *others = reversed(self.factors)
+        found = first._expand(x)  # type: ignore[attr-defined]
+        derivatives = [found.jacobian]
+        for factor in others:
+            found = factor._expand(found.value())  # type: ignore[attr-defined]
+            derivatives.append(found.jacobian)
+        return Expansion(functools.reduce(_product, reversed(derivatives)), found.value)
 
 
 @constructors.compose.define

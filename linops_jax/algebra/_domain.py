@@ -16,7 +16,7 @@ from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.operator import Operator
-from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, Wrapper
+from linops_jax.algebra._composite import Expansion, LinearComposite, NonlinearComposite, Wrapper
 from linops_jax.algebra._identity import zero_for
 
 
@@ -115,8 +115,8 @@ class NonlinearWithDomain(_WithDomain, NonlinearComposite):
     leaves: tuple[Any, ...] = static()
     tree: Any = static()
 
-    def _jacobian(self, x: Any) -> LinearOperator:
-        return self.op.jacobian(x)
+    def _expand_parts(self, x: Any) -> Expansion:
+        return self.op._expand(x)
 
 
 @constructors.with_domain.define

@@ -15,7 +15,7 @@ from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.operator import Operator, UnknownShapeError
 from linops_jax._operators.printing import exact
 from linops_jax.algebra import _parts
-from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
+from linops_jax.algebra._composite import Expansion, LinearComposite, NonlinearComposite
 from linops_jax.algebra._composition import compose
 
 
@@ -58,9 +58,9 @@ class Frozen(_Freeze, NonlinearComposite):
     op: Operator
     values: dict[Any, Any]
 
-    def _jacobian(self, x: Any) -> LinearOperator:
-        point = _fill(shapes.as_arrays(x, exact(self)), self.values, exact(self))
-        return compose(self.op.jacobian(point), Insert(self.values)).with_domain(shapes.specs(x))  # type: ignore
+    def _expand_parts(self, x: Any) -> Expansion:
+        found = self.op._expand(_fill(shapes.as_arrays(x, exact(self)), self.values, exact(self)))  # type: ignore
+        return Expansion(compose(found.jacobian, Insert(self.values)).with_domain(shapes.specs(x)), found.value)
 
 
 class LinearFrozen(_Freeze, LinearComposite):

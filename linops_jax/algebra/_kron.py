@@ -135,8 +135,8 @@ class Kronecker(LinearComposite):
     def _commutes(self) -> bool:
         """Whether the order of the factors makes no difference.
 
-        It makes none on real numbers, or if both factors are linear over the complex numbers. Otherwise the adjoint and the inverse
-        have the factors in the other order.
+        It makes none on real numbers, or if both factors are linear over the complex numbers. Otherwise the adjoint and the
+        inverse have the factors in the other order.
         """
         if self.a.domain is not None and self.b.domain is not None:
             spaces = (self.a.domain, self.a.codomain, self.b.domain, self.b.codomain)

@@ -12,7 +12,7 @@ from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM, PRODUCT, Operator
 from linops_jax._operators.printing import exact
-from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, Wrapper
+from linops_jax.algebra._composite import Expansion, LinearComposite, NonlinearComposite, Wrapper
 from linops_jax.algebra._composition import compose
 from linops_jax.algebra._identity import Identity
 from linops_jax.algebra._parts import typed
@@ -103,12 +103,13 @@ class NonlinearPower(_Power, NonlinearComposite):
     op: Operator
     exponent: int = static()
 
-    def _jacobian(self, x: Any) -> LinearOperator:
-        product = self.op.jacobian(x)  # type: ignore[attr-defined]
+    def _expand_parts(self, x: Any) -> Expansion:
+        found = self.op._expand(x)  # type: ignore[attr-defined]
+        product = found.jacobian
         for _ in range(self.exponent - 1):
-            x = self.op(x)
-            product = compose(self.op.jacobian(x), product)  # type: ignore[attr-defined]
-        return product
+            found = self.op._expand(found.value())  # type: ignore[attr-defined]
+            product = compose(found.jacobian, product)
+        return Expansion(product, found.value)
 
 
 @constructors.power.define

@@ -16,7 +16,7 @@ from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.operator import PRODUCT
-from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, Wrapper
+from linops_jax.algebra._composite import Expansion, LinearComposite, NonlinearComposite, Wrapper
 from linops_jax.algebra._numbers import can_merge
 from linops_jax.algebra._parts import typed
 
@@ -29,7 +29,11 @@ class _Scale(Wrapper):
     _precedence = PRODUCT
 
     def apply(self, x: Any) -> Any:
-        return jax.tree.map(lambda y: shapes.strong(self.scalar * y), self.op(x))
+        return self._multiple_of(self.op(x))
+
+    def _multiple_of(self, y: Any) -> Any:
+        """The product of the scalar and y."""
+        return jax.tree.map(lambda leaf: shapes.strong(self.scalar * leaf), y)
 
     def _derive_shape(self, x: Any) -> Any:
         return self._times(self.op._infer_shape(x))
@@ -119,8 +123,9 @@ class NonlinearScaled(_Scale, NonlinearComposite):
     scalar: Any
     op: NonlinearOperator
 
-    def _jacobian(self, x: Any) -> LinearOperator:
-        return scale(self.scalar, self.op.jacobian(x))
+    def _expand_parts(self, x: Any) -> Expansion:
+        found = self.op._expand(x)
+        return Expansion(scale(self.scalar, found.jacobian), lambda: self._multiple_of(found.value()))
 
 
 @constructors.scale.define

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, overload
 
 import jax
@@ -14,7 +14,7 @@ from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.printing import exact
 from linops_jax.algebra import _parts
-from linops_jax.algebra._composite import LinearComposite, NonlinearComposite
+from linops_jax.algebra._composite import Expansion, LinearComposite, NonlinearComposite
 from linops_jax.algebra._composition import compose
 
 
@@ -40,10 +40,16 @@ class _Stack:
         ops, structure = self._flat()
         return jax.tree.unflatten(structure, [_parts.typed(op, x).H for op, x in zip(ops, domains, strict=True)])
 
-    def _jacobians(self, points: list[Any]) -> Any:
-        """The container of the Jacobians at these points."""
+    def _expand_each(self, kind: Any, points: list[Any], join: Callable[[list[Any]], Any]) -> Expansion:
+        """The stack to first order: a stack of the derivatives, and what ``join`` makes of the values."""
         ops, structure = self._flat()
-        return jax.tree.unflatten(structure, [op.jacobian(x) for op, x in zip(ops, points, strict=True)])
+        found = [op._expand(x) for op, x in zip(ops, points, strict=True)]
+        derivative = kind(jax.tree.unflatten(structure, [part.jacobian for part in found]))
+        return Expansion(derivative, lambda: join([part.value() for part in found]))
+
+    def _contained(self, values: list[Any]) -> Any:
+        """The values of the parts, in the container."""
+        return jax.tree.unflatten(self._flat()[1], values)
 
     def _expression(self, show: Any) -> str:
         return f"{self._name}({show.container(self.ops)})"
@@ -72,12 +78,10 @@ class _VStack(_Stack):
         return [(domain, each) for each in self._each(codomain)]
 
     def apply(self, x: Any) -> Any:
-        ops, structure = self._flat()
-        return jax.tree.unflatten(structure, [op(x) for op in ops])
+        return self._contained([op(x) for op in self._flat()[0]])
 
     def _derive_shape(self, x: Any) -> Any:
-        ops, structure = self._flat()
-        return jax.tree.unflatten(structure, [op._infer_shape(x) for op in ops])
+        return self._contained([op._infer_shape(x) for op in self._flat()[0]])
 
     @functools.cached_property
     def domain(self) -> Any:
@@ -122,8 +126,8 @@ class NonlinearVStack(_VStack, NonlinearComposite):
 
     ops: Any
 
-    def _jacobian(self, x: Any) -> LinearOperator:
-        return VStack(self._jacobians([x] * len(self._flat()[0])))
+    def _expand_parts(self, x: Any) -> Expansion:
+        return self._expand_each(VStack, [x] * len(self._flat()[0]), self._contained)
 
 
 class _HStack(_Stack):
@@ -135,13 +139,16 @@ class _HStack(_Stack):
     def apply(self, x: Any) -> Any:
         ops, structure = self._flat()
         xs = _parts.split(x, structure, exact(self))
-        return _parts.add_up(ops, [op(x) for op, x in zip(ops, xs, strict=True)], "cannot add the results of")
+        return self._added([op(x) for op, x in zip(ops, xs, strict=True)])
 
     def _derive_shape(self, x: Any) -> Any:
         ops, structure = self._flat()
         xs = _parts.split(x, structure, exact(self))
-        ys = [op._infer_shape(x) for op, x in zip(ops, xs, strict=True)]
-        return _parts.add_up(ops, ys, "cannot add the results of")
+        return self._added([op._infer_shape(x) for op, x in zip(ops, xs, strict=True)])
+
+    def _added(self, values: list[Any]) -> Any:
+        """The sum of the results of the parts."""
+        return _parts.add_up(self._flat()[0], values, "cannot add the results of")
 
     @functools.cached_property
     def domain(self) -> Any:
@@ -197,8 +204,9 @@ class NonlinearHStack(_HStack, NonlinearComposite):
 
     ops: Any
 
-    def _jacobian(self, x: Any) -> LinearOperator:
-        return HStack(self._jacobians(_parts.split(x, self._flat()[1], f"{exact(self)}.jacobian")))
+    def _expand_parts(self, x: Any) -> Expansion:
+        points = _parts.split(x, self._flat()[1], f"{exact(self)}.jacobian")
+        return self._expand_each(HStack, points, self._added)
 
 
 class _BlockDiagonal(_Stack):
@@ -207,12 +215,12 @@ class _BlockDiagonal(_Stack):
     def apply(self, x: Any) -> Any:
         ops, structure = self._flat()
         xs = _parts.split(x, structure, exact(self))
-        return jax.tree.unflatten(structure, [op(x) for op, x in zip(ops, xs, strict=True)])
+        return self._contained([op(x) for op, x in zip(ops, xs, strict=True)])
 
     def _derive_shape(self, x: Any) -> Any:
         ops, structure = self._flat()
         xs = _parts.split(x, structure, exact(self))
-        return jax.tree.unflatten(structure, [op._infer_shape(x) for op, x in zip(ops, xs, strict=True)])
+        return self._contained([op._infer_shape(x) for op, x in zip(ops, xs, strict=True)])
 
     @functools.cached_property
     def domain(self) -> Any:
@@ -274,8 +282,9 @@ class NonlinearBlockDiagonal(_BlockDiagonal, NonlinearComposite):
 
     ops: Any
 
-    def _jacobian(self, x: Any) -> LinearOperator:
-        return BlockDiagonal(self._jacobians(_parts.split(x, self._flat()[1], f"{exact(self)}.jacobian")))
+    def _expand_parts(self, x: Any) -> Expansion:
+        points = _parts.split(x, self._flat()[1], f"{exact(self)}.jacobian")
+        return self._expand_each(BlockDiagonal, points, self._contained)
 
 
 @overload

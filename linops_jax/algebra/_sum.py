@@ -14,7 +14,7 @@ from linops_jax._model.properties import Properties, common
 from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import SUM, Operator, UnknownShapeError
-from linops_jax.algebra._composite import LinearComposite, NonlinearComposite, of_checked_parts
+from linops_jax.algebra._composite import Expansion, LinearComposite, NonlinearComposite, of_checked_parts
 from linops_jax.algebra._numbers import can_merge
 from linops_jax.algebra._parts import add_up, common_adjoint_shape, common_domain, have_codomain, typed
 from linops_jax.algebra._scale import scale
@@ -120,8 +120,10 @@ class NonlinearSum(_Sum, NonlinearComposite):
 
     terms: tuple[Operator, ...]
 
-    def _jacobian(self, x: Any) -> LinearOperator:
-        return Sum(tuple(term.jacobian(x) for term in self.terms))  # type: ignore[attr-defined]
+    def _expand_parts(self, x: Any) -> Expansion:
+        found = [term._expand(x) for term in self.terms]  # type: ignore[attr-defined]
+        derivative = Sum(tuple(term.jacobian for term in found))
+        return Expansion(derivative, lambda: add_up(self.terms, [term.value() for term in found], "cannot add"))
 
 
 @constructors.add.define

@@ -105,7 +105,7 @@ def check_linearize(subject: Subject) -> None:
     rng = subject.rng("linearize")
     for x in (subject.first(rng), *subject.points(rng, 2)):
         value, _ = subject.op.value_and_jacobian(x)
-        close(value, subject.op(x), "the value of linearize and that of apply", subject)
+        close(value, subject.op(x), "the value of linearize and that of apply", subject, rtol=subject.jacobian_rtol)
 
 
 @check(needs=("jacobian",), when=has_jacobian)

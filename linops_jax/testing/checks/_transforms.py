@@ -101,7 +101,7 @@ def check_jvp(subject: Subject) -> None:
     rng = subject.rng("jvp")
     x, dx = subject.point(rng), subject.tangent(rng)
     y, dy = jax.jvp(subject.op, (x,), (dx,))
-    close(y, subject.op(x), "the value of jvp and A(x)", subject)
+    close(y, subject.op(x), "the value of jvp and A(x)", subject, rtol=subject.jacobian_rtol)  # by linearize
     expected = subject.op(dx) if subject.is_linear else subject.op.jacobian(x)(dx)
     close(dy, expected, "jvp and the derivative", subject)
 
