@@ -655,7 +655,7 @@ A3, E3 = A.with_domain(F3), E.with_domain(F3)
         (
             lambda: lo.Affine(A3, V3),
             ValueError,
-            r"Affine: b does not have the shape of what Dense.* returns: found f32\[3\], expected f32\[4\]",
+            r"Affine: b does not have the shape of the result of Dense.*: found f32\[3\], expected f32\[4\]",
         ),
         (lambda: lo.Affine(A, V3)(np.ones(3)), ValueError, r"Affine: b does not have the shape"),
         (
@@ -678,11 +678,11 @@ A3, E3 = A.with_domain(F3), E.with_domain(F3)
             r"freeze: .* has no input 2: its domain is \(f32\[3\], f32\[3\]\)",
         ),
         (lambda: lo.freeze(Bilinear(), {2: V3})(V3), ValueError, r"freeze.*fixed are the inputs \[2\]"),
-        (lambda: lo.freeze(Bilinear(), {1: V3})((V3,)), ValueError, r"expected the one input that is left"),
+        (lambda: lo.freeze(Bilinear(), {1: V3})((V3,)), ValueError, r"expected the one input that is not fixed"),
         (
             lambda: lo.freeze(lo.hstack({"a": E, "b": E}), {"b": V3})(V3),
             ValueError,
-            r"expected a dict of the inputs that are left, found f32\[3\]",
+            r"expected a dict of the inputs that are not fixed, found f32\[3\]",
         ),
         (
             lambda: lo.freeze(lo.hstack((A, A)), {1: V3}, linear=True),
@@ -697,7 +697,7 @@ A3, E3 = A.with_domain(F3), E.with_domain(F3)
         (
             lambda: A3**2,
             ValueError,
-            r"\*\* 2: only an operator from a space to itself has powers\. Its result: found f32\[4\], expected f32\[3\]",
+            r"\*\* 2: only an operator from a space to itself has powers\. The result does not fit the domain: found f32\[4\], expected f32\[3\]",
         ),
         (lambda: E**-1, ValueError, r"\*\* -1: negative powers need an exact inverse.*lo\.solve"),
         (lambda: (0 * I) ** -1, ValueError, r"negative powers need an exact inverse"),

@@ -39,7 +39,7 @@ class Constructor(Generic[P]):
         return self._function(*args, **kwargs)
 
     def _refuse(self) -> Callable[P, Any]:
-        message = f"nothing has defined {self._name}: import linops_jax, not a part of it."
+        message = f"{self._name} is not defined: import linops_jax itself, not only a module in it."
         raise ImportError(message)
 
 

@@ -13,7 +13,7 @@ from linops_jax._operators import constructors, printing, upstream
 from linops_jax._operators.arithmetic import Operand
 from linops_jax._operators.expansion import Expansion
 from linops_jax._operators.operator import Operator, UnknownShapeError, required
-from linops_jax._types import Scalar
+from linops_jax._types import Arrays, Scalar, Specs
 
 LINEAX_METHODS = ("mv", "as_matrix", "transpose", "in_structure", "out_structure", "in_size", "out_size")
 
@@ -31,7 +31,7 @@ class LinearOperator(Operator, rules=rules.LINEAR):
         Shapes and dtypes of Aᴴ y, from those of y, as ``jax.ShapeDtypeStruct``. Needed for ``A.H(y)`` if the domain is
         not fixed.
     gram(x)
-        Aᴴ A x, by a faster way than ``apply`` and ``adjoint``. ``A.gram`` and ``A.H @ A`` use it.
+        Aᴴ A x, by a faster way than ``apply`` and ``adjoint``. The operator ``A.gram``, which is Aᴴ A, and ``A.H @ A`` use it.
     inverse(y)
         A⁻¹ y. ``A.inv`` uses it.
     inverse_adjoint(x)
@@ -56,7 +56,7 @@ class LinearOperator(Operator, rules=rules.LINEAR):
     hook of compiled code. Their inputs are read-only views, valid during the call only. A hook that takes a keyword-only
     argument ``out`` writes its result there and returns nothing. ``adjoint = None`` says that there is no adjoint.
 
-    **Fields** are the annotated attributes of the class. The constructor takes them as arguments, as that of a dataclass,
+    **Fields** are the annotated attributes of the class. The constructor takes them as arguments, like that of a dataclass,
     unless the class has an ``__init__``. They hold arrays, operators or pytrees of these. ``lo.static`` declares a field
     as configuration, and ``lo.constant`` an array that is never differentiated. Operators are immutable:
     ``dataclasses.replace(A, d=...)`` makes another one.
@@ -104,7 +104,7 @@ class LinearOperator(Operator, rules=rules.LINEAR):
     """
 
     @required
-    def apply(self, x: Any) -> Any:
+    def apply(self, x: Arrays) -> Arrays:
         """A x, a hook that a class defines.
 
         Parameters
@@ -119,7 +119,7 @@ class LinearOperator(Operator, rules=rules.LINEAR):
         """
 
     @required
-    def adjoint(self, y: Any) -> Any:
+    def adjoint(self, y: Arrays) -> Arrays:
         """Aᴴ y, the conjugate transpose of ``apply``; a hook that a class defines.
 
         Parameters
@@ -137,7 +137,7 @@ class LinearOperator(Operator, rules=rules.LINEAR):
         return self.apply(y)
 
     @required
-    def infer_shape(self, x: Any) -> Any:
+    def infer_shape(self, x: Specs) -> Specs:
         """Shapes and dtypes of A x, a hook that a class defines.
 
         Parameters
@@ -148,7 +148,7 @@ class LinearOperator(Operator, rules=rules.LINEAR):
         Returns
         -------
         pytree of jax.ShapeDtypeStruct
-            Those of the result. The array fields have only shapes and dtypes here, too.
+            Those of the result. In this hook, the array fields have only shapes and dtypes, too.
         """
 
     if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class LinearOperator(Operator, rules=rules.LINEAR):
         def gram(self) -> Any:
             """A^H A as an operator, by the hook where there is one."""
 
-        def with_domain(self, spec: Any) -> LinearOperator: ...
+        def with_domain(self, spec: Specs) -> LinearOperator: ...
         def __neg__(self) -> LinearOperator: ...
         def __mul__(self, other: Scalar) -> LinearOperator: ...
         def __rmul__(self, other: Scalar) -> LinearOperator: ...
@@ -234,7 +234,7 @@ class LinearOperator(Operator, rules=rules.LINEAR):
 
     @property
     def T(self) -> LinearOperator:
-        """The transpose Aᵀ, as ``jax.linear_transpose`` gives it, as an operator: y → conj(Aᴴ conj(y))."""
+        """The transpose Aᵀ as an operator, which maps y to conj(Aᴴ conj(y)), as ``jax.linear_transpose`` does."""
         return self.H.conj()
 
     def conj(self) -> LinearOperator:
@@ -257,7 +257,7 @@ class LinearOperator(Operator, rules=rules.LINEAR):
                 raise AttributeError(message, name=name, obj=self)
             return object.__getattribute__(self, name)
 
-    def jacobian(self, x: Any) -> LinearOperator:
+    def jacobian(self, x: Arrays) -> LinearOperator:
         """The derivative at a point, which is the operator itself, with the domain of the point.
 
         Parameters
@@ -343,7 +343,9 @@ class LinearOperator(Operator, rules=rules.LINEAR):
         says = f"{type(self)._label}.infer_adjoint_shape says {shapes.describe_tree(x)} for {shapes.describe_tree(y)}"
         found, given = ({shapes.is_inexact(leaf.dtype) for leaf in jax.tree.leaves(tree)} for tree in (x, y))
         if found == {False} and given == {True}:
-            message = f"{says}: the adjoint of floating point numbers is floating point numbers. Return such a dtype."
+            message = (
+                f"{says}: of floating point numbers, the adjoint gives floating point numbers. Return their dtype."
+            )
             raise TypeError(message)
         try:
             back = self._infer_shape(x)
@@ -354,8 +356,8 @@ class LinearOperator(Operator, rules=rules.LINEAR):
             raise TypeError(message) from error
         if shapes.shape_difference(back, y):
             message = (
-                f"{says}, but infer_shape leads from there to {shapes.describe_tree(back)}. Fix the wrong one of these "
-                "hooks, or pass what they say."
+                f"{says}, but infer_shape leads from there to {shapes.describe_tree(back)}. Fix the hook that is "
+                "wrong, or pass an input of this shape."
             )
             raise ValueError(message)
         return x
@@ -377,7 +379,7 @@ class LinearOperator(Operator, rules=rules.LINEAR):
         where = f"{type(self)._label}.infer_adjoint_shape"
         if difference := shapes.shape_difference(shapes.promised(answer, where), domain):
             message = (
-                f"{where}({shapes.describe_tree(codomain)}) contradicts the domain of {self!r}, which leads there: "
-                f"{difference}. Fix it, or leave it out."
+                f"{where}({shapes.describe_tree(codomain)}) contradicts the domain of {self!r}: "
+                f"{difference}. Fix the hook, or leave it out."
             )
             raise ValueError(message)

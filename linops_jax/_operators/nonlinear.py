@@ -13,7 +13,7 @@ from linops_jax._operators.expansion import Expansion
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM, Operator, required
 from linops_jax._operators.wrappers import Wrapper
-from linops_jax._types import Scalar
+from linops_jax._types import Arrays, Scalar, Specs
 
 Either: TypeAlias = "LinearOperator | NonlinearOperator"
 
@@ -68,9 +68,9 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
     adjoint_rtol : float
         ``jacobian_adjoint`` is inexact, with at most this relative error.
     jacobian_rtol : float
-        ``jacobian_apply`` is inexact as the derivative of ``apply``, with at most this relative error; without it,
-        ``jacobian_adjoint`` is. This is so in a model that solves differential equations up to a tolerance, or that
-        differentiates by finite differences.
+        ``jacobian_apply`` (or ``jacobian_adjoint``, if there is no ``jacobian_apply``) is an inexact derivative of ``apply``,
+        with at most this relative error. A model that solves differential equations up to a tolerance has such a derivative,
+        and so has one that is differentiated by finite differences.
     deterministic : bool
         Two calls with the same input agree bit for bit; ``lo.check_operator`` then checks this.
 
@@ -103,7 +103,7 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
     """
 
     @required
-    def apply(self, x: Any) -> Any:
+    def apply(self, x: Arrays) -> Arrays:
         """F(x), a hook that a class defines.
 
         Parameters
@@ -118,7 +118,7 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
         """
 
     @required
-    def jacobian_apply(self, x: Any, dx: Any) -> Any:
+    def jacobian_apply(self, x: Arrays, dx: Arrays) -> Arrays:
         """J(x) dx, the derivative of F at x in the direction dx; a hook that a class defines.
 
         Parameters
@@ -135,7 +135,7 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
         """
 
     @required
-    def jacobian_adjoint(self, x: Any, dy: Any) -> Any:
+    def jacobian_adjoint(self, x: Arrays, dy: Arrays) -> Arrays:
         """J(x)ᴴ dy, the conjugate transpose of ``jacobian_apply``; a hook that a class defines.
 
         Parameters
@@ -152,7 +152,7 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
         """
 
     @required
-    def infer_shape(self, x: Any) -> Any:
+    def infer_shape(self, x: Specs) -> Specs:
         """Shapes and dtypes of F(x), a hook that a class defines.
 
         Parameters
@@ -163,12 +163,12 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
         Returns
         -------
         pytree of jax.ShapeDtypeStruct
-            Those of the result. The array fields have only shapes and dtypes here, too.
+            Those of the result. In this hook, the array fields have only shapes and dtypes, too.
         """
 
     if TYPE_CHECKING:
 
-        def with_domain(self, spec: Any) -> NonlinearOperator: ...
+        def with_domain(self, spec: Specs) -> NonlinearOperator: ...
         def __neg__(self) -> NonlinearOperator: ...
         def __mul__(self, other: Scalar) -> NonlinearOperator: ...
         def __rmul__(self, other: Scalar) -> NonlinearOperator: ...
@@ -189,15 +189,13 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
         def __getattr__(self, name):
             if name in ("H", "T", "conj", "gram", "inv"):
                 where = type(self)._label
-                message = (
-                    f"{where} is nonlinear and has no {name}. Its derivative at x has: use {where}.jacobian(x).{name}."
-                )
+                message = f"{where} is nonlinear and has no {name}. Its derivative at x has one: use {where}.jacobian(x).{name}."
                 raise AttributeError(message)
             if message := advice.for_name(type(self)._label, name):
                 raise AttributeError(message, name=name, obj=self)
             return object.__getattribute__(self, name)
 
-    def jacobian(self, x: Any) -> LinearOperator:
+    def jacobian(self, x: Arrays) -> LinearOperator:
         """The derivative of F at a point, as a linear operator.
 
         Parameters
@@ -212,7 +210,7 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
         """
         return Jacobian(self, self._as_point(x, "jacobian"))
 
-    def value_and_jacobian(self, x: Any) -> tuple[Any, LinearOperator]:
+    def value_and_jacobian(self, x: Arrays) -> tuple[Arrays, LinearOperator]:
         """F(x) and the derivative of F at x, by one simulation if the class has ``linearize``.
 
         Parameters

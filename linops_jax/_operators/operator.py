@@ -23,6 +23,7 @@ from linops_jax._operators.printing import ATOM as ATOM
 from linops_jax._operators.printing import PRODUCT as PRODUCT
 from linops_jax._operators.printing import SUM as SUM
 from linops_jax._operators.structure import Structure
+from linops_jax._types import Arrays, Specs
 
 _MOST_SHAPES = 32  # the number of input shapes that one operator remembers
 _UNKNOWN = object()
@@ -67,7 +68,7 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
     _symbol = ""
     _hidden: ClassVar[tuple[str, ...]] = ()  # fields that are not shown
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Arrays) -> Arrays:
         """Applies the operator.
 
         Parameters
@@ -261,12 +262,12 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
         return self._infer("infer_state_shape", "", self._as_input(shapes.specs(x)))
 
     @property
-    def domain(self) -> Any:
+    def domain(self) -> Specs:
         """Specs of the input (``jax.ShapeDtypeStruct``) if ``with_domain`` has fixed them; otherwise None."""
         return None
 
     @property
-    def codomain(self) -> Any:
+    def codomain(self) -> Specs:
         """Specs of the result (``jax.ShapeDtypeStruct``) if the domain is fixed; otherwise None."""
         if self.domain is None:
             return None
@@ -278,7 +279,7 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
         """What is known of the operator, an instance of ``Properties``."""
         return type(self)._traits.properties
 
-    def with_domain(self, spec: Any) -> Any:
+    def with_domain(self, spec: Specs) -> Any:
         """The same operator for inputs of one shape and dtype only.
 
         Parameters

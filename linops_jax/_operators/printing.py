@@ -25,6 +25,7 @@ import jax
 import numpy as np
 
 from linops_jax._model import fields, shapes
+from linops_jax._types import Specs
 
 
 class Precedence(enum.IntEnum):
@@ -112,7 +113,7 @@ class Notation:
         number = _number(factor)
         return "a" if number is None else repr(number)
 
-    def point(self, spec: Any, name: str = "x") -> str:
+    def point(self, spec: Specs, name: str = "x") -> str:
         """The text of arrays that the operator depends on.
 
         Parameters
@@ -161,7 +162,7 @@ class Short(Notation):
             return f"{complex(number).real:.4g}"
         return f"({number:.4g})" if number.real else f"{number.imag:.4g}j"
 
-    def point(self, spec: Any, name: str = "x") -> str:
+    def point(self, spec: Specs, name: str = "x") -> str:
         return name
 
 

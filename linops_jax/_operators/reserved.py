@@ -36,8 +36,8 @@ def refuse_private_names(cls: Any, body: Iterable[str]) -> None:
 def _refuse(cls: Any, owner: Any, name: str) -> None:
     origin = "" if owner is cls else f", inherited from {owner.__qualname__}"
     message = (
-        f"{cls._label}.{name}{origin}: operators use this private name themselves, and would break in silence. Give it another "
-        "one. What a class may say of itself has a public name: see the hooks, and lo.algebra.Combinator."
+        f"{cls._label}.{name}{origin}: operators use this private name themselves, and would fail without an error. Use another "
+        "name. What a class may define has a public name: see the hooks, and lo.algebra.Combinator."
     )
     raise TypeError(message)
 

@@ -12,6 +12,7 @@ from linops_jax._model.properties import Properties, common
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import SUM
 from linops_jax._operators.printing import exact
+from linops_jax._types import Arrays
 from linops_jax.algebra._composite import Expansion, NonlinearComposite, Wrapper
 from linops_jax.algebra._composition import compose
 from linops_jax.algebra._identity import Identity
@@ -44,11 +45,11 @@ class Affine(Wrapper, NonlinearComposite):
     """
 
     op: LinearOperator
-    b: Any
+    b: Arrays
 
     _precedence = SUM
 
-    def __init__(self, op: LinearOperator, b: Any):
+    def __init__(self, op: LinearOperator, b: Arrays):
         if not isinstance(op, LinearOperator):
             message = f"Affine: expected a linear operator, found {type(op).__name__} {op!r:.80}."
             raise TypeError(message)
@@ -77,7 +78,7 @@ class Affine(Wrapper, NonlinearComposite):
     def _check(self, y: Any) -> None:
         """Raises ValueError if b does not have the shapes of y."""
         if difference := shapes.shape_difference(shapes.specs(self.b), y):
-            message = f"Affine: b does not have the shape of what {exact(self.op)} returns: {difference}."
+            message = f"Affine: b does not have the shape of the result of {exact(self.op)}: {difference}."
             raise ValueError(message)
 
     def _expand_parts(self, x: Any) -> Expansion:

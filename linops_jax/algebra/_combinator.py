@@ -16,6 +16,7 @@ from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.operator import Operator
 from linops_jax._operators.printing import Notation, Precedence, exact
+from linops_jax._types import Specs
 from linops_jax.algebra._parts import result
 
 
@@ -42,7 +43,7 @@ class _OfParts:
         """
         return show.atom(self)
 
-    def simplifications(self, x: Any) -> Iterable[Operator | None]:
+    def simplifications(self, x: Specs) -> Iterable[Operator | None]:
         """The rules of ``lo.simplify`` for this class. It takes the first result with the same domain and codomain.
 
         Parameters
@@ -58,7 +59,7 @@ class _OfParts:
         """
         return ()
 
-    def inputs_of_parts(self, x: Any) -> list[Any]:
+    def inputs_of_parts(self, x: Specs) -> list[Specs]:
         """The input of each part, so that ``lo.tree`` shows shapes and ``lo.simplify`` can use more rules for the parts.
 
         Parameters
@@ -76,7 +77,7 @@ class _OfParts:
 
     @property
     def properties(self) -> Properties:
-        """The class keywords; also, from the parts, whether it is linear over the reals only, and how inexact it is."""
+        """The properties that the class declares. A real-linear or inexact part makes the operator so, too."""
         cls: Any = type(self)
         own, of_parts = cls._traits.properties, common(self._parts())
         return dataclasses.replace(

@@ -13,6 +13,7 @@ from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.printing import exact
 from linops_jax._operators.wrappers import SwappedWrapper as SwappedWrapper
 from linops_jax._operators.wrappers import Wrapper as Wrapper
+from linops_jax._types import Arrays
 
 
 class LinearComposite(LinearOperator, composite=True):
@@ -35,7 +36,7 @@ class NonlinearComposite(NonlinearOperator, composite=True):
     Subclasses define ``apply``, ``_derive_shape(x)``, and the chain rule, ``_expand_parts(x)``.
     """
 
-    def jacobian(self, x: Any) -> LinearOperator:
+    def jacobian(self, x: Arrays) -> LinearOperator:
         """The derivative of F at a point, as a linear operator.
 
         Parameters

@@ -119,15 +119,15 @@ def _fill(x: Any, values: dict[Any, Any], where: str) -> Any:
     """All inputs: those of x in the order of the free positions, and the fixed ones."""
     if not _by_position(values):
         if not isinstance(x, dict) or set(x) & set(values):
-            message = f"{where}: expected a dict of the inputs that are left, found {shapes.describe_tree(x)}."
+            message = f"{where}: expected a dict of the inputs that are not fixed, found {shapes.describe_tree(x)}."
             raise ValueError(message)
         return {**x, **values}
     left = list(x) if type(x) is tuple else [x]
     total = len(left) + len(values)
     if max(values) >= total or (type(x) is tuple and len(x) == 1):
         message = (
-            f"{where}: expected the one input that is left, or a tuple of those that are left, found "
-            f"{shapes.describe_tree(x)}; fixed are the inputs {sorted(values)}."
+            f"{where}: expected the one input that is not fixed, or a tuple of these inputs, found "
+            f"{shapes.describe_tree(x)}; the inputs {sorted(values)} are fixed."
         )
         raise ValueError(message)
     rest = iter(left)

@@ -13,6 +13,7 @@ from linops_jax._model.fields import static
 from linops_jax._model.marks import traced
 from linops_jax._model.properties import Properties
 from linops_jax._operators.linear import LinearOperator
+from linops_jax._types import Arrays, Specs
 from linops_jax.algebra._composite import LinearComposite, Wrapper
 
 
@@ -89,7 +90,7 @@ class Function(Wrapper, LinearComposite):
     Notes
     -----
     Functions are compared by identity: an operator made in a loop from a new function is compiled each time. Arrays in the
-    closure of a function are constants. Tracers in the closure of JAX code are operands, so derivatives in them exist.
+    closure of a function are constants. Tracers in the closure of JAX code are operands, so derivatives with respect to them work.
 
     Examples
     --------
@@ -102,7 +103,15 @@ class Function(Wrapper, LinearComposite):
     op: LinearOperator
     known: Properties = static()
 
-    def __init__(self, function: Any, x: Any, *, adjoint: Any = None, codomain: Any = None, **properties: Any):
+    def __init__(
+        self,
+        function: Callable[[Arrays], Arrays],
+        x: Specs,
+        *,
+        adjoint: Callable[[Arrays], Arrays] | None = None,
+        codomain: Specs = None,
+        **properties: Any,
+    ):
         for name, value in (("function", function), ("adjoint", adjoint)):
             if not callable(value) and not (name == "adjoint" and value is None):
                 message = f"Function: expected a function as {name}, found {type(value).__name__} {value!r:.80}."

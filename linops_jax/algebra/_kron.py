@@ -102,7 +102,7 @@ class Kronecker(LinearComposite):
         if first < 1 or last < 1 or first + last != x.ndim:
             message = (
                 f"{exact(self)} cannot be applied: {shapes.describe(x)} does not have {first} axes for the first factor and "
-                f"{last} for the second. Fix the domain of one of them with with_domain(spec); without, each takes one axis."
+                f"{last} for the second. Fix the domain of one of them with with_domain(spec); otherwise each takes one axis."
             )
             raise ValueError(message)
         return first
@@ -201,7 +201,7 @@ def kron(a: LinearOperator, b: LinearOperator) -> LinearOperator:
 
     References
     ----------
-    * C. F. Van Loan (2000). The ubiquitous Kronecker product. J. Comput. Appl. Math. 123, 85-100.
+    * Van Loan, C. F. (2000). The ubiquitous Kronecker product. J. Comput. Appl. Math. 123, 85-100.
 
     Examples
     --------
@@ -215,7 +215,7 @@ def kron(a: LinearOperator, b: LinearOperator) -> LinearOperator:
     if (x := both.domain) is not None and not (both._is_possible(x, True) or both._is_possible(x, False)):
         message = (
             f"cannot build {exact(both)}: found the factors {a!r} and {b!r}, neither of which takes what the other one "
-            "returns. Leave out the domain of one of them, or fix a complex one."
+            "returns. Leave out the domain of one of them, or make one complex."
         )
         raise ValueError(message)
     return both

@@ -43,8 +43,8 @@ def require_operators(ops: Any, where: str, *, allow_none: bool = False) -> None
             at = f" at {jax.tree_util.keystr(path)}" if path else ""
             found = f"the array {shapes.describe(op)}" if shapes.is_spec(op) else f"{type(op).__name__} {op!r:.80}"
             message = (
-                f"{where}: expected operators, found {found}{at}. Wrap a matrix in lo.Matrix, a "
-                "factor in a * lo.Identity()."
+                f"{where}: expected operators, found {found}{at}. Wrap a matrix in lo.Matrix; "
+                "for a number a, write a * lo.Identity()."
             )
             raise TypeError(message)
     if not entries:

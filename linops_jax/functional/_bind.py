@@ -70,7 +70,7 @@ def get_linear_call(
 
     References
     ----------
-    * J. Roth, M. Reinecke and G. Edenhofer (2024). JAXbind: Bind any function to JAX. J. Open Source Softw. 9, 6532.
+    * Roth, J., M. Reinecke and G. Edenhofer (2024). JAXbind: Bind any function to JAX. J. Open Source Softw. 9, 6532.
 
     Examples
     --------

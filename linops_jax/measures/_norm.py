@@ -67,7 +67,7 @@ def norm(
 
     References
     ----------
-    * A. V. Knyazev (2001). Toward the optimal preconditioned eigensolver: Locally optimal block preconditioned
+    * Knyazev, A. V. (2001). Toward the optimal preconditioned eigensolver: Locally optimal block preconditioned
       conjugate gradient method. SIAM J. Sci. Comput. 23, 517-541.
 
     Examples

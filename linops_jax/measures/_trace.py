@@ -66,7 +66,7 @@ def trace(
 
     References
     ----------
-    * E. N. Epperly, J. A. Tropp and R. J. Webber (2024). XTrace: Making the most of every sample in stochastic trace
+    * Epperly, E. N., J. A. Tropp and R. J. Webber (2024). XTrace: Making the most of every sample in stochastic trace
       estimation. SIAM J. Matrix Anal. Appl. 45, 1-23.
 
     Examples

@@ -25,7 +25,7 @@ def require_array(x: Any, where: str) -> None:
         leaves = jax.tree.leaves(x)
         are_numbers = bool(leaves) and all(getattr(leaf, "shape", None) == () for leaf in leaves)
         advice = (
-            "A shape is no array: jnp.zeros(shape) is one" if are_numbers else "lo.block_diag is for several inputs"
+            "A shape is not an array: pass jnp.zeros(shape)" if are_numbers else "lo.block_diag is for several inputs"
         )
         found = jax.tree.map(lambda leaf: leaf.dtype, x) if are_numbers else x
         message = f"{where} takes one array, found {type(x).__name__} {found!r:.80}. {advice}."

@@ -65,8 +65,8 @@ class Diagonal(lo.LinearOperator):
         _arguments.require_array(x, "Diagonal")
         if self.d.ndim > x.ndim or jnp.broadcast_shapes(self.d.shape, x.shape) != x.shape:
             message = (
-                f"Diagonal.d has shape {self.d.shape}, which does not broadcast to that of the input, {x.shape}. Give the "
-                "input all its axes before."
+                f"Diagonal.d has shape {self.d.shape}, which does not broadcast to that of the input, {x.shape}. Add "
+                "the missing axes to the input."
             )
             raise ValueError(message)
         return jax.ShapeDtypeStruct(x.shape, jnp.result_type(self.d.dtype, x.dtype))

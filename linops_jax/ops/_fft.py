@@ -11,11 +11,8 @@ import numpy as np
 import linops_jax as lo
 from linops_jax.ops import _arguments
 
-_ADJOINT: dict[str, Any] = {
-    "ortho": "ortho",
-    "backward": "forward",
-    "forward": "backward",
-}  # the norm with the same factor in the other direction
+# The norm with the same factor in the other direction.
+_ADJOINT: dict[str, Any] = {"ortho": "ortho", "backward": "forward", "forward": "backward"}
 
 
 class FFT(lo.LinearOperator):
@@ -47,9 +44,8 @@ class FFT(lo.LinearOperator):
 
     References
     ----------
-    * J. W. Cooley and J. W. Tukey (1965). An algorithm for the machine calculation of complex Fourier series. Math.
-    Comput. 19,
-      297-301.
+    * Cooley, J. W. and J. W. Tukey (1965). An algorithm for the machine calculation of complex Fourier series. Math.
+      Comput. 19, 297-301.
     * The documentation of ``numpy.fft``, for the conventions.
 
     Examples

@@ -144,19 +144,19 @@ def solve(
 
     References
     ----------
-    * M. R. Hestenes and E. Stiefel (1952). Methods of conjugate gradients for solving linear systems. J. Res. Natl. Bur.
+    * Hestenes, M. R. and E. Stiefel (1952). Methods of conjugate gradients for solving linear systems. J. Res. Natl. Bur.
       Stand. 49, 409-436.
-    * Å. Björck (1996). Numerical Methods for Least Squares Problems, section 7.4. SIAM.
-    * C. C. Paige and M. A. Saunders (1982). LSQR: An algorithm for sparse linear equations and sparse least squares. ACM
+    * Björck, Å. (1996). Numerical Methods for Least Squares Problems, section 7.4. SIAM.
+    * Paige, C. C. and M. A. Saunders (1982). LSQR: An algorithm for sparse linear equations and sparse least squares. ACM
       Trans. Math. Softw. 8, 43-71.
-    * D. C.-L. Fong and M. Saunders (2011). LSMR: An iterative algorithm for sparse least-squares problems. SIAM J. Sci.
+    * Fong, D. C.-L. and M. Saunders (2011). LSMR: An iterative algorithm for sparse least-squares problems. SIAM J. Sci.
       Comput. 33, 2950-2971.
-    * Y. Saad and M. H. Schultz (1986). GMRES: A generalized minimal residual algorithm for solving nonsymmetric linear
+    * Saad, Y. and M. H. Schultz (1986). GMRES: A generalized minimal residual algorithm for solving nonsymmetric linear
       systems. SIAM J. Sci. Stat. Comput. 7, 856-869.
-    * H. A. van der Vorst (1992). Bi-CGSTAB: A fast and smoothly converging variant of Bi-CG for the solution of nonsymmetric
+    * van der Vorst, H. A. (1992). Bi-CGSTAB: A fast and smoothly converging variant of Bi-CG for the solution of nonsymmetric
       linear systems. SIAM J. Sci. Stat. Comput. 13, 631-644.
-    * J. Nocedal and S. J. Wright (2006). Numerical Optimization, chapters 4 and 10. Springer.
-    * G. H. Golub and V. Pereyra (1973). The differentiation of pseudo-inverses and nonlinear least squares problems whose
+    * Nocedal, J. and S. J. Wright (2006). Numerical Optimization, chapters 4 and 10. Springer.
+    * Golub, G. H. and V. Pereyra (1973). The differentiation of pseudo-inverses and nonlinear least squares problems whose
       variables separate. SIAM J. Numer. Anal. 10, 413-432.
 
     Examples

@@ -154,7 +154,7 @@ def dot_test(
 
     References
     ----------
-    * J. F. Claerbout (1992). Earth Soundings Analysis: Processing versus Inversion. Blackwell.
+    * Claerbout, J. F. (1992). Earth Soundings Analysis: Processing versus Inversion. Blackwell.
 
     Examples
     --------

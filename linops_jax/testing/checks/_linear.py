@@ -257,7 +257,7 @@ def small_residual(
 
     References
     ----------
-    * N. J. Higham (2002). Accuracy and Stability of Numerical Algorithms, chapter 7. SIAM.
+    * Higham, N. J. (2002). Accuracy and Stability of Numerical Algorithms, chapter 7. SIAM.
     """
     found = function(solution)
     residual = _probes.norm(_probes.subtract(found, right))
