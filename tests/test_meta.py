@@ -476,7 +476,7 @@ class Helps:
 @pytest.mark.parametrize("name", ["_parts", "_simpler", "_label", "_hooks", "_shapes", "_statics", "_fold", "_traits"])
 @pytest.mark.parametrize("make", [lambda name: {name: same}, lambda name: {"__annotations__": {name: jax.Array}}])
 def test_a_private_name_of_operators_is_refused(name, make):
-    message = rf"Blur\.{name}: operators use this private name themselves, .*Give it another one\."
+    message = rf"Blur\.{name}: operators use this private name themselves, .*Use another name\."
     with pytest.raises(TypeError, match=message):
         linear(**make(name))
 

@@ -90,7 +90,7 @@ class Function(Wrapper, LinearComposite):
     Notes
     -----
     Functions are compared by identity: an operator made in a loop from a new function is compiled each time. Arrays in the
-    closure of a function are constants. Tracers in the closure of JAX code are operands, so derivatives with respect to them work.
+    closure of a function are constants. Tracers in the closure of JAX code are operands, which can be differentiated.
 
     Examples
     --------

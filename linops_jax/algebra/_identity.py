@@ -76,7 +76,10 @@ class Zero(LinearComposite):
         if self.shape is None:
             return jax.tree.map(jnp.zeros_like, x)
         if not (leaves := jax.tree.leaves(x)):
-            message = f"{exact(self)} takes the dtype of its result from its input, but {x!r:.80} has no arrays. Pass at least one."
+            message = (
+                f"{exact(self)} takes the dtype of its result from its input, but {x!r:.80} has no arrays. Pass at "
+                "least one."
+            )
             raise TypeError(message)
         return jnp.zeros(self.shape, jnp.result_type(*leaves))
 

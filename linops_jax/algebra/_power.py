@@ -116,7 +116,10 @@ class NonlinearPower(_Power, NonlinearComposite):
 def power(op: Operator, exponent: int) -> Operator:
     """``op ** n``: the operator applied n times; for n < 0 its inverse, if no solver is needed for it."""
     if op.domain is not None and (difference := shapes.cast_obstacle(op.codomain, op.domain)):
-        message = f"{exact(op)} ** {exponent}: only an operator from a space to itself has powers. The result does not fit the domain: {difference}."
+        message = (
+            f"{exact(op)} ** {exponent}: only an operator from a space to itself has powers. The result does not fit the "
+            f"domain: {difference}."
+        )
         raise ValueError(message)
     if exponent < 0:
         inverse = op._inverse() if isinstance(op, LinearOperator) else None
