@@ -485,6 +485,102 @@ class TracedWithHostJacobian(lo.NonlinearOperator):
         return jnp.sin(x)
 
 
+class Remembers(lo.NonlinearOperator):
+    """One evaluation for the value and its derivatives, whose state holds a number that is not differentiated, too."""
+
+    d: jax.Array
+
+    def apply(self, x):
+        return self.d * x**2
+
+    def linearize(self, x):
+        return self.d * x**2, {"slope": 2 * self.d * x, "point": np.copy(x), "count": np.int32(3)}
+
+    def infer_state_shape(self, x):
+        return {"slope": result(x.shape, self.d, x), "point": x, "count": jax.ShapeDtypeStruct((), np.int32)}
+
+    def jacobian_apply(self, x, dx, *, state):
+        assert np.all(state["count"] == 3)
+        return state["slope"] * dx
+
+    def jacobian_adjoint(self, x, dy, *, out, state):
+        z = np.conj(state["slope"]) * dy
+        out[...] = z if np.iscomplexobj(out) else z.real
+
+    def hessian_apply(self, x, dx1, dx2):
+        return 2 * self.d * dx1 * dx2
+
+    def hessian_adjoint(self, x, dx, dy):
+        return 2 * np.conj(self.d * dx) * dy
+
+    def parameter_jvp(self, x, dself, *, state):
+        return dself.d * state["point"] ** 2
+
+    def parameter_vjp(self, x, dy, *, state):
+        z = np.conj(state["point"] ** 2) * dy
+        return {"d": z if np.iscomplexobj(self.d) else z.real}
+
+    def infer_shape(self, x):
+        return result(x.shape, self.d, x)
+
+    def twin(self, x):
+        return self.d * x * x
+
+
+class RemembersTraced(lo.NonlinearOperator):
+    b: jax.Array
+
+    @lo.traced
+    def apply(self, x):
+        return jnp.sin(self.b * x)
+
+    @lo.traced
+    def linearize(self, x):
+        return jnp.sin(self.b * x), self.b * jnp.cos(self.b * x)
+
+    def infer_state_shape(self, x):
+        return result(x.shape, self.b, x)
+
+    @lo.traced
+    def jacobian_apply(self, x, dx, *, state):
+        return state * dx
+
+    @lo.traced
+    def jacobian_adjoint(self, x, dy, *, state):
+        return state.conj() * dy
+
+    def twin(self, x):
+        return jnp.sin(self.b * x)
+
+
+class Weighted(lo.LinearOperator):
+    """Factors that may be differentiated, and some that never are."""
+
+    d: jax.Array
+    c: jax.Array = lo.constant()
+
+    def apply(self, x):
+        return self.d * self.c * x
+
+    def adjoint(self, y):
+        return np.conj(self.d * self.c) * y
+
+    def parameter_jvp(self, x, dself):
+        return dself.d * self.c * x
+
+    def parameter_vjp(self, x, dy):
+        z = np.conj(self.c * x) * dy
+        return {"d": z if np.iscomplexobj(self.d) else z.real, "c": np.full_like(self.c, 7)}
+
+    def infer_shape(self, x):
+        return result(x.shape, self.d, self.c, x)
+
+    infer_adjoint_shape = infer_shape
+
+    def twin(self, x):
+        return self.d * jax.lax.stop_gradient(self.c) * x
+
+
 # ---- what can be drawn ----------------------------------------------------------------------------------------------
 
 # kinds of input and result, how to make one: {m} a matrix, {v} a vector, of integers by chance; {f} a vector, {r} a real one
@@ -502,6 +598,7 @@ RECIPES = [
     ("vv", "Modulus()"), ("vv", "Square()"), ("vv", "SineWithHessian({f}, {f})"), ("vv", "BatchedSquare({v})"),
     ("vv", "TracedSine({f})"),
     ("vd", "TracedModulus()"), ("vv", "TracedWithHostJacobian()"), ("tv", "Paper()"),
+    ("vv", "Remembers({v})"), ("vv", "RemembersTraced({f})"), ("vv", "Weighted({v}, {v})"),
 ]  # fmt: skip
 WITHOUT_HALVES = {"FFT", "Numba"}  # neither XLA's FFT nor Numba knows such numbers
 

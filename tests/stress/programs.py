@@ -441,7 +441,7 @@ def program(choices, e, *rest, pieces=()):
 
 def order_in_input(op):
     """How often a part can be differentiated in its input."""
-    if isinstance(op, lo.LinearOperator) or type(op).__name__ in ("TracedSine", "TracedModulus"):
+    if isinstance(op, lo.LinearOperator) or type(op).__name__ in ("TracedSine", "TracedModulus", "RemembersTraced"):
         return 3
     return 2 if hasattr(op, "hessian_apply") else 1
 
