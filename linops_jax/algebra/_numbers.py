@@ -10,7 +10,7 @@ _WIDE = frozenset(map(np.dtype, (np.float32, np.float64, np.complex64, np.comple
 
 
 def can_merge(*values: Any) -> bool:
-    """Whether numbers and arrays may be combined first: not in dtypes that are likely to overflow."""
+    """Whether numbers and arrays may be combined first: arrays of one dtype only, in which overflow is not likely."""
     dtypes = {np.dtype(value.dtype) for value in values if not _is_python(value)}
     return len(dtypes) < 2 and all(dtype in _WIDE for dtype in dtypes)
 
