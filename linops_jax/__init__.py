@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from linops_jax import _public
 from linops_jax._engine.errors import last_error as last_error
 from linops_jax._engine.trampoline import export_checks as export_checks
-from linops_jax._model.fields import constant as constant
-from linops_jax._model.fields import static as static
+from linops_jax._model.declarations import constant as constant
+from linops_jax._model.declarations import static as static
 from linops_jax._model.marks import in_place as in_place
 from linops_jax._model.marks import traced as traced
 from linops_jax._model.properties import Properties as Properties

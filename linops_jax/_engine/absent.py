@@ -1,4 +1,4 @@
-"""Hooks that a class does not have: what stands in for them, and the errors that name them."""
+"""Hooks that a class does not define: functions that replace them, and the errors that name them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ def _can_evaluate(cls: Any, name: str) -> bool:
 
 
 def is_up_to_jax(binding: Binding, argument: str) -> bool:
-    """Whether JAX may differentiate a hook itself: it is traced, and nobody has said anything about its derivative."""
+    """Whether JAX differentiates the hook itself: it is traced, and the class defines no derivative for the argument."""
     hook = binding.hook
-    if hook.takes_state and hook.by_others is None:  # it is the state that changes with the fields and the point
+    if (
+        hook.takes_state and hook.by_others is None
+    ):  # JAX does not see how the state depends on the fields and the point
         return False
     if not hook.is_jax or argument not in hook.rule.derivative:
         return hook.is_jax or (argument == "self" and hook.by_others is not None)
@@ -30,6 +32,7 @@ def is_up_to_jax(binding: Binding, argument: str) -> bool:
 
 
 def missing(cls: Any, name: str, why: str) -> NotImplementedError:
+    """The error for a hook that is needed but not defined."""
     where = cls._label
     for modes, words in rules.UNKNOWN.items():
         if name in modes and not any(_can_evaluate(cls, mode) for mode in modes):
@@ -41,6 +44,7 @@ def missing(cls: Any, name: str, why: str) -> NotImplementedError:
 
 
 def no_derivative(binding: Binding, argument: str, moves: Sequence[bool]) -> NotImplementedError:
+    """The error for a derivative with respect to an argument. ``moves`` says which of its arrays have a tangent."""
     hook = binding.hook
     cls: Any = hook.cls
     if argument == "self":
@@ -52,7 +56,7 @@ def no_derivative(binding: Binding, argument: str, moves: Sequence[bool]) -> Not
 
 
 def _paths(op: Any) -> list[str]:
-    """The array fields that hold something true."""
+    """The paths of the array fields that have a nonzero entry."""
     return [jax.tree_util.keystr(path) for path, leaf in jax.tree_util.tree_leaves_with_path(op) if np.any(leaf)]
 
 
@@ -71,8 +75,11 @@ def _no_field_derivative(cls: Any, name: str, paths: Sequence[str]) -> NotImplem
 
 
 def refusal(cls: Any, name: str) -> Callable[..., None]:
-    """Stands in for a derivative with respect to the fields that nobody has. JAX asks for it with zeros, too: where it
-    differentiates everything that a function closes over, as in custom_root, and nobody looks at the result."""
+    """A host hook that replaces a missing derivative with respect to the fields: zero, or an error for nonzero tangents.
+
+    JAX also asks for this derivative with zero tangents. ``jax.lax.custom_root``, for example, differentiates with respect
+    to everything that a function closes over, and does not use the result.
+    """
 
     def zero_for_zero(dself: Any, *, out: Any) -> None:
         if paths := _paths(dself):
@@ -86,14 +93,14 @@ def refusal(cls: Any, name: str) -> Callable[..., None]:
 
 
 def not_transposed(binding: Binding, moves: Sequence[bool]) -> NotImplementedError:
-    """For the transpose of such a derivative, which is asked for before there are values."""
+    """The error for the transpose of a missing derivative with respect to the fields. It is raised while JAX traces."""
     hook = binding.hook
     name, _ = hook.rule.transposed["dself"]
     return _no_field_derivative(hook.cls, name, _paths(jax.tree.unflatten(binding.trees[0], moves)))
 
 
 def out_of_reach(binding: Binding) -> jax.errors.UnexpectedTracerError:
-    """For a hook that closes over a tracer of a transformation that is over when the hook is asked for."""
+    """The error for a hook that closes over a tracer of a transformation that has already ended when the hook is traced."""
     where = binding.hook.cls._label
     message = (
         f"{binding.label} closes over an array that is being traced, and is asked for when that trace is over. Declare the "
@@ -103,7 +110,7 @@ def out_of_reach(binding: Binding) -> jax.errors.UnexpectedTracerError:
 
 
 def stand_in(name: str) -> Callable[..., Any]:
-    """Stands in for a hook that can be transposed but not evaluated; its primitive refuses to be lowered."""
+    """The function of a hook that can be transposed but not evaluated. Lowering its primitive is an error."""
 
     def unavailable(*arguments: Any) -> Any:
         message = f"{name} is not available"

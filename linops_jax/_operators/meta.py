@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, dataclass_transform
 
 from linops_jax._engine import primitives
 from linops_jax._engine.convention import Convention
-from linops_jax._model import fields, shapes
+from linops_jax._model import declarations, fields, shapes
 from linops_jax._model.hooks import Hook
 from linops_jax._model.properties import NAMES, Properties
 from linops_jax._model.rules import Rule
@@ -39,7 +39,7 @@ class Traits:
         return Properties(**{name: getattr(self, name) for name in NAMES})
 
 
-@dataclass_transform(eq_default=False, field_specifiers=(fields.static, fields.constant))
+@dataclass_transform(eq_default=False, field_specifiers=(declarations.static, declarations.constant))
 class OperatorMeta(abc.ABCMeta):
     """The metaclass: it makes a dataclass, checks the hooks, makes their primitives and registers a pytree, in this order.
 
@@ -64,9 +64,9 @@ class OperatorMeta(abc.ABCMeta):
         cls._traits = update_traits(cls, traits)
         cls._composite = composite or getattr(cls, "_composite", False)
         cls._own_init = "__init__" in namespace or getattr(cls, "_own_init", False)
-        fields.adopt(cls)
+        declarations.adopt(cls)
         dataclasses.dataclass(eq=False, repr=False, init=not cls._own_init)(cls)
-        fields.free_slots(cls)
+        declarations.free_slots(cls)
         refuse_reserved_fields(cls)
         cls._hooks = {} if cls._composite else collect_hooks(cls)
         cls._primitives = {hook.name: primitives.make_primitive(hook) for hook in cls._hooks.values()}

@@ -277,7 +277,8 @@ class Jacobian(Wrapper, LinearOperator, composite=True):
 
     def _point(self, name: str) -> tuple[Any, ...]:
         """The first arguments of a hook for a derivative: the point, and the state if the hook takes it."""
-        return (self.x, self.state) if type(self.op)._hooks[name].takes_state else (self.x,)
+        hook = type(self.op)._hooks.get(name)
+        return (self.x,) if hook is None or not hook.takes_state else (self.x, self.state)
 
     def adjoint(self, y: Any) -> Any:
         return self._reverse(y, self.domain)

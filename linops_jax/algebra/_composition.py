@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from linops_jax._model import shapes
-from linops_jax._model.fields import static
+from linops_jax._model.declarations import static
 from linops_jax._model.properties import Properties, common
 from linops_jax._operators import constructors, upstream
 from linops_jax._operators.linear import LinearOperator

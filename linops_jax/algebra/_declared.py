@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from linops_jax._model.fields import static
+from linops_jax._model.declarations import static
 from linops_jax._model.properties import NAMES, Properties
 from linops_jax._operators.linear import LinearOperator
 from linops_jax.algebra._composite import LinearComposite, Wrapper

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from linops_jax._model import shapes
-from linops_jax._model.fields import static
+from linops_jax._model.declarations import static
 from linops_jax._model.properties import Properties
 from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from linops_jax._model import shapes
-from linops_jax._model.fields import static
+from linops_jax._model.declarations import static
 from linops_jax._model.marks import traced
 from linops_jax._model.properties import Properties
 from linops_jax._operators.linear import LinearOperator

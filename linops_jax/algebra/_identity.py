@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from linops_jax._model import shapes
-from linops_jax._model.fields import static
+from linops_jax._model.declarations import static
 from linops_jax._model.properties import Properties
 from linops_jax._operators import upstream
 from linops_jax._operators.operator import UnknownShapeError

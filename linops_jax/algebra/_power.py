@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from linops_jax._model import shapes
-from linops_jax._model.fields import static
+from linops_jax._model.declarations import static
 from linops_jax._model.properties import Properties
 from linops_jax._operators import constructors
 from linops_jax._operators.linear import LinearOperator

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from linops_jax._model.fields import Statics, static
+from linops_jax._model.declarations import static
+from linops_jax._model.fields import Statics
 from linops_jax._model.marks import traced
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from linops_jax._engine.names import Named
-from linops_jax._model.fields import static
+from linops_jax._model.declarations import static
 from linops_jax._model.rules import Rule
 
 

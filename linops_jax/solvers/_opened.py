@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from linops_jax import _compat
 from linops_jax._engine.traced_hooks import as_function
 from linops_jax._model import shapes
-from linops_jax._model.fields import static
+from linops_jax._model.declarations import static
 from linops_jax._model.marks import traced
 from linops_jax._operators.linear import LinearOperator
 

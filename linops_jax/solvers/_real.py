@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from linops_jax import _vectors
 from linops_jax._model import shapes
-from linops_jax._model.fields import static
+from linops_jax._model.declarations import static
 from linops_jax._model.properties import Properties, common
 from linops_jax._operators.linear import LinearOperator
 from linops_jax.algebra._composite import LinearComposite

@@ -1,4 +1,4 @@
-"""How specs print."""
+"""Specs as text, for messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def describe_tree(tree: Any) -> str:
 
 
 class Text(str):
-    """Prints without quotes inside of containers."""
+    """A string that prints without quotes inside of containers."""
 
     __slots__ = ()
     __repr__ = str.__str__
