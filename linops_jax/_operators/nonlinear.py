@@ -28,24 +28,15 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
     Methods
     -------
     linearize(x)
-        The pair of F(x) and a state: a pytree of arrays that the derivatives at x need, so that one simulation serves for
-        all of them. ``jacobian_apply`` and ``jacobian_adjoint`` then take it as a keyword-only argument ``state``, and
-        the other derivatives may take it.
+        The pair of F(x) and a state, evaluated in the place of ``apply`` where derivatives are needed. The state is a pytree
+        of arrays that all derivatives at x use, so that one simulation serves for them. ``jacobian_apply`` and
+        ``jacobian_adjoint`` take it as a keyword-only argument ``state``; the other derivatives may take it.
     infer_state_shape(x)
         Shapes and dtypes of the state, from those of x, as ``jax.ShapeDtypeStruct``. Needed with ``linearize``.
     hessian_apply(x, dx1, dx2)
         The second derivative of F at x in the directions dx1 and dx2, for forward-mode derivatives of J(x) dx.
     hessian_adjoint(x, dx, dy)
         The adjoint of dx2 → ``hessian_apply(x, dx, dx2)``, applied to dy, for derivatives of J(x)ᴴ dy.
-    parameter_jvp(x, dself)
-        The derivative of F(x) with respect to the array fields, in the direction ``dself``: an operator of the same
-        class, whose array fields hold the changes.
-    parameter_vjp(x, dy)
-        The adjoint of this derivative, applied to dy: a dict with one entry for each array field, or an operator of the
-        class.
-    examples()
-        A classmethod that yields pairs of an operator and an input for it (or its shapes and dtypes). The command line
-        and the pytest plugin check these.
 
     Notes
     -----
@@ -56,13 +47,13 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
        \langle u, v \rangle = \sum_i \overline{u_i}\, v_i .
 
     ``jacobian_apply = None`` says that there are derivatives in reverse mode only, ``jacobian_adjoint = None`` in forward
-    mode only. Fields and hooks are as those of ``LinearOperator``.
+    mode only. Fields, ``parameter_jvp``, ``parameter_vjp`` and ``examples`` are those of ``LinearOperator``.
 
     **Class keywords** declare what is known of all operators of a class, as in ``class Wave(lo.NonlinearOperator,
     batched=True)``:
 
-    batched : bool
-        The hooks take arrays with any number of additional leading axes, as of ``LinearOperator``.
+    batched, deterministic : bool
+        As of ``LinearOperator``.
     real_linear : bool
         The Jacobian is linear over the real numbers only. The identity above then holds for the real parts.
     adjoint_rtol : float
@@ -71,8 +62,6 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
         ``jacobian_apply`` (or ``jacobian_adjoint``, if there is no ``jacobian_apply``) is an inexact derivative of ``apply``,
         with at most this relative error. A model that solves differential equations up to a tolerance has such a derivative,
         and so has one that is differentiated by finite differences.
-    deterministic : bool
-        Two calls with the same input agree bit for bit; ``lo.check_operator`` then checks this.
 
     Examples
     --------
