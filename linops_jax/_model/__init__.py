@@ -1,1 +1,1 @@
-"""What a class statement says: fields, shapes, hooks and what they mean to each other, properties."""
+"""What a class statement defines: fields, shapes, hooks and the relations between them, and properties."""

@@ -1,4 +1,4 @@
-"""What to write instead: for values, names and operations that mean something in other libraries, and not here."""
+"""Advice in error messages: what to write instead of values, names and operations that only other libraries accept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 _MATRIX = "lo.Matrix(a) makes an operator of a dense array"
 
-# Attributes of operators elsewhere. A is the operator, x an input, y a result.
+# Attributes of operators in other libraries. A is the operator, x an input, y a result.
 _NAMES = {
     "matvec": "A(x) or A @ x",
     "rmatvec": "A.H(y)",
@@ -59,14 +59,14 @@ _NUMPY = {
 
 
 def for_name(label: str, name: str) -> str | None:
-    """The message for an attribute that operators of other libraries have."""
+    """The error message for an attribute that operators of other libraries have, or None for other attributes."""
     if name not in _NAMES:
         return None
     return f"{label} has no attribute {name!r}. Write {_NAMES[name]}."
 
 
 def refuse_numpy(function: Any, label: str) -> NoReturn:
-    """Raises TypeError: NumPy would take an operator for a number, and make arrays of operators."""
+    """Raises TypeError for a NumPy function of an operator, which NumPy would treat as a number."""
     name = function.__name__
     instead = _NUMPY.get(name, "lo.todense(A) for the matrix").format(name)
     message = f"NumPy's {name} does not take operators, found {label}. Write {instead}."
@@ -74,22 +74,24 @@ def refuse_numpy(function: Any, label: str) -> NoReturn:
 
 
 def for_value(value: Any) -> str:
-    """What to do with a value that is no array; empty where nothing is known of it."""
+    """Advice for a value that is not an array; empty if there is none."""
     if is_masked(value):
-        return "JAX has no masks: pass x.filled(0); lo.Diagonal(weights) @ A where masked entries are not to count."
+        return "JAX has no masked arrays: pass x.filled(0), with lo.Diagonal(weights) @ A if masked entries must not count."
     if is_sparse(value):
         return "lo.interop.from_scipy(S) makes an operator of a sparse matrix, S.toarray() an array."
     if is_key(value):
         return "Draw numbers with it, as jax.random.normal(key, shape), or keep jax.random.key_data(key)."
     if isinstance(value, jax.ShapeDtypeStruct):
-        return "Specs say what A.with_domain(spec).codomain is; jnp.zeros(spec.shape, spec.dtype) is an array."
+        return (
+            "A spec has no values: jnp.zeros(spec.shape, spec.dtype) is an array, A.with_domain(spec).codomain a spec."
+        )
     if isinstance(value, _scipy_operator()):
         return f"lo.interop.{_converter(value)} makes an operator of it."
     return ""
 
 
 def short(value: Any) -> str:
-    """What to show of a value: one line of it."""
+    """The beginning of a value's ``repr``, on one line, for messages."""
     return " ".join(repr(value).split())[:80]
 
 
@@ -104,7 +106,7 @@ def is_key(value: Any) -> bool:
 def is_sparse(value: Any) -> bool:
     if type(value).__module__.startswith("jax.experimental.sparse"):
         return True
-    scipy_sparse = sys.modules.get("scipy.sparse")  # whoever has a sparse matrix has imported it
+    scipy_sparse = sys.modules.get("scipy.sparse")  # if it is not imported, the value cannot be a sparse matrix
     return scipy_sparse is not None and scipy_sparse.issparse(value)
 
 
@@ -145,9 +147,9 @@ _OPERATIONS: dict[tuple[str, ...], str] = {
 
 
 def refuse_operation(symbol: str, left: Any, right: Any) -> Any:
-    """Raises TypeError for an operation between an operator and something that is known not to have it.
+    """Raises TypeError for an operation between an operator and an operand that is known not to support it.
 
-    Returns NotImplemented for anything else: foreign operands get their turn.
+    Returns NotImplemented for all other operands, so that Python asks the other operand.
     """
     kinds = _kind(left), _kind(right)
     in_order = sorted(kinds, reverse=True) if symbol in ("+", "-") else kinds  # operators first

@@ -1,4 +1,4 @@
-"""Whether a hook can be called as it must be."""
+"""Checks of hooks when a class is defined: their kinds and signatures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from linops_jax._model.rules import INFER, OPTIONAL, TAKE_STATE
 
 
 def check_hook(cls: Any, name: str, arguments: tuple[str, ...], value: Any) -> None:
-    """Raises TypeError for a hook that could not be called as it must be."""
+    """Raises TypeError for a hook that cannot be called with its arguments, or is of a kind that it cannot have."""
     where = f"{cls._label}.{name}"
     if value is None:
         _check_declared_missing(where, name)
@@ -37,7 +37,7 @@ def _check_declared_missing(where: str, name: str) -> None:
 def _check_may_be_native(where: str, name: str, arguments: tuple[str, ...]) -> None:
     if name in INFER:
         plain = f"a plain method `def {name}({', '.join(arguments)})`"
-        message = f"{where} answers while JAX traces, so it must be {plain}, not native."
+        message = f"{where} is called while JAX traces, so it must be {plain}, not native."
         raise TypeError(message)
 
 

@@ -1,4 +1,4 @@
-"""When two static values are the same: with equal types and signs, at every depth."""
+"""Exact comparison of static values: equal types and signs, at every depth."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 import jax
 import numpy as np
 
-_PLAIN = frozenset({int, bool, str, bytes, type(None)})  # equal values of one type are the same
+_PLAIN = frozenset({int, bool, str, bytes, type(None)})  # for these types == is exact
 NUMBERS_AND_TEXT = _PLAIN | {float, complex}
 
 
 def exact(value: Any) -> Any:
-    """A hashable stand-in that is equal where the values are the same.
+    """A hashable key of a static value: two keys are equal if and only if the values are the same.
 
-    It tells 1, True and 1.0 apart, and 0.0 and -0.0, in numbers of any kind, tuples, named tuples, frozensets, slices, ranges,
-    frozen dataclasses and tree structures; every NaN equals one of its own type. Other objects are equal where their own
-    ``__eq__`` says so and they have the same type.
+    The values 1, True and 1.0 differ, and so do 0.0 and -0.0. This holds for numbers of any kind, tuples, named tuples,
+    frozensets, slices, ranges, frozen dataclasses and tree structures. All NaNs of one type are equal. Objects of other
+    classes are the same if they have the same type and their ``__eq__`` says that they are equal.
     """
     kind = type(value)
     if kind in _PLAIN:
@@ -38,7 +38,7 @@ def exact(value: Any) -> Any:
         return (kind, frozenset(map(exact, value)))
     if isinstance(value, slice | range):
         return (kind, exact((value.start, value.stop, value.step)))
-    if isinstance(value, datetime.datetime | datetime.time):  # equal to the same moment elsewhere
+    if isinstance(value, datetime.datetime | datetime.time):  # == ignores time zones
         return (kind, value.replace(tzinfo=None), value.fold, exact(value.tzinfo))
     if isinstance(value, decimal.Decimal):
         return (kind, value.as_tuple())
@@ -54,13 +54,13 @@ def _of_real(kind: type, value: Any) -> Any:
 
 
 def _of_scalar(kind: type, value: np.generic) -> Any:
-    if isinstance(value, np.datetime64 | np.timedelta64 | np.void):  # equal in units of their own, and NaT to nothing
+    if isinstance(value, np.datetime64 | np.timedelta64 | np.void):  # == ignores units, and NaT is not equal to itself
         return (kind, value.dtype, value.tobytes())
-    return _of_real(kind, value) if value.dtype.kind in "fV" else (kind, value)  # V: those of ml_dtypes
+    return _of_real(kind, value) if value.dtype.kind in "fV" else (kind, value)  # V: the dtypes of ml_dtypes
 
 
 def _of_keys(tree: Any) -> Any:
-    """What JAX compares by ``==`` in a tree structure: the keys of dicts, and what else its nodes say of themselves."""
+    """The exact keys of everything that JAX compares by ``==`` in a tree structure: dict keys and auxiliary data."""
     node = tree.node_data()
     if node is not None:
         keys = node[1]
@@ -73,8 +73,10 @@ _compared: weakref.WeakKeyDictionary[type, tuple[str, ...] | None] = weakref.Wea
 
 
 def compared_fields(kind: type) -> tuple[str, ...] | None:
-    """The fields of a dataclass that its ``__eq__`` compares, and nothing else; None where a person wrote ``__eq__``, or
-    nobody, and for other classes."""
+    """The fields that the generated ``__eq__`` of a dataclass compares.
+
+    None for a dataclass without a generated ``__eq__``, and for other classes.
+    """
     if not dataclasses.is_dataclass(kind):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Fields of operators: array or static, checked once at construction, sealed afterwards, registered as a pytree."""
+"""Fields of operators: their declarations, their checks at construction, and the registration of classes as pytrees."""
 
 from __future__ import annotations
 
@@ -23,14 +23,40 @@ def static(
     init: bool = True,
     kw_only: bool = False,
 ) -> Any:
-    """Declares a field as static configuration: hashable, without arrays, part of the compiled program's key.
+    """Declares a field that is static configuration: a hashable value without arrays.
 
-    Use it for sizes, axes, modes and plans; leave fields that may be optimised, batched or varied without a
-    recompilation undeclared. Static values compare with their type and sign (1, True and 1.0 differ, as do 0.0 and
-    -0.0), in NumPy scalars, tuples, named tuples, frozensets and frozen dataclasses too; objects of other classes by their
-    own ``__eq__`` and their type, so one without a value of its own by identity.
+    Use it for sizes, axes, modes and plans. JAX compiles a new program for each new static value. Fields that may be
+    optimised, batched or changed without a new compilation need no declaration.
 
-    Arguments: as of ``dataclasses.field``.
+    Parameters
+    ----------
+    default : object, optional
+        The value of the field if the constructor gets none.
+    default_factory : callable, optional
+        A function without arguments that makes this value.
+    init : bool, optional
+        Whether the field is an argument of the constructor. Default: True.
+    kw_only : bool, optional
+        Whether this argument is keyword-only. Default: False.
+
+    Returns
+    -------
+    dataclasses.Field
+        The declaration, to be assigned to the field in the class body.
+
+    Notes
+    -----
+    Static values are compared with their type and sign: 1, True and 1.0 differ, and so do 0.0 and -0.0. This also holds
+    inside NumPy scalars, tuples, named tuples, frozensets and frozen dataclasses. Objects of other classes are compared
+    by their type and their ``__eq__``. An object whose class defines no ``__eq__`` is equal only to itself.
+
+    Examples
+    --------
+    >>> class Difference(lo.LinearOperator):
+    ...     axis: int = lo.static(default=0)
+    ...     apply = lo.traced(lambda self, x: jnp.diff(x, axis=self.axis))
+    >>> Difference(axis=1)(jnp.array([[1.0, 2.0, 4.0]]))
+    Array([[1., 2.]], dtype=float32)
     """
     return _declared("static", default, default_factory, init, kw_only)
 
@@ -44,18 +70,33 @@ def constant(
 ) -> Any:
     """Declares an array field that is never differentiated.
 
-    Use it for what is data and not a parameter: sample points, angles, tables. The field is an operand like any other array
-    field: it may be batched, scanned over, sharded and donated, and new values never recompile. Its derivative is zero by
-    declaration, in every transformation of JAX and in every library on top of it, and no hook is needed for it: what
-    ``parameter_jvp`` gets for it is zero, and what ``parameter_vjp`` returns for it is not looked at.
-
-    The operators in such a field are never differentiated in any of their fields. An optimiser that changes a field for
-    reasons other than its gradient, as weight decay does, changes a constant one as well.
+    Use it for arrays that are data rather than parameters: sample points, angles, tables. In everything else the field is
+    like other array fields: it may be batched, scanned over, sharded and donated, and new values need no new compilation.
 
     Parameters
     ----------
-    default, default_factory, init, kw_only
-        As of ``dataclasses.field``.
+    default : object, optional
+        The value of the field if the constructor gets none.
+    default_factory : callable, optional
+        A function without arguments that makes this value.
+    init : bool, optional
+        Whether the field is an argument of the constructor. Default: True.
+    kw_only : bool, optional
+        Whether this argument is keyword-only. Default: False.
+
+    Returns
+    -------
+    dataclasses.Field
+        The declaration, to be assigned to the field in the class body.
+
+    Notes
+    -----
+    The derivative with respect to the field is zero, in every transformation of JAX and in every library that uses them.
+    No hook is needed for this: ``parameter_jvp`` gets zero as the tangent of the field, and the value that
+    ``parameter_vjp`` returns for the field is ignored. If the field holds operators, all their fields are constant, too.
+
+    An optimiser that changes fields without using their gradients, for example by weight decay, also changes constant
+    fields.
 
     Examples
     --------
@@ -78,7 +119,7 @@ def _declared(kind: str, default: Any, default_factory: Any, init: bool, kw_only
 
 
 def adopt(cls: Any) -> None:
-    """Declares for an operator what plain classes among its bases declare: a field of a mixin is a field."""
+    """Declares the annotated fields of mixins, base classes that are not operators, as fields of an operator class."""
     inherited = {base for parent in cls.__mro__[1:] if is_operator_class(parent) for base in parent.__mro__}
     own = inspect.get_annotations(cls)
     found: dict[str, dataclasses.Field] = {}
@@ -87,7 +128,7 @@ def adopt(cls: Any) -> None:
             found |= _declared_by(base)
     for name, value in vars(cls).items():
         if name in found and name not in own:
-            if hasattr(value, "__get__"):  # the class says it by a property or a method
+            if hasattr(value, "__get__"):  # a property or a method replaces the field
                 del found[name]
             else:
                 found[name].default = value
@@ -102,7 +143,7 @@ def adopt(cls: Any) -> None:
 
 
 def _declared_by(base: Any) -> dict[str, dataclasses.Field]:
-    """The fields that a class would have as a dataclass, which it stays without."""
+    """The fields that a class would have as a dataclass; the class itself is not changed."""
     annotations = inspect.get_annotations(base)
     values = {name: copy.copy(vars(base)[name]) for name in annotations if name in vars(base)}
     twin = type(base.__name__, (), {**values, "__annotations__": annotations, "__module__": base.__module__})
@@ -111,12 +152,11 @@ def _declared_by(base: Any) -> dict[str, dataclasses.Field]:
 
 
 def free_slots(cls: Any) -> None:
-    """Operators keep their fields in ``__dict__``: the descriptors that ``__slots__`` makes must not hide them."""
+    """Hides the descriptors made by ``__slots__`` of base classes, because operators keep their fields in ``__dict__``."""
     for field in dataclasses.fields(cls):
         if isinstance(inspect.getattr_static(cls, field.name, None), types.MemberDescriptorType):
-            setattr(
-                cls, field.name, dataclasses.field()
-            )  # stands for no value, also where a subclass declares it again
+            # A field without a default, so that a subclass may declare it again.
+            setattr(cls, field.name, dataclasses.field())
 
 
 def is_static(field: dataclasses.Field) -> bool:
@@ -128,7 +168,7 @@ def is_constant(field: dataclasses.Field) -> bool:
 
 
 def constant_leaves(tree: Any) -> list[bool]:
-    """Of each leaf of a pytree with this structure: whether a field that is declared constant holds it."""
+    """For each leaf of a pytree with this structure: whether it is in a field that is declared constant."""
     node = tree.node_data()
     if node is None:
         return [False]
@@ -151,7 +191,7 @@ def static_fields(cls: Any) -> tuple[str, ...]:
 
 
 class Statics(Interned):
-    """The static values of one operator, as the pytree's auxiliary data: one object for the same values, see _interned."""
+    """The static values of an operator: the auxiliary data of the pytree. There is one object for equal values."""
 
     __slots__ = ("values",)
 
@@ -171,7 +211,7 @@ class Statics(Interned):
         return repr(self.values)
 
 
-_NOTHING: list[Statics] = []  # what most composites have
+_NOTHING: list[Statics] = []  # the object for no static values, which most composites have
 _NOTHING.append(Statics(()))
 
 
@@ -183,18 +223,19 @@ def is_operator_class(kind: type) -> bool:
     return hasattr(kind, "_hooks")
 
 
-_registered: dict[int, type] = {}  # by identity; JAX keeps the types of its pytrees forever, and so do we
+_registered: dict[int, type] = {}  # by identity; JAX keeps registered types forever, so these references do no harm
 
 
 def is_registered(value: Any) -> bool:
-    """Whether this process has made ``value`` an operator class. Asks nothing of it: it may be any object."""
+    """Whether ``value`` is an operator class of this process. No code of ``value`` runs, so it may be any object."""
     return value is not None and _registered.get(id(value)) is value
 
 
 def register_pytree(cls: Any) -> None:
-    """Array fields are children in the order of declaration, static values are auxiliary data; nothing is checked.
+    """Registers an operator class as a pytree. Flattening and unflattening check nothing.
 
-    A class with ``_fold`` and ``_unfold`` leaves out of its children what it can make again of the others.
+    The children are the array fields in the order of their declaration; the static values are the auxiliary data. A class
+    with the methods ``_fold`` and ``_unfold`` has fewer children: it computes the missing ones from the others.
     """
     _registered[id(cls)] = cls
     arrays, statics = array_fields(cls), static_fields(cls)
@@ -220,9 +261,13 @@ def register_pytree(cls: Any) -> None:
 
 
 def seal(op: Any, *, allow_numbers: bool) -> None:
-    """Checks every field of a freshly constructed operator and makes it immutable.
+    """Checks every field of a new operator and makes the operator immutable.
 
-    Raises TypeError naming the field: not set, not declared, an array in a static field, anything else in an array field.
+    Raises
+    ------
+    TypeError
+        If a field is not set or not declared, if a static field holds an array, or if an array field holds anything but
+        arrays. The message names the field.
     """
     cls = type(op)
     values = op.__dict__
@@ -245,7 +290,7 @@ def seal(op: Any, *, allow_numbers: bool) -> None:
 
 
 def _default(field: dataclasses.Field, label: str) -> Any:
-    """The value of a field that __init__ did not set."""
+    """The default value of a field that ``__init__`` did not set."""
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     if field.default is dataclasses.MISSING:
@@ -266,7 +311,7 @@ def from_values(cls: Any, values: dict[str, Any]) -> Any:
 
 
 def fixed_values(cls: Any, aux: Statics) -> dict[str, Any]:
-    """All of these but the array fields."""
+    """The values that ``from_values`` needs besides the array fields: static values and ``_statics``."""
     return {**dict(zip(static_fields(cls), aux.values, strict=True)), "_statics": aux}
 
 
@@ -313,7 +358,7 @@ def _holds_array(value: Any) -> bool:
 
 def _check_arrays(where: str, name: str, value: Any, allow_numbers: bool) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(value, is_leaf=is_operator):
-        if isinstance(leaf, jax.Array) or is_operator(leaf):  # an operator has been checked when it was made
+        if isinstance(leaf, jax.Array) or is_operator(leaf):  # an operator was checked when it was constructed
             continue
         if isinstance(leaf, np.ndarray | np.generic):
             if leaf.dtype.kind in "biufcV" and leaf.dtype.names is None and not advice.is_masked(leaf):

@@ -1,4 +1,4 @@
-"""A hook as one class has it."""
+"""The description of a hook of one class."""
 
 from __future__ import annotations
 
@@ -15,25 +15,49 @@ from linops_jax._model.rules import STATE, Rule
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Hook:
-    """A hook as one class has it."""
+    """A hook of one operator class, and how it is evaluated.
+
+    Parameters
+    ----------
+    cls : type
+        The operator class.
+    name : str
+        The name of the hook.
+    rule : Rule
+        Its arguments and derivatives.
+    kind : str
+        One of the kinds in ``kinds``. A missing hook can be transposed but not evaluated.
+    function : callable
+        The code of the hook.
+    takes_out : bool, optional
+        Whether it fills the array ``out``.
+    in_place : bool, optional
+        Whether its last argument and its result may share memory.
+    derived : bool, optional
+        Whether JAX derives it from a traced hook.
+    variants : mapping of str to Hook, optional
+        The hook on each platform; ``"default"`` for all other platforms.
+    by_others : Hook, optional
+        The same map written in terms of other hooks, for JAX to differentiate.
+    """
 
     cls: type
     name: str
     rule: Rule
-    kind: str  # its name in kinds; one that is missing can be transposed but not evaluated
+    kind: str
     function: Callable[..., Any]
     takes_out: bool = False
-    in_place: bool = False  # its last argument and its result may be the same memory
-    derived: bool = False  # by JAX, from a traced hook
-    variants: Mapping[str, Hook] = dataclasses.field(default_factory=dict)  # by platform; "default" for the others
-    by_others: Hook | None = None  # the same map as other hooks say it, which JAX differentiates
+    in_place: bool = False
+    derived: bool = False
+    variants: Mapping[str, Hook] = dataclasses.field(default_factory=dict)
+    by_others: Hook | None = None
 
     @property
     def takes_state(self) -> bool:
         return STATE in self.rule.arguments
 
     def evaluate(self, arguments: Sequence[Any], **keywords: Any) -> Any:
-        """The function on arguments in the order of the rule: plain methods take the state as a keyword."""
+        """Calls the function with arguments in the order of the rule. Methods that users write get the state as a keyword."""
         if self.takes_state and not self.derived:
             named = dict(zip(self.rule.arguments, arguments, strict=True))
             keywords[STATE], arguments = named.pop(STATE), list(named.values())
@@ -41,27 +65,29 @@ class Hook:
 
     @property
     def is_jax(self) -> bool:
-        """Whether ``function`` is JAX code, at least for one platform: JAX can derive what is missing."""
+        """Whether the hook is JAX code on at least one platform, so that JAX can derive missing hooks from it."""
         return self.kind == TRACED or any(variant.kind == TRACED for variant in self.variants.values())
 
     @functools.cached_property
     def is_foreign(self) -> bool:
-        """Whether it is no JAX code, at least on one platform: it may raise while it runs."""
+        """Whether the hook is host or native code on at least one platform. Such code may raise while it runs."""
         return self.kind in (HOST, NATIVE, REFUSED) or any(variant.is_foreign for variant in self.variants.values())
 
     def on(self, platform: str) -> Hook | None:
-        """The hook as it is on one platform."""
+        """The hook on one platform; None if it has no code for that platform."""
         return self.variants.get(platform, self.variants.get("default")) if self.variants else self
 
     @functools.cached_property
     def traced_variants(self) -> list[Hook]:
-        """What is JAX code of a hook per platform; ``function`` is that of the first."""
+        """The variants that are JAX code. The hook's ``function`` is that of the first."""
         return [variant for variant in self.variants.values() if variant.kind == TRACED]
 
     @functools.cached_property
     def is_plain(self) -> bool:
-        """Whether a traced hook has just the derivatives that JAX gives it: nobody wrote, or refused, a hook that the
-        calculus would use for them."""
+        """Whether JAX alone defines all derivatives of a traced hook.
+
+        It does not if the class defines a hook for one of these derivatives, or sets one to None.
+        """
         if self.kind != TRACED:
             return False
         if self.derived:
@@ -84,7 +110,7 @@ class Hook:
 
 
 def make_hook(cls: Any, name: str, value: Any, rule: Rule) -> Hook:
-    """The hook of a value that has been checked."""
+    """The description of a hook from its checked value in the class body."""
     if isinstance(value, PerPlatform):
         variants = {platform: make_hook(cls, name, variant, rule) for platform, variant in value.variants.items()}
         function = value.traced or _no_function
@@ -96,5 +122,7 @@ def make_hook(cls: Any, name: str, value: Any, rule: Rule) -> Hook:
 
 
 def _no_function(*arguments: Any) -> Any:
-    message = "a hook per platform without traced code has no one function"
+    message = (
+        "this hook has different code for each platform, and none of it is traced, so it cannot be called directly."
+    )
     raise TypeError(message)

@@ -1,12 +1,13 @@
-"""One object for each value, held weakly: equal values are the same object, and that is compared in C.
+"""Interning: equal values become one object, so that JAX compares them by identity, in C.
 
-JAX's caches compare what programs are made of while they are being changed. Python code that runs there, an ``__eq__`` of
-ours or of a user, lets other threads in, which free what is being compared. So values are compared here, where they
-enter the library, and nowhere else.
+JAX's caches compare the parameters of programs while other threads may change the caches. If an ``__eq__`` written in
+Python ran during such a comparison, another thread could run and free the objects that are being compared. So this module
+compares the values when they enter the library, and JAX only compares identities.
 
-Nothing is locked while Python code runs: ``__eq__`` and ``__hash__`` of users, and what a garbage collection calls, may
-construct operators themselves. What is done instead is one operation of a built-in type on numbers and weak references,
-which no other code can interrupt. The table holds no value, so it keeps nothing alive, in cycles neither.
+No lock is held while Python code runs, because that code (``__eq__`` and ``__hash__`` of users, finalizers run by the
+garbage collector) may construct operators and come back here. Instead, each change of the table is a single operation of a
+built-in type on numbers and weak references, which no other code can interrupt. The table holds only weak references, so
+it keeps nothing alive.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _T = TypeVar("_T", bound="Interned")
 
 
 class Interned:
-    """Subclasses have no ``__eq__`` and no ``__hash__`` of their own. ``_value`` is what makes two of them the same."""
+    """Base of interned classes, which compare by identity. Two objects with equal ``_value`` are made one by ``intern``."""
 
     __slots__ = ("__weakref__", "_peers", "_value")
 
@@ -29,7 +30,10 @@ class Interned:
 
 
 class _Peers(list):
-    """Weak references to objects whose values have the same hash, in order of arrival. They own it, the table does not."""
+    """Weak references to the objects whose values have the same hash, oldest first.
+
+    The objects own this list; the table refers to it weakly.
+    """
 
     __slots__ = ("__weakref__",)
 
@@ -38,13 +42,13 @@ _table: dict[int, weakref.ref[_Peers]] = {}
 
 
 def intern(new: _T) -> _T:
-    """The one object with the value of ``new``: an older one, or ``new`` itself. Raises what comparing values raises."""
+    """The interned object with the value of ``new``: an older object or ``new``. Raises what comparing values raises."""
     key = hash((type(new), new._value))
     known = _table.get(key)
     peers = None if known is None else known()
     if peers is not None and (found := _first_equal(peers, new)) is not None:
         return found
-    # Of several threads that come this far with one value, the first to have entered it has made the one object.
+    # If several threads get here with equal values, the object that was appended first is the interned one.
     new._peers = _enter(key)
     new._peers.append(weakref.ref(new))
     found = _first_equal(new._peers, new)

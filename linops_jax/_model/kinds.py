@@ -1,4 +1,4 @@
-"""Kinds of hook: by their names, and as values beside plain methods: native code, and several kinds for several platforms."""
+"""Kinds of hook: their names, and the classes of hooks that are not plain methods (native code, code per platform)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 HOST, TRACED, NATIVE, PER_PLATFORM, MISSING = "host", "traced", "native", "per platform", "missing"
-REFUSED = "refused"  # a derivative that nobody has: zero for zero tangents, an error for others
+REFUSED = "refused"  # a derivative that is not defined: zero for zero tangents, an error for all others
 
-Arrays = Sequence[tuple[str, int]]  # dtype and rank of each
+Arrays = Sequence[tuple[str, int]]  # dtype and rank of each array
 
 
 class Native:
-    """A hook in native code, as ``lo.native`` returns it. It has no Python body: apply the operator to call it.
+    """A hook in native code, as ``lo.native`` returns it. It cannot be called directly: apply the operator.
 
-    parallel: whether elements of a batch may be evaluated on several threads at once
-    anywhere: whether it is for all platforms, not for the CPU alone
+    Attributes
+    ----------
+    parallel : bool
+        Whether elements of a batch may be evaluated on several threads at once.
+    anywhere : bool
+        Whether it can run on all platforms; otherwise on the CPU only.
+    what : str
+        What messages call it.
     """
 
     parallel: bool = False
@@ -33,14 +39,14 @@ class Native:
         raise TypeError(message)
 
     def signature(self, label: str, inputs: Arrays, outputs: Arrays) -> Any:
-        """Checks all operands and results; answers with the types for which it is compiled, in plain values, or None.
+        """Checks the types of all operands and results; raises TypeError for types that the code does not accept.
 
-        Raises TypeError for what it does not take.
+        Returns the types for which code has to be compiled, as plain values, or None if nothing is compiled.
         """
         return None
 
     def refuse_misfit(self, label: str, signature: Any, inputs: int, outputs: int) -> None:
-        """For the signature in a program from elsewhere, which may be anything. Raises ValueError."""
+        """Raises ValueError if the signature in a program from another process, which may be any value, is not valid."""
         if signature is not None:
             message = (
                 f"this program was made for another kind of {label}: found {signature!r:.80}. Export the program again."
@@ -48,23 +54,23 @@ class Native:
             raise ValueError(message)
 
     def takes(self, signature: Any, arrays: int) -> list[tuple[Sequence[str], int]]:
-        """For each of its operands and results the dtypes that it can be given, and the rank (-1: any).
+        """The dtypes and the rank (-1: any) that are allowed for each operand and result.
 
-        Nothing where it looks for itself. Compiled code would take other arrays for these.
+        Empty if the native code checks its arrays itself. Compiled code does not: it would misread arrays of other types.
         """
         return []
 
     def compiled(self, label: str, signature: Any) -> int:
-        """The address of a C function of our interface."""
+        """The address of a C function with the interface of ``linops_jax/native.h``."""
         raise NotImplementedError
 
     def user_data_of(self, op: Any) -> tuple[int, Any]:
-        """The address of the user data for an operator's static fields, and what keeps it alive."""
+        """The address of the user data for an operator, of which static fields are known, and an object that owns the data."""
         return 0, None
 
 
 class PerPlatform:
-    """One hook with several kinds, as ``lo.per_platform`` returns it."""
+    """A hook with different code for different platforms, as ``lo.per_platform`` returns it."""
 
     def __init__(self, variants: Mapping[str, Any]):
         self.variants = variants
@@ -76,7 +82,7 @@ class PerPlatform:
 
     @property
     def traced(self) -> Callable[..., Any] | None:
-        """The JAX code among them."""
+        """The first variant that is JAX code, or None."""
         return next((value for value in self.variants.values() if getattr(value, "_linops_traced", False)), None)
 
     def __get__(self, op: Any, cls: Any = None) -> Any:

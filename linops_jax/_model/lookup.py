@@ -1,4 +1,4 @@
-"""How a hook is found on a class, also where an operator has the same name."""
+"""Lookup of a hook on a class, also if the hook and an attribute of operators have the same name, as ``gram`` does."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from linops_jax import _compat
 
 
 class AlsoOperator:
-    """A hook with the name of an operator: ``Blur.gram`` and, inside of hooks, ``self.gram`` are the plain method, as is
-    ``super().gram`` wherever it is called; everywhere else ``A.gram`` is the operator."""
+    """A descriptor for a name that is both a hook and an operator-valued attribute, such as ``gram``.
+
+    ``Blur.gram`` and ``super().gram`` are the hook, and so is ``self.gram`` inside of hooks. Everywhere else ``A.gram`` is
+    the operator.
+    """
 
     def __init__(self, name: str, make: Callable[[Any], Any], hook: Any = None):
         self.name, self.make, self.hook = name, make, hook
@@ -33,7 +36,7 @@ class AlsoOperator:
 
 
 def find(cls: type, name: str, default: Any) -> Any:
-    """A hook as the class statement has it."""
+    """The value of a hook as it was written in a class body, or ``default``."""
     value = inspect.getattr_static(cls, name, default)
     if isinstance(value, AlsoOperator):
         return default if value.hook is None else value.hook

@@ -1,4 +1,4 @@
-"""The marks that users write on hooks, ``lo.traced`` and ``lo.in_place``, and what can be read off a function."""
+"""The marks that users put on hooks, ``lo.traced`` and ``lo.in_place``, and what the signature of a function says."""
 
 from __future__ import annotations
 
@@ -11,11 +11,40 @@ from linops_jax._model.kinds import Native, PerPlatform
 
 
 def traced(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Marks a hook as JAX code: inlined by XLA on every platform, and still one primitive with the class's adjoint.
+    """Marks a hook as JAX code, which XLA compiles into the program on every platform.
 
-    With a traced ``apply`` the other hooks may be left out: JAX derives them. Of two hooks that are each other's adjoint
-    (``jacobian_apply`` and ``jacobian_adjoint``, those of the Hessian, those in the fields) one that is traced is enough:
-    JAX transposes it, and what it says is the derivative in both modes.
+    Use it as a decorator. The derivatives are still those that the class defines.
+
+    Parameters
+    ----------
+    function : function
+        The hook: a plain method, or a function with the same arguments. It must be written in JAX.
+
+    Returns
+    -------
+    function
+        The same function.
+
+    Raises
+    ------
+    TypeError
+        If it is not a function.
+
+    Notes
+    -----
+    If ``apply`` is traced, all other hooks may be omitted: JAX derives them. Of two hooks that are adjoint to each other
+    (``jacobian_apply`` and ``jacobian_adjoint``, ``hessian_apply`` and ``hessian_adjoint``, ``parameter_jvp`` and
+    ``parameter_vjp``) a single traced one is enough: JAX transposes it, and it defines the derivative in both modes.
+
+    Examples
+    --------
+    >>> class Double(lo.LinearOperator):
+    ...     @lo.traced
+    ...     def apply(self, x):
+    ...         return 2 * x
+    >>> x = jnp.array([1.0, 3.0])
+    >>> Double().with_domain(x).H(x)
+    Array([2., 6.], dtype=float32)
     """
     if not inspect.isfunction(function):
         advice = " Give several kinds with lo.per_platform." if isinstance(function, Native) else ""
@@ -26,16 +55,45 @@ def traced(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def in_place(hook: Any) -> Any:
-    """Declares that a hook may find its input and ``out`` in the same memory: ``@lo.in_place`` over a method that takes
-    ``out``, or ``lo.in_place(lo.native(...))``.
+    """Declares that the input of a hook and its ``out`` may share memory.
 
-    They are then the same where every leaf of the result has shape and dtype of the leaf of the input in its place: a
-    compiled loop, or a program whose argument is donated, needs no second array. If the input is used again later, XLA
-    makes a copy of it first, so an eager call costs one more copy. The hook must not read an element of its input after it
-    wrote there: ``np.multiply(x, 2, out=out)`` is right, ``out[1:] = x[:-1]`` after ``out[0] = 0`` is not. The input is the last
-    argument: ``x`` of apply, ``y`` of adjoint, ``dx`` of jacobian_apply, ``dy`` of jacobian_adjoint.
+    Use it as a decorator of a method that takes ``out``, or as ``lo.in_place(lo.native(...))``. The input is the last
+    argument: ``x`` of ``apply``, ``y`` of ``adjoint``, ``dx`` of ``jacobian_apply``, ``dy`` of ``jacobian_adjoint``.
 
-    Raises TypeError for what does not take ``out``.
+    Parameters
+    ----------
+    hook : function or native hook
+        It must not read an element of its input after it has written to that element of ``out``:
+        ``np.multiply(x, 2, out=out)`` is right, but ``out[0] = 0`` followed by ``out[1:] = x[:-1]`` is wrong.
+
+    Returns
+    -------
+    function or native hook
+        The same function, or a copy of the native hook.
+
+    Raises
+    ------
+    TypeError
+        If the hook does not take ``out``, or is traced.
+
+    Notes
+    -----
+    Input and result share memory if each leaf of the result has the shape and dtype of the corresponding leaf of the
+    input. Then a compiled loop, or a program whose argument is donated, needs no second array. If the input is used again
+    later, XLA copies it first, so an eager call needs one additional copy.
+
+    Examples
+    --------
+    >>> class Double(lo.LinearOperator):
+    ...     infer_shape = infer_adjoint_shape = lambda self, x: x
+    ...
+    ...     @lo.in_place
+    ...     def apply(self, x, *, out):
+    ...         np.multiply(x, 2, out=out)
+    ...
+    ...     adjoint = apply
+    >>> jax.jit(Double(), donate_argnums=0)(jnp.array([1.0, 3.0]))
+    Array([2., 6.], dtype=float32)
     """
     if not isinstance(hook, Native) and not (inspect.isfunction(hook) and takes_out(hook)):
         what = "traced code" if is_traced(hook) else getattr(hook, "__qualname__", type(hook).__name__)
@@ -44,7 +102,7 @@ def in_place(hook: Any) -> Any:
             "Of traced code XLA decides itself."
         )
         raise TypeError(message)
-    hook = copy.copy(hook) if isinstance(hook, Native) else hook  # which may serve another hook as well
+    hook = copy.copy(hook) if isinstance(hook, Native) else hook  # the same object may be used for another hook, too
     hook._linops_in_place = True
     return hook
 

@@ -1,4 +1,4 @@
-"""What is known of an operator without looking at its numbers, and what of it survives the algebra."""
+"""Properties of an operator that are known without its numbers, and those of sums and products."""
 
 from __future__ import annotations
 
@@ -9,19 +9,34 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Properties:
-    """What an operator says of itself; False means unknown. ``A.properties`` is one.
+    """The declared properties of an operator, ``A.properties``; False means unknown.
 
-    symmetric:    A^H = A (Hermitian, where numbers are complex)
-    positive:     symmetric, and <x, A x> >= 0 for all x
-    unitary:      A^H A = A A^H = I, so that the inverse is the adjoint
-    diagonal:     every entry of the result is a multiple of the same entry of the input
-    real_linear:  linear over the reals only; of a nonlinear operator, its Jacobian
-    adjoint_rtol: relative error of an adjoint that is declared inexact; None: it is exact
-    jacobian_rtol: that of the Jacobian of a nonlinear operator, as the derivative of the operator
+    A class declares properties by keywords, as in ``class Blur(lo.LinearOperator, symmetric=True)``. ``lo.declare`` adds
+    properties to one operator. If they depend on static fields or dtypes, a class overrides the property ``properties``.
+    They never depend on the values of array fields, which are unknown while JAX traces.
 
-    Classes declare them by keywords (``class Blur(lo.LinearOperator, symmetric=True)``), ``lo.declare`` adds them to one
-    operator, and where they depend on static fields or dtypes a class overrides the property ``properties``.
-    They never depend on the values of array fields: these are unknown while JAX traces.
+    Parameters
+    ----------
+    symmetric : bool, optional
+        Whether Aᴴ = A (Hermitian, if the numbers are complex).
+    positive : bool, optional
+        Whether the operator is symmetric and ⟨x, A x⟩ ≥ 0 for all x.
+    unitary : bool, optional
+        Whether Aᴴ A = A Aᴴ = I, so that the inverse is the adjoint.
+    diagonal : bool, optional
+        Whether each entry of the result is a multiple of the same entry of the input.
+    real_linear : bool, optional
+        Whether the operator, or the Jacobian of a nonlinear operator, is linear over the real numbers only.
+    adjoint_rtol : float, optional
+        The relative error of an adjoint that is declared inexact. Default: None, the adjoint is exact.
+    jacobian_rtol : float, optional
+        The relative error of the Jacobian of a nonlinear operator, as the derivative of the operator. Default: None, the
+        Jacobian is exact.
+
+    Examples
+    --------
+    >>> lo.Diagonal(jnp.array([1.0, 2.0])).properties
+    Properties(symmetric=True, diagonal=True)
     """
 
     symmetric: bool = False
@@ -45,7 +60,10 @@ NAMES = tuple(field.name for field in dataclasses.fields(Properties))
 
 
 def common(parts: Iterable[Any], *kept: str) -> Properties:
-    """Those of ``kept`` that all parts have. Linearity over the reals only is contagious, inexactness adds up."""
+    """The properties among ``kept`` that all parts have.
+
+    The result is linear over the reals only if one of the parts is. The relative errors add up.
+    """
     each = [part.properties for part in parts]
     return Properties(
         **{name: all(getattr(p, name) for p in each) for name in kept},

@@ -1,4 +1,4 @@
-"""Arguments under a former name, for one release: see "Deprecations" in CONTRIBUTING.md."""
+"""Deprecated names of arguments, which are accepted for one release: see "Deprecations" in CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ R = TypeVar("R")
 def renamed_arguments(
     where: str, since: str, until: str, **new_names: str
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator: keywords under their old names are still taken, with a warning. Calls by position are as they were.
+    """A decorator for a function whose arguments have new names: keywords with old names still work, with a warning.
 
     Parameters
     ----------
     where : str
-        How users write the function, ``lo.norm``.
+        The function as users write it, for example ``lo.norm``.
     since, until : str
-        The release that renames the arguments, and the one that refuses the old names.
+        The release that renames the arguments, and the release that removes the old names.
     **new_names : str
-        The new name of each old one.
+        The old names, each with the new name as its value.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -33,7 +33,7 @@ def renamed_arguments(
                 return function(*args, **kwargs)
             for old in kwargs.keys() & new_names.keys():
                 _refuse_both(function, where, args, kwargs, old, new_names[old])
-                message = f"{where}: {old}= is deprecated since {since} and goes in {until}: use {new_names[old]}=."
+                message = f"{where}: {old}= is deprecated since {since} and will be removed in {until}: use {new_names[old]}=."
                 warnings.warn(message, DeprecationWarning, stacklevel=2)
                 kwargs[new_names[old]] = kwargs.pop(old)
             return function(*args, **kwargs)
@@ -44,7 +44,7 @@ def renamed_arguments(
 
 
 def _refuse_both(function: Any, where: str, args: Any, kwargs: dict[str, Any], old: str, new: str) -> None:
-    names = function.__code__.co_varnames[: len(args)]  # of what was given by position
+    names = function.__code__.co_varnames[: len(args)]  # of the arguments that were given by position
     if new in kwargs or new in names:
-        message = f"{where} got {new}, and {old}=, which is the old name for it. Give {new} only."
+        message = f"{where} got both {new} and {old}=, which is the old name of {new}. Give {new} only."
         raise TypeError(message)

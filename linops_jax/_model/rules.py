@@ -1,7 +1,7 @@
-"""What the hooks of an operator mean to each other: the calculus as a table.
+"""The table of hooks: their arguments, adjoints and derivatives.
 
-Every rule of differentiation in the library is an application of this table: a hook is linear in some of its
-arguments (the transposed map is another hook) and differentiable in others (the derivative is another hook).
+Every rule of differentiation in the library uses this table. A hook is linear in some of its arguments, and another hook
+is the adjoint of this linear map. It is differentiable in other arguments, and another hook is the derivative.
 """
 
 from __future__ import annotations
@@ -13,31 +13,32 @@ from typing import Any
 
 T = "tangent"
 CT = "cotangent"
-STATE = "state"  # what ``linearize`` remembers of a point, for the derivatives there
+STATE = "state"  # what ``linearize`` stores for the derivatives at a point
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """One hook.
+    """The arguments and derivatives of one hook.
 
     Parameters
     ----------
     arguments : tuple of str
-        Names in the order of its signature, ``self`` first.
-    transposed : mapping
-        From an argument in which the hook is linear to (hook, its arguments): the adjoint of that linear map.
-    derivative : mapping
-        From another argument to (hook, its arguments): the derivative in that direction.
-    reverses : bool
-        Whether the result is a cotangent: of a real input only the real part of a complex result counts.
-    in_fields : bool
-        Whether it is that of the fields, an operator.
-    remembers : str
-        The hook that gives the same result with a state: it is evaluated instead where derivatives are asked for.
-    with_state : bool
-        Whether the result is a pair, a value and the state, which has no derivative of its own.
-    why : str
-        Of a derivative: what evaluates it. Reverse mode asks for its transposes only, so it may be missing where these exist.
+        The names of its arguments in the order of the signature, ``self`` first.
+    transposed : mapping, optional
+        For each argument in which the hook is linear: the hook that is the adjoint of this linear map, and its arguments.
+    derivative : mapping, optional
+        For each other argument: the hook that is the derivative with respect to it, and the arguments of that hook.
+    reverses : bool, optional
+        Whether the result is a cotangent. If the input is real, only the real part of a complex cotangent counts.
+    in_fields : bool, optional
+        Whether the result is a cotangent of the fields, in the form of an operator.
+    remembers : str, optional
+        A hook that returns the same value together with a state. It is evaluated instead if derivatives are needed.
+    with_state : bool, optional
+        Whether the result is a pair of a value and a state. The state has no derivative.
+    why : str, optional
+        For a derivative: when it is evaluated, for the message if it is missing. Reverse mode evaluates only the
+        transposes of a derivative, so the derivative may be missing if its transposes exist.
     """
 
     arguments: tuple[str, ...]
@@ -51,29 +52,29 @@ class Rule:
 
     @functools.cached_property
     def transposes(self) -> frozenset[str]:
-        """The hooks of its transposed maps."""
+        """The names of the hooks that are adjoints of this hook."""
         return frozenset(name for name, _ in self.transposed.values())
 
     @functools.cached_property
     def derivatives(self) -> frozenset[str]:
-        """The hooks of its derivatives."""
+        """The names of the hooks that are derivatives of this hook."""
         return frozenset(name for name, _ in self.derivative.values())
 
     @functools.cached_property
     def operators(self) -> frozenset[str]:
-        """What is an operator of the class: the arguments that hold fields or their tangents, and perhaps the result."""
+        """The arguments that are operators (they hold fields or tangents of fields), and ``"result"`` if the result is one."""
         return frozenset({"self", "dself"} & set(self.arguments) | ({"result"} if self.in_fields else set()))
 
     @property
     def is_of_fields(self) -> bool:
-        """Whether it is a derivative in the fields, in one of its modes."""
+        """Whether the hook is a derivative with respect to the fields, in forward or reverse mode."""
         return self.operators != {"self"}
 
 
 _FORWARD = "forward mode and second derivatives need it (first derivatives in reverse mode do not)"
 
-# The adjoint's own derivative with respect to the fields has no hook, but in reverse mode it is never evaluated:
-# its transposes are parameter_vjp and parameter_jvp.
+# Users define no hook for the derivative of the adjoint with respect to the fields. Reverse mode never evaluates this
+# derivative, only its transposes, which are parameter_vjp and parameter_jvp.
 ADJOINT_PARAMETER_JVP = "derivative of adjoint with respect to the fields"
 
 LINEAR: dict[str, Rule] = {
@@ -171,15 +172,15 @@ NONLINEAR: dict[str, Rule] = {
     ),
 }
 
-# Hooks that answer with specs: called while JAX traces, never inside a program.
+# Hooks that return specs. They are called while JAX traces, and never by a program.
 INFER: dict[str, tuple[str, ...]] = {
     "infer_shape": ("self", "x"),
     "infer_adjoint_shape": ("self", "y"),
     "infer_state_shape": ("self", "x"),
 }
 
-# One linear map in its two modes, as (hook, argument in which it is linear, hook of the transposed map): where JAX can
-# transpose what was given, it says the other one.
+# Pairs of hooks that are transposes of each other: (hook, argument in which it is linear, hook of the transposed map).
+# If a class defines only the first, and it is traced, JAX derives the second.
 MODES = (
     ("jacobian_apply", "dx", "jacobian_adjoint"),
     ("jacobian_adjoint", "dy", "jacobian_apply"),
@@ -190,7 +191,7 @@ MODES = (
     ("parameter_jvp", "x", ADJOINT_PARAMETER_JVP),
 )
 
-# What to say of a map where a class has none of the hooks that evaluate it.
+# Error messages for a derivative if a class has none of the hooks that evaluate it.
 UNKNOWN: dict[tuple[str, ...], str] = {
     ("jacobian_apply", "jacobian_adjoint"): (
         "{0} has no derivative in its input: jacobian_apply and jacobian_adjoint are None. Define {0}.jacobian_apply for "
@@ -206,10 +207,10 @@ UNKNOWN: dict[tuple[str, ...], str] = {
     ),
 }
 
-# Hooks whose answers are cotangents: None in the place of arrays is zero, as in jax.custom_vjp.
+# Hooks that return cotangents. As in jax.custom_vjp, None in place of arrays means zero.
 PULLS_BACK = frozenset({"adjoint", "jacobian_adjoint", "hessian_adjoint", "parameter_vjp"})
 
-# Hooks that may take the state of ``linearize``; the first two must.
+# Hooks that may take the state of ``linearize``. The first two must take it.
 TAKE_STATE = (
     "jacobian_apply",
     "jacobian_adjoint",
@@ -219,15 +220,15 @@ TAKE_STATE = (
     "parameter_vjp",
 )
 
-# `hook = None` says that there is none on purpose.
+# Hooks that a class may set to None, to declare that it has none.
 OPTIONAL = frozenset({"adjoint", "jacobian_apply", "jacobian_adjoint"})
 
-# The adjoint of a symmetric operator is the operator.
+# For a symmetric operator: the hook that is used for each of these.
 OF_SYMMETRIC = {"adjoint": "apply", "inverse_adjoint": "inverse", "infer_adjoint_shape": "infer_shape"}
 
 
 def rules_of(cls: Any) -> dict[str, Rule]:
-    """The table as it is for one class: where the adjoint is the operator, so is its derivative."""
+    """The table of one class. For a symmetric operator, the derivative of the adjoint is the derivative of ``apply``."""
     if not cls._traits.properties.symmetric:
         return dict(cls._rules)
 
@@ -245,7 +246,7 @@ def rules_of(cls: Any) -> dict[str, Rule]:
 
 
 def with_state(table: Mapping[str, Rule], takers: frozenset[str]) -> dict[str, Rule]:
-    """The table of a class with ``linearize``, some of whose hooks take the state: it follows the point."""
+    """The table of a class with ``linearize``: the hooks in ``takers`` have the argument ``state`` after ``x``."""
 
     def after_point(names: tuple[str, ...]) -> tuple[str, ...]:
         first = names.index("x") + 1
@@ -267,7 +268,7 @@ def with_state(table: Mapping[str, Rule], takers: frozenset[str]) -> dict[str, R
 
 
 def all_derivatives(table: Mapping[str, Rule]) -> frozenset[str]:
-    """The hooks to which a table comes by a derivative, or by transposing one."""
+    """The names of all hooks of a table that are derivatives, or transposes of derivatives."""
     found: set[str] = set()
     todo = {name for rule in table.values() for name in rule.derivatives}
     while todo:
@@ -277,10 +278,10 @@ def all_derivatives(table: Mapping[str, Rule]) -> frozenset[str]:
 
 
 def refusal_of(name: str) -> str:
-    """The name of what stands in for the derivative of a hook with respect to the fields where there is none."""
+    """The name of the internal hook that replaces a missing derivative of a hook with respect to the fields."""
     return f"derivative of {name} in the fields"
 
 
 def other_modes(name: str) -> frozenset[str]:
-    """The hooks of which this one is the transposed map."""
+    """The names of the hooks whose transposed map is this hook."""
     return frozenset(hook for hook, _, other in MODES if other == name)

@@ -1,4 +1,4 @@
-"""Which hooks of a class take the state that ``linearize`` gives, and the mistakes that can be made there."""
+"""The hooks of a class that take the state of ``linearize``, and the errors for wrong uses of it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ _MUST = TAKE_STATE[:2]
 
 
 def takers(cls: Any, given: Mapping[str, Any]) -> frozenset[str]:
-    """The hooks that take the state, and those that JAX will derive of them or that nobody has.
+    """The names of the hooks that take the state, including transposes of such hooks that the class does not define.
 
-    Raises TypeError for a state that nobody gives, that nobody describes or that somebody needs and does not take.
+    Raises
+    ------
+    TypeError
+        If a hook takes the state but the class has no ``linearize``; if ``infer_state_shape`` is missing; or if a hook that
+        needs the state does not take it.
     """
     written = {name: value for name, value in given.items() if name in TAKE_STATE and value is not None}
     taking = {name: _takes(value) for name, value in written.items()}
@@ -27,8 +31,8 @@ def takers(cls: Any, given: Mapping[str, Any]) -> frozenset[str]:
     for one, other in partners:
         if {one, other} <= set(taking) and taking[one] and not taking[other]:
             message = (
-                f"{cls._label}.{one} takes state and {cls._label}.{other} does not: each is transposed to the other. Let both "
-                "take it, or neither."
+                f"{cls._label}.{one} takes state and {cls._label}.{other} does not, but each is the transpose of the other. Let "
+                "both take it, or neither."
             )
             raise TypeError(message)
     found = {name for name, takes in taking.items() if takes}
@@ -36,7 +40,7 @@ def takers(cls: Any, given: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _takes(value: Any) -> bool:
-    """Native code cannot say it, and gets it."""
+    """Whether a hook takes the state. Native hooks have no signature to look at, and always take it."""
     if isinstance(value, PerPlatform):
         return all(map(_takes, value.variants.values()))
     return isinstance(value, Native) or takes_state(value)

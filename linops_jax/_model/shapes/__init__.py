@@ -1,4 +1,4 @@
-"""Shapes and dtypes: what arrays look like, how that prints, and what may be cast to what."""
+"""Shapes and dtypes: specs of arrays, how they are printed and compared, and allowed casts."""
 
 from linops_jax._model.shapes.answers import promised as promised
 from linops_jax._model.shapes.casts import cast_like as cast_like

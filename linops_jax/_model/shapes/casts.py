@@ -1,4 +1,4 @@
-"""Arrays as elements of a space that specs describe."""
+"""Casts of arrays to the dtypes of a space, which is described by specs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,23 @@ from linops_jax._model.shapes.text import describe
 
 
 def onto(value: Any, space: Any, where: Callable[[], str]) -> Any:
-    """``value`` as an element of a space given by its specs: of complex numbers on a real space the real part.
+    """``value`` as an element of a space. If the space is real, this is the real part of complex numbers.
 
-    Raises ValueError for other shapes, TypeError for a dtype that would lose more than precision; ``where`` says of what.
+    Parameters
+    ----------
+    value : pytree of arrays
+        The arrays.
+    space : pytree of jax.ShapeDtypeStruct
+        The specs of the space.
+    where : callable
+        Returns the beginning of error messages: the name of what cannot be applied.
+
+    Raises
+    ------
+    ValueError
+        If structure or shapes differ from those of the space.
+    TypeError
+        If the cast would lose more than precision.
     """
     if same(value, space):
         return value
@@ -33,7 +47,7 @@ def onto(value: Any, space: Any, where: Callable[[], str]) -> Any:
 
 
 def cast_like(value: Any, model: Any, where: str) -> Any:
-    """``value`` in the dtypes of ``model``, where that loses nothing but precision."""
+    """``value`` in the dtypes of ``model``. Raises TypeError if the cast would lose more than precision."""
 
     def cast(leaf: jax.Array, like: Any) -> jax.Array:
         wanted = np.dtype(jax.dtypes.canonicalize_dtype(like.dtype))

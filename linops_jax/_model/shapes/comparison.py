@@ -1,4 +1,4 @@
-"""Whether two pytrees of arrays or specs are alike, and how they differ."""
+"""Comparison of two pytrees of arrays or specs: whether they are equal, and how they differ."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from linops_jax._model.shapes.text import describe, describe_tree
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two pytrees of arrays or specs agree in structure, shapes and dtypes."""
+    """Whether two pytrees of arrays or specs have equal structures, shapes and dtypes."""
     if a is b:
         return True
     (xs, tree), (ys, other) = jax.tree.flatten(a), jax.tree.flatten(b)
@@ -23,7 +23,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def shape_difference(found: Any, expected: Any) -> str | None:
-    """How two pytrees of arrays or specs differ in structure or shape; None where they do not."""
+    """How two pytrees of arrays or specs differ in structure or shape, in words; None if they do not."""
     if same(found, expected):
         return None
     if jax.tree.structure(found) != jax.tree.structure(expected):
@@ -36,7 +36,10 @@ def shape_difference(found: Any, expected: Any) -> str | None:
 
 
 def cast_obstacle(found: Any, expected: Any) -> str | None:
-    """Why one is not cast to the other: structure, shape, or a dtype that would lose more than precision; None where it is."""
+    """Why ``found`` cannot be cast to ``expected``, in words; None if it can.
+
+    Structure and shapes must be equal, and the cast may lose nothing but precision.
+    """
     if same(found, expected):
         return None
     if difference := shape_difference(found, expected):
@@ -49,7 +52,7 @@ def cast_obstacle(found: Any, expected: Any) -> str | None:
 
 
 def in_places_of(tree: Any, other: Any) -> Any:
-    """Specs of equal shapes, which do not say where on a mesh they are, with the places of the others; else as they are."""
+    """The specs ``tree``, with the places on a mesh of ``other`` if they have none themselves and the shapes are equal."""
     if have_places(tree) or shape_difference(tree, other) is not None:
         return tree
     return jax.tree.map(
@@ -58,7 +61,7 @@ def in_places_of(tree: Any, other: Any) -> Any:
 
 
 def promoted(a: Any, b: Any) -> Any:
-    """Specs of the sum of two pytrees of equal shapes."""
+    """The specs of the sum of two pytrees of equal shapes."""
     if same(a, b):
         return a
     return jax.tree.map(lambda x, y: with_dtype(x, jnp.promote_types(x.dtype, y.dtype)), a, b)

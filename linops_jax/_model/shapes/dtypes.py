@@ -1,4 +1,4 @@
-"""What kind of numbers a dtype holds, and what may be cast to what."""
+"""The kinds of numbers that dtypes hold, and the casts that are allowed between them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def all_complex(tree: Any) -> bool:
 
 
 def strong(array: jax.Array) -> jax.Array:
-    """The same numbers in a dtype that does not give way to others: operators answer in the dtypes they promise."""
+    """The array without JAX's weak type, so that its dtype is the one that an operator promises."""
     return array.astype(array.dtype)
 
 
 def castable(found: Any, wanted: Any) -> bool:
-    """NumPy's same_kind rule, with bfloat16 and its like counted as real floats."""
+    """Whether NumPy's rule ``same_kind`` allows a cast; the dtypes of ml_dtypes, such as bfloat16, count as real floats."""
     if found == wanted:
         return True
     if found.kind in "OSUmM":

@@ -1,4 +1,4 @@
-"""What users give for arrays and for specs: lists, numbers, and shapes where none belong."""
+"""Conversion of what users pass as arrays or specs, such as lists and numbers, and errors for shapes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _NUMBER_TYPES = {*NUMBERS, *(kind for kind in np.sctypeDict.values() if issubcla
 
 
 def as_arrays(tree: Any, where: str) -> Any:
-    """The same pytree with every leaf a JAX array, in JAX's canonical dtype (64 bits only where x64 is on).
+    """The pytree with every leaf as a JAX array in JAX's canonical dtype (64 bits only if they are switched on).
 
-    Lists of numbers are arrays. Raises TypeError for what is no array, and for random keys among the inputs (an operator
-    may hold some).
+    Lists of numbers become arrays. Raises TypeError for values that are not arrays. Random keys are an error too, except in
+    an operator.
     """
     keys_too = advice.is_operator(tree)
 
@@ -42,14 +42,22 @@ def as_arrays(tree: Any, where: str) -> Any:
 
 
 def is_list_of_numbers(value: Any) -> bool:
-    """Whether it is a list, or nested lists, of nothing but plain numbers: what jnp.asarray takes."""
+    """Whether ``value`` is a list, or a nested list, of numbers only, as ``jnp.asarray`` accepts it."""
     if type(value) is not list or not value:
         return False
     return all(type(entry) in _NUMBER_TYPES or is_list_of_numbers(entry) for entry in value)
 
 
 def lists_as_arrays(tree: Any, domain: Callable[[], Any] = lambda: None) -> Any:
-    """Lists of numbers are arrays, as NumPy takes them; other containers, and lists that a domain asks for, are pytrees."""
+    """The pytree with lists of numbers as arrays, as in NumPy. A list remains a list if the domain is a pytree with one.
+
+    Parameters
+    ----------
+    tree : pytree
+        Arrays, numbers, and lists of numbers.
+    domain : callable, optional
+        Returns the specs of the expected arrays, or None.
+    """
     if isinstance(tree, jax.Array):
         return tree
     if _NUMBER_TYPES.isdisjoint(map(type, jax.tree.leaves(tree))):
@@ -69,9 +77,9 @@ def _array(numbers: list[Any]) -> jax.Array:
 
 
 def as_specs(tree: Any, where: str) -> Any:
-    """Specs of an input from what somebody passed: specs, arrays, numbers, pytrees of these.
+    """The specs of what a user passed: specs, arrays, numbers, or pytrees of these.
 
-    Raises TypeError for a shape, which would be a pytree of integers, and for anything else that has no shape and dtype.
+    Raises TypeError for a shape, which JAX would read as a pytree of integers, and for values without shape and dtype.
     """
     refuse_shapes(tree, where, "Pass jax.ShapeDtypeStruct({}, dtype), or an array")
 
@@ -90,24 +98,30 @@ def as_specs(tree: Any, where: str) -> Any:
 
 
 def refuse_shapes(tree: Any, where: str, remedy: str) -> None:
-    """Raises TypeError for a tuple, list or other container of nothing but integers, at any depth, or one on its own.
+    """Raises TypeError for a shape: an integer, or a container of integers only, also inside of a pytree.
 
-    ``advice`` says what to write, with the shape at ``{}``.
+    Parameters
+    ----------
+    tree : pytree
+        What a user passed.
+    where : str
+        The beginning of the message.
+    remedy : str
+        What to write instead, with ``{}`` in place of the shape.
     """
     for path, part in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_bare_shape):
-        among_others = isinstance(part, _INTEGERS) or not jax.tree.leaves(part)  # an index, an input without arrays
+        # One integer in a pytree may be an index, and an empty container an input without arrays.
+        among_others = isinstance(part, _INTEGERS) or not jax.tree.leaves(part)
         if _is_bare_shape(part) and not (path and among_others):
             at = f" at {jax.tree_util.keystr(path)}" if path else ""
             shape = tuple(jax.tree.leaves(part))
             remedy = remedy.format(shape)
-            message = (
-                f"{where}: found {advice.short(part)}{at}, which is a shape. {remedy}; several inputs are a pytree."
-            )
+            message = f"{where}: found {advice.short(part)}{at}, which is a shape. {remedy}. For several inputs, pass a pytree."
             raise TypeError(message)
 
 
 def _is_bare_shape(value: Any) -> bool:
-    """Integers of Python or NumPy, and nothing else."""
+    """Whether ``value`` is an integer of Python or NumPy, or a container of integers only."""
     if isinstance(value, _INTEGERS):
         return not isinstance(value, bool)
     return type(value) in (tuple, list, dict) and all(map(_is_bare_shape, jax.tree.leaves(value))) and value != {}

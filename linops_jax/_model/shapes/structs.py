@@ -1,4 +1,4 @@
-"""Shape, dtype and place of an array, as a ``jax.ShapeDtypeStruct``."""
+"""Specs: the shape, the dtype and the place on a mesh of an array, as a ``jax.ShapeDtypeStruct``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ def is_spec(leaf: Any) -> bool:
 
 
 def spec(leaf: Any) -> jax.ShapeDtypeStruct:
-    """Shape and canonical dtype of one array, tracer, aval or spec, and its place on a mesh as far as it belongs to the
-    type: explicit sharding, and the axes of a shard_map over which it varies. Comparisons and messages leave that out."""
+    """The spec of an array, tracer, aval or spec: shape, canonical dtype, and its place on a mesh.
+
+    The place is what belongs to the type in JAX: the sharding over explicit mesh axes, and the axes of a ``shard_map`` over
+    which the array varies. Comparisons and messages ignore the place.
+    """
     dtype = jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
     return jax.ShapeDtypeStruct(leaf.shape, dtype, **_compat.place(leaf))
 
@@ -26,28 +29,29 @@ def specs(tree: Any) -> Any:
 
 
 def have_places(tree: Any) -> bool:
-    """Whether a place on a mesh belongs to the type of one of these arrays or specs."""
+    """Whether at least one of these arrays or specs has a place on a mesh in its type."""
     return any(is_spec(leaf) and _compat.place(leaf) for leaf in jax.tree.leaves(tree))
 
 
 def with_dtype(leaf: jax.ShapeDtypeStruct, dtype: Any) -> jax.ShapeDtypeStruct:
-    """A spec of another dtype."""
+    """The spec with another dtype."""
     if leaf.dtype == dtype:
         return leaf
     return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(dtype), **_compat.place(leaf))
 
 
 def frozen(s: jax.ShapeDtypeStruct) -> tuple[Any, ...]:
-    """A spec as a value for static fields."""
+    """A spec as a hashable value, for static fields."""
     place = tuple(_compat.place(s).items())
     return (s.shape, s.dtype, place) if place else (s.shape, s.dtype)
 
 
 def thawed(value: tuple[Any, ...]) -> jax.ShapeDtypeStruct:
+    """The spec that ``frozen`` made hashable."""
     shape, dtype, *place = value
     return jax.ShapeDtypeStruct(shape, dtype, **dict(*place))
 
 
 def zeros(s: jax.ShapeDtypeStruct) -> jax.Array:
-    """Zeros of the type of a spec."""
+    """An array of zeros with the shape, dtype and place of a spec."""
     return _compat.placed(jnp.zeros(s.shape, s.dtype), s)

@@ -1,4 +1,4 @@
-"""Whether arrays have values, or JAX is tracing."""
+"""Tests whether arrays have values or are being traced by JAX."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from linops_jax._model.shapes.given import NUMBERS
 
 
 def is_concrete(leaf: Any) -> bool:
-    """Whether it is a number or an array with values, which JAX takes as it is."""
+    """Whether ``leaf`` is a number or an array with values (not a tracer) that JAX accepts without a conversion."""
     if isinstance(leaf, jax.Array):
         return not isinstance(leaf, jax.core.Tracer)
     return type(leaf) in NUMBERS or (type(leaf) is np.ndarray and leaf.dtype.kind in "biufc")
@@ -24,10 +24,10 @@ def are_concrete(tree: Any) -> bool:
 
 
 def is_being_traced(tree: Any) -> bool:
-    """Whether numbers cannot be read: tracers among these leaves, or everything is staged out, as under ``jax.jit``."""
+    """Whether values cannot be read: a leaf is a tracer, or every operation becomes part of a program (``is_staged``)."""
     return is_staged() or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def is_staged() -> bool:
-    """Whether all that is computed becomes part of a program, as under ``jax.jit``."""
+    """Whether every operation becomes part of a program, as under ``jax.jit``, even if its operands have values."""
     return isinstance(jnp.add(0, 0), jax.core.Tracer)
