@@ -1,4 +1,4 @@
-"""Hooks that a class does not have: what stands in for them, and the errors that name them."""
+"""Hooks that a class does not define: functions that replace them, and the errors that name them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def _can_evaluate(cls: Any, name: str) -> bool:
 
 
 def is_up_to_jax(binding: Binding, argument: str) -> bool:
-    """Whether JAX may differentiate a hook itself: it is traced, and nobody has said anything about its derivative."""
+    """Whether JAX differentiates the hook itself: it is traced, and the class defines no derivative for the argument."""
     hook = binding.hook
-    if hook.takes_state and hook.by_others is None:  # it is the state that changes with the fields and the point
-        return False
+    if hook.takes_state and hook.by_others is None:
+        return False  # JAX does not see how the state depends on the fields and the point
     if not hook.is_jax or argument not in hook.rule.derivative:
         return hook.is_jax or (argument == "self" and hook.by_others is not None)
     cls: Any = hook.cls
@@ -30,29 +30,31 @@ def is_up_to_jax(binding: Binding, argument: str) -> bool:
 
 
 def missing(cls: Any, name: str, why: str) -> NotImplementedError:
+    """The error for a hook that is needed but not defined."""
     where = cls._label
     for modes, words in rules.UNKNOWN.items():
         if name in modes and not any(_can_evaluate(cls, mode) for mode in modes):
             return NotImplementedError(words.format(where))
     others = [other for other in rules.other_modes(name) if _can_evaluate(cls, other) and not cls._hooks[other].is_jax]
-    also = f" JAX transposes traced hooks only, and {where}.{others[0]} is none." if others else ""
+    also = f" JAX transposes traced hooks only, and {where}.{others[0]} is not traced." if others else ""
     message = f"{where} has no {name}: {why}.{also} Define {where}.{name}."
     return NotImplementedError(message)
 
 
 def no_derivative(binding: Binding, argument: str, moves: Sequence[bool]) -> NotImplementedError:
+    """The error for a derivative with respect to an argument. ``moves`` says which of its arrays have a tangent."""
     hook = binding.hook
     cls: Any = hook.cls
     if argument == "self":
         return _no_field_derivative(cls, hook.name, _paths(jax.tree.unflatten(binding.trees[0], moves)))
     if argument in hook.rule.derivative:
-        return missing(cls, hook.rule.derivative[argument][0], "it is the derivative asked for")
+        return missing(cls, hook.rule.derivative[argument][0], "it is the derivative that is needed")
     message = f"Derivatives of {hook.label} with respect to {argument} have no hook. Write {cls._label} with lo.traced."
     return NotImplementedError(message)
 
 
 def _paths(op: Any) -> list[str]:
-    """The array fields that hold something true."""
+    """The paths of the array fields that have a nonzero entry."""
     return [jax.tree_util.keystr(path) for path, leaf in jax.tree_util.tree_leaves_with_path(op) if np.any(leaf)]
 
 
@@ -62,7 +64,9 @@ def _no_field_derivative(cls: Any, name: str, paths: Sequence[str]) -> NotImplem
     if "self" in hook.rule.derivative:
         what = f"{where} only has a derivative with respect to its input. Define {where}.parameter_jvp and {where}.parameter_vjp"
     else:
-        what = f"how {hook.label} depends on fields has no hook. Write {where} with lo.traced"
+        what = (
+            f"there is no hook for the derivative of {hook.label} with respect to fields. Write {where} with lo.traced"
+        )
     message = (
         f"{fields} is being differentiated, but {what}, or declare the field with lo.constant() if it is never to be "
         "differentiated, or wrap it in jax.lax.stop_gradient inside the differentiated function."
@@ -71,8 +75,11 @@ def _no_field_derivative(cls: Any, name: str, paths: Sequence[str]) -> NotImplem
 
 
 def refusal(cls: Any, name: str) -> Callable[..., None]:
-    """Stands in for a derivative with respect to the fields that nobody has. JAX asks for it with zeros, too: where it
-    differentiates everything that a function closes over, as in custom_root, and nobody looks at the result."""
+    """A host hook that replaces a missing derivative with respect to the fields: zero, or an error for nonzero tangents.
+
+    JAX also asks for this derivative with zero tangents. ``jax.lax.custom_root``, for example, differentiates with respect
+    to everything that a function closes over, and does not use the result.
+    """
 
     def zero_for_zero(dself: Any, *, out: Any) -> None:
         if paths := _paths(dself):
@@ -86,24 +93,24 @@ def refusal(cls: Any, name: str) -> Callable[..., None]:
 
 
 def not_transposed(binding: Binding, moves: Sequence[bool]) -> NotImplementedError:
-    """For the transpose of such a derivative, which is asked for before there are values."""
+    """The error for the transpose of a missing derivative with respect to the fields. It is raised while JAX traces."""
     hook = binding.hook
     name, _ = hook.rule.transposed["dself"]
     return _no_field_derivative(hook.cls, name, _paths(jax.tree.unflatten(binding.trees[0], moves)))
 
 
 def out_of_reach(binding: Binding) -> jax.errors.UnexpectedTracerError:
-    """For a hook that closes over a tracer of a transformation that is over when the hook is asked for."""
+    """The error for a hook that closes over a tracer of a transformation that has already ended when the hook is traced."""
     where = binding.hook.cls._label
     message = (
-        f"{binding.label} closes over an array that is being traced, and is asked for when that trace is over. Declare the "
-        f"array as a field of {where}, or close over it in the hook whose derivative this is, too."
+        f"{binding.label} closes over an array that was being traced, but that trace has ended. Declare the array as a field "
+        f"of {where}, or close over it also in the hook of which this one is the derivative."
     )
     return jax.errors.UnexpectedTracerError(message)
 
 
 def stand_in(name: str) -> Callable[..., Any]:
-    """Stands in for a hook that can be transposed but not evaluated; its primitive refuses to be lowered."""
+    """The function of a hook that can be transposed but not evaluated. Lowering its primitive is an error."""
 
     def unavailable(*arguments: Any) -> Any:
         message = f"{name} is not available"

@@ -1,4 +1,4 @@
-"""The batch axes of a call: under ``vmap`` an operand gains leading axes for just those batch axes that it has."""
+"""The batch axes of a call. Each operand has its batch axes in front, and may lack some of those that others have."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from linops_jax._model import shapes
 
 Mask = tuple[bool, ...]  # of one operand: whether it has each batch axis, outermost first
 
-_HAS, _LACKS, _COPIED = "1", "0", "c"  # in text: the axis, nothing, copies of the operand
+_HAS, _LACKS, _COPIED = "1", "0", "c"  # in text: the operand has the axis, lacks it, or has copies of itself along it
 
 
 class Batch(tuple[Mask, ...]):
-    """One mask for each operand; results have all axes.
+    """The masks of all operands of a call. Results have all batch axes.
 
-    It is a tuple, because JAX's caches compare what stands in programs: that is to run in C (see interned).
+    It is a tuple so that JAX's caches compare it in C (see ``_model/interned``).
     """
 
     __slots__ = ()
@@ -29,12 +29,18 @@ class Batch(tuple[Mask, ...]):
 
     @classmethod
     def parse(cls, text: str, operands: int) -> Batch:
-        """From the attribute of a program; of a copied operand the copies are its batch axes."""
+        """The batch axes from the attribute of a program. The copies of a copied operand count as batch axes."""
         masks = text.split(",") if text else [""] * operands
         return cls(tuple(letter != _LACKS for letter in mask) for mask in masks)
 
     def text(self, copied: Sequence[bool] | None = None) -> str:
-        """For the program: nothing where there are no batch axes. Operands that are copied have a copy for each element."""
+        """The attribute for a program; empty if there are no batch axes.
+
+        Parameters
+        ----------
+        copied : sequence of bool, optional
+            For each operand: whether the program passes copies of it along all batch axes.
+        """
         masks = ["".join(_HAS if has else _LACKS for has in mask) for mask in self]
         if copied is not None:
             masks = [_COPIED * self.axes if copies else mask for mask, copies in zip(masks, copied, strict=True)]
@@ -46,44 +52,46 @@ class Batch(tuple[Mask, ...]):
 
     @property
     def own(self) -> tuple[int, ...]:
-        """How many axes each operand has."""
+        """The number of batch axes of each operand."""
         return tuple(map(sum, self))
 
     def has(self, axis: int) -> list[bool]:
-        """Which operands have a batch axis."""
+        """For each operand: whether it has the batch axis."""
         return [mask[axis] for mask in self]
 
     def of(self, positions: Iterable[int]) -> Batch:
-        """Of some of the operands."""
+        """The masks of the operands at some positions."""
         return Batch(self[i] for i in positions)
 
     def behind(self, first: int) -> Batch:
-        """Of the operands from there on."""
+        """The masks of the operands from position ``first`` on."""
         return Batch(self[first:])
 
     def with_axis(self, has: Sequence[bool]) -> Batch:
-        """One more axis, outside of the others."""
+        """The masks with one more batch axis, outside of the others."""
         return Batch((own, *mask) for own, mask in zip(has, self, strict=True))
 
     def looped_axes(self, are_looped: Sequence[bool]) -> int:
-        """How many axes are looped over where some operands have to lose all of theirs: the first ones, so that what is left
-        is contiguous."""
+        """The number of batch axes, from the outermost on, to loop over so that some operands have no batch axes left.
+
+        Loops run over the outermost axes only, so that the remaining arrays are contiguous.
+        """
         looped = Batch(mask for mask, is_looped in zip(self, are_looped, strict=True) if is_looped)
         return max((axis + 1 for axis in range(self.axes) if any(looped.has(axis))), default=0)
 
     def sizes(self, avals: Sequence[Any]) -> tuple[Any, ...]:
-        """Of each axis; ``avals`` are the types of the operands."""
+        """The size of each batch axis; ``avals`` are the types of the operands."""
         return tuple(owners[0][0].shape[owners[0][1]] for owners in self._owners(avals))
 
     def _owners(self, avals: Sequence[Any]) -> list[list[tuple[Any, int]]]:
-        """For every axis: the operands that have it, and where."""
+        """For each batch axis: the operands that have it, and its position in them."""
         return [
             [(aval, sum(mask[:axis])) for aval, mask in zip(avals, self, strict=True) if mask[axis]]
             for axis in range(self.axes)
         ]
 
     def _partition(self, avals: Sequence[Any]) -> list[Any]:
-        """How each axis lies on an explicit mesh: operands that are not on it do not say."""
+        """The mesh axis over which each batch axis is sharded on an explicit mesh, or None."""
         return [
             next(
                 (name for aval, at in owners if len(aval.sharding.spec) > at and (name := aval.sharding.spec[at])), None
@@ -92,12 +100,12 @@ class Batch(tuple[Mask, ...]):
         ]
 
     def results(self, avals: Sequence[Any], elements: Iterable[Any]) -> list[Any]:
-        """The types of batches of results: batch axes keep their place on the mesh."""
+        """The types of batches of results, from those of one element. Batch axes remain sharded as those of the operands."""
         sizes, partition = self.sizes(avals), self._partition(avals)
         return [_batched(aval, sizes, partition) for aval in elements]
 
     def mapped(self, function: Callable[..., Any], names: Sequence[Any] = ()) -> Callable[..., Any]:
-        """A function of one element as a function of the operands."""
+        """The function, which takes one element of a batch, mapped over all batch axes of the operands."""
         for axis in reversed(range(self.axes)):
             name = names[axis] if names else None
             in_axes = [0 if has else None for has in self.has(axis)]
@@ -106,7 +114,7 @@ class Batch(tuple[Mask, ...]):
 
 
 def element(aval: Any, axes: int) -> jax.ShapeDtypeStruct:
-    """The type of one element of a batch, of an array with so many batch axes."""
+    """The type of one element of a batch; ``axes`` is the number of batch axes of the array."""
     sharding = aval.sharding
     if not sharding.mesh.empty:
         sharding = sharding.update(spec=jax.sharding.PartitionSpec(*sharding.spec[axes:]))

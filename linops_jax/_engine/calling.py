@@ -1,10 +1,9 @@
-"""How a hook is called: its primitive is bound to the leaves of its arguments, or its traced code becomes part of the
-program around it.
+"""Calls of hooks: the primitive is bound to the arrays, or traced code becomes part of the surrounding program.
 
-Operands of a primitive are those leaves, ``self`` first; in front of them what traced hooks close over. ``batch`` says
-which batch axes each of them has; results have all of them. ``out`` holds shape and dtype of the results of one
-evaluation. With traced code come ``jaxprs``, ``uses`` and ``related`` (see closures), and ``names`` of batch axes that it
-needs.
+The operands of a primitive are the leaves of the hook's arguments, ``self`` first. In front of them are the arrays that
+traced code closes over. The parameters are ``binding``; ``batch``, the batch axes of each operand (results have all of
+them); and ``out``, the shapes and dtypes of the results of one evaluation. Primitives with traced code also have
+``jaxprs``, ``uses`` and ``related`` (see ``closures``), and ``names``, the names of batch axes that the code uses.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from linops_jax._model.hooks import Hook
 
 
 def call(hook: Hook, arguments: Sequence[Any], out: Any) -> Any:
-    """Evaluates a hook on pytrees of arrays; ``out`` is a pytree of specs of the result."""
+    """Evaluates a hook with pytrees of arrays as arguments; ``out`` is the pytree of specs of the result."""
     leaves: list[Any] = []
     trees = []
     for name, argument in zip(hook.rule.arguments, arguments, strict=True):
@@ -43,7 +42,7 @@ def call(hook: Hook, arguments: Sequence[Any], out: Any) -> Any:
 
 
 def _not_differentiated(values: list[Any], tree: Any) -> list[Any]:
-    """The leaves of an operator, those of its constant fields without their derivatives. Every evaluation begins here."""
+    """The leaves of an operator, with derivatives stopped at its constant fields. Every evaluation begins here."""
     if not any(isinstance(x, jax.core.Tracer) for x in values):
         return values
     return [
@@ -53,12 +52,12 @@ def _not_differentiated(values: list[Any], tree: Any) -> list[Any]:
 
 
 def evaluate(binding: Binding, operands: Sequence[Any], out: tuple[Any, ...]) -> list[Any]:
-    """A hook on the arrays in its arguments, in a row; ``out`` holds shape and dtype of the results."""
+    """Evaluates a hook with the leaves of all its arguments; ``out`` holds the shapes and dtypes of the results."""
     return primitive(binding.hook).bind(*operands, binding=binding, batch=Batch.none(len(operands)), out=out)
 
 
 def bind(binding: Binding, operands: Sequence[Any], batch: Batch, specs: Sequence[jax.ShapeDtypeStruct]) -> list[Any]:
-    """Binds the primitive, or calls the traced code; ``specs`` are those of the results of one evaluation."""
+    """Binds the primitive, or calls the traced code; ``specs`` are the specs of the results of one evaluation."""
     operands = [x if isinstance(x, jax.Array) else jnp.asarray(x) for x in operands]
     if binding.hook.is_jax:
         return _bind_traced(binding, operands, batch, specs)
@@ -71,7 +70,7 @@ def primitive(hook: Hook) -> Any:
 
 
 def as_out(specs: Sequence[jax.ShapeDtypeStruct]) -> tuple[Any, ...]:
-    """Specs of results as the parameter of a primitive."""
+    """The specs of results as the parameter ``out`` of a primitive."""
     return tuple((spec.shape, spec.dtype) for spec in specs)
 
 
@@ -81,9 +80,13 @@ def as_out(specs: Sequence[jax.ShapeDtypeStruct]) -> tuple[Any, ...]:
 def _bind_traced(
     binding: Binding, operands: Sequence[Any], batch: Batch, specs: Sequence[jax.ShapeDtypeStruct]
 ) -> list[Any]:
-    """A traced hook whose derivatives are JAX's own is called as any JAX function; others are a primitive with a jaxpr,
-    whose first operands are what the hook closes over."""
-    if binding.hook.is_plain and _compat.manual_axes():  # tangents may vary over more axes than a jaxpr's types
+    """Calls a traced hook.
+
+    If JAX alone defines all its derivatives, it is called like any JAX function. Otherwise its primitive is bound with a
+    jaxpr, and the arrays that the hook closes over are the first operands.
+    """
+    if binding.hook.is_plain and _compat.manual_axes():
+        # Not as a jaxpr, whose types would not allow tangents to vary over more mesh axes than the values.
         return batch.mapped(traced_hooks.function(binding, specs))(*operands)
     elements = [element(jax.typeof(x), axes) if axes else x for x, axes in zip(operands, batch.own, strict=True)]
     if binding.hook.is_plain:
@@ -98,8 +101,11 @@ def _bind_traced(
 def _inlined(
     binding: Binding, specs: Sequence[jax.ShapeDtypeStruct], elements: Sequence[Any]
 ) -> Callable[..., list[Any]]:
-    """A traced hook as a function of one element. JAX's caches keep what stands in the key: the binding, so that the next
-    call finds its jaxpr, but not tracers."""
+    """A traced hook as a JAX function of one element of a batch.
+
+    JAX's caches keep the static arguments: the binding, so that the next call finds its jaxpr. They must not keep tracers,
+    so code that closes over some is called in another way.
+    """
     program, jaxpr, closed_over = traced_hooks.trace(binding, specs, elements)
     foreign.note_traced(binding.hook, jaxpr)
     return program if closed_over else functools.partial(_evaluation(binding.hook), jaxpr, binding)
@@ -107,7 +113,7 @@ def _inlined(
 
 @functools.cache
 def _evaluation(hook: Hook) -> Callable[..., Any]:
-    """Of jaxprs, compiled under the name of the hook."""
+    """A compiled function that evaluates jaxprs, with the name of the hook."""
 
     def evaluate(jaxpr: Any, binding: Binding, *operands: Any) -> list[Any]:
         return traced_hooks.as_function(jaxpr)(*operands)
@@ -125,7 +131,7 @@ def bind_program(
     related: tuple[Program, ...] = (),
     names: tuple[Any, ...] = (),
 ) -> list[Any]:
-    """Binds the primitive with what its traced code closes over."""
+    """Binds the primitive to the arrays that its traced code closes over, followed by its operands."""
     return primitive(program.binding.hook).bind(
         *closed_over,
         *operands,

@@ -1,8 +1,8 @@
-"""What a traced hook closes over, and the axes of ``vmap`` that it names, for one call and for all its derivatives.
+"""The tracers that a traced hook closes over, and the named axes of ``vmap`` that it uses.
 
-Rules of differentiation run when these are gone: the tracers belong to what is being differentiated, and the axes to a
-``vmap`` that is over. So where a hook needs them, the hooks that such rules may ask for are traced together with it, and
-what all of them close over goes along, in front of the operands of the primitive.
+The rules of differentiation may run later, when these tracers and axes no longer exist: the transformation to which they
+belong has ended. So if a hook uses any, all hooks that these rules may need are traced together with it. The arrays that
+all of them close over become operands of the primitive, in front of the others.
 """
 
 from __future__ import annotations
@@ -23,19 +23,34 @@ from linops_jax._model.rules import CT, STATE, T
 
 
 class Program(NamedTuple):
-    """A hook for operands of these types: one jaxpr for each of its traced variants, none where it is foreign code."""
+    """A hook, traced for operands of given types.
+
+    Parameters
+    ----------
+    binding : Binding
+        The hook.
+    types : tuple of jax.ShapeDtypeStruct
+        The types of its operands.
+    jaxprs : tuple of jaxprs
+        One for each traced variant of the hook; empty for foreign code.
+    uses : tuple of tuples of int
+        For each jaxpr: the positions of its closed-over arrays among those of all programs. They are its first operands.
+    """
 
     binding: Binding
     types: tuple[jax.ShapeDtypeStruct, ...]
     jaxprs: tuple[Any, ...]
-    uses: tuple[tuple[int, ...], ...]  # what each jaxpr takes of what is closed over, in front of the operands
+    uses: tuple[tuple[int, ...], ...]
 
     def __repr__(self) -> str:
         return f"{self.binding.label}({', '.join(map(shapes.describe, self.types))})"
 
 
 class Closures(NamedTuple):
-    """A call with what it closes over, and what may be asked of it later: nothing, where it can be traced then as well."""
+    """The program of a call, the arrays that it closes over, and the programs that its derivatives may need.
+
+    There are no such programs (``related`` is empty) if the derivatives can be traced later.
+    """
 
     closed_over: tuple[Any, ...]
     program: Program
@@ -43,7 +58,7 @@ class Closures(NamedTuple):
 
 
 def of(binding: Binding, specs: Sequence[jax.ShapeDtypeStruct], elements: Sequence[Any]) -> Closures:
-    """Of a call with traced code; ``elements`` are the operands, or types of one element of a batch."""
+    """The closures of a call of traced code; ``elements`` are its operands, or the types of one element of a batch."""
     collector = _Collector()
     program = collector.trace(binding, specs, elements)
     related: tuple[Program, ...] = ()
@@ -53,12 +68,15 @@ def of(binding: Binding, specs: Sequence[jax.ShapeDtypeStruct], elements: Sequen
 
 
 def _names_mapped_axes(program: Program) -> bool:
-    """Whether it names the axis of a ``vmap``; those of a mesh are there whenever a derivative is taken."""
+    """Whether the program uses named axes of ``vmap``. Mesh axes do not count: they still exist in its derivatives."""
     return any(_compat.named_axes(jaxpr) - _compat.manual_axes() for jaxpr in program.jaxprs)
 
 
 def find(related: Sequence[Program], binding: Binding, elements: Sequence[Any]) -> Program | None:
-    """The program that may be asked for operands of these types: it may want them to vary over more mesh axes."""
+    """The program of a binding that accepts operands of these types, or None.
+
+    The types of the program may vary over more mesh axes than the operands.
+    """
     for program in related:
         if program.binding is binding and (
             not program.jaxprs
@@ -72,7 +90,7 @@ def find(related: Sequence[Program], binding: Binding, elements: Sequence[Any]) 
 
 
 class _Collector:
-    """Traces hooks, and collects what they close over."""
+    """Traces hooks, and collects the arrays that they close over."""
 
     def __init__(self) -> None:
         self.closed_over: list[Any] = []
@@ -96,8 +114,11 @@ class _Collector:
     def trace_related(
         self, binding: Binding, specs: Sequence[jax.ShapeDtypeStruct], elements: Sequence[Any]
     ) -> Iterator[Program]:
-        """All programs that the rules of differentiation may ask for: of the same types, and for tangents that differ
-        between devices where values do not."""
+        """All programs that the rules of differentiation may need.
+
+        Inside of ``shard_map``, tangents may vary between devices where the values do not, so each hook is also traced for
+        such types.
+        """
         types = tuple(map(shapes.spec, elements))
         todo = [(binding, tuple(specs), types)]
         if axes := _compat.manual_axes():
@@ -111,7 +132,7 @@ class _Collector:
             try:
                 program = self.trace(*call)
                 results = _types_of_results(program, call[1])
-            except Exception:  # of a hook that nobody has asked for; who does will see it
+            except Exception:  # the hook may never be needed; if it is, its error is raised then
                 continue
             yield program
             todo += _asked_next(*call, results)
@@ -130,7 +151,8 @@ def _types_of_results(program: Program, specs: Sequence[jax.ShapeDtypeStruct]) -
     return tuple(_compat.eval_shape(evaluate, *program.types))
 
 
-_Call = tuple[Binding, tuple[jax.ShapeDtypeStruct, ...], tuple[jax.ShapeDtypeStruct, ...]]  # specs of results, types
+# A binding, the specs of its results, the types of its operands.
+_Call = tuple[Binding, tuple[jax.ShapeDtypeStruct, ...], tuple[jax.ShapeDtypeStruct, ...]]
 
 
 def _asked_next(
@@ -139,7 +161,7 @@ def _asked_next(
     types: tuple[jax.ShapeDtypeStruct, ...],
     results: tuple[jax.ShapeDtypeStruct, ...],
 ) -> Iterator[_Call]:
-    """What the rules of jvp and transpose may bind for a call."""
+    """The calls that the rules of forward mode and of transposition may make for a call."""
     hook, cls = binding.hook, binding.hook.cls
     trees = dict(zip(hook.rule.arguments, binding.trees, strict=True))
     groups, start = {}, 0
@@ -176,7 +198,7 @@ def _asked_next(
 
 
 def _refuse_other_types(binding: Binding, jaxprs: Sequence[Any]) -> None:
-    """Of variants: a program has one type on all platforms."""
+    """Raises TypeError if the variants for several platforms have results of different types: a program has only one."""
     for jaxpr in jaxprs[1:]:
         found, expected = (", ".join(aval.str_short() for aval in j.out_avals) for j in (jaxpr, jaxprs[0]))
         if found != expected:

@@ -1,7 +1,8 @@
-"""Functions of the library's own as compiled programs, which go when JAX's caches are emptied.
+"""Compiled functions of this library, which ``jax.clear_caches()`` deletes.
 
-lineax and optimistix compile with ``equinox.filter_jit``. It donates, and what a function with donated arguments was
-compiled for outlives ``jax.clear_caches()``: operators, and whatever large objects they hold. So we compile ourselves.
+lineax and optimistix compile with ``equinox.filter_jit``, which donates arguments. ``jax.clear_caches()`` does not delete
+the programs of functions with donated arguments, so the operators in them, which may be large, would never be freed. This
+module compiles without donation.
 """
 
 from __future__ import annotations
@@ -19,33 +20,33 @@ from linops_jax._model import shapes
 from linops_jax._model.fields import Statics
 
 _ARRAYS = jax.Array, np.ndarray
-_ARRAY = object()  # stands for one among the static leaves
+_ARRAY = object()  # marks the position of an array among the static leaves
 
 
 def plain(function: Any) -> Callable[..., Any]:
-    """What ``equinox.filter_jit`` has wrapped."""
+    """The function that ``equinox.filter_jit`` has wrapped."""
     return inspect.unwrap(function)
 
 
 def split(tree: Any) -> tuple[Statics, list[Any]]:
-    """The arrays of a pytree, and the rest, which is static."""
+    """The static part of a pytree (structure and leaves that are not arrays), and its arrays."""
     leaves, structure = jax.tree.flatten(tree)
     static = Statics((structure, *(_ARRAY if isinstance(leaf, _ARRAYS) else leaf for leaf in leaves)))
     return static, [leaf for leaf in leaves if isinstance(leaf, _ARRAYS)]
 
 
 def joined(static: Statics, arrays: list[Any]) -> Any:
-    """The pytree again."""
+    """The pytree from its static part and its arrays: the inverse of ``split``."""
     structure, *leaves = static.values
     moving = iter(arrays)
     return jax.tree.unflatten(structure, [next(moving) if leaf is _ARRAY else leaf for leaf in leaves])
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Like ``equinox.filter_jit``: leaves that are no arrays are static. The result has arrays only.
+    """A compiled function, as by ``equinox.filter_jit``: leaves of the arguments that are not arrays are static.
 
-    In a program that is being traced it is code like any other, so that nothing is kept but by that program. Eager calls
-    wait, and the exception of a host hook comes out as it was raised.
+    All leaves of the result must be arrays. If a program is being traced, the function becomes part of that program instead
+    of being compiled separately. Eager calls wait for the result, and exceptions of host hooks are raised unchanged.
     """
 
     @functools.partial(jax.jit, static_argnums=0)

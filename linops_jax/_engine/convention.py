@@ -1,6 +1,6 @@
-"""The convention by which hooks are called and transposed, and the errors of what is not there.
+"""The convention by which hooks of operators are called and transposed, and the errors for missing hooks.
 
-Operators have this one, the functional interface has its own (``functional/_convention``). The engine asks and knows neither.
+The functional interface has a convention of its own, in ``functional/_convention``.
 """
 
 from __future__ import annotations
@@ -18,27 +18,28 @@ from linops_jax._engine.binding import Binding
 
 
 class Convention:
-    """That of one binding. A class says which one its hooks follow, as ``_convention``."""
+    """The calling convention of one binding. Each class has the convention of its hooks as ``_convention``."""
 
-    can_be_shared_out: ClassVar[bool] = True  # each device may be given its part of a sharded batch
-    static_parts: ClassVar[tuple[str, str]] = ("static fields", "class")  # of a key: values, what is found by its name
+    can_be_shared_out: ClassVar[bool] = True  # whether each device may compute its part of a sharded batch
+    # For messages: what the values in a key are, and what is found by its name.
+    static_parts: ClassVar[tuple[str, str]] = ("static fields", "class")
 
     def __init__(self, binding: Binding):
         self.binding = binding
 
     @property
     def label(self) -> str:
-        """How messages call the hook."""
+        """The name of the hook in messages."""
         return self.binding.hook.label
 
     def conj(self, x: Any) -> Any:
-        """What turns the adjoint into the transpose, before and after it."""
+        """The conjugate. It is taken before and after the adjoint, which makes it the transpose."""
         return jnp.conj(x)
 
-    # ---- what is there, and the errors of what is not ---------------------------------------------------------------
+    # ---- which hooks exist, and the errors for those that do not ----------------------------------------------------
 
     def has(self, name: str) -> bool:
-        """Whether another hook can be bound: one that is missing can be, too, where its transposes exist."""
+        """Whether another hook of the class can be bound. A missing hook can be, too, if its transposes exist."""
         cls: Any = self.binding.hook.cls
         return name in cls._hooks
 
@@ -46,7 +47,7 @@ class Convention:
         return absent.missing(self.binding.hook.cls, name, why)
 
     def no_derivative(self, argument: str, moves: Sequence[bool]) -> NotImplementedError:
-        """``moves`` says which arrays of the argument have a tangent."""
+        """The error for a missing derivative; ``moves`` says which arrays of the argument have a tangent."""
         return absent.no_derivative(self.binding, argument, moves)
 
     def not_linear(self, arguments: Sequence[str]) -> NotImplementedError:
@@ -56,19 +57,23 @@ class Convention:
     # ---- foreign code -----------------------------------------------------------------------------------------------
 
     def host_call(self) -> tuple[Callable[..., Any], bool]:
-        """What the trampoline calls, and whether that is the hook itself: arrays in, one array out."""
+        """The function that the trampoline calls, and whether it is the hook itself, which takes arrays and returns one."""
         binding, hook = self.binding, self.binding.hook
         direct = binding.trees[0].num_leaves == 0 and not any(binding.ignored) and not hook.takes_state
         if direct and all(map(jax.tree_util.treedef_is_leaf, (*binding.trees[1:], binding.out_tree))):
             return types.MethodType(hook.function, jax.tree.unflatten(binding.trees[0], ())), True
-        return written.write_call(hook, binding.trees, binding.out_tree), False  # not the binding: it owns the target
+        # The function must not refer to the binding, which owns the target and with it the function.
+        return written.write_call(hook, binding.trees, binding.out_tree), False
 
     def layout(self, avals_in: Sequence[Any], avals_out: Sequence[Any], batch: Batch) -> Any:
-        """Where a host hook finds its batch axes, at every lowering; None: the trampoline loops over them, or it knows."""
+        """How a host hook finds its batch axes, determined at each lowering.
+
+        None if the trampoline loops over them, or if the hook knows them.
+        """
         return None
 
     def refuse_misfit(self) -> None:
-        """For a binding from elsewhere. Raises TypeError or ValueError for a layout that the hook does not take."""
+        """Raises TypeError or ValueError if a binding from another process has a layout that the hook does not accept."""
         if self.binding.layout is not None:
             message = (
                 f"this program has batch axes for {self.label}, which does not take them. Export the program again."

@@ -1,5 +1,8 @@
-"""Hooks that JAX derives from a traced ``apply`` (adjoint, Jacobian, derivatives in the fields), or from a traced hook for
-the other mode of the same map."""
+"""Hooks that JAX derives from traced hooks.
+
+From ``apply`` come the adjoint, the Jacobian and the derivatives with respect to the fields. Other hooks come from their
+transposes.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,19 @@ def _adjoint_of(op: Any, y: Any, *, out: Any) -> Any:
 
 
 def _adjoint(linear: Callable[[Any], Any], y: Any, out: Any, arguments: Any) -> Any:
-    """The adjoint of a linear function that depends on ``arguments``; None in place of integer arrays, through which JAX
-    does not transpose."""
+    """The adjoint of a linear function, applied to ``y``. It is None for integer arrays, which JAX does not transpose.
+
+    Parameters
+    ----------
+    linear : callable
+        The linear function.
+    y : pytree of arrays
+        The argument of the adjoint.
+    out : pytree of jax.ShapeDtypeStruct
+        The specs of its result.
+    arguments : pytree of arrays
+        All arrays on which the linear function depends.
+    """
     wanted, tree = jax.tree.flatten(out)
     moving = [i for i, spec in enumerate(wanted) if shapes.is_inexact(spec.dtype)]
     ys = jax.tree.leaves(_conj(y))
@@ -66,8 +80,12 @@ def _adjoint(linear: Callable[[Any], Any], y: Any, out: Any, arguments: Any) -> 
 
 
 def _varying_as(function: Callable[..., Any], arrays: list[Any], specs: list[jax.ShapeDtypeStruct]) -> list[jax.Array]:
-    """Zeros with these specs; where they do not say that they vary over the mesh of a shard_map, they do as the arrays do,
-    and over all devices that the function adds up: each has an input of its own, or JAX would add up once more."""
+    """Zeros with these specs, which vary over the mesh axes of an enclosing ``shard_map`` as the function needs it.
+
+    If the specs do not say over which axes they vary, these are the axes of the arrays, and the axes over which the function
+    sums. For a sum over devices each device must have an input of its own. Otherwise JAX would add up the results of all
+    devices a second time.
+    """
     zeros = list(map(shapes.zeros, specs))
     manual = _compat.manual_axes()
     if not manual or any(map(_compat.varying_axes, specs)):
@@ -79,12 +97,15 @@ def _varying_as(function: Callable[..., Any], arrays: list[Any], specs: list[jax
 
 
 def gram_of(op: Any, x: Any, *, out: Any) -> Any:
-    """A^H A x by the other hooks: how it depends on the fields."""
+    """Aᴴ A x by the other hooks, for the derivative of ``gram`` with respect to the fields."""
     return op._reverse(op._forward(x), out)
 
 
 def _varying(arrays: Any) -> Any:
-    """The arrays as those of each device, where one of them is: JAX's types would add up what devices have."""
+    """The arrays, changed to vary over all mesh axes over which one of them varies.
+
+    Otherwise JAX would add up the derivatives of all devices.
+    """
     leaves, tree = jax.tree.flatten(arrays)
     return jax.tree.unflatten(tree, _compat.with_same_varying_axes([jnp.asarray(leaf) for leaf in leaves]))
 
@@ -121,7 +142,7 @@ def _pull_back(function: Callable[[Any], Any], at: Any, dy: Any) -> Any:
 
 
 def transposed(given: Hook, argument: str) -> Callable[..., Any]:
-    """The adjoint of a traced hook in one of its arguments, as the hook of the transposed map."""
+    """The adjoint of a traced hook with respect to one of its arguments, as the function of the transposed hook."""
     rule = given.rule
     _, order = rule.transposed[argument]
 
@@ -140,7 +161,7 @@ def transposed(given: Hook, argument: str) -> Callable[..., Any]:
 
 
 def of_point(hook: Hook, linearize: Hook) -> Callable[..., Any]:
-    """A traced hook that takes a state, with the state of its own point."""
+    """A traced hook that takes a state, as a function that computes the state by ``linearize``, for JAX to differentiate."""
     at = hook.rule.arguments.index(STATE)
 
     def derived(*arguments: Any, out: Any) -> Any:

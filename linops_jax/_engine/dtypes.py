@@ -1,4 +1,7 @@
-"""XLA's element types (xla_data.proto) as NumPy dtypes. Those of 4 bits and fewer come packed, which NumPy cannot see."""
+"""XLA's element types (xla_data.proto) as NumPy dtypes.
+
+Types of 4 bits and fewer are missing: XLA packs several numbers into a byte, which NumPy cannot represent.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,14 @@ _BITS = {dtype.name: 1 << code for code, dtype in BY_CODE.items()}
 
 
 def bits(names: Iterable[str]) -> int:
-    """A set of dtypes as the extension takes it."""
+    """A set of dtypes as a bit mask, for the extension."""
     return sum(_BITS[name] for name in names)
 
 
 def refuse_unknown(label: str, avals: Iterable[Any]) -> None:
-    """Raises TypeError for arrays that NumPy does not have."""
+    """Raises TypeError for arrays with dtypes that NumPy does not have."""
     for aval in avals:
-        if not isinstance(aval.dtype, np.dtype):  # random keys, which only JAX knows
+        if not isinstance(aval.dtype, np.dtype):  # a random key of JAX
             message = f"{label}: found {aval.str_short()}, unknown to NumPy. Keep jax.random.key_data(key)."
             raise TypeError(message)
         if np.dtype(aval.dtype) not in _SUPPORTED:

@@ -1,4 +1,4 @@
-"""Eager calls of foreign code wait, so that the user's own exception is raised where the call stands."""
+"""Eager calls of foreign code, which wait for the result so that an exception of the hook is raised at the call."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from linops_jax._engine import errors
 
 
 def run_compiled(function: Callable[..., Any], waits: Callable[[], bool], *arguments: Any) -> Any:
-    """Runs a compiled function; where it waits, the exception of a host hook comes out as it was raised.
+    """Runs a compiled function. If it waits for the result, the exception of a host hook is raised unchanged.
 
-    ``waits`` is asked afterwards, when the function has been traced.
+    Parameters
+    ----------
+    function : callable
+        The compiled function.
+    waits : callable
+        Returns whether to wait. It is called after the function, because the answer may depend on what tracing finds.
+    *arguments
+        The arguments of the function.
     """
     errors.begin_eager_call()
     try:
@@ -33,17 +40,17 @@ def run_compiled(function: Callable[..., Any], waits: Callable[[], bool], *argum
 
 def _wait(result: Any) -> None:
     for leaf in (result,) if hasattr(result, "block_until_ready") else jax.tree.leaves(result):
-        if hasattr(leaf, "block_until_ready"):  # not a tracer: a call on constants while something else is traced
+        if hasattr(leaf, "block_until_ready"):  # tracers have no such method; a call while JAX traces may return some
             leaf.block_until_ready()
 
 
 def always() -> bool:
+    """The argument ``waits`` of ``run_compiled`` for functions that always wait."""
     return True
 
 
 def as_raised(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function of the library's own, often compiled: it waits, and the exception of a host hook comes out as it
-    was raised."""
+    """The function, changed to wait for its result and to raise exceptions of host hooks unchanged."""
 
     @functools.wraps(function)
     def run(*arguments: Any, **keywords: Any) -> Any:

@@ -1,4 +1,8 @@
-"""Exceptions on their way through XLA: kept on this side, named on the other, and brought back."""
+"""Exceptions of host hooks, which XLA can carry only as text.
+
+The exception is stored here under a number, the text that XLA carries contains this number, and eager calls raise the
+stored exception.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +18,44 @@ import jax
 _PACKAGE = str(pathlib.Path(__file__).parent.parent)
 _MARK = re.compile(r"\[linops_jax error (\d+)\]")
 _MOST_KEPT = 256
-OF_XLA = (jax.errors.JaxRuntimeError, ValueError)  # what XLA's errors are raised as, the second for later calls
+OF_XLA = (jax.errors.JaxRuntimeError, ValueError)  # the types of XLA's errors; ValueError occurs in later calls
 
 _lock = threading.Lock()
 _numbers = itertools.count(1)
-_exceptions: dict[int, BaseException] = {}  # for the eager calls in flight, which raise them again
-_eager_calls: list[None] = []  # one for each; appended to and popped from without the lock
+_exceptions: dict[int, BaseException] = {}  # for running eager calls, which raise them
+_eager_calls: list[None] = []  # one entry for each running eager call; changed without the lock
 _last: BaseException | None = None
 
 
 def last_error() -> BaseException | None:
-    """The exception that a host hook raised last, in this process: the object itself, with its traceback.
+    """The last exception that a host hook raised in this process.
 
-    In compiled code XLA can only carry text; the original exception is here. None before the first one.
+    XLA carries exceptions from compiled programs as text only. This is the exception itself, with its traceback.
+
+    Returns
+    -------
+    BaseException or None
+        The exception; None if no host hook has raised one.
+
+    Examples
+    --------
+    >>> class Broken(lo.LinearOperator):
+    ...     infer_shape = lambda self, x: x
+    ...     adjoint = None
+    ...
+    ...     def apply(self, x):
+    ...         raise ValueError("no licence")
+    >>> try:
+    ...     jax.block_until_ready(jax.jit(Broken())(jnp.ones(2)))
+    ... except jax.errors.JaxRuntimeError:
+    ...     print(repr(lo.last_error()))
+    ValueError('no licence')
     """
     return _last
 
 
 def report(name: str, error: BaseException) -> str:
-    """Keeps ``error`` and returns the text that XLA carries in its place. Called by the trampoline."""
+    """Stores an exception and returns the text that XLA carries in its place. The trampoline calls this function."""
     global _last
     _forget_arrays(error)
     text = _text(error)
@@ -57,27 +80,28 @@ def report(name: str, error: BaseException) -> str:
 
 
 def begin_eager_call() -> None:
-    """From here to ``end_eager_call`` the exceptions of hooks are kept for ``original``."""
+    """Begins an eager call: until ``end_eager_call``, exceptions of hooks are stored for ``original``."""
     _eager_calls.append(None)
 
 
 def end_eager_call() -> None:
+    """Ends an eager call. After the last one the stored exceptions are deleted."""
     _eager_calls.pop()
     if _exceptions and not _eager_calls:
         with _lock:
-            if not _eager_calls:  # still
-                _exceptions.clear()  # their tracebacks hold the variables of their callers
+            if not _eager_calls:  # another thread may have begun a call
+                _exceptions.clear()  # their tracebacks would keep local variables alive
 
 
 def original(error: BaseException) -> BaseException | None:
-    """The hook's own exception for one that XLA raised in its place; None where it is another one."""
-    marks = _MARK.findall(str(error))  # the last one is ours, the user's text may quote another
+    """The exception of the hook that caused an exception of XLA; None if no hook caused it."""
+    marks = _MARK.findall(str(error))  # the last one belongs to this error; the user's text may quote others
     with _lock:
         return _exceptions.pop(int(marks[-1]), None) if marks else None
 
 
 def annotate(error: BaseException, name: str) -> None:
-    """Names the operator and hook in an exception that passes through, without changing it."""
+    """Adds a note with the name of the operator and the hook to an exception."""
     _add_note(error, f"{name} failed")
 
 
@@ -85,7 +109,7 @@ def _add_note(error: BaseException, note: str) -> None:
     notes = getattr(error, "__notes__", [])
     if note in notes:
         return
-    with contextlib.suppress(Exception):  # add_note() would respect that an exception is frozen
+    with contextlib.suppress(Exception):  # not add_note(), which fails for exceptions that are frozen dataclasses
         object.__setattr__(error, "__notes__", [*notes, note])
 
 
@@ -97,11 +121,11 @@ def _text(error: BaseException) -> str:
 
 
 def _advice(error: BaseException, text: str) -> str:
-    """JAX's own words inside of a host hook do not say what to do."""
+    """What to do about exceptions of JAX inside a host hook, whose texts do not say it; empty for others."""
     if isinstance(error, RuntimeError) and "no_execution" in text:
         return (
-            "JAX was called inside a host hook, where it could wait forever for the program that waits for the hook. "
-            "Use NumPy there, or mark the hook with lo.traced. "
+            "JAX was called inside a host hook. This could deadlock, because JAX may have to wait for the program that is "
+            "waiting for the hook. Use NumPy in the hook, or mark the hook with lo.traced. "
         )
     if isinstance(error, jax.errors.TracerArrayConversionError | jax.errors.ConcretizationTypeError):
         return (
@@ -112,7 +136,7 @@ def _advice(error: BaseException, text: str) -> str:
 
 
 def _forget_arrays(error: BaseException) -> None:
-    """Frames of the whole chain hold views of XLA's memory in their local variables."""
+    """Clears the local variables of all frames of a chain of exceptions, because they may hold views of XLA's memory."""
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]
     while todo:
@@ -127,7 +151,7 @@ def _forget_arrays(error: BaseException) -> None:
 
 
 def _users_line(error: BaseException) -> str:
-    """The innermost line in the file where the hook is, rather than in a library that it calls."""
+    """The innermost line of the traceback in the file of the hook, not in a library that the hook calls."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_PACKAGE)]
     if not frames:
         return ""

@@ -1,4 +1,4 @@
-"""What a hook evaluates to: the types of its results, its traced code as a JAX function, and one more batch axis."""
+"""Rules of the primitives for evaluation: the types of results, traced code as a JAX function, and ``vmap``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def types(
     names: tuple[Any, ...] = (),
     **_others: Any,
 ) -> tuple[list[Any], Any]:
-    """Of the results, and the effects: the rule of abstract evaluation."""
+    """The types of the results, and the effects: the rule of abstract evaluation."""
     if jaxprs:
         effects = set().union(*(_compat.without_axes(jaxpr.effects, names) for jaxpr in jaxprs))
         return batch.results(avals, jaxprs[0].out_avals), effects
@@ -34,7 +34,10 @@ def types(
 
 
 def _promised(avals: Sequence[Any], out: tuple[Any, ...]) -> list[Any]:
-    """What foreign code answers with: whole arrays on the mesh of its operands, which vary as any of those do."""
+    """The types of the results of foreign code.
+
+    They lie unsharded on the mesh of the operands, and vary over all mesh axes over which an operand varies.
+    """
     model = next((aval for aval in avals if not aval.sharding.mesh.empty), avals[0])
     model = _compat.varying_over(frozenset().union(*map(_compat.varying_axes, avals)), model)
 
@@ -46,7 +49,10 @@ def _promised(avals: Sequence[Any], out: tuple[Any, ...]) -> list[Any]:
 
 
 def refuse_to_gather(avals: Sequence[Any], binding: Binding, batch: Batch) -> None:
-    """On an explicit mesh nothing is gathered unless somebody says so; batch axes are shared out among devices."""
+    """Raises TypeError if an operand of foreign code is sharded on an explicit mesh, other than along its batch axes.
+
+    On an explicit mesh JAX gathers an array only if the user says so.
+    """
     for name, aval, axes in zip(binding.names(), avals, batch.own, strict=True):
         if any(aval.sharding.spec[axes:]):
             message = (
@@ -69,14 +75,14 @@ def evaluate_traced(
     variant: int = 0,
     **_others: Any,
 ) -> list[Any]:
-    """A traced hook as a JAX function of the primitive's operands."""
+    """Evaluates a traced hook by JAX operations; the arguments are those of its primitive."""
     first = binding.first(operands)
     if jaxprs:
         chosen = [*uses[variant], *range(first, len(operands))]
         function = batch.of(chosen).mapped(traced_hooks.as_function(jaxprs[variant]), names)
         return function(*(operands[i] for i in chosen))
     function = traced_hooks.function(binding, [jax.ShapeDtypeStruct(*spec) for spec in out])
-    same = _compat.with_same_varying_axes(list(operands[first:]))  # as the hook of the host has them
+    same = _compat.with_same_varying_axes(list(operands[first:]))  # as for a host hook
     return batch.behind(first).mapped(function)(*same)
 
 
@@ -93,7 +99,10 @@ def add_axis(
     names: tuple[Any, ...] = (),
     **params: Any,
 ) -> tuple[Sequence[Any], list[Any]]:
-    """One more batch axis, in front. It keeps its name where traced code has a use for it, now or in a derivative."""
+    """Adds a batch axis in front: the rule of ``vmap``.
+
+    The axis keeps its name if traced code uses it, in this call or in a derivative of it.
+    """
     named = {name for jaxpr in (*jaxprs, *(j for p in related for j in p.jaxprs)) for name in _compat.named_axes(jaxpr)}
     name = axis.name if axis.name in named else None
     moved = [x if dim is None else jnp.moveaxis(x, dim, 0) for x, dim in zip(operands, dims, strict=True)]
@@ -104,7 +113,7 @@ def add_axis(
         return primitive.bind(*operands, batch=batch, binding=binding, **params, **traced), [None] * len(params["out"])
     if name is not None or names:
         traced["names"] = (name, *(names or (None,) * batch.axes))
-    if not any(has if jaxprs else has[first:]):  # nothing that the hook itself is given
+    if not any(has if jaxprs else has[first:]):  # no operand of the hook itself has the axis
         has[first], moved[first] = True, jnp.broadcast_to(moved[first], (axis.size, *jnp.shape(moved[first])))
     results = primitive.bind(*moved, batch=batch.with_axis(has), binding=binding, **params, **traced)
     return results, [0] * len(results)

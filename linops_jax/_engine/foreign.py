@@ -1,4 +1,4 @@
-"""Which hooks call foreign code, which may raise while it runs: eager calls of those wait."""
+"""Which hooks call foreign code (host or native code). Such code may raise while it runs, so eager calls of it wait."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from typing import Any
 
 from linops_jax._model.hooks import Hook
 
-_foreign: set[Any] = set()  # primitives of foreign code; traced hooks that were seen to call it, which live as long
-_looked_into: weakref.WeakSet[Any] = weakref.WeakSet()  # jaxprs
+# Primitives of foreign code, and traced hooks that call foreign code. Both live as long as the process.
+_foreign: set[Any] = set()
+_looked_into: weakref.WeakSet[Any] = weakref.WeakSet()  # jaxprs that have been searched
 
 
 def is_called_by(hook: Hook) -> bool:
-    """Whether the hook is foreign code, or traced code that calls some, as far as it has been traced."""
+    """Whether the hook is foreign code, or traced code in which a call of foreign code has been found."""
     return hook.is_foreign or hook in _foreign
 
 
 def note_primitive(primitive: Any) -> None:
-    """The primitive of foreign code."""
+    """Records the primitive of a hook that is foreign code."""
     _foreign.add(primitive)
 
 
 def note_traced(hook: Hook, jaxpr: Any) -> None:
-    """What a traced hook turned out to be."""
+    """Records a traced hook if its jaxpr calls foreign code."""
     if hook not in _foreign and jaxpr not in _looked_into:
         _looked_into.add(jaxpr)
         if _is_in(jaxpr):

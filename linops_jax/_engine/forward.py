@@ -1,4 +1,4 @@
-"""Derivatives in forward mode: what each argument contributes, by the hook that the table names for it."""
+"""The rule of forward mode: the sum of the contributions of all arguments, each by the hook that the table names."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def jvp(
     out: tuple[Any, ...],
     **traced: Any,
 ) -> tuple[list[Any], list[Any]]:
-    """The sum of all contributions; those that are up to JAX come in one piece."""
+    """The results and their tangents. Contributions that JAX differentiates itself are computed together."""
     groups, directions = Groups(binding, primals, batch, **traced), Groups(binding, tangents, batch)
     moving = {name: values for name, values in directions.values.items() if not all(map(is_zero, values))}
-    moving.pop(STATE, None)  # a function of the point: the derivative there is the total one
+    moving.pop(STATE, None)  # the state is a function of x, and derivatives with respect to x include its change
     state: list[Any] = []
     if hook.rule.remembers and moving:
         results = remembered.linearized(groups, out)
@@ -56,7 +56,10 @@ def jvp(
 
 
 def _refuse_closed_over(binding: Binding, directions: Groups) -> None:
-    """Where a state changes with what is closed over, its derivative is not known."""
+    """Raises NotImplementedError if an array that is closed over has a tangent and the hook uses a state.
+
+    The state may depend on the array, and its derivative is not known.
+    """
     rule = binding.hook.rule
     if (rule.with_state or binding.hook.takes_state) and not all(map(is_zero, directions.closed_over)):
         message = (
@@ -89,7 +92,10 @@ def _total(results: Sequence[Any], terms: Sequence[Any]) -> list[Any]:
 
 
 def _contribution(groups: Groups, name: str, tangents: list[Any], results: Sequence[Any]) -> list[Any] | None:
-    """Of one argument; None for nothing. Raises NotImplementedError where there is no derivative."""
+    """The tangents that one argument contributes; None if they are zero.
+
+    Raises NotImplementedError if the derivative is not defined.
+    """
     binding, hook = groups.binding, groups.binding.hook
     if name in hook.rule.transposed:
         arguments = tuple(T if argument == name else argument for argument in hook.rule.arguments)
@@ -112,7 +118,7 @@ def _contribution(groups: Groups, name: str, tangents: list[Any], results: Seque
 def _push(
     groups: Groups, target: Hook, arguments: Sequence[str], name: str, tangents: Sequence[Any], results: Sequence[Any]
 ) -> list[Any]:
-    """A hook of the tangents of one argument."""
+    """Evaluates a hook with the tangents of one argument; missing tangents are zero."""
     complete = [
         shapes.zeros(shapes.spec(primal)) if is_zero(t) else t
         for primal, t in zip(groups.values[name], tangents, strict=True)
@@ -127,18 +133,18 @@ def _push(
 
 
 def _tangents_of(directions: Groups, names: set[str]) -> list[Any]:
-    """Of what is closed over and of some arguments; None for the others."""
+    """The tangents of the arrays that are closed over and of the named arguments; None for the others."""
     return directions.closed_over + [
         t if name in names else None for name in directions.binding.hook.rule.arguments for t in directions.values[name]
     ]
 
 
 def _jvp_by_jax(primals: Sequence[Any], tangents: Sequence[Any], **params: Any) -> list[Any]:
-    """JAX's own derivative of a traced hook, in the arguments for which the class has no hook; None is no tangent."""
+    """JAX's own derivative of a traced hook, for arguments without a hook for it. A tangent that is None is zero."""
     binding = params["binding"]
     if (not binding.hook.is_jax or binding.hook.takes_state) and binding.hook.by_others is not None:
         params["binding"] = of_variant(binding, binding.hook.by_others)
-        params.pop("jaxprs", None)  # of the hook itself
+        params.pop("jaxprs", None)  # these belong to the hook itself
     positions = [i for i, t in enumerate(tangents) if t is not None and not is_zero(t)]
     moving = [tangents[i] for i in positions]
     varies = any(
@@ -161,11 +167,14 @@ def _jvp_of_function(
     out: tuple[Any, ...],
     **traced: Any,
 ) -> list[Any]:
-    """The hook is traced here, so that its types are those of the values; what it closes over is constant."""
+    """The derivative of a hook that is traced again, with the types of these values.
+
+    The arrays that it closes over are constants here.
+    """
     first = binding.first(primals)
     moving = moving[sum(i < first for i in positions) :]
     positions = [i - first for i in positions if i >= first]
-    varying = _compat.with_same_varying_axes([*primals[first:], *moving])  # as evaluate_traced will have them
+    varying = _compat.with_same_varying_axes([*primals[first:], *moving])  # evaluate_traced does the same
     primals, moving = varying[: len(primals) - first], varying[len(primals) - first :]
     evaluate = functools.partial(evaluate_traced, binding=binding, batch=batch.behind(first), out=out)
     return _jvp_at(evaluate, primals, positions, moving)
@@ -181,7 +190,7 @@ def _jvp_of_program(
     related: tuple[Program, ...],
     **params: Any,
 ) -> list[Any]:
-    """Tangents differ between devices where values do not: the hook has been traced for such types as well."""
+    """The derivative for tangents that vary between devices where the values do not, by a program for such types."""
     first = binding.first(primals)
     wide = _compat.with_same_varying_axes([*primals[first:], *moving])
     program = closures.find(related, binding, wide[: len(primals) - first])
@@ -189,8 +198,8 @@ def _jvp_of_program(
               if i < first]  # fmt: skip
     if program is None or any(closed):
         message = (
-            f"{binding.label} closes over an array that is the same on all devices, but the tangent of it is not. Declare the "
-            "array as a field of the class, or let it vary too with jax.lax.pcast(array, axes, to='varying')."
+            f"{binding.label} closes over an array that is the same on all devices, but its tangent is not. Declare the array "
+            "as a field of the class, or make it vary as well with jax.lax.pcast(array, axes, to='varying')."
         )
         raise NotImplementedError(message)
     operands = [*primals[:first], *as_typed(primals[first:], batch.behind(first), program)]
@@ -206,7 +215,7 @@ def _jvp_of_program(
 def _jvp_at(
     function: Callable[..., list[Any]], primals: Sequence[Any], positions: Sequence[int], moving: Sequence[Any]
 ) -> list[Any]:
-    """The derivative in the operands at some positions."""
+    """The derivative of a function with respect to the operands at some positions."""
 
     def of_moving(*values: Any) -> list[Any]:
         operands = list(primals)

@@ -1,4 +1,4 @@
-"""The operands of a primitive by argument of its hook, from which the rules of differentiation bind other hooks."""
+"""The operands of a primitive grouped by argument of its hook, for the rules of differentiation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from linops_jax._model.hooks import Hook
 
 
 class Groups:
-    """One equation's operands, and what it has of traced code: ``related`` and ``names``, if any."""
+    """The operands of one equation by argument, with the tangents or cotangents that are added as arguments.
+
+    ``related`` and ``names`` are the equation's parameters for traced code, if it has any.
+    """
 
     def __init__(self, binding: Binding, operands: Sequence[Any], batch: Batch, **traced: Any):
         self.binding = binding
@@ -27,9 +30,8 @@ class Groups:
         self.closed_over, self.closed_over_masks = list(operands[:start]), batch[:start]
         self.related: tuple[Program, ...] = traced.get("related", ())
         self.names: tuple[Any, ...] = traced.get("names", ())
-        self.out_tree = (
-            binding.out_tree.children()[0] if binding.hook.rule.with_state else binding.out_tree
-        )  # of the value
+        # The structure of the value, without the state.
+        self.out_tree = binding.out_tree.children()[0] if binding.hook.rule.with_state else binding.out_tree
         for name, tree in self.trees.items():
             stop = start + tree.num_leaves
             self.values[name] = list(operands[start:stop])
@@ -37,13 +39,16 @@ class Groups:
             start = stop
 
     def add(self, name: str, tree: Any, values: list[Any], masks: list[Mask]) -> None:
-        """A tangent or cotangent, as another argument."""
+        """Adds a tangent, a cotangent or a state as another argument."""
         self.trees[name], self.values[name], self.masks[name] = tree, values, masks
 
     def bind(
         self, hook: Hook, names: Sequence[str], out_tree: Any, specs: Sequence[Any], *, for_derivative: bool = True
     ) -> list[Any]:
-        """Another hook of these arguments. What it closes over may be gone: then it has been traced before."""
+        """Binds another hook to some of the arguments.
+
+        If the tracers that it closes over no longer exist, the program that was traced earlier is used (see ``closures``).
+        """
         trees = tuple(self.trees[name] for name in names)
         values = [value for name in names for value in self.values[name]]
         masks = [mask for name in names for mask in self.masks[name]]
@@ -66,14 +71,14 @@ class Groups:
 
 
 def as_typed(values: Sequence[Any], batch: Batch, program: Program) -> list[Any]:
-    """Operands with the types for which a hook has been traced."""
+    """The operands, moved and changed to have the types for which a program was traced."""
     if not program.jaxprs:
         return list(values)
     return [placed(value, spec, axes) for value, axes, spec in zip(values, batch.own, program.types, strict=True)]
 
 
 def placed(value: Any, spec: jax.ShapeDtypeStruct, axes: int) -> Any:
-    """A batch of arrays, each of which lies on the mesh as a spec says."""
+    """A batch of arrays, moved so that its elements have the place of a spec; ``axes`` is the number of batch axes."""
     wanted, found = _compat.place(spec).get("sharding"), jax.typeof(value).sharding
     if wanted is not None and found.spec[axes:] != wanted.spec:
         value = jax.sharding.reshard(value, wanted.update(spec=jax.P(*found.spec[:axes], *wanted.spec)))

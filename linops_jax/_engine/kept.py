@@ -9,7 +9,7 @@ import numpy as np
 
 
 def derived_arrays(view: np.ndarray) -> list[np.ndarray]:
-    """All arrays anywhere that see the memory of ``view``. Slow: for a hook that has kept some of them."""
+    """All arrays of the process that share the memory of ``view``. Slow, so it is called only for a hook that kept some."""
     todo: list[Any] = gc.get_objects()
     seen = set(map(id, todo))
     found = []

@@ -1,9 +1,9 @@
-"""The text by which a compiled program names what it calls, and how another process finds that again.
+"""Keys: the texts by which compiled programs name the hooks that they call, also in other processes.
 
-A key is JSON: class, hook, static values and tree structures. It holds names and plain values only, so it means the
-same in every process. What cannot be said that way gets a random nonce, which no other process knows.
+A key is JSON with class, hook, static values and tree structures. It contains names and plain values only, so it means the
+same in every process. A hook that cannot be described in this way gets a random nonce, which no other process knows.
 
-Values are decoded only from what encoding makes; for names see names.py.
+Decoding accepts nothing but what encoding produces. Names are looked up in ``names``.
 """
 
 from __future__ import annotations
@@ -27,27 +27,28 @@ from linops_jax._engine.names import (
 )
 from linops_jax._model.fields import array_fields, restore, static_fields
 
+_UNFINDABLE = "defined inside a function, or no longer in its module under this name"
 _LEAF = "*"
-_DEEPEST = 200  # brackets inside of each other
+_DEEPEST = 200  # nested brackets
 _DTYPE = re.compile(r"[a-z][a-z0-9_]*(\[[0-9a-zA-Z]+\])?")
 
 
 class NotPlain(Exception):
-    """Carries what stands in the way of a stable key."""
+    """Raised for what has no stable key. Its text says which part is the reason."""
 
 
 def dump(data: Any) -> str:
-    """Raises NotPlain for what ``load`` would refuse."""
+    """The key of these data. Raises NotPlain if ``load`` would refuse it."""
     key = json.dumps(data, separators=(",", ":"))
     if _depth(key) > _DEEPEST:
-        message = f"structures inside of each other more than {_DEEPEST} levels deep"
+        message = f"structures that are nested more than {_DEEPEST} levels deep"
         raise NotPlain(message)
     return key
 
 
 def load(key: str) -> dict[str, Any]:
-    """Raises MalformedKeyError for what ``dump`` did not make."""
-    if _depth(key) > _DEEPEST:  # neither the parser nor what comes after it is to meet its limit of recursion
+    """The data of a key. Raises MalformedKeyError for a text that ``dump`` cannot have made."""
+    if _depth(key) > _DEEPEST:  # so that neither the parser nor the code after it reaches Python's recursion limit
         message = f"this program has a malformed key: it is nested more than {_DEEPEST} levels deep."
         raise MalformedKeyError(message)
     try:
@@ -73,13 +74,15 @@ def _depth(key: str) -> int:
 
 
 def nonce() -> str:
+    """A random key, for a hook that only this process can run."""
     return dump({"nonce": uuid.uuid4().hex})
 
 
 def encode_tree(tree: Any) -> Any:
-    """JSON for the structure of a pytree made of tuples, lists, dicts, None and operators.
+    """JSON for the structure of a pytree of tuples, lists, dicts, None and operators.
 
-    Raises NotPlain for other containers, live objects in static fields, and classes that their name does not lead to.
+    Raises NotPlain for other containers, for live objects in static fields, and for classes that cannot be found by their
+    names.
     """
     node = tree.node_data()
     if node is None:
@@ -103,7 +106,7 @@ def encode_tree(tree: Any) -> Any:
 def _encode_operator(cls: type, aux: Any, children: list[Any]) -> Any:
     name = class_name(cls)
     if find(name) is not cls:
-        message = f"the class {name}, which that name does not lead to (it is local, or has been defined anew)"
+        message = f"the class {name}, because it is {_UNFINDABLE}"
         raise NotPlain(message)
     statics = static_fields(cls)
     values = [
@@ -119,7 +122,7 @@ def _encode_operator(cls: type, aux: Any, children: list[Any]) -> Any:
 
 
 def encode_value(value: Any, where: str) -> Any:
-    """JSON for a plain static value that keeps its type, sign and every bit."""
+    """JSON for a plain static value, which preserves its type, its sign and every bit."""
     kind = type(value)
     if value is None:
         return ["none"]
@@ -145,10 +148,10 @@ def encode_value(value: Any, where: str) -> Any:
 
 def _encode_function(value: Named) -> Any:
     if not hasattr(value.function, "__qualname__"):
-        message = f"{value.function!r:.80}, which is no function with a name"
+        message = f"{value.function!r:.80}, which is not a function with a name"
         raise NotPlain(message)
     if find(value.name) is not value.function:
-        message = f"the function {value.name}, which that name does not lead to (it is local, or has been defined anew)"
+        message = f"the function {value.name}, because it is {_UNFINDABLE}"
         raise NotPlain(message)
     return ["function", value.name]
 
@@ -187,7 +190,11 @@ _DECODERS: dict[str, Any] = {
 
 
 def decode_value(data: Any) -> Any:
-    """A plain value. Raises LookupError for a function that is not bound, ValueError for what encoding does not make."""
+    """The plain value that was encoded.
+
+    Raises LookupError for a function that is not bound in this process, and ValueError for data that encoding cannot have
+    made.
+    """
     kind, rest = _kind(data, _DECODERS)
     try:
         return _DECODERS[kind](*rest)
@@ -204,7 +211,7 @@ def _kind(data: Any, known: Any) -> tuple[str, list[Any]]:
 
 
 def decode_tree(data: Any) -> Any:
-    """A pytree with the structure that was encoded; every leaf is 0. Raises as ``decode_value``."""
+    """A pytree with the structure that was encoded; every leaf is 0. Raises the same errors as ``decode_value``."""
     if data == _LEAF:
         return 0
     if data is None:
@@ -228,7 +235,8 @@ def _are_pairs(data: Any) -> bool:
 
 
 def _decode_operator(name: str, statics: list[Any], arrays: list[Any]) -> Any:
-    values = tuple(decode_value(value) for _, value in statics)  # functions first: they say what to import
+    # Static values before the class, because the errors of functions among them say what to import.
+    values = tuple(decode_value(value) for _, value in statics)
     cls = require_class(name)
     found = (list(static_fields(cls)), list(array_fields(cls)))
     expected = ([field for field, _ in statics], [field for field, _ in arrays])

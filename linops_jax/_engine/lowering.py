@@ -1,4 +1,4 @@
-"""What stands in a compiled program for a hook: one rule for each kind of hook."""
+"""Lowering rules: what each kind of hook becomes in a compiled program."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from linops_jax._native import Handler
 
 
 def register(primitive: Any, hook: Hook) -> None:
-    """Tells JAX what a primitive becomes on each platform."""
+    """Registers the lowering rules of a primitive for all platforms."""
     mlir.register_lowering(primitive, functools.partial(_refuse_platform, hook))
     for platform, variant in (hook.variants or {_platform(hook): hook}).items():
         rule = functools.partial(_RULES[variant.kind], variant)
@@ -30,7 +30,7 @@ def register(primitive: Any, hook: Hook) -> None:
 
 
 def _platform(hook: Hook) -> str:
-    """Where a hook without variants can run."""
+    """The platform on which a hook without variants can run; ``"default"`` for all platforms."""
     if hook.kind == NATIVE:
         return "default" if hook.function.anywhere else "cpu"  # type: ignore[attr-defined]
     return "cpu" if hook.kind in (HOST, REFUSED) else "default"
@@ -55,18 +55,18 @@ def _host(hook: Hook, context: Any, *operands: Any, binding: Binding, batch: Bat
 
 
 def _without_closures(context: Any, operands: Sequence[Any], binding: Binding, batch: Batch) -> Any:
-    """What foreign code is given: it knows nothing of what traced code closes over, and has to have all of its operands."""
+    """Context, operands and batch axes for foreign code, which does not get the arrays that traced code closes over."""
     first = binding.first(operands)
     avals = context.avals_in[first:]
-    if binding.hook.is_jax:  # the types are those of the traced code
+    if binding.hook.is_jax:  # abstract evaluation has checked the traced variant only
         refuse_to_gather(avals, binding, batch.behind(first))
     return context.replace(avals_in=avals), operands[first:], batch.behind(first)
 
 
 def _aliases(context: Any, binding: Binding, batch: Batch) -> dict[int, int]:
-    """Which operands and results of a hook in place are to be the same memory: all of its input or nothing.
+    """The operands and results of an in-place hook that share memory: all arrays of the input, or none.
 
-    An input without a batch axis is read for each element of the batch: it must outlive the first result.
+    An input that lacks a batch axis is read once for each element of the batch, so results must not overwrite it.
     """
     inputs, outputs = binding.trees[-1].num_leaves, len(context.avals_out)
     first = len(context.avals_in) - inputs
@@ -92,7 +92,7 @@ def _native(
 
 
 def _shown(context: Any, binding: Binding, batch: Batch) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-    """Dtype and rank of the arrays that native code gets: inputs, outputs."""
+    """The dtype and rank of each input, and of each output, as native code sees them."""
     looped, axes = looped_axes(binding, batch), batch.axes
     inputs = [
         (np.dtype(aval.dtype).name, aval.ndim - own + (0 if field else axes - looped))
@@ -117,7 +117,7 @@ def _handler(context: Any, *operands: Any, binding: Binding, batch: Batch, out: 
 
 
 def _attributes(context: Any, binding: Binding) -> dict[str, Any]:
-    """Raises TypeError where the program could not leave the process."""
+    """The attributes of an FFI handler. Raises TypeError if the program is exported but the handler has no name."""
     handler: Any = binding.hook.function
     op = jax.tree.unflatten(binding.trees[0], [None] * binding.trees[0].num_leaves)
     attributes = handler.attributes(binding.label, op)
@@ -131,7 +131,7 @@ def _attributes(context: Any, binding: Binding) -> dict[str, Any]:
 
 
 def _can_loop(context: Any, binding: Binding, batch: Batch, attributes: Mapping[str, Any]) -> bool:
-    """Whether we call the handler ourselves, for each element of a batch."""
+    """Whether the extension can call the handler, once for each element of a batch."""
     handler: Any = binding.hook.function
     on_cpu = tuple(context.module_context.platforms) == ("cpu",)
     return on_cpu and handler.is_function and looped_axes(binding, batch) > 0 and not {"key", "batch"} & set(attributes)
@@ -140,8 +140,10 @@ def _can_loop(context: Any, binding: Binding, batch: Batch, attributes: Mapping[
 def _evaluate_handler(
     call: Callable[..., Any], *operands: Any, binding: Binding, batch: Batch, out: tuple[Any, ...]
 ) -> list[Any]:
-    """The handler as a JAX function of the primitive's operands, with XLA's own loop over a batch: one with stages, a state
-    or a name only is for XLA alone to call."""
+    """The handler as a JAX function of the operands, with a loop of XLA over the batch.
+
+    It is for handlers that only XLA can call: those with stages or a state, and those given by name.
+    """
     looped, fields = looped_axes(binding, batch), binding.are_fields()
     sizes = batch.sizes([jax.typeof(x) for x in operands])[looped:]
 

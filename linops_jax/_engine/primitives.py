@@ -1,4 +1,4 @@
-"""One primitive per hook, and the same rules for all of them. Differentiation follows the table of the hooks."""
+"""The primitive of a hook. All primitives have the same rules, and those of differentiation use the table of hooks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from linops_jax._model.hooks import Hook
 
 
 def make_primitive(hook: Hook) -> jax.extend.core.Primitive:
-    """The primitive of one hook, with its rules. Registers nothing by name."""
+    """The primitive of one hook, with all its rules. Nothing is registered under a name."""
     primitive = jax.extend.core.Primitive(hook.label)
     primitive.multiple_results = True
     primitive.def_effectful_abstract_eval(evaluation.types)

@@ -1,7 +1,7 @@
-"""Whether a program calls a hook with what ``infer_shape`` promises.
+"""Checks that a program calls a hook with the types that ``infer_shape`` promises.
 
-A program that was made in this process has asked already, while it was traced. One from elsewhere is data: it is asked
-once, when an executable first runs, and refused before the hook sees any memory.
+Programs that are traced in this process have been checked then. A program from another process is not trusted: each
+executable is checked when it runs for the first time, before the hook gets any memory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Arrays = tuple[tuple[np.dtype, tuple[int, ...]], ...]  # dtype and shape of each
 
 
 class Promises:
-    """What one hook, with everything static about its calls, has been promised to get and to give for one evaluation."""
+    """The types of the operands and results with which one binding may be evaluated."""
 
     __slots__ = ("_hook", "_known", "_out_tree", "_trees")
 
@@ -31,16 +31,17 @@ class Promises:
         self._known: set[tuple[Arrays, Arrays]] = set()
 
     def keep(self, avals_in: Sequence[Any], avals_out: Sequence[Any], batch: Batch) -> None:
-        """From a program that is lowered here."""
+        """Records the types of a call in a program that is lowered in this process."""
         operands, results = (tuple((aval.dtype, aval.shape) for aval in avals) for avals in (avals_in, avals_out))
         self._known.add(_of_one(batch, operands, results))
 
     def check(self, batch: Batch, operands: Arrays, results: Arrays) -> None:
-        """Raises ValueError, or what ``infer_shape`` raises, for a call that it would not have promised."""
+        """Raises ValueError, or what ``infer_shape`` raises, for a call with types that ``infer_shape`` does not allow."""
         inputs, outputs = _of_one(batch, operands, results)
         if self._hook.kind == REFUSED or (inputs, outputs) in self._known:
             return
-        narrow = jax.config.jax_enable_x64 is False  # type: ignore[attr-defined]  # the program may be from either
+        # The program may have been made with or without 64 bits, so both are tried.
+        narrow = jax.config.jax_enable_x64 is False  # type: ignore[attr-defined]
         try:
             self._check(inputs, outputs, wide=not narrow)
         except Exception:
@@ -52,7 +53,7 @@ class Promises:
             specs = [jax.ShapeDtypeStruct(shape, dtype) for dtype, shape in (*inputs, *outputs)]
             trees = jax.tree_util.treedef_tuple((*self._trees, self._out_tree))
             *arguments, result = jax.tree.unflatten(trees, specs)
-            before = _compat.swap_no_execution(True)  # it would wait for the program that waits for it
+            before = _compat.swap_no_execution(True)  # JAX could deadlock here: the program waits for this check
             try:
                 self._compare(dict(zip(self._hook.rule.arguments, arguments, strict=True)), result)
             finally:
@@ -70,6 +71,6 @@ class Promises:
 
 
 def _of_one(batch: Batch, operands: Arrays, results: Arrays) -> tuple[Arrays, Arrays]:
-    """One evaluation of a batch."""
+    """The types of the operands and results of one element of a batch."""
     inputs = tuple((dtype, shape[axes:]) for (dtype, shape), axes in zip(operands, batch.own, strict=True))
     return inputs, tuple((dtype, shape[batch.axes :]) for dtype, shape in results)

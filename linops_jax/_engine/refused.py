@@ -1,4 +1,7 @@
-"""Derivatives in the fields that nobody has: zero, in a program that raises an error where a tangent is not zero."""
+"""Derivatives with respect to fields that are not defined: zero, but an error if a tangent is not zero.
+
+The values of tangents may be unknown while JAX traces, so the compiled program checks them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from linops_jax._model.hooks import Hook
 
 
 def zero_or_error(cls: Any, name: str, tree: Any, tangents: Sequence[Any], masks: Sequence[Mask]) -> Any:
-    """The number zero; ``tangents`` are those of the fields."""
+    """The number zero, from a host hook that raises an error if one of the tangents of the fields is not zero."""
     moves = [not vanishes(t) for t in tangents]
     dself = jax.tree.unflatten(tree, [t if m else None for t, m in zip(tangents, moves, strict=True)])
     values, tree = jax.tree.flatten(dself)
@@ -36,7 +39,7 @@ def zero_or_error(cls: Any, name: str, tree: Any, tangents: Sequence[Any], masks
 def zeros_or_error(
     hook: Hook, *operands: Any, binding: Binding, batch: Batch, out: tuple[Any, ...], **traced: Any
 ) -> list[Any]:
-    """The results of a derivative in the fields that can be transposed only."""
+    """The results of a derivative with respect to the fields for which only the transpose is defined: zero or an error."""
     groups = Groups(binding, operands, batch)
     sizes = batch.sizes([jax.typeof(x) for x in operands])
     cls: Any = hook.cls

@@ -1,5 +1,6 @@
-"""One evaluation for a value and all its derivatives at a point: ``linearize`` in the place of ``apply``, and back where
-nobody has asked for the state.
+"""``linearize``, which replaces ``apply`` if derivatives are needed: one evaluation for a value and its derivatives.
+
+If no derivative uses the state after all, ``apply`` replaces ``linearize`` again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from linops_jax._model.rules import STATE
 
 
 def linearized(groups: Groups, out: tuple[Any, ...]) -> list[Any]:
-    """The value of the hook whose operands these are, by ``linearize``. The state becomes another argument."""
+    """The value of ``apply``, evaluated by ``linearize``. The state is added to the groups as another argument."""
     hook = _linearize(groups.binding.hook)
     elements = [
         element(jax.typeof(x), sum(mask))
@@ -31,7 +32,7 @@ def linearized(groups: Groups, out: tuple[Any, ...]) -> list[Any]:
 
 
 def split(groups: Groups, out_tree: Any, results: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Value and state, which becomes another argument."""
+    """The value and the state in the results of ``linearize``. The state is added to the groups as another argument."""
     value, state = out_tree.children()
     axes = len(next(mask for masks in groups.masks.values() for mask in masks))
     found = list(results[value.num_leaves :])
@@ -45,8 +46,10 @@ def _linearize(hook: Hook) -> Hook:
 
 
 def drop_state(hook: Hook, used: Sequence[bool], equation: Any) -> tuple[list[bool], Any]:
-    """What JAX does with an equation of ``linearize`` of which only some results are used: where nobody reads the state it is
-    one of ``apply``. Traced code is XLA's to shorten."""
+    """The rule of dead code elimination: an equation of ``linearize`` whose state is not used becomes one of ``apply``.
+
+    Equations with traced code do not change, because XLA removes the unused operations.
+    """
     if not any(used):
         return [False] * len(equation.invars), None
     cls: Any = hook.cls

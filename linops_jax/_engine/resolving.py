@@ -1,6 +1,6 @@
-"""A binding as what its key says, and the binding of a key that came to this process inside a program.
+"""The contents of the key of a binding, and the binding for a key from a program of another process.
 
-Such a key is data, and everything about it may be wrong.
+Such a key is not trusted: every part of it may be wrong.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from linops_jax._model.hooks import Hook
 from linops_jax._model.kinds import HOST, NATIVE, Native
 
 _ENTRIES: dict[str, Any] = {"class": str, "hook": str, "arguments": list, "result": object, "ignored": list}
-_LOWERED = ("layout", "signature")  # what is known of a binding where a program is lowered
+_LOWERED = ("layout", "signature")  # attributes of a binding that are set when a program is lowered
 _OPTIONAL_ENTRIES: dict[str, Any] = {**dict.fromkeys(_LOWERED, list), "kind": str, "again": int}
 
 
 def description(binding: Binding) -> dict[str, Any]:
-    """The entries of the key. Raises keys.NotPlain for what means nothing in another process."""
+    """The entries of the key of a binding. Raises keys.NotPlain for what another process could not find."""
     lowered = {name: value for name in _LOWERED if (value := getattr(binding, name)) is not None}
     return {
         "class": class_name(binding.hook.cls),
@@ -35,7 +35,7 @@ def description(binding: Binding) -> dict[str, Any]:
 
 
 def find(key: str) -> Binding:
-    """The binding of a key. Imports nothing."""
+    """The binding for a key. Nothing is imported."""
     data = keys.load(key)
     _refuse_entries(data)
     arguments = [keys.decode_tree(tree) for tree in data["arguments"]]
@@ -47,12 +47,13 @@ def find(key: str) -> Binding:
     ignored = tuple(data["ignored"])
     _refuse_flags(hook, ignored, out_tree)
     binding = bind(hook, trees, out_tree, ignored, **lowered)
-    binding.convention.refuse_misfit()  # first: before, static values may be anything
+    binding.convention.refuse_misfit()  # first, because until then static values may be anything
     _refuse_other_types(binding)
     return binding
 
 
 def too_deep(key: str) -> MalformedKeyError:
+    """The error for a key that exceeds Python's recursion limit."""
     message = f"this program has a malformed key: its structures are nested too deeply. It begins with {key!r:.80}"
     return MalformedKeyError(message)
 
@@ -79,14 +80,14 @@ def _refuse_entries(data: dict[str, Any]) -> None:
         if name not in data or name not in known or not isinstance(data[name], known[name]):
             message = (
                 f"this program has a malformed key: its entry {name!r:.80} is {data.get(name, 'missing')!r:.80}; expected "
-                f"the entries {', '.join(_ENTRIES)}, and perhaps {', '.join(_OPTIONAL_ENTRIES)}. Update linops_jax, or "
+                f"the entries {', '.join(_ENTRIES)}, and optionally {', '.join(_OPTIONAL_ENTRIES)}. Update linops_jax, or "
                 "export the program again."
             )
             raise MalformedKeyError(message)
 
 
 def _refuse_arguments(hook: Hook, arguments: list[Any], result: Any) -> None:
-    """Which of them must be operators of the class."""
+    """Raises ValueError for a wrong number of arguments, or if one that must be an operator of the class is not."""
     cls: Any = hook.cls
     operators = hook.rule.operators
     given = {**dict(zip(hook.rule.arguments, arguments, strict=False)), "result": result}
@@ -108,7 +109,7 @@ def _refuse_flags(hook: Hook, ignored: tuple[Any, ...], out_tree: Any) -> None:
 
 
 def _refuse_other_types(binding: Binding) -> None:
-    """For which native code is not compiled."""
+    """Raises ValueError if the key has a signature that the native code does not have."""
     native: Any = binding.hook.function if binding.hook.kind == NATIVE else Native()
     inputs = sum(tree.num_leaves for tree in binding.trees)
     native.refuse_misfit(binding.label, binding.signature, inputs, binding.out_tree.num_leaves)

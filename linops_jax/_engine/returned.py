@@ -1,4 +1,4 @@
-"""What a hook returned, beside what was promised."""
+"""Checks and casts of what a hook returned: it must have the structure, shapes and dtypes that were promised."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from linops_jax._model.rules import PULLS_BACK
 
 
 def result_leaves(hook: Hook, out_tree: Any, result: Any) -> list[Any]:
-    """The leaves of what a hook returned, in the order that was promised."""
+    """The leaves of what a hook returned, in the order of the promised structure ``out_tree``."""
     if hook.rule.in_fields:
         result = _complete_fields(out_tree, result)
     if jax.tree_util.treedef_is_leaf(out_tree):
         return [result]
     try:
-        leaves = out_tree.flatten_up_to(result)  # None may stand for an array that nobody needs
+        leaves = out_tree.flatten_up_to(result)  # None is allowed for a cotangent that is zero
     except ValueError:
         leaves = _with_zeros(out_tree, result) if hook.name in PULLS_BACK else None
     if leaves is None or not jax.tree_util.all_leaves(leaves, is_leaf=lambda leaf: leaf is None):
@@ -32,7 +32,7 @@ def result_leaves(hook: Hook, out_tree: Any, result: Any) -> list[Any]:
 
 
 def _with_zeros(out_tree: Any, result: Any) -> list[Any] | None:
-    """The leaves of a result in which None may stand for a whole subtree of zeros; None for another structure."""
+    """The leaves of a result in which None may replace a whole subtree of zeros; None if it has another structure."""
     leaves: list[Any] = []
 
     def visit(found: Any, wanted: Any) -> None:
@@ -49,7 +49,7 @@ def _with_zeros(out_tree: Any, result: Any) -> list[Any] | None:
 
 
 def _complete_fields(out_tree: Any, result: Any) -> Any:
-    """parameter_vjp may answer with a dict of fields, in which a missing field is zero."""
+    """The result of ``parameter_vjp`` as an operator. It may be a dict of fields, where a missing field means zero."""
     if not isinstance(result, dict):
         return result
     completed = jax.tree.unflatten(out_tree, [None] * out_tree.num_leaves)
@@ -66,7 +66,7 @@ def _complete_fields(out_tree: Any, result: Any) -> Any:
 
 
 def describe(result: Any) -> str:
-    """What a hook returned, for messages: specs where it is made of arrays."""
+    """What a hook returned, in words for messages: the specs, if it consists of arrays."""
     try:
         return shapes.describe_tree(jax.tree.map(np.asarray, result))
     except Exception:
@@ -80,7 +80,10 @@ def _promise(hook: Hook) -> str:
 
 
 def make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np.ndarray], None]:
-    """Checks and casts what is not already an array of the promised type and shape."""
+    """The function by which the trampoline stores results that are not arrays of the promised dtype and shape.
+
+    It checks each of them, and copies it to the memory of the result with a cast.
+    """
 
     def store(index: int, result: Any, view: np.ndarray) -> None:
         if ignored[index] or (result is None and hook.name in PULLS_BACK):
@@ -96,7 +99,10 @@ def make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np.
             )
             raise TypeError(message)
         if advice.is_masked(result):
-            message = f"{hook.label} returned a masked array, whose mask would be lost. Return y.filled(0), or what stands there."
+            message = (
+                f"{hook.label} returned a masked array, whose mask would be lost. Return y.filled(0), or fill it with other "
+                "values."
+            )
             raise TypeError(message)
         np.copyto(view, fitting(hook, array, view.shape, view.dtype), casting="unsafe")
 
@@ -104,7 +110,10 @@ def make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np.
 
 
 def fitting(hook: Hook, array: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """An array of NumPy or JAX that may be cast to what was promised; real where it is the adjoint on a real domain."""
+    """An array of NumPy or JAX, after a check that it has the promised shape and can be cast to the promised dtype.
+
+    If the hook returns cotangents and the promised dtype is real, this is the real part.
+    """
     if array.shape != shape:
         message = f"{hook.label} returned shape {array.shape}; {_promise(hook)} {shape}. Fix whichever is wrong."
         raise ValueError(message)
@@ -120,14 +129,14 @@ def fitting(hook: Hook, array: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def as_promised(hook: Hook, result: Any, specs: Any) -> Any:
-    """What traced code returned, in the structure, shapes and dtypes of ``specs``."""
+    """The result of traced code with the structure, shapes and dtypes of ``specs``."""
     wanted, tree = jax.tree.flatten(specs)
     values = result_leaves(hook, tree, result)
     return jax.tree.unflatten(tree, [cast(hook, value, spec) for value, spec in zip(values, wanted, strict=True)])
 
 
 def cast(hook: Hook, value: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
-    """One array that traced code returned, as it was promised."""
+    """One array that traced code returned, with the promised shape and dtype."""
     if value is None and hook.derived:
         message = (
             f"{hook.label}: JAX derives adjoints for floating arrays only, not for {spec.dtype}. Define {hook.label}."

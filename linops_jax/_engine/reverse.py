@@ -1,7 +1,7 @@
-"""Transposition: the hook that the table names as the adjoint of a linear map, evaluated on the cotangents.
+"""The rule of transposition: the hook that the table names as the adjoint is evaluated with the cotangents.
 
-The library's one conjugation is here: transpose = conj after adjoint after conj. Where hooks are plain transposes, their
-convention says so, and nothing is conjugated.
+The library conjugates only here: Aᵀ y = conj(Aᴴ conj(y)). If the hooks are plain transposes, as in the functional
+interface, their convention says so, and nothing is conjugated.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def transpose(
     out: tuple[Any, ...],
     **traced: Any,
 ) -> list[Any]:
-    """The cotangents of the operands that are placeholders; None for the others."""
+    """The cotangents of the operands that JAX marks as wanted; None for the others."""
     if all(map(is_zero, cotangents)):
         return [None] * len(operands)
     groups = Groups(binding, operands, batch, **traced)
@@ -48,7 +48,10 @@ def transpose(
 
 
 def _is_up_to_jax(groups: Groups, linear: Sequence[str]) -> bool:
-    """Where JAX has given a traced hook a tangent: in what is closed over, or in arguments that nobody has a hook for."""
+    """Whether JAX transposes a traced hook itself.
+
+    It does if cotangents are wanted for arrays that are closed over, or for arguments for which there is no hook.
+    """
     binding = groups.binding
     others = [name for name in linear if name not in binding.hook.rule.transposed]
     by_jax = binding.hook.is_jax and all(absent.is_up_to_jax(binding, name) for name in others)
@@ -59,7 +62,7 @@ def _is_up_to_jax(groups: Groups, linear: Sequence[str]) -> bool:
 
 
 def _refuse(binding: Binding, linear: Sequence[str], operands: Sequence[Any]) -> None:
-    """Raises NotImplementedError for all but one argument in which the hook is linear and has an adjoint."""
+    """Raises NotImplementedError unless ``linear`` is a single argument, in which the hook is linear and has an adjoint."""
     hook = binding.hook
     if len(linear) != 1 or linear[0] not in hook.rule.transposed:
         raise binding.convention.not_linear(linear)
@@ -73,7 +76,7 @@ def _refuse(binding: Binding, linear: Sequence[str], operands: Sequence[Any]) ->
 def _complete(
     binding: Binding, cotangents: Sequence[Any], out: tuple[Any, ...], sizes: tuple[Any, ...]
 ) -> list[jax.Array]:
-    """What the adjoint is evaluated on."""
+    """The arguments of the adjoint: the conjugates of the cotangents, and zeros for those that are symbolic zeros."""
     conj = binding.convention.conj
     return [
         jnp.zeros((*sizes, *shape), dtype) if is_zero(ct) else conj(ct)
@@ -82,7 +85,7 @@ def _complete(
 
 
 def _pull(groups: Groups, name: str) -> list[Any]:
-    """The cotangents of all arrays in one argument; None for those of integers."""
+    """The cotangents of all arrays in one argument; None for arrays of integers."""
     binding, cls = groups.binding, groups.binding.hook.cls
     conj, masks = binding.convention.conj, groups.masks[name]
     target, arguments = binding.hook.rule.transposed[name]
@@ -96,7 +99,7 @@ def _pull(groups: Groups, name: str) -> list[Any]:
 
 
 def _in_its_place(groups: Groups, name: str, found: Sequence[Any]) -> list[Any]:
-    """One cotangent or None for each operand."""
+    """For each operand, its cotangent among those of one argument, or None."""
     answer: list[Any] = [None] * len(groups.closed_over)
     for argument in groups.binding.hook.rule.arguments:
         values = groups.values[argument]
@@ -106,14 +109,16 @@ def _in_its_place(groups: Groups, name: str, found: Sequence[Any]) -> list[Any]:
 
 
 def _sum_missing_axes(result: Any, mask: Mask) -> Any:
-    """An operand that does not have a batch axis was used once for each element of it."""
+    """The cotangent, summed over the batch axes that the operand lacks: all elements of the batch used the same operand."""
     axes = tuple(axis for axis, has in enumerate(mask) if not has)
     return jnp.sum(result, axis=axes) if axes else result
 
 
 def _placed_like(aval: Any, cotangent: Any) -> Any:
-    """On an explicit mesh a cotangent lies as its operand does; in shard_map, an operand that is the same on some devices
-    was used by each of them."""
+    """The cotangent, moved to the place of its operand on the mesh.
+
+    In ``shard_map``, all devices on which the operand is the same used it, so their cotangents are summed.
+    """
     axes = _compat.varying_axes(cotangent) - _compat.varying_axes(aval)
     if axes:
         cotangent = jax.lax.psum(cotangent, tuple(sorted(axes)))
@@ -128,8 +133,10 @@ def _placed_like(aval: Any, cotangent: Any) -> Any:
 
 
 def _transpose_by_jax(cotangents: Sequence[Any], operands: Sequence[Any], **params: Any) -> list[Any]:
-    """JAX's own transpose of a traced hook, in fields and in what it closes over: somebody wrote a rule of his own, which
-    gives the hook a tangent there."""
+    """JAX's own transpose of a traced hook with respect to fields, or arrays that it closes over.
+
+    JAX asks for it if a custom rule of a user gives these arrays a tangent.
+    """
     positions = [i for i, x in enumerate(operands) if is_wanted(x)]
 
     def linear(*values: Any) -> list[Any]:

@@ -1,8 +1,8 @@
-"""How each device comes to compute its own part of a sharded batch under plain ``jit``, without gathering it first.
+"""Calls of foreign code under plain ``jit`` in which each device computes its own part of a sharded batch.
 
-XLA shares out a call among devices where it knows the target as batch-partitionable: of every operand it then takes the
-leading axes for axes of one and the same batch. An operand without them, such as an array field, is given as one copy
-for each device; of what a device gets, the first copy is used.
+XLA can split a call between devices if its target is registered as batch-partitionable. XLA then assumes that the leading
+axes of every operand are the same batch axes. An operand without these axes, such as an array field, is passed as one copy
+for each device, and each device uses the first of the copies that it gets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,19 @@ from linops_jax._engine.batch import Batch
 
 
 class SharedBatch(NamedTuple):
-    """A call whose batch can be shared out: new operands, what they have of each axis in text, attributes for XLA."""
+    """A call whose batch XLA can split between devices.
+
+    Parameters
+    ----------
+    context : lowering context
+        The context of the new call.
+    operands : sequence
+        Its operands, some of which are copies.
+    text : str
+        The batch axes of the operands, for the extension.
+    attributes : dict
+        The attributes for XLA.
+    """
 
     context: Any
     operands: Sequence[Any]
@@ -29,11 +41,11 @@ class SharedBatch(NamedTuple):
 
 
 def share_out(context: Any, operands: Sequence[Any], batch: Batch) -> SharedBatch | None:
-    """None where XLA could not: an array must have all batch axes or none, one of them further axes, and sizes be known.
+    """The call in the form in which XLA can split its batch between devices, or None.
 
-    None, too, where the copies would take more memory than the batch: on a batch that is not sharded, all would be made.
-
-    Programs for export are left as they are: the dialect of the rule is not among what is kept stable.
+    XLA can do this if each operand has all batch axes or none, if at least one has other axes too, and if all sizes are
+    known. It is not done if the copies would need more memory than the batch, because for a batch that is not sharded all
+    copies would be made. It is not done for export either, because Shardy's attributes are not a stable format.
     """
     axes = batch.axes
     avals = (*context.avals_in, *context.avals_out)
@@ -57,7 +69,7 @@ def share_out(context: Any, operands: Sequence[Any], batch: Batch) -> SharedBatc
 
 
 def _bytes(avals: Sequence[Any], whole: Sequence[bool], wanted: bool) -> int:
-    """Of the operands that have the batch axes, or of those that have not; results have them."""
+    """The bytes of all arrays that have the batch axes (``wanted``), or of all that do not. Results have them."""
     chosen = [*whole, *[True] * (len(avals) - len(whole))]
     return sum(aval.size * aval.dtype.itemsize for aval, has in zip(avals, chosen, strict=True) if has is wanted)
 
@@ -94,7 +106,7 @@ def _attributes(context: Any, axes: int, whole: Sequence[bool]) -> dict[str, Any
 
 
 def _factor_names() -> Iterator[str]:
-    """The names that Shardy gives to dimensions, in its order."""
+    """The names of dimensions in Shardy's sharding rules, in its order."""
     yield from "ijklmnopqrstuvwxyz"
     for number in itertools.count(1):
         yield f"z_{number}"

@@ -1,4 +1,4 @@
-"""Tangents and cotangents as JAX hands them over: its own symbolic zeros, and placeholders of what is wanted."""
+"""Tangents and cotangents in JAX's rules: symbolic zeros, and placeholders for operands whose cotangents are wanted."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def zero(result: Any) -> Any:
 
 
 def vanishes(tangent: Any) -> bool:
-    """Whether it is zero already: rules that fill in missing tangents hand over arrays of zeros."""
+    """Whether a tangent is known to be zero: a symbolic zero, or an array of zeros, as rules of JAX may pass instead."""
     if is_zero(tangent) or isinstance(tangent, jax.core.Tracer):
         return is_zero(tangent)
     return getattr(tangent, "is_fully_addressable", True) and not np.any(np.asarray(tangent))
 
 
 def is_wanted(operand: Any) -> bool:
-    """Whether an operand of a linear equation is a placeholder: its cotangent is asked for."""
+    """Whether an operand of a linear equation is a placeholder, which means that its cotangent is wanted."""
     return ad.is_undefined_primal(operand)
 
 

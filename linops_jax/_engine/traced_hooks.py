@@ -1,5 +1,7 @@
-"""Traced hooks as JAX programs. They are traced where they are bound: there JAX knows the types and meshes around them, and
-what they close over is at hand.
+"""Traced hooks as JAX programs.
+
+A hook is traced when its primitive is bound. At that point JAX knows the types and the mesh, and the tracers that the hook
+closes over exist.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from linops_jax._model.kinds import TRACED
 
 
 def function(binding: Binding, specs: Sequence[jax.ShapeDtypeStruct]) -> Callable[..., list[Any]]:
-    """The hook as a JAX function of the arrays in its arguments; ``specs`` are what is promised of its results."""
-    hook, trees, out_tree, ignored = binding.hook, binding.trees, binding.out_tree, binding.ignored  # it may own us
+    """The hook as a JAX function of the leaves of its arguments; ``specs`` are the promised specs of its results."""
+    # The function must not refer to the binding, which may own it.
+    hook, trees, out_tree, ignored = binding.hook, binding.trees, binding.out_tree, binding.ignored
 
     def evaluate(*leaves: Any) -> list[Any]:
         keywords = {"out": jax.tree.unflatten(out_tree, specs)} if hook.derived else {}
@@ -35,7 +38,7 @@ def function(binding: Binding, specs: Sequence[jax.ShapeDtypeStruct]) -> Callabl
 
 
 def variants(binding: Binding) -> list[Binding]:
-    """The bindings of the traced code of a hook: several where platforms have their own, none where there is none."""
+    """The bindings of the traced variants of a hook: one for each platform with traced code of its own, or none."""
     hook = binding.hook
     if not hook.variants:
         return [binding] if hook.kind == TRACED else []
@@ -45,11 +48,10 @@ def variants(binding: Binding) -> list[Binding]:
 def trace(
     binding: Binding, specs: Sequence[jax.ShapeDtypeStruct], operands: Sequence[Any]
 ) -> tuple[Callable[..., list[Any]], Any, list[Any]]:
-    """A compiled function of the operands (arrays or specs), its closed jaxpr, and the tracers and arrays that it closes
-    over.
+    """A compiled function of the operands (arrays or specs), its closed jaxpr, and the arrays that it closes over.
 
-    These are the first operands of the jaxpr. It is the same object each time, as long as the binding lives: JAX knows
-    better than anybody what a trace depends on.
+    The arrays that it closes over, which may be tracers, are the first operands of the jaxpr. The function is cached in the
+    binding, so that JAX's own cache decides whether it has to be traced again.
     """
     key = tuple(specs)
     program = binding.programs.get(key)

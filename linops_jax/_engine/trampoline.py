@@ -1,4 +1,4 @@
-"""The one file that imports the extension and jax.ffi: what a compiled program calls, and what that calls in turn."""
+"""Custom calls of compiled programs, and the targets that they call. Only this file imports the extension and jax.ffi."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ from linops_jax._model.hooks import Hook
 from linops_jax._model.kinds import HOST, NATIVE
 from linops_jax._native import Handler
 
-# The same handlers under names of which XLA knows that each device may call them with its part.
+# Suffix of the names under which XLA may split a call between devices.
 _SHARDED = "_of_a_batch"
 _SECONDS_AT_EXIT = 30.0
 
 
 class Names(NamedTuple):
-    """A handler of ours under two names: ``export_checks()`` does not admit the second, of programs that only this process
-    can run."""
+    """The two names of a handler of the extension.
+
+    Programs that only this process can run use the second, which ``export_checks()`` does not permit.
+    """
 
     stable: str
     live: str
@@ -41,7 +43,7 @@ OF_HOST = Names("linops_jax_host", "linops_jax_host_of_a_live_object")
 OF_NATIVE = Names("linops_jax_native", "linops_jax_native_of_a_live_object")
 
 
-# ---- what the extension calls -------------------------------------------------------------------------------------
+# ---- targets, which the extension calls ---------------------------------------------------------------------------
 
 
 def _target_of(binding: Binding) -> Any:
@@ -78,7 +80,7 @@ def _make_native_target(binding: Binding) -> Any:
         function=native.compiled(binding.label, binding.signature),
         user_data=user_data,
         is_handler=isinstance(native, Handler),
-        owner=(native, owned, op),  # user data may point into live objects among the static fields
+        owner=(native, owned, op),  # user data may point into objects in static fields
         batched=bindings.is_batched(hook),
         parallel=native.parallel,
         looped=_flags(binding.are_fields()),
@@ -94,7 +96,7 @@ def _flags(flags: Iterable[bool]) -> str:
 
 
 def _checker(promises: Promises) -> Callable[..., None]:
-    """What the extension asks once for each executable, with the program's batch axes and XLA's shapes."""
+    """The function by which the extension checks the batch axes and shapes of each executable once."""
 
     def check(batch: str, operands: list[tuple[int, ...]], results: list[tuple[int, ...]]) -> None:
         found = [tuple((dtypes.BY_CODE[code], tuple(dims)) for code, *dims in side) for side in (operands, results)]
@@ -111,9 +113,9 @@ def _counter(hook: Hook) -> Any:
 
 
 def calls_of(cls: Any) -> dict[str, int]:
-    """How often each host and native hook of a class has run in this process, in the elements of batches too.
+    """The number of evaluations of each host and native hook of a class in this process, counted by element of a batch.
 
-    Not those that XLA calls without us: FFI handlers outside of a batch.
+    FFI handlers are not counted, because XLA may call them directly.
     """
     counted = (hook for hook in cls._hooks.values() if _is_counted(hook))
     return {hook.name: _counter(hook).count for hook in counted}
@@ -125,14 +127,14 @@ def _is_counted(hook: Hook) -> bool:
 
 
 def _resolve(key: str) -> Any:
-    """The target of a key that came to this process inside a program."""
+    """The target for a key from a program of another process."""
     try:
         return _target_of(resolving.find(key))
     except RecursionError:
         raise resolving.too_deep(key) from None
 
 
-# ---- what a program carries ---------------------------------------------------------------------------------------
+# ---- custom calls in programs -------------------------------------------------------------------------------------
 
 
 def call(
@@ -144,8 +146,25 @@ def call(
     same: dict[int, int],
     attributes: Mapping[str, Any] | None = None,
 ) -> Any:
-    """One custom call. Shapes stay out of its attributes, shards have their own; ``same`` are the operands and results in
-    the same memory, ``attributes`` those of a hand-written FFI handler."""
+    """Lowers a call of a hook to one custom call.
+
+    The attributes of the custom call contain no shapes, because XLA may split the call into shards.
+
+    Parameters
+    ----------
+    context : lowering context
+        The context of the lowering rule.
+    operands : sequence
+        The operands of the hook.
+    binding, batch
+        The parameters of the primitive.
+    names : Names
+        The names of the handler.
+    same : dict
+        For each operand that shares memory with a result: the position of this result.
+    attributes : mapping, optional
+        The attributes of an FFI handler that a user wrote.
+    """
     key, obstacle = _register(binding)
     binding.promises.keep(context.avals_in, context.avals_out, batch)
     if obstacle is not None and _compat.is_lowering_for_export(context):
@@ -153,7 +172,7 @@ def call(
     _compat.keep_alive(context, binding)
     name = names.stable if obstacle is None else names.live
     text, for_xla = batch.text(), None
-    if binding.convention.can_be_shared_out and attributes is None:  # other handlers keep the attributes they are given
+    if binding.convention.can_be_shared_out and attributes is None:  # handlers of users get exactly their attributes
         shared = sharding.share_out(context, operands, batch)
         if shared is not None:
             context, operands, text, for_xla = shared
@@ -163,7 +182,7 @@ def call(
 
 
 def _register(binding: Binding) -> tuple[str, str | None]:
-    """The key under which a program finds the binding, and what keeps it from being stable (None if it is)."""
+    """The key under which a program finds the binding, and the reason why the key is not stable (None if it is)."""
     try:
         data = resolving.description(binding)
         key = keys.dump(data)
@@ -172,8 +191,8 @@ def _register(binding: Binding) -> tuple[str, str | None]:
             binding.nonce = keys.nonce()
         _ext.register_target(binding.nonce, _target_of(binding))
         return binding.nonce, str(error)
-    # A notebook cell that is run again defines another class of the same name while programs of the old one live.
-    # The count tells them apart in this process; others ignore it.
+    # If a notebook cell runs again, it defines another class of the same name while programs of the old one still exist.
+    # The count distinguishes them in this process. Other processes ignore it.
     for again in itertools.count(1):
         if _ext.register_target(key, _target_of(binding)):
             return key, None
@@ -191,7 +210,7 @@ def _not_exported(binding: Binding, obstacle: str) -> TypeError:
 
 
 def handler_call(context: Any, binding: Binding, attributes: Mapping[str, Any]) -> Callable[..., Any]:
-    """A hand-written FFI handler as ``evaluate(specs of results, *operands)``, for XLA to call."""
+    """An FFI handler as a JAX function ``evaluate(specs of results, *operands)``, which XLA calls directly."""
     handler: Any = binding.hook.function
     name = handler.target or _register_handler(binding.label, handler, context.module_context.platforms)
     _handler_names.setdefault(name)
@@ -202,13 +221,13 @@ def handler_call(context: Any, binding: Binding, attributes: Mapping[str, Any]) 
     return evaluate
 
 
-_handler_names: dict[str, None] = {}  # in use, in their order
-_registered: dict[Any, tuple[str, Any]] = {}  # XLA keeps handlers forever, and so do we
+_handler_names: dict[str, None] = {}  # the names of handlers in use, in the order of their first use
+_registered: dict[Any, tuple[str, Any]] = {}  # XLA never forgets a handler, so they must stay alive
 _registering = threading.RLock()
 
 
 def _register_handler(label: str, handler: Any, platforms: Iterable[str]) -> str:
-    """A name that no other process has, under which XLA knows the handler."""
+    """Registers an FFI handler, once for each platform, under a name that is unique to this process; returns the name."""
     name = ""
     for platform in platforms:
         where = (platform, *sorted(handler.stages.items()))
@@ -220,7 +239,7 @@ def _register_handler(label: str, handler: Any, platforms: Iterable[str]) -> str
 
 
 def _registered_now(label: str, handler: Any, platform: str) -> str:
-    jax.devices(platform)  # with a backend running, a handler that XLA refuses is an error here and now
+    jax.devices(platform)  # starts the backend, so that XLA refuses a bad handler here instead of later
     capsules = {stage: jax.ffi.pycapsule(address) for stage, address in handler.stages.items()}
     name = f"linops_jax_ffi_{uuid.uuid4().hex}"
     try:
@@ -232,13 +251,28 @@ def _registered_now(label: str, handler: Any, platform: str) -> str:
 
 
 def export_checks() -> list[Any]:
-    """What ``jax.export.export(..., disabled_checks=...)`` wants for programs that call host and native hooks.
+    """The argument ``disabled_checks`` of ``jax.export.export``, for programs that call host and native hooks.
 
-    JAX refuses custom calls that it cannot vouch for. Ours are found again by stable names, in any process that has
-    imported the operator's class. FFI handlers that ``lo.native`` knows by name are in it from the first call on; the
-    other process must have registered them as well.
+    These are safety checks of JAX, not checks of operators: for those see ``check_operator``.
 
-    These are checks of JAX's, to be disabled. What checks an operator is ``lo.check_operator``.
+    Returns
+    -------
+    list of jax.export.DisabledSafetyCheck
+        One for each custom call that an exported program may contain.
+
+    Notes
+    -----
+    JAX refuses to export custom calls unless the user permits them. Those of this library have stable names, and work in
+    every process that has imported the class of the operator. The FFI handlers that were given to ``lo.native`` by name are
+    in the list after their first call. The other process must register them as well.
+
+    Examples
+    --------
+    >>> from jax import export
+    >>> A = lo.Matrix([[1.0, 2.0], [3.0, 4.0]])
+    >>> exported = export.export(jax.jit(A), disabled_checks=lo.export_checks())(jnp.ones(2))
+    >>> exported.call(jnp.ones(2))
+    Array([3., 7.], dtype=float32)
     """
     from jax import export
 
@@ -247,8 +281,8 @@ def export_checks() -> list[Any]:
     ]
 
 
-# Registration is deferred until the CPU backend starts, so jax.distributed.initialize may still follow. At import, not
-# at first use: a process that only runs an exported program never lowers anything.
+# The handlers are registered at import, not at first use, because a process that only runs exported programs never lowers
+# anything. JAX defers the registration until the CPU backend starts, so jax.distributed.initialize may still follow.
 for _names, _handlers in ((OF_HOST, _ext.handlers()), (OF_NATIVE, _ext.native_handlers())):
     for _name in _names:
         jax.ffi.register_ffi_target(_name, _handlers, platform="cpu")
@@ -263,4 +297,4 @@ _ext.configure(
     swap_no_execution=_compat.swap_no_execution,
     main_thread=threading.main_thread().ident,
 )
-atexit.register(_ext.close, _SECONDS_AT_EXIT)  # after JAX's own, so it runs first
+atexit.register(_ext.close, _SECONDS_AT_EXIT)  # registered after JAX's exit functions, so it runs before them

@@ -1,7 +1,8 @@
-"""What the trampoline calls for a hook with array fields or pytrees: a function of all its arrays in a row.
+"""Generated functions that the trampoline calls for hooks with array fields or pytrees.
 
-Its source is written for the structure at hand, so that tuples, dicts and operators are made as fast as Python can:
-JAX's unflatten would cost more than all the rest of a small call.
+Such a function takes all arrays as separate arguments. Its source code is generated for the tree structures of a call, so
+that it builds tuples, dicts and operators directly. ``jax.tree.unflatten`` would take longer than everything else in a
+small call.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from linops_jax._model.rules import STATE
 
 
 def write_call(hook: Hook, trees: tuple[Any, ...], out_tree: Any) -> Callable[..., Any]:
-    """The hook as ``call(*inputs, *outputs)`` if it fills its outputs, else as ``call(*inputs)`` with a tuple of results."""
+    """The hook as a function of arrays.
+
+    It is ``call(*inputs, *outputs)`` if the hook takes ``out``, otherwise ``call(*inputs)``, which returns a tuple.
+    """
     writer = _Writer()
     written = dict(zip(hook.rule.arguments, map(writer.expression, trees), strict=True))
     last = [f"{STATE}={written.pop(STATE)}"] if hook.takes_state else []
@@ -40,7 +44,7 @@ def write_call(hook: Hook, trees: tuple[Any, ...], out_tree: Any) -> Callable[..
 
 
 class _Writer:
-    """Source code over arrays a0, a1, ... and whatever else it refers to."""
+    """Source code with the arrays ``a0``, ``a1``, ... and other objects ``v0``, ``v1``, ... as variables."""
 
     def __init__(self) -> None:
         self.arrays = 0
@@ -55,7 +59,7 @@ class _Writer:
         return "".join(f"a{i}, " for i in range(first, self.arrays))
 
     def expression(self, tree: Any) -> str:
-        """A pytree of the next arrays."""
+        """The source code of a pytree with the next arrays as leaves."""
         node = tree.node_data()
         if node is None:
             self.arrays += 1
@@ -81,11 +85,11 @@ class _Writer:
     def function(self, lines: list[str], file: str) -> Callable[..., Any]:
         source = "\n    ".join([f"def call({self.row(0)}):", *lines])
         exec(compile(source, file, "exec"), self._names)
-        return self._names.pop("call")  # no cycle: what a program owns goes with it
+        return self._names.pop("call")  # avoids a reference cycle, so that the function is freed with its program
 
 
 def _refuse_other(hook: Hook) -> Callable[[Any, tuple[Any, ...]], None]:
-    """For a hook that fills its outputs and returns something: only the outputs are allowed, in any container."""
+    """A function that raises TypeError if a hook that takes ``out`` returns anything but its outputs."""
 
     def refuse(result: Any, outputs: tuple[Any, ...]) -> None:
         leaves = jax.tree.leaves(result)
