@@ -1,4 +1,4 @@
-"""The one place that knows about differences between versions of JAX."""
+"""Differences between versions of JAX: the only module that depends on them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import Any
 import jax
 import jaxlib
 
-OLDEST = (
-    0,
-    10,
-)  # its FFI headers are those we are built with; older runtimes refuse them, and the CPU backend with them
+# The extension is built with the FFI headers of this version. An older jaxlib would refuse it and disable the CPU backend.
+OLDEST = (0, 10)
 
 
 def require_supported_jaxlib(version: str) -> None:
-    """Raises ImportError for a jaxlib that would refuse the extension, before anything is registered with it."""
+    """Raises ImportError if jaxlib is too old for the extension. Runs before anything is registered with XLA."""
     found = tuple(int(part) for part in version.split(".")[:2])
     if found < OLDEST:
         oldest = ".".join(map(str, OLDEST))
@@ -27,7 +25,7 @@ require_supported_jaxlib(jaxlib.__version__)
 
 
 def _swap_with_context_manager() -> Callable[[Any], Any]:
-    """``swap_local`` from the documented ``with`` form, for a JAX that has no such method."""
+    """A replacement for ``swap_local``, made from the documented context manager, for a JAX without that method."""
     import threading
 
     state = threading.local()
@@ -44,7 +42,8 @@ def _swap_with_context_manager() -> Callable[[Any], Any]:
     return swap
 
 
-# Sets no_execution for this thread and returns what it was; undocumented, about 0.6 us cheaper than the with form.
+# Sets no_execution for this thread and returns the previous value. Not documented by JAX, but about 0.6 us faster than the
+# context manager.
 swap_no_execution: Callable[[Any], Any] = getattr(jax.no_execution, "swap_local", None) or _swap_with_context_manager()
 
 
@@ -56,85 +55,86 @@ def inside_hook() -> bool:
 
 
 def is_lowering_for_export(context: Any) -> bool:
-    """Whether a lowering rule's context belongs to jax.export."""
+    """Whether a program is being lowered for ``jax.export``; ``context`` is that of a lowering rule."""
     parameters = getattr(context.module_context, "lowering_parameters", None)
     return bool(getattr(parameters, "for_export", False))
 
 
 def number_of_devices(context: Any) -> int:
-    """How many devices the program of a lowering rule's context is for; 1 inside of shard_map, where one sees its own."""
+    """The number of devices of the program that is being lowered; 1 inside of ``shard_map``."""
     return getattr(context.module_context.axis_context, "num_devices", 1)
 
 
 def keep_alive(context: Any, value: Any) -> None:
-    """Ties ``value`` to a lowered module until it is compiled; from then on the executable owns what it needs.
+    """Keeps ``value`` alive until the lowered module is compiled. After that, the executable owns what it needs.
 
-    Without it, ``lower()``, ``jax.clear_caches()``, ``compile()`` would lose it. Modules for export own nothing.
+    Otherwise ``jax.clear_caches()`` between ``lower()`` and ``compile()`` would delete it. Modules for export own nothing.
     """
     if not is_lowering_for_export(context) and hasattr(context.module_context, "add_keepalive"):
         context.module_context.add_keepalive(value)
 
 
 def varying_axes(value: Any) -> frozenset[Any]:
-    """The mesh axes of an enclosing shard_map over which ``value`` differs (an array, tracer or aval)."""
+    """The mesh axes of an enclosing ``shard_map`` over which an array, tracer or aval varies."""
     aval = jax.typeof(value) if isinstance(value, jax.Array) else value
     kind = getattr(aval, "manual_axis_type", None)
     return frozenset(kind.varying) if kind is not None else frozenset()
 
 
 def manual_axes() -> frozenset[Any]:
-    """The mesh axes of the shard_maps around."""
+    """The mesh axes of all enclosing ``shard_map`` calls."""
     return frozenset(jax.sharding.get_abstract_mesh().manual_axes)
 
 
 def named_axes(jaxpr: Any) -> frozenset[Any]:
-    """The axes that a jaxpr names, of meshes and of ``vmap``: collectives along them and axis_index are effects."""
+    """The named axes, of meshes and of ``vmap``, that a jaxpr uses in collectives and in ``axis_index``."""
     return frozenset(effect.name for effect in jaxpr.effects if hasattr(effect, "name"))
 
 
 def without_axes(effects: Any, names: Sequence[Any]) -> set[Any]:
-    """The effects, but for those of naming these axes."""
+    """The effects of a jaxpr, without those of using the named axes ``names``."""
     return {effect for effect in effects if getattr(effect, "name", None) not in names}
 
 
 def varying_over(axes: frozenset[Any], aval: Any) -> Any:
-    """The aval of what differs over these mesh axes of an enclosing shard_map."""
+    """The aval, changed to vary over the mesh axes ``axes`` of an enclosing ``shard_map``."""
     if varying_axes(aval) == axes:
         return aval
     return aval.update(manual_axis_type=varying_type(axes))
 
 
 def varying_type(axes: frozenset[Any]) -> Any:
+    """The part of an aval's type that says over which mesh axes it varies."""
     return jax.sharding.ManualAxisType(varying=axes)
 
 
 def with_same_varying_axes(values: list[Any]) -> list[Any]:
-    """The values, each of which varies over all axes over which one of them does."""
+    """The values, changed so that each varies over all mesh axes over which any of them varies."""
     union = all_axes(values)
     return [vary(value, union) for value in values]
 
 
 def all_axes(tree: Any) -> frozenset[Any]:
-    """The mesh axes over which some array of a pytree varies."""
+    """The mesh axes over which at least one array of a pytree varies."""
     return frozenset[Any]().union(*map(varying_axes, jax.tree.leaves(tree)))
 
 
 def all_vary(tree: Any) -> Any:
-    """The pytree, of which each array varies over all axes over which one of them does."""
+    """The pytree, changed so that each array varies over all mesh axes over which any of them varies."""
     leaves, structure = jax.tree.flatten(tree)
     return jax.tree.unflatten(structure, with_same_varying_axes(leaves))
 
 
 def vary(value: Any, axes: frozenset[Any]) -> Any:
-    """The value, which counts as another one on each device along these mesh axes."""
+    """The value, changed to vary over the mesh axes ``axes``: JAX then treats it as a different value on each device."""
     missing = axes - varying_axes(value) if axes else axes
     return jax.lax.pcast(value, tuple(sorted(missing)), to="varying") if missing else value
 
 
 def trace(program: Any, operands: Sequence[Any]) -> tuple[Any, list[Any]]:
-    """The closed jaxpr of a function under ``jax.jit``, and the tracers that it closes over: the jaxpr's first operands.
+    """The closed jaxpr of a function under ``jax.jit``, and the tracers that the function closes over.
 
-    JAX caches both.
+    The tracers are the first operands of the jaxpr. JAX caches both results.
     """
     jaxpr = program.trace(*operands).jaxpr
     number = len(jaxpr.in_avals) - len(operands)
@@ -142,7 +142,11 @@ def trace(program: Any, operands: Sequence[Any]) -> tuple[Any, list[Any]]:
 
 
 def place(leaf: Any) -> dict[str, Any]:
-    """What belongs to the type of an array, tracer, aval or spec beside shape and dtype, as arguments of a spec."""
+    """The place of an array, tracer, aval or spec on a mesh, as keyword arguments of ``jax.ShapeDtypeStruct``.
+
+    This is the part of its type besides shape and dtype: the sharding over explicit mesh axes, and the axes of an enclosing
+    ``shard_map`` over which it varies.
+    """
     aval = jax.typeof(leaf) if isinstance(leaf, jax.Array) else leaf
     found = {}
     sharding = getattr(aval, "sharding", None)
@@ -156,7 +160,7 @@ def place(leaf: Any) -> dict[str, Any]:
 
 
 def _without_auto_axes(mesh: Any, spec: Any) -> Any:
-    """Of a mesh with axes of several kinds: where arrays lie along automatic ones belongs to no type."""
+    """The partition spec without the automatic mesh axes, since sharding over these is not part of a type."""
     auto = {
         name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind == jax.sharding.AxisType.Auto
     }
@@ -171,9 +175,9 @@ def _without_auto_axes(mesh: Any, spec: Any) -> Any:
 
 
 def eval_shape(function: Callable[..., Any], *arguments: Any) -> Any:
-    """``jax.eval_shape`` that does not forget where results lie on a mesh with both automatic and explicit axes.
+    """``jax.eval_shape``, but with the place of the results on a mesh that has both automatic and explicit axes.
 
-    Weak types are dtypes like others: this is what an operator promises.
+    Weakly typed results get their dtype like all others, because it is the dtype that an operator promises.
     """
     traced = jax.jit(function).trace(*arguments)
     specs = [jax.ShapeDtypeStruct(aval.shape, aval.dtype, **place(aval)) for aval in traced.jaxpr.out_avals]
@@ -181,7 +185,7 @@ def eval_shape(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def placed(array: jax.Array, like: Any) -> jax.Array:
-    """An array with the place of a spec or aval, which varies over no fewer mesh axes."""
+    """The array, moved to the place of a spec or aval, which must vary over all mesh axes over which the array varies."""
     wanted = place(like).get("sharding")
     if wanted is not None and jax.typeof(array).sharding != wanted:
         array = jax.sharding.reshard(array, wanted)
@@ -189,7 +193,7 @@ def placed(array: jax.Array, like: Any) -> jax.Array:
 
 
 def gathered(tree: Any) -> Any:
-    """The arrays, of which each device has the whole, on explicit meshes."""
+    """The arrays, gathered so that each device of an explicit mesh has all of each array."""
 
     def one(leaf: Any) -> Any:
         sharding = place(leaf).get("sharding")
@@ -201,5 +205,5 @@ def gathered(tree: Any) -> Any:
 
 
 def no_tangent(primal: Any) -> Any:
-    """The tangent of what is constant, for a rule of ``jax.custom_jvp`` with symbolic zeros."""
+    """The zero tangent of a constant, for a rule of ``jax.custom_jvp`` with symbolic zeros."""
     return jax.custom_derivatives.SymbolicZero(jax.typeof(primal).to_tangent_aval())

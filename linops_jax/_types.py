@@ -1,4 +1,4 @@
-"""Names for what annotations mean. Type checkers have no pytrees: to them, the first two are anything."""
+"""Type aliases for annotations. Type checkers have no type for pytrees, so the first two mean ``Any`` to them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 Arrays: TypeAlias = Any  # a pytree of arrays
-Specs: TypeAlias = Any  # a pytree of jax.ShapeDtypeStruct; users may give arrays, which have shapes and dtypes, too
-Scalar: TypeAlias = complex | np.number | np.bool_ | np.ndarray | jax.Array  # arrays: 0-d ones
-Real: TypeAlias = float | np.number | np.ndarray | jax.Array  # likewise
+Specs: TypeAlias = Any  # a pytree of jax.ShapeDtypeStruct, or of arrays, of which only shapes and dtypes matter
+Scalar: TypeAlias = complex | np.number | np.bool_ | np.ndarray | jax.Array  # arrays must have shape ()
+Real: TypeAlias = float | np.number | np.ndarray | jax.Array  # arrays must have shape ()
 Seed: TypeAlias = int | jax.Array  # an integer, or a key of jax.random

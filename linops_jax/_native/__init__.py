@@ -1,4 +1,4 @@
-"""What ``lo.native`` and ``lo.per_platform`` leave on a class: where native code is, and how it wants to be called."""
+"""Native hooks: the values that ``lo.native`` and ``lo.per_platform`` put into a class body."""
 
 from linops_jax._native.declare import native as native
 from linops_jax._native.declare import per_platform as per_platform

@@ -1,4 +1,4 @@
-"""``lo.native`` and ``lo.per_platform``: what users write in a class body."""
+"""``lo.native`` and ``lo.per_platform``, which users write in a class body."""
 
 from __future__ import annotations
 
@@ -24,36 +24,61 @@ def native(
     attributes: Any = None,
     parallel: bool = False,
 ) -> Native:
-    """A hook in native code, called without Python and without the GIL: ``apply = lo.native(...)``, for any hook.
+    """A hook in native code, which is called without Python and without the GIL.
 
-    Its operands are the arrays in the hook's arguments in the order of ``jax.tree.leaves``: array fields first, then
-    the inputs. Its results are the arrays that ``infer_shape`` promises. All are C-contiguous. Give one of:
+    Write ``apply = lo.native(...)`` in the class body, and likewise for every other hook. Give exactly one of ``function``,
+    ``ffi`` and ``numba``.
 
-    - ``function``: a C function ``int f(linops_call *)`` of the interface in ``linops_jax/native.h`` (see
-      ``get_include``): a function of a ctypes library, a cffi function pointer, a PyCapsule (named
-      ``"linops_jax.native.v1"``, or with the signature as Cython names it), a ``scipy.LowLevelCallable``, a compiled
-      ``numba.cfunc``, an address, or a name in ``library``.
-    - ``ffi``: an XLA FFI handler: the name of a target registered with ``jax.ffi.register_ffi_target``, a capsule of
-      ``jax.ffi.pycapsule``, a ctypes function, a dict of these by stage, or a name in ``library``. It may be given as
-      ``function`` where it cannot be anything else: a capsule without a name, or a string without ``library``.
-    - ``numba``: a Python function ``kernel(x, out)`` over arrays (array fields first), which Numba compiles for the
-      dtypes and ranks at hand, or a ``numba.njit`` function. Needs the package numba.
+    Parameters
+    ----------
+    function : C function, optional
+        A C function ``int f(linops_call *)``, as declared in ``linops_jax/native.h`` (see ``get_include``): a function of a
+        ctypes library, a cffi function pointer, a PyCapsule (named ``"linops_jax.native.v1"``, or with the signature, as in
+        Cython), a ``scipy.LowLevelCallable``, a compiled ``numba.cfunc``, an address, or the name of a function in
+        ``library``.
+    ffi : XLA FFI handler, optional
+        The name of a target registered with ``jax.ffi.register_ffi_target``, a capsule of ``jax.ffi.pycapsule``, a ctypes
+        function, a dict of these by stage, or the name of a function in ``library``. A capsule without a name, or a string
+        without ``library``, can only be a handler, so it may be given as ``function``, too.
+    numba : function, optional
+        A Python function ``kernel(x, out)`` of arrays, array fields first, which Numba compiles for the dtypes and ranks of
+        each call, or a ``numba.njit`` function. Needs the package numba.
+    library : ctypes.CDLL or path, optional
+        A shared library, in which the function or the handler is looked up by its name.
+    user_data : bytes, array, pointer or function, optional
+        For C functions: the data that the function finds at ``call->user_data``. Bytes, a NumPy array, a ctypes structure
+        or pointer, an address; or a function of the operator that returns one of these. This function may use the static
+        fields only: the array fields are None when it is called.
+    owner : object, optional
+        An object that is kept alive with the hook, because code or data at an address belongs to it.
+    dtypes : sequence of dtypes, optional
+        For C functions: the dtypes that the function accepts. Others are a TypeError before the call. Default: all dtypes,
+        the function checks them.
+    attributes : dict or function, optional
+        For FFI handlers: the attributes by name, or a function of the operator that returns them. Values are numbers,
+        strings and NumPy arrays. A tuple of numbers becomes an array, and a dtype its name. Default: the static fields.
+    parallel : bool, optional
+        For C functions and Numba kernels: whether ``vmap`` may evaluate elements of a batch on several threads at once, in
+        XLA's thread pool. Default: False.
 
-    Options:
+    Returns
+    -------
+    native hook
+        The hook, to be assigned to its name in the class body. It cannot be called directly.
 
-    - ``library``: a ``ctypes.CDLL``, or the path of a shared library, in which the function is looked up by name.
-    - ``user_data`` (C): what the function finds in ``call->user_data``: bytes, a NumPy array, a ctypes structure or
-      pointer, an address; or a function of the operator that returns one of these from static fields (array fields are
-      None there).
-    - ``owner``: any object to keep alive with the hook, for an address whose code or data belongs to it.
-    - ``dtypes`` (C): the dtypes the function takes; others are a TypeError before the call. Default: all, the function
-      checks.
-    - ``attributes`` (FFI): the handler's attributes, a dict or a function of the operator that returns one. Default: the
-      static fields by name. Numbers, strings, NumPy arrays; a tuple of numbers becomes an array, a dtype its name.
-    - ``parallel`` (C, Numba): ``vmap`` may evaluate elements of a batch on several threads at once, on XLA's own pool.
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type, or arguments cannot be combined.
+    AttributeError
+        If ``library`` has no function of this name.
+    ImportError
+        If ``numba`` is given and the package is not installed.
 
-    Raises TypeError for arguments that do not go together or have a wrong type, AttributeError for a name not in ``library``,
-    ImportError for ``numba`` without that package.
+    Notes
+    -----
+    The operands of native code are the arrays in the arguments of the hook, in the order of ``jax.tree.leaves``: the array
+    fields, then the inputs. The results are the arrays whose specs ``infer_shape`` returns. All are C-contiguous.
     """
     given = [name for name, value in (("function", function), ("ffi", ffi), ("numba", numba)) if value is not None]
     if len(given) != 1:
@@ -90,16 +115,42 @@ def _refuse_options(kind: str, options: Sequence[str]) -> None:
 
 
 def per_platform(*, default: Any = None, **platforms: Any) -> PerPlatform:
-    """One hook with several kinds: ``apply = lo.per_platform(cpu=lo.native(...), default=lo.traced(f))``.
+    """A hook with different code for different platforms.
 
-    - ``cpu``, ``gpu``, ``cuda``, ``rocm``, ``tpu``: a native hook, a traced function, or (``cpu``) a plain function as host
-      hook. C functions and Numba kernels run on the CPU only; a handler is registered for the platform it is given for.
-    - ``default``: for all other platforms. A plain function, C function or Numba kernel serves the CPU only.
+    Write ``apply = lo.per_platform(cpu=lo.native(...), default=lo.traced(f))`` in the class body.
 
-    With a traced function among them, hooks that are left out are derived by JAX from that one, as with ``lo.traced``.
-    The kinds must agree; the checks compare on the platform they run on.
+    Parameters
+    ----------
+    default : hook, optional
+        The code for all other platforms. A plain function, a C function or a Numba kernel is used on the CPU only.
+    **platforms : hook
+        The code for ``cpu``, ``gpu``, ``cuda``, ``rocm`` or ``tpu``: a native hook, a traced function or, for ``cpu``, a
+        plain function. C functions and Numba kernels run on the CPU only. An FFI handler is registered for the platform
+        for which it is given.
 
-    Raises TypeError for anything that is no hook, or cannot run on its platform.
+    Returns
+    -------
+    hook
+        The hook, to be assigned to its name in the class body.
+
+    Raises
+    ------
+    TypeError
+        If a value is not a hook, or cannot run on its platform.
+
+    Notes
+    -----
+    If one of the functions is traced, JAX derives hooks that the class does not define from this function, as with
+    ``lo.traced``. The code must compute the same on all platforms. The checks test the code for the platform on which they
+    run.
+
+    Examples
+    --------
+    >>> class Double(lo.LinearOperator):
+    ...     infer_shape = lambda self, x: x
+    ...     apply = lo.per_platform(cpu=lambda self, x: 2 * x, default=lo.traced(lambda self, x: 2 * x))
+    >>> Double()(jnp.array([1.0, 3.0]))
+    Array([2., 6.], dtype=float32)
     """
     variants = {**platforms, **({} if default is None else {"default": default})}
     if not variants:

@@ -1,4 +1,4 @@
-"""A C function of the interface in include/linops_jax/native.h."""
+"""Hooks that are C functions with the interface of ``include/linops_jax/native.h``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from linops_jax._native import pointers
 
 
 class CFunction(Native):
-    """Holds on to what it was made from: with the hook, the function lives as long as any program that calls it."""
+    """A hook that is a C function. It keeps alive the objects to which code and data belong.
+
+    Compiled programs keep the hook alive, so the function lives at least as long as each program that calls it.
+    """
 
     what = "a C function"
 
@@ -29,7 +32,7 @@ class CFunction(Native):
         self._kept = (function, owner)
         self._user_data = user_data if user_data is not None else (own_data or None)
         if not inspect.isfunction(user_data):
-            pointers.data_pointer(self._user_data, where)  # raises now rather than in the first call
+            pointers.data_pointer(self._user_data, where)  # to raise here instead of in the first call
         self._dtypes = None if dtypes is None else tuple(np.dtype(dtype).name for dtype in dtypes)
 
     def signature(self, label: str, inputs: Arrays, outputs: Arrays) -> Any:

@@ -1,4 +1,4 @@
-"""A hand-written XLA FFI handler, and what it is given as attributes."""
+"""Hooks that are XLA FFI handlers written by users, and their attributes."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from linops_jax._native import pointers
 
 
 class Handler(Native):
-    """The name of a registered target, or a handler that we register when it is first lowered."""
+    """A hook that is an FFI handler: the name of a registered target, or a handler that is registered at its first use."""
 
     what = "an XLA FFI handler"
 
     def __init__(self, handler: Any, owner: Any, attributes: Any):
         self._attributes = attributes
         self._kept = (handler, owner)
-        self.target = handler if isinstance(handler, str) else None  # its stable name
+        self.target = handler if isinstance(handler, str) else None  # the name under which it is registered
         self.anywhere = self.target is not None
-        self.stages: dict[str, int] = {}  # addresses
+        self.stages: dict[str, int] = {}  # the address of the handler for each stage
         if not isinstance(handler, str):
             stages = handler if isinstance(handler, Mapping) else {"execute": handler}
             self.stages = {stage: pointers.handler_pointer(value, "lo.native(ffi=)") for stage, value in stages.items()}
 
     @property
     def is_function(self) -> bool:
-        """Whether it is a bare function, which we can call ourselves, without stages or state of its own."""
+        """Whether the handler is a single function, without stages and state, so that the extension can call it."""
         return set(self.stages) == {"execute"}
 
     def compiled(self, label: str, signature: Any) -> int:
         return self.stages["execute"]
 
     def attributes(self, label: str, op: Any) -> dict[str, Any]:
-        """The attributes of the call. By default the static fields by name, as ``attribute`` converts them."""
+        """The attributes of the call, converted by ``attribute``. By default, these are the static fields by name."""
         if self._attributes is None:
             values = {name: getattr(op, name) for name in static_fields(type(op))}
         elif inspect.isfunction(self._attributes):
@@ -48,10 +48,10 @@ class Handler(Native):
 
 
 def attribute(value: Any, where: str) -> Any:
-    """bool, int (64 bits), float (64 bits), str and bytes as they are, NumPy scalars with their own width, a dtype as its
-    name, a tuple of ints, floats or NumPy scalars of one kind as an array, a NumPy array as it is.
+    """A value as an attribute of an FFI call. Raises TypeError for values that XLA cannot pass.
 
-    Raises TypeError for anything else: XLA has no such attributes.
+    Numbers of Python have 64 bits; NumPy scalars keep their width. Strings, bytes and NumPy arrays remain what they are. A
+    dtype becomes its name. A tuple of numbers of one type becomes an array.
     """
     if isinstance(value, np.dtype):
         return value.name

@@ -1,4 +1,4 @@
-"""Where the C header is."""
+"""The folder of the C header."""
 
 from __future__ import annotations
 
@@ -6,5 +6,15 @@ import pathlib
 
 
 def get_include() -> str:
-    """The folder to give to a C compiler (``-I``) for ``#include <linops_jax/native.h>``."""
+    """The include folder for C compilers (``-I``), which contains ``linops_jax/native.h``.
+
+    Returns
+    -------
+    str
+        The path of the folder.
+
+    Examples
+    --------
+    >>> command = ["cc", "-shared", "-fPIC", "-I", lo.get_include(), "blur.c", "-o", "blur.so"]
+    """
     return str(pathlib.Path(__file__).parent.parent / "include")

@@ -1,4 +1,4 @@
-"""``lo.native(numba=kernel)``: a function over arrays, compiled into a C function of our interface."""
+"""``lo.native(numba=kernel)``: a Python function of arrays, which Numba compiles to a C function."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from linops_jax._model.kinds import Arrays, Native
 
-# linops_call and linops_buffer as arrays of 64-bit words: which word holds what.
+# The layout of linops_call and linops_buffer in native.h as arrays of 64-bit words: the index of each member.
 _INPUTS, _OUTPUTS, _ERROR = 2, 3, 5
 _MOST_AXES = 48
 _BUFFER, _DATA, _SHAPE = 5, 0, 1
@@ -25,7 +25,7 @@ _TYPES = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16"
 
 
 class NumbaKernel(Native):
-    """Compiled once for each combination of dtypes and ranks; Numba's code lives as long as the hook."""
+    """A hook that Numba compiles once for each combination of dtypes and ranks. The code lives as long as the hook."""
 
     what = "a Numba kernel"
 
@@ -98,7 +98,10 @@ def _import_numba() -> Any:
 
 
 def _wrapper(kernel: Any, inputs: Arrays, outputs: Arrays) -> Callable[..., Any]:
-    """The kernel behind ``int f(linops_call *)``. Ranks are part of an array's type, so the source is written for them."""
+    """A function ``int f(linops_call *)`` that calls the kernel.
+
+    In Numba the rank is part of an array's type, so the source code is generated for the ranks of the arrays.
+    """
     lines = ["def wrapper(call):"]
     names = []
     for word, signature in ((_INPUTS, inputs), (_OUTPUTS, outputs)):
@@ -134,7 +137,7 @@ def _wrapper(kernel: Any, inputs: Arrays, outputs: Arrays) -> Callable[..., Any]
 
 @functools.cache
 def _pointer_intrinsic() -> Any:
-    """An integer as a pointer, for compiled code."""
+    """A Numba intrinsic that converts an integer to a pointer."""
     extending = importlib.import_module("numba.extending")
     types = importlib.import_module("numba").types
     voidptr = importlib.import_module("numba.core.cgutils").voidptr_t

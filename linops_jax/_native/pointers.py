@@ -1,4 +1,4 @@
-"""Addresses of native functions and of their data, from all that Python packages call a pointer."""
+"""Addresses of native functions and of their data, from the pointer objects of ctypes, cffi, Numba, SciPy and Cython."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def is_capsule(value: Any) -> bool:
 
 
 def is_handler(value: Any) -> bool:
-    """Whether a value can only be an XLA FFI handler: jax.ffi.pycapsule gives capsules without a name."""
+    """Whether a value is a capsule of an XLA FFI handler, as made by ``jax.ffi.pycapsule``: these have no name."""
     return is_capsule(value) and capsule_name(value) in _XLA_CAPSULES
 
 
@@ -44,9 +44,14 @@ def capsule_pointer(capsule: Any) -> int:
 
 
 def function_pointer(value: Any, where: str) -> tuple[int, int]:
-    """The address of a C function of our interface, and of the user data that comes with it (0 for none).
+    """The address of a C function, and the address of the user data that belongs to it (0 if there is none).
 
-    Raises TypeError for what is no such function as far as that can be seen, ValueError for a null pointer.
+    Raises
+    ------
+    TypeError
+        If the value is not a pointer to a function, or is known to have another signature than ``int f(linops_call *)``.
+    ValueError
+        If the pointer is null.
     """
     if hasattr(value, "user_data") and hasattr(value, "signature") and hasattr(value, "function"):  # LowLevelCallable
         address, data = function_pointer(value.function, where)
@@ -63,7 +68,7 @@ def function_pointer(value: Any, where: str) -> tuple[int, int]:
 
 
 def _check_signature(function: Any, where: str) -> None:
-    """ctypes, cffi and Numba may know what a function takes. Not to know is fine."""
+    """Raises TypeError for a wrong signature, if ctypes, cffi or Numba know the signature of the function."""
     if isinstance(function, ctypes._CFuncPtr):  # type: ignore[attr-defined]
         takes, gives = function.argtypes, function.restype
     elif (cffi := sys.modules.get("_cffi_backend")) is not None and isinstance(function, cffi.FFI.CData):
@@ -121,7 +126,7 @@ def handler_pointer(value: Any, where: str) -> int:
 
 
 def symbol(library: Any, name: Any, where: str) -> Any:
-    """A function of a shared library, given as ctypes.CDLL or as its path."""
+    """A function of a shared library, which is given as a ``ctypes.CDLL`` or by its path."""
     if not isinstance(name, str):
         message = (
             f"{where}: with library=, give the name of a function in it; found {type(name).__name__} {name!r:.80}."

@@ -1,4 +1,4 @@
-"""Pytrees of arrays as vectors: their arithmetic, how they lie in one array, and operators as matrices between these."""
+"""Pytrees of arrays as vectors: arithmetic, conversion to and from one array, and operators as matrices."""
 
 from linops_jax._vectors.arithmetic import add as add
 from linops_jax._vectors.arithmetic import dot as dot

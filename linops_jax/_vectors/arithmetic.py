@@ -1,6 +1,7 @@
-"""Pytrees of arrays as vectors: sums, inner products and norms, on any mesh and in any unit.
+"""Arithmetic of pytrees of arrays: sums, inner products and norms, on any mesh and for numbers of any magnitude.
 
-Powers of two bring arrays of any unit to the size of one: no square leaves the range, and nothing is rounded.
+Norms are computed after a multiplication by a power of two that brings the largest entry close to 1. So no square
+overflows or underflows, and the multiplication itself has no rounding errors.
 """
 
 from __future__ import annotations
@@ -15,28 +16,28 @@ from linops_jax._model import shapes
 
 
 def add(a: Any, scalar: Any, b: Any) -> Any:
-    """a + scalar b, in the dtypes of a."""
+    """``a + scalar b``, in the dtypes of ``a``."""
     kind = (lambda u: u.dtype) if jnp.iscomplexobj(scalar) else (lambda u: jnp.finfo(u.dtype).dtype)
     return jax.tree.map(lambda u, v: u + jnp.asarray(scalar, kind(u)) * v.astype(u.dtype), a, b)
 
 
 def times(scalar: Any, a: Any) -> Any:
-    """scalar a, in the dtypes of a, for a real scalar."""
+    """``scalar a``, in the dtypes of ``a``, for a real scalar."""
     return jax.tree.map(lambda u: scalar.astype(jnp.finfo(u.dtype).dtype) * u, a)
 
 
 def dot(a: Any, b: Any) -> jax.Array:
-    """Re <a, b> over all arrays of two pytrees: right for operators that are linear over the reals only as well."""
+    """Re⟨a, b⟩ of two pytrees: the inner product for operators that are linear over the real numbers only."""
     return jnp.real(inner(a, b))
 
 
 def inner(a: Any, b: Any) -> jax.Array:
-    """<a, b>, conjugated in a; in single precision at least."""
+    """⟨a, b⟩ of two pytrees, with ``a`` conjugated, in at least single precision."""
     pairs = list(zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
     dtype = jnp.result_type(jnp.float32, *(leaf.dtype for pair in pairs for leaf in pair))
 
     def one(u: Any, v: Any) -> jax.Array:
-        if _compat.place(u).get("sharding"):  # JAX refuses products over sharded axes
+        if _compat.place(u).get("sharding"):  # jnp.vdot does not accept sharded axes of explicit meshes
             return jnp.sum(u.conj().astype(dtype) * v)
         return jnp.vdot(u, v, preferred_element_type=dtype).astype(dtype)
 
@@ -44,14 +45,14 @@ def inner(a: Any, b: Any) -> jax.Array:
 
 
 def norm(tree: Any) -> jax.Array:
-    """The Euclidean norm of all arrays, wherever it can be represented."""
+    """The Euclidean norm of all arrays. It overflows or underflows only if the result itself cannot be represented."""
     power = exponent(tree)
     unit = shift(tree, -power)
     return shift(jnp.sqrt(dot(unit, unit)), power)
 
 
 def exponent(tree: Any) -> jax.Array:
-    """An integer e for which the largest entry is between 2^(e-1) and 2^e; 0 where that is zero or not finite."""
+    """The integer e for which the largest entry is between 2^(e-1) and 2^e; 0 if that entry is zero or not finite."""
     largest = jnp.zeros((), jnp.float32)
     for leaf in jax.tree.leaves(tree):
         parts = (leaf.real, leaf.imag) if shapes.is_complex(leaf.dtype) else (leaf,)
@@ -62,7 +63,10 @@ def exponent(tree: Any) -> jax.Array:
 
 
 def shift(tree: Any, power: Any) -> Any:
-    """2^power times all arrays. In two factors, which exist where the product does."""
+    """2^power times all arrays.
+
+    The factor 2^power itself might overflow or underflow, so it is split into two factors.
+    """
 
     def one(leaf: Any) -> Any:
         info = jnp.finfo(leaf.dtype)
@@ -79,13 +83,23 @@ def is_finite(tree: Any) -> jax.Array:
 
 
 def restored(unit: Any, power: Any) -> tuple[Any, jax.Array]:
-    """2^power times all arrays, and whether their dtypes hold these numbers."""
+    """2^power times all arrays, and whether the results can be represented in their dtypes."""
     found = shift(unit, power)
     return found, holds(found, shift(found, -power), unit)
 
 
 def holds(found: Any, again: Any, meant: Any) -> jax.Array:
-    """Whether ``found`` is finite and, seen ``again`` as ``meant`` was, the same but for rounding: nothing vanished."""
+    """Whether scaled arrays are finite and have lost nothing but precision.
+
+    Parameters
+    ----------
+    found : pytree of arrays
+        The arrays after scaling.
+    again : pytree of arrays
+        The arrays after scaling them back.
+    meant : pytree of arrays
+        The arrays before scaling, to which ``again`` is compared.
+    """
     eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(found))
     lost = jax.tree.map(jnp.subtract, again, meant)
     return is_finite(found) & (norm(lost) <= 4 * eps * norm(meant))

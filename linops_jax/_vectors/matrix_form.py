@@ -1,4 +1,4 @@
-"""An operator between pytrees as a matrix between vectors."""
+"""Operators between pytrees as matrices that act on vectors."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from linops_jax._vectors.packing import Packing
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["op"], meta_fields=["pairs", "complex_linear"])
 @dataclasses.dataclass(frozen=True)
 class MatrixForm:
-    """A linear operator with a domain, as functions of vectors, in single precision at least.
+    """A linear operator as functions of vectors, which have at least single precision.
 
     Parameters
     ----------
     op : LinearOperator
+        The operator, with a known domain.
     pairs : bool, optional
-        Complex numbers are (re, im), two reals next to each other: then every operator is a matrix.
+        Whether complex numbers are stored as pairs (re, im) of real numbers. In this form every operator is a matrix, also
+        if it is linear over the real numbers only. Default: False.
     complex_linear : bool, optional
-        To complex vectors in place of real ones, do what a matrix does: A re + i A im, and an adjoint with an imaginary
-        part. Otherwise only the real part counts of what lies in a real domain.
+        Whether an operator with a real domain is extended to complex vectors, as a matrix is: A (u + i v) = A u + i A v,
+        with the adjoint of this map. Otherwise the imaginary part of vectors in a real domain is dropped. Default: True.
     """
 
     op: Any
@@ -46,7 +48,7 @@ class MatrixForm:
 
     @property
     def dtype(self) -> Any:
-        """Of the vectors on both sides."""
+        """The dtype of the vectors on both sides."""
         return jnp.result_type(self.domain.dtype, self.codomain.dtype)
 
     def forward(self, v: Any) -> jax.Array:
@@ -71,13 +73,16 @@ class MatrixForm:
 
 
 def in_own_space(op: Any) -> MatrixForm:
-    """The form in which lengths and angles of vectors are those of the arrays they stand for.
+    """The matrix form in which vectors have the same norms and angles as the pytrees they represent.
 
-    Complex where the operator is linear over the complex numbers and all its arrays are complex, otherwise real.
+    Complex if the operator is linear over the complex numbers and all its arrays are complex, otherwise real.
     """
     return MatrixForm(op, pairs=not op._is_complex_linear())
 
 
 def in_complex_numbers(op: Any) -> MatrixForm:
-    """The form without pairs, of one row and column for each number, wherever a matrix does all that the operator does."""
+    """The matrix form with one row or column for each number, real or complex, if there is such a matrix.
+
+    Otherwise, for operators that are linear over the real numbers only, complex numbers are pairs of real numbers.
+    """
     return MatrixForm(op, pairs=shapes.has_complex(op.domain) and not op._is_complex_linear())

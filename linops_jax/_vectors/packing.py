@@ -1,4 +1,4 @@
-"""A pytree of arrays as one vector: leaf after leaf, each in C order."""
+"""Pytrees of arrays as one vector, which contains the leaves one after another, each in C order."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from linops_jax._model import shapes
 
 @dataclasses.dataclass(frozen=True)
 class Packing:
-    """How the arrays of a pytree lie in one vector.
+    """The layout of the arrays of a pytree in one vector.
 
     Parameters
     ----------
     spec : pytree of arrays or jax.ShapeDtypeStruct
+        The shapes and dtypes of the arrays.
     pairs : bool, optional
-        Complex numbers are (re, im), two reals next to each other: what ``x.view(float)`` gives.
+        Whether complex numbers are stored as pairs (re, im) of real numbers, as in ``x.view(float)``. Default: False.
     least : dtype, optional
-        The vector has this precision at least. Its dtype is the common one otherwise.
+        The lowest precision of the vector. Default: None, its dtype is the common dtype of the arrays.
     xp : module, optional
-        ``jax.numpy``; or ``numpy``, which has double precision without ``jax_enable_x64``, but no meshes.
+        ``jax.numpy`` (default); or ``numpy``, which has double precision without ``jax_enable_x64``, but no meshes.
     """
 
     spec: Any
@@ -41,28 +42,31 @@ class Packing:
 
     @property
     def dtype(self) -> Any:
-        """Of the vector; that of real parts for pairs."""
+        """The dtype of the vector. For pairs, it is real."""
         dtypes = [leaf.dtype for leaf in jax.tree.leaves(self.spec)]
         common = self.xp.result_type(*dtypes) if dtypes else self.xp.result_type(float)
         common = common if self.least is None else self.xp.result_type(self.least, common)
         return jnp.finfo(common).dtype if self.pairs and shapes.is_complex(common) else common
 
     def pack(self, tree: Any) -> Any:
-        """The vector, which each device has as a whole."""
+        """The vector that contains the arrays of a pytree. Each device of a mesh has all of it."""
         tree = _compat.gathered(tree) if self.xp is jnp else tree
         leaves = [as_reals(leaf, -1, self.xp) if self._width(leaf) == 2 else leaf for leaf in jax.tree.leaves(tree)]
         dtype = self.dtype
         return self.xp.concatenate([self.xp.zeros(0, dtype), *(leaf.ravel().astype(dtype) for leaf in leaves)])
 
     def unpack(self, vector: Any) -> Any:
-        """The pytree, with the shapes, dtypes and places of the spec. Real arrays take the real part of complex numbers."""
+        """The pytree whose arrays the vector contains, with the shapes, dtypes and places of the spec.
+
+        Real arrays get the real part of complex numbers.
+        """
         leaves, structure = jax.tree.flatten(self.spec)
         counts = list(map(self._count, leaves))
         parts = [vector[stop - count : stop] for count, stop in zip(counts, itertools.accumulate(counts), strict=True)]
         return jax.tree.unflatten(structure, map(self._array, parts, leaves))
 
     def unit(self, index: Any) -> Any:
-        """The arrays that are 1 at one entry of their vector, and 0 elsewhere; all 0 for an index beyond the end."""
+        """The pytree for the unit vector with a 1 at ``index``. All arrays are zero if the index is beyond the end."""
         leaves, structure = jax.tree.flatten(self.spec)
         values, start = [], 0
         for leaf in leaves:
@@ -97,6 +101,6 @@ def as_reals(array: Any, axis: int, xp: Any = jnp) -> Any:
 
 
 def as_complex(pairs: Any, dtype: Any, axis: int, xp: Any = jnp) -> Any:
-    """Complex numbers of a dtype from the real pairs that ``as_reals`` makes."""
+    """Complex numbers of a given dtype from pairs (re, im) along an axis: the inverse of ``as_reals``."""
     real, imag = xp.moveaxis(pairs.real.astype(jnp.finfo(dtype).dtype), axis, 0)
     return jax.lax.complex(real, imag) if xp is jnp else np.stack([real, imag], -1).view(dtype)[..., 0]
