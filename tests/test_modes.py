@@ -490,7 +490,7 @@ def test_a_host_rule_of_one_mode_is_never_replaced_in_the_other(jit):
         pulled(HostPushed())
     with pytest.raises(
         NotImplementedError,
-        match=r"HostPulled has no jacobian_apply: .*HostPulled\.jacobian_adjoint is none\. Define HostPulled\.jacobian_ap",
+        match=r"HostPulled has no jacobian_apply: .*HostPulled\.jacobian_adjoint is not traced\. Define HostPulled\.jacobian_ap",
     ):
         pushed(HostPulled())
 

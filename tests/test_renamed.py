@@ -38,7 +38,7 @@ def test_the_operator_is_op_and_its_input_x(name):
     for found in (function(*by_position), function(op, x=X, **keywords)):
         np.testing.assert_equal(numbers(found), expected)
     for old, new, values in (("A", "op", {"A": op, "x": X}), ("spec", "x", {"op": op, "spec": X})):
-        message = rf"^lo\.{name}: {old}= is deprecated since 0\.1 and goes in 0\.2: use {new}=\.$"
+        message = rf"^lo\.{name}: {old}= is deprecated since 0\.1 and will be removed in 0\.2: use {new}=\.$"
         with pytest.warns(DeprecationWarning, match=message) as caught:
             found = function(**values, **keywords)
         assert [warning.filename for warning in caught] == [__file__]
@@ -48,7 +48,7 @@ def test_the_operator_is_op_and_its_input_x(name):
 def test_solve_takes_op():
     expected = lo.solve(op=A, y=Y).value
     with pytest.warns(
-        DeprecationWarning, match=r"^lo\.solve: A= is deprecated since 0\.1 and goes in 0\.2: use op=\.$"
+        DeprecationWarning, match=r"^lo\.solve: A= is deprecated since 0\.1 and will be removed in 0\.2: use op=\.$"
     ):
         found = lo.solve(A=A, y=Y).value
     np.testing.assert_array_equal(found, expected)
@@ -58,7 +58,7 @@ def test_solve_takes_op():
 @pytest.mark.parametrize("both", [lambda: lo.norm(A, A=A), lambda: lo.norm(op=A, A=A), lambda: lo.norm(A, X, spec=X)])
 def test_both_names_are_refused(both):
     with pytest.raises(
-        TypeError, match=r"lo\.norm got (op|x), and (A|spec)=, which is the old name for it\. Give (op|x) only"
+        TypeError, match=r"lo\.norm got both (op|x) and (A|spec)=, which is the old name of (op|x)\. Give (op|x) only"
     ):
         both()
 

@@ -224,7 +224,9 @@ def test_a_tracer_in_one_of_two_hooks_says_what_to_do():
 
         return Closes()
 
-    message = r"Closes\.adjoint closes over an array that is being traced, .* a field of Closes, or close over it in"
+    message = (
+        r"Closes\.adjoint closes over an array that was being traced, .* a field of Closes, or close over it also in"
+    )
     with pytest.raises(jax.errors.UnexpectedTracerError, match=message):
         jax.grad(lambda m: energy(make(m)(m * X)))(jnp.float32(2))
 

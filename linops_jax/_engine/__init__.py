@@ -1,1 +1,1 @@
-"""From a hook to XLA and back."""
+"""How hooks become JAX primitives and parts of XLA programs, and how these programs call them."""

@@ -20,10 +20,8 @@ def _can_evaluate(cls: Any, name: str) -> bool:
 def is_up_to_jax(binding: Binding, argument: str) -> bool:
     """Whether JAX differentiates the hook itself: it is traced, and the class defines no derivative for the argument."""
     hook = binding.hook
-    if (
-        hook.takes_state and hook.by_others is None
-    ):  # JAX does not see how the state depends on the fields and the point
-        return False
+    if hook.takes_state and hook.by_others is None:
+        return False  # JAX does not see how the state depends on the fields and the point
     if not hook.is_jax or argument not in hook.rule.derivative:
         return hook.is_jax or (argument == "self" and hook.by_others is not None)
     cls: Any = hook.cls
@@ -38,7 +36,7 @@ def missing(cls: Any, name: str, why: str) -> NotImplementedError:
         if name in modes and not any(_can_evaluate(cls, mode) for mode in modes):
             return NotImplementedError(words.format(where))
     others = [other for other in rules.other_modes(name) if _can_evaluate(cls, other) and not cls._hooks[other].is_jax]
-    also = f" JAX transposes traced hooks only, and {where}.{others[0]} is none." if others else ""
+    also = f" JAX transposes traced hooks only, and {where}.{others[0]} is not traced." if others else ""
     message = f"{where} has no {name}: {why}.{also} Define {where}.{name}."
     return NotImplementedError(message)
 
@@ -50,7 +48,7 @@ def no_derivative(binding: Binding, argument: str, moves: Sequence[bool]) -> Not
     if argument == "self":
         return _no_field_derivative(cls, hook.name, _paths(jax.tree.unflatten(binding.trees[0], moves)))
     if argument in hook.rule.derivative:
-        return missing(cls, hook.rule.derivative[argument][0], "it is the derivative asked for")
+        return missing(cls, hook.rule.derivative[argument][0], "it is the derivative that is needed")
     message = f"Derivatives of {hook.label} with respect to {argument} have no hook. Write {cls._label} with lo.traced."
     return NotImplementedError(message)
 
@@ -66,7 +64,9 @@ def _no_field_derivative(cls: Any, name: str, paths: Sequence[str]) -> NotImplem
     if "self" in hook.rule.derivative:
         what = f"{where} only has a derivative with respect to its input. Define {where}.parameter_jvp and {where}.parameter_vjp"
     else:
-        what = f"how {hook.label} depends on fields has no hook. Write {where} with lo.traced"
+        what = (
+            f"there is no hook for the derivative of {hook.label} with respect to fields. Write {where} with lo.traced"
+        )
     message = (
         f"{fields} is being differentiated, but {what}, or declare the field with lo.constant() if it is never to be "
         "differentiated, or wrap it in jax.lax.stop_gradient inside the differentiated function."
@@ -103,8 +103,8 @@ def out_of_reach(binding: Binding) -> jax.errors.UnexpectedTracerError:
     """The error for a hook that closes over a tracer of a transformation that has already ended when the hook is traced."""
     where = binding.hook.cls._label
     message = (
-        f"{binding.label} closes over an array that is being traced, and is asked for when that trace is over. Declare the "
-        f"array as a field of {where}, or close over it in the hook whose derivative this is, too."
+        f"{binding.label} closes over an array that was being traced, but that trace has ended. Declare the array as a field "
+        f"of {where}, or close over it also in the hook of which this one is the derivative."
     )
     return jax.errors.UnexpectedTracerError(message)
 

@@ -85,9 +85,8 @@ def _bind_traced(
     If JAX alone defines all its derivatives, it is called like any JAX function. Otherwise its primitive is bound with a
     jaxpr, and the arrays that the hook closes over are the first operands.
     """
-    if (
-        binding.hook.is_plain and _compat.manual_axes()
-    ):  # tangents may vary over more mesh axes than a jaxpr would allow
+    if binding.hook.is_plain and _compat.manual_axes():
+        # Not as a jaxpr, whose types would not allow tangents to vary over more mesh axes than the values.
         return batch.mapped(traced_hooks.function(binding, specs))(*operands)
     elements = [element(jax.typeof(x), axes) if axes else x for x, axes in zip(operands, batch.own, strict=True)]
     if binding.hook.is_plain:

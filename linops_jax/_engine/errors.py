@@ -124,8 +124,8 @@ def _advice(error: BaseException, text: str) -> str:
     """What to do about exceptions of JAX inside a host hook, whose texts do not say it; empty for others."""
     if isinstance(error, RuntimeError) and "no_execution" in text:
         return (
-            "JAX was called inside a host hook, where it could wait forever for the program that waits for the hook. "
-            "Use NumPy there, or mark the hook with lo.traced. "
+            "JAX was called inside a host hook. This could deadlock, because JAX may have to wait for the program that is "
+            "waiting for the hook. Use NumPy in the hook, or mark the hook with lo.traced. "
         )
     if isinstance(error, jax.errors.TracerArrayConversionError | jax.errors.ConcretizationTypeError):
         return (

@@ -7,9 +7,8 @@ from typing import Any
 
 from linops_jax._model.hooks import Hook
 
-_foreign: set[Any] = (
-    set()
-)  # primitives of foreign code, and traced hooks that call it; both live as long as the process
+# Primitives of foreign code, and traced hooks that call foreign code. Both live as long as the process.
+_foreign: set[Any] = set()
 _looked_into: weakref.WeakSet[Any] = weakref.WeakSet()  # jaxprs that have been searched
 
 

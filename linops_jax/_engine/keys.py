@@ -27,6 +27,7 @@ from linops_jax._engine.names import (
 )
 from linops_jax._model.fields import array_fields, restore, static_fields
 
+_UNFINDABLE = "defined inside a function, or no longer in its module under this name"
 _LEAF = "*"
 _DEEPEST = 200  # nested brackets
 _DTYPE = re.compile(r"[a-z][a-z0-9_]*(\[[0-9a-zA-Z]+\])?")
@@ -78,7 +79,7 @@ def nonce() -> str:
 
 
 def encode_tree(tree: Any) -> Any:
-    """JSON for the structure of a pytree made of tuples, lists, dicts, None and operators.
+    """JSON for the structure of a pytree of tuples, lists, dicts, None and operators.
 
     Raises NotPlain for other containers, for live objects in static fields, and for classes that cannot be found by their
     names.
@@ -105,7 +106,7 @@ def encode_tree(tree: Any) -> Any:
 def _encode_operator(cls: type, aux: Any, children: list[Any]) -> Any:
     name = class_name(cls)
     if find(name) is not cls:
-        message = f"the class {name}, which that name does not lead to (it is local, or has been defined anew)"
+        message = f"the class {name}, because it is {_UNFINDABLE}"
         raise NotPlain(message)
     statics = static_fields(cls)
     values = [
@@ -147,10 +148,10 @@ def encode_value(value: Any, where: str) -> Any:
 
 def _encode_function(value: Named) -> Any:
     if not hasattr(value.function, "__qualname__"):
-        message = f"{value.function!r:.80}, which is no function with a name"
+        message = f"{value.function!r:.80}, which is not a function with a name"
         raise NotPlain(message)
     if find(value.name) is not value.function:
-        message = f"the function {value.name}, which that name does not lead to (it is local, or has been defined anew)"
+        message = f"the function {value.name}, because it is {_UNFINDABLE}"
         raise NotPlain(message)
     return ["function", value.name]
 
@@ -234,9 +235,8 @@ def _are_pairs(data: Any) -> bool:
 
 
 def _decode_operator(name: str, statics: list[Any], arrays: list[Any]) -> Any:
-    values = tuple(
-        decode_value(value) for _, value in statics
-    )  # before the class: errors of functions say what to import
+    # Static values before the class, because the errors of functions among them say what to import.
+    values = tuple(decode_value(value) for _, value in statics)
     cls = require_class(name)
     found = (list(static_fields(cls)), list(array_fields(cls)))
     expected = ([field for field, _ in statics], [field for field, _ in arrays])

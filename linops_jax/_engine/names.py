@@ -94,13 +94,13 @@ def require_function(name: str) -> Named:
         return Named(found)
     module, _, qualname = name.partition(":")
     if module not in sys.modules:
-        why = f"which this process has not imported: run `import {_clip(module)}` before the program."
+        why = f"which this process has not imported: run `import {_clip(module)}` before running the program."
     elif found is None:
-        why = "which is not there any more. Export the program again."
+        why = "which no longer exists. Export the program again."
     else:
         why = (
-            "which this process has not bound, and it was not called: give it to lo.get_linear_call or "
-            "lo.get_nonlinear_call before the program, as the process did that exported it."
+            "which this process has not bound, so it was not called: pass it to lo.get_linear_call or lo.get_nonlinear_call "
+            "before running the program, as the exporting process did."
         )
     message = f"this program calls the function {_clip(qualname)} of module {_clip(module)}, {why}"
     raise LookupError(message)
@@ -113,9 +113,9 @@ def require_class(name: str) -> Any:
         return cls
     module, _, qualname = name.partition(":")
     why = (
-        "which is no operator class here. Export the program again."
+        "which is not an operator class in this process. Export the program again."
         if module in sys.modules
-        else f"which this process has not imported: run `import {_clip(module)}` before the program."
+        else f"which this process has not imported: run `import {_clip(module)}` before running the program."
     )
     message = f"this program calls the operator class {_clip(qualname)} of module {_clip(module)}, {why}"
     raise LookupError(message)

@@ -53,9 +53,7 @@ class Promises:
             specs = [jax.ShapeDtypeStruct(shape, dtype) for dtype, shape in (*inputs, *outputs)]
             trees = jax.tree_util.treedef_tuple((*self._trees, self._out_tree))
             *arguments, result = jax.tree.unflatten(trees, specs)
-            before = _compat.swap_no_execution(
-                True
-            )  # running JAX here could deadlock: the program waits for this check
+            before = _compat.swap_no_execution(True)  # JAX could deadlock here: the program waits for this check
             try:
                 self._compare(dict(zip(self._hook.rule.arguments, arguments, strict=True)), result)
             finally:
@@ -66,8 +64,8 @@ class Promises:
         for name, wanted in given["self"]._promised(self._hook.rule, given, result).items():
             if not shapes.same(found[name], wanted):
                 message = (
-                    f"this program calls the hook with {name}: {shapes.describe_tree(found[name]):.200}, but infer_shape "
-                    f"promises {shapes.describe_tree(wanted):.200}. Export the program again."
+                    f"this program calls it with {name}: {shapes.describe_tree(found[name]):.200}, where infer_shape promises "
+                    f"{shapes.describe_tree(wanted):.200}. Export the program again."
                 )
                 raise ValueError(message)
 

@@ -80,7 +80,7 @@ def _refuse_entries(data: dict[str, Any]) -> None:
         if name not in data or name not in known or not isinstance(data[name], known[name]):
             message = (
                 f"this program has a malformed key: its entry {name!r:.80} is {data.get(name, 'missing')!r:.80}; expected "
-                f"the entries {', '.join(_ENTRIES)}, and perhaps {', '.join(_OPTIONAL_ENTRIES)}. Update linops_jax, or "
+                f"the entries {', '.join(_ENTRIES)}, and optionally {', '.join(_OPTIONAL_ENTRIES)}. Update linops_jax, or "
                 "export the program again."
             )
             raise MalformedKeyError(message)

@@ -99,7 +99,10 @@ def make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np.
             )
             raise TypeError(message)
         if advice.is_masked(result):
-            message = f"{hook.label} returned a masked array, whose mask would be lost. Return y.filled(0), or what stands there."
+            message = (
+                f"{hook.label} returned a masked array, whose mask would be lost. Return y.filled(0), or fill it with other "
+                "values."
+            )
             raise TypeError(message)
         np.copyto(view, fitting(hook, array, view.shape, view.dtype), casting="unsafe")
 

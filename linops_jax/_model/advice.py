@@ -76,13 +76,15 @@ def refuse_numpy(function: Any, label: str) -> NoReturn:
 def for_value(value: Any) -> str:
     """Advice for a value that is not an array; empty if there is none."""
     if is_masked(value):
-        return "JAX has no masks: pass x.filled(0); lo.Diagonal(weights) @ A where masked entries are not to count."
+        return "JAX has no masked arrays: pass x.filled(0), with lo.Diagonal(weights) @ A if masked entries must not count."
     if is_sparse(value):
         return "lo.interop.from_scipy(S) makes an operator of a sparse matrix, S.toarray() an array."
     if is_key(value):
         return "Draw numbers with it, as jax.random.normal(key, shape), or keep jax.random.key_data(key)."
     if isinstance(value, jax.ShapeDtypeStruct):
-        return "Specs say what A.with_domain(spec).codomain is; jnp.zeros(spec.shape, spec.dtype) is an array."
+        return (
+            "A spec has no values: jnp.zeros(spec.shape, spec.dtype) is an array, A.with_domain(spec).codomain a spec."
+        )
     if isinstance(value, _scipy_operator()):
         return f"lo.interop.{_converter(value)} makes an operator of it."
     return ""

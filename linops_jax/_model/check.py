@@ -37,7 +37,7 @@ def _check_declared_missing(where: str, name: str) -> None:
 def _check_may_be_native(where: str, name: str, arguments: tuple[str, ...]) -> None:
     if name in INFER:
         plain = f"a plain method `def {name}({', '.join(arguments)})`"
-        message = f"{where} answers while JAX traces, so it must be {plain}, not native."
+        message = f"{where} is called while JAX traces, so it must be {plain}, not native."
         raise TypeError(message)
 
 

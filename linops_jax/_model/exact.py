@@ -38,7 +38,7 @@ def exact(value: Any) -> Any:
         return (kind, frozenset(map(exact, value)))
     if isinstance(value, slice | range):
         return (kind, exact((value.start, value.stop, value.step)))
-    if isinstance(value, datetime.datetime | datetime.time):  # == ignores the time zone
+    if isinstance(value, datetime.datetime | datetime.time):  # == ignores time zones
         return (kind, value.replace(tzinfo=None), value.fold, exact(value.tzinfo))
     if isinstance(value, decimal.Decimal):
         return (kind, value.as_tuple())

@@ -1,4 +1,4 @@
-"""Fields of operators: array or static, checked once at construction, sealed afterwards, registered as a pytree."""
+"""Fields of operators: their declarations, their checks at construction, and the registration of classes as pytrees."""
 
 from __future__ import annotations
 

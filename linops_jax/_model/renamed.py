@@ -33,7 +33,7 @@ def renamed_arguments(
                 return function(*args, **kwargs)
             for old in kwargs.keys() & new_names.keys():
                 _refuse_both(function, where, args, kwargs, old, new_names[old])
-                message = f"{where}: {old}= is deprecated since {since} and goes in {until}: use {new_names[old]}=."
+                message = f"{where}: {old}= is deprecated since {since} and will be removed in {until}: use {new_names[old]}=."
                 warnings.warn(message, DeprecationWarning, stacklevel=2)
                 kwargs[new_names[old]] = kwargs.pop(old)
             return function(*args, **kwargs)
@@ -46,5 +46,5 @@ def renamed_arguments(
 def _refuse_both(function: Any, where: str, args: Any, kwargs: dict[str, Any], old: str, new: str) -> None:
     names = function.__code__.co_varnames[: len(args)]  # of the arguments that were given by position
     if new in kwargs or new in names:
-        message = f"{where} got {new}, and {old}=, which is the old name for it. Give {new} only."
+        message = f"{where} got both {new} and {old}=, which is the old name of {new}. Give {new} only."
         raise TypeError(message)

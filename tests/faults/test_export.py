@@ -475,7 +475,7 @@ def test_local_classes_are_refused_at_export():
 def test_a_class_that_its_name_does_not_lead_to_is_refused_at_export(monkeypatch):
     op = Holding(1)
     monkeypatch.setitem(globals(), "Holding", None)
-    with pytest.raises(TypeError, match=r"cannot be exported.*Holding, which that name does not lead to"):
+    with pytest.raises(TypeError, match=r"cannot be exported.*Holding, because it is defined inside a function"):
         export_op(op)
 
 

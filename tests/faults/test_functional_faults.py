@@ -239,9 +239,9 @@ def message(name, *arguments):
 for name, function in {"scale": "scale", "product": "product"}.items():
     text = message(name, x)
     assert f"calls the function {function} of module shop, which this process has not imported" in text, text
-    assert "run `import shop` before the program" in text, text
+    assert "run `import shop` before running the program" in text, text
 sys.modules["shop"] = types.ModuleType("shop")
-assert "function scale of module shop, which is not there any more" in message("scale", x)
+assert "function scale of module shop, which no longer exists" in message("scale", x)
 del sys.modules["shop"]
 import shop
 same(load("scale")(x)[0], 3 * x)
@@ -281,7 +281,7 @@ for function in (lambda x: shop.scaled(x, factor=3.0)[0], jax.vmap(shop.lasts)):
         ),
         (
             lo.get_linear_call(functools.partial(print), None, lambda x: ((x.shape, x.dtype),), None),
-            r"functools\.partial.*which is no function with a name\. Make keywords plain values .* define the functions at",
+            r"functools\.partial.*which is not a function with a name\. Make keywords plain values .* define the functions at",
         ),
     ],
 )

@@ -151,7 +151,8 @@ before = set(sys.modules)
 def named(name):
     return key(**{"class": name, "arguments": [operator(name), "*"]})
 
-refused(r"operator class optimize\.Bounds of module scipy, which is no operator class here", named("scipy:optimize.Bounds"))
+refused(r"operator class optimize\.Bounds of module scipy, which is not an operator class in this process",
+        named("scipy:optimize.Bounds"))
 refused(r"operator class Bounds of module scipy\.optimize, which this process has not imported: run `import scipy\.optimize`",
         named("scipy.optimize:Bounds"))
 for name in ("lazy:D", "shop:D", "__main__:Plain.inside", "__main__:jax", "__main__:np.ndarray", "builtins:int", "", ":",
@@ -183,12 +184,12 @@ def calls(f="__main__:double", abstract="__main__:abstract", **statics):
 one = {"operands": [(4,)]}
 np.testing.assert_array_equal(run(calls(), **one), np.full(4, 4))
 np.testing.assert_array_equal(run(calls("__main__:Shop.double"), **one), np.full(4, 4))
-refused("function print of module builtins, which this process has not bound, and it was not called: "
-        "give it to lo.get_linear_call",
+refused("function print of module builtins, which this process has not bound, so it was not called: "
+        "pass it to lo.get_linear_call",
         calls("builtins:print"), **one)
 refused("function unbound of module __main__, which this process has not bound", calls("__main__:unbound"), **one)
 refused("function print of module builtins, which this process has not bound", calls(abstract="builtins:print"), **one)
-refused("function gone of module __main__, which is not there any more", calls("__main__:gone"), **one)
+refused("function gone of module __main__, which no longer exists", calls("__main__:gone"), **one)
 refused("function f of module nowhere, which this process has not imported: run `import nowhere`", calls("nowhere:f"), **one)
 none = ["tuple", ["none"], ["none"]]
 refused("functions, fixed arguments or batch axes that do not fit", calls(functions=none), **one)

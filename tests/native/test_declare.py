@@ -172,7 +172,7 @@ def test_functions_of_many_packages(function, options):
         (
             lambda: operator(infer_shape=lo.native(C.meet)),
             TypeError,
-            r"Blur\.infer_shape answers while JAX traces, so it must be a plain method",
+            r"Blur\.infer_shape is called while JAX traces, so it must be a plain method",
         ),
         (
             lambda: operator(apply=lo.per_platform(cpu=lambda self: 0)),

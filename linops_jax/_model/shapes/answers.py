@@ -17,7 +17,9 @@ def promised(tree: Any, where: str) -> Any:
         if is_spec(leaf) and _is_shape(leaf.shape):
             if getattr(leaf.dtype, "kind", "") not in "OSUmM":
                 return spec(leaf)
-            message = f"{where} returned the dtype {leaf.dtype}, of which JAX has no arrays. Return that of the result."
+            message = (
+                f"{where} returned the dtype {leaf.dtype}, which JAX does not have. Return the dtype of the result."
+            )
             raise TypeError(message)
         found = "None" if leaf is None else f"{type(leaf).__name__} {leaf!r:.80}"
         message = (

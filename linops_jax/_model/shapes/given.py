@@ -116,9 +116,7 @@ def refuse_shapes(tree: Any, where: str, remedy: str) -> None:
             at = f" at {jax.tree_util.keystr(path)}" if path else ""
             shape = tuple(jax.tree.leaves(part))
             remedy = remedy.format(shape)
-            message = (
-                f"{where}: found {advice.short(part)}{at}, which is a shape. {remedy}; several inputs are a pytree."
-            )
+            message = f"{where}: found {advice.short(part)}{at}, which is a shape. {remedy}. For several inputs, pass a pytree."
             raise TypeError(message)
 
 

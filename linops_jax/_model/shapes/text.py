@@ -13,7 +13,7 @@ _SHORT = {"float": "f", "bfloat": "bf", "complex": "c", "int": "i", "uint": "u"}
 
 
 def describe(leaf: Any) -> str:
-    """``f32[3,4]`` for a float32 array of shape (3, 4)."""
+    """A spec as text: ``f32[3,4]`` for a float32 array of shape (3, 4)."""
     name = np.dtype(leaf.dtype).name
     letters = name.rstrip("0123456789")
     shape = ",".join(map(str, leaf.shape))
@@ -21,7 +21,7 @@ def describe(leaf: Any) -> str:
 
 
 def describe_tree(tree: Any) -> str:
-    """The specs of a pytree, in its own notation: ``(f32[3], {'a': i32[]})``."""
+    """The specs of a pytree as text, in Python's notation for containers: ``(f32[3], {'a': i32[]})``."""
     if tree is None or is_spec(tree):
         return "None" if tree is None else describe(tree)
     if isinstance(tree, dict):
