@@ -514,6 +514,13 @@ def test_value_and_jacobian():
     close((y, lo.todense(J)), (twin(x), jax.jacfwd(twin)(x)), 10)
 
 
+def test_value_and_jacobian_of_a_linear_operator():
+    A, x = lo.Diagonal(jnp.arange(1.0, 4.0)), point()
+    y, J = A.value_and_jacobian(x)
+    close((y, J(x)), (A.d * x, A.d * x))
+    assert J.domain == S((3,), np.float32)
+
+
 class Head(lo.LinearOperator):
     """The first three numbers."""
 

@@ -16,6 +16,9 @@ from linops_jax.algebra._along_axis import along_axis as along_axis
 from linops_jax.algebra._block import Block as Block
 from linops_jax.algebra._block import NonlinearBlock as NonlinearBlock
 from linops_jax.algebra._block import block as block
+from linops_jax.algebra._block_diag import BlockDiagonal as BlockDiagonal
+from linops_jax.algebra._block_diag import NonlinearBlockDiagonal as NonlinearBlockDiagonal
+from linops_jax.algebra._block_diag import block_diag as block_diag
 from linops_jax.algebra._combinator import Combinator as Combinator
 from linops_jax.algebra._combinator import NonlinearCombinator as NonlinearCombinator
 from linops_jax.algebra._composition import Composition as Composition
@@ -39,13 +42,10 @@ from linops_jax.algebra._power import NonlinearPower as NonlinearPower
 from linops_jax.algebra._power import Power as Power
 from linops_jax.algebra._scale import NonlinearScaled as NonlinearScaled
 from linops_jax.algebra._scale import Scaled as Scaled
-from linops_jax.algebra._stack import BlockDiagonal as BlockDiagonal
 from linops_jax.algebra._stack import HStack as HStack
-from linops_jax.algebra._stack import NonlinearBlockDiagonal as NonlinearBlockDiagonal
 from linops_jax.algebra._stack import NonlinearHStack as NonlinearHStack
 from linops_jax.algebra._stack import NonlinearVStack as NonlinearVStack
 from linops_jax.algebra._stack import VStack as VStack
-from linops_jax.algebra._stack import block_diag as block_diag
 from linops_jax.algebra._stack import hstack as hstack
 from linops_jax.algebra._stack import vstack as vstack
 from linops_jax.algebra._sum import NonlinearSum as NonlinearSum
