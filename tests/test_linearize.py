@@ -470,6 +470,79 @@ def test_closed_over_arrays():
         jax.grad(lambda scale: jnp.sum(closing(scale).jacobian(x)(x)))(3.0)
 
 
+class HostStateTracedProducts(lo.NonlinearOperator):
+    """How the state changes with the field is known to nobody."""
+
+    w: jax.Array
+
+    def infer_shape(self, x):
+        return x
+
+    infer_state_shape = infer_shape
+
+    def apply(self, x):
+        return self.w * np.sin(x)
+
+    def linearize(self, x):
+        return self.w * np.sin(x), np.cos(x)
+
+    @lo.traced
+    def jacobian_apply(self, x, dx, *, state):
+        return self.w * state * dx
+
+
+@pytest.mark.parametrize("run", [jax.grad, lambda f: jax.jit(jax.grad(f)), lambda f: lambda w: jax.jvp(f, (w,), (w,))])
+def test_products_that_cannot_be_differentiated_in_fields(run):
+    x = jnp.ones(2)
+    product = lambda w: jnp.sum(jax.jvp(HostStateTracedProducts(w), (x,), (x,))[1])  # noqa: E731
+    with pytest.raises(
+        NotImplementedError,
+        match=r"its state comes from HostStateTracedProducts\.linearize, which JAX cannot|Products\.w is being differentiated",
+    ):
+        run(product)(x)
+
+
+class OneTracedProduct(lo.NonlinearOperator):
+    """Only the state says how the product changes with the field and with the point."""
+
+    w: jax.Array
+
+    @lo.traced
+    def apply(self, x):
+        return self.w * jnp.sin(x)
+
+    @lo.traced
+    def linearize(self, x):
+        return self.w * jnp.sin(x), self.w * jnp.cos(x)
+
+    def infer_state_shape(self, x):
+        return x
+
+    @lo.traced
+    def jacobian_apply(self, x, dx, *, state):
+        return state * dx
+
+
+def test_a_product_alone_has_the_total_derivative():
+    w, x, dx = jnp.array([2.0, 3.0]), jnp.array([0.3, 0.7]), jnp.array([1.0, 2.0])
+    for function, twin in (
+        (lambda w, x: OneTracedProduct(w).jacobian(x)(dx), lambda w, x: w * jnp.cos(x) * dx),
+        (lambda w, x: OneTracedProduct(w).jacobian(x).H(dx), lambda w, x: w * jnp.cos(x) * dx),
+        (
+            lambda w, x: jax.grad(lambda x: energy(OneTracedProduct(w)(x)))(x),
+            lambda w, x: jax.grad(lambda x: energy(w * jnp.sin(x)))(x),
+        ),
+    ):
+        for run in (lambda f: jax.jacrev(f, (0, 1))(w, x), lambda f: jax.jacfwd(f, (0, 1))(w, x)):
+            close(run(function), run(twin), 10)
+
+
+def test_one_traced_mode_is_enough_beside_a_host_apply():
+    """JAX transposes it, so that the class is not abstract."""
+    op, x = HostStateTracedProducts(jnp.arange(1.0, 3.0)), jnp.array([0.3, 0.7])
+    close(jax.jacrev(op)(x), jnp.diag(op.w * jnp.cos(x)))
+
+
 def test_threads():
     from concurrent.futures import ThreadPoolExecutor
 
@@ -599,6 +672,49 @@ def test_a_jacobian_travels():
         jax.grad(lambda x: energy(jax.jvp(lambda x: wave(op, x), (x,), (dx,))[1]))(x),
         10,
     )
+
+
+class Implicit(lo.NonlinearOperator):
+    """u with 2 u + u^3 = x, whose state is the matrix of the equation: not every state is one."""
+
+    def infer_shape(self, x):
+        return x
+
+    def infer_state_shape(self, x):
+        return S((3, 3), x.dtype)
+
+    def apply(self, x):
+        calls["apply"] += 1
+        return self.solution(x)
+
+    def linearize(self, x):
+        calls["linearize"] += 1
+        u = self.solution(x)
+        return u, self.slope(u)
+
+    def solution(self, x):
+        u = np.zeros_like(x)
+        for _ in range(50):
+            u = u - np.linalg.solve(self.slope(u), 2 * u + u**3 - x)
+        return u
+
+    def slope(self, u):
+        return 2 * np.eye(3, dtype=u.dtype) + np.diag(3 * u**2)
+
+    def jacobian_apply(self, x, dx, *, state):
+        return np.linalg.solve(state, dx)
+
+    def jacobian_adjoint(self, x, dy, *, state):
+        return np.linalg.solve(state.T, dy)
+
+
+@pytest.mark.parametrize("solver", ["levenberg_marquardt", "gauss_newton", "dogleg"])
+def test_solve_asks_for_products_where_it_has_linearized_only(solver):
+    op, x = Implicit(), jnp.array([1.0, 2.0, 0.5])
+    y = op(x)
+    count, solution = simulations(lambda: lo.solve(op, y, x0=1.1 * x, solver=solver, rtol=1e-5))
+    np.testing.assert_allclose(solution.value, x, rtol=1e-3)
+    assert count <= solution.stats.steps + 3
 
 
 def test_solve_simulates_once_a_step():

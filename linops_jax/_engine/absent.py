@@ -20,8 +20,8 @@ def _can_evaluate(cls: Any, name: str) -> bool:
 def is_up_to_jax(binding: Binding, argument: str) -> bool:
     """Whether JAX differentiates the hook itself: it is traced, and the class defines no derivative for the argument."""
     hook = binding.hook
-    if hook.takes_state and hook.by_others is None:
-        return False  # JAX does not see how the state depends on the fields and the point
+    if hook.is_jax and not hook.is_differentiable:
+        return False
     if not hook.is_jax or argument not in hook.rule.derivative:
         return hook.is_jax or (argument == "self" and hook.by_others is not None)
     cls: Any = hook.cls
@@ -63,6 +63,8 @@ def _no_field_derivative(cls: Any, name: str, paths: Sequence[str]) -> NotImplem
     fields = ", ".join(where + path for path in paths)
     if "self" in hook.rule.derivative:
         what = f"{where} only has a derivative with respect to its input. Define {where}.parameter_jvp and {where}.parameter_vjp"
+    elif hook.is_jax:
+        what = f"its state comes from {where}.linearize, which JAX cannot differentiate. Write that hook with lo.traced, too"
     else:
         what = (
             f"there is no hook for the derivative of {hook.label} with respect to fields. Write {where} with lo.traced"

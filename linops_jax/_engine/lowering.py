@@ -31,9 +31,8 @@ def register(primitive: Any, hook: Hook) -> None:
 
 def _platform(hook: Hook) -> str:
     """The platform on which a hook without variants can run; ``"default"`` for all platforms."""
-    if hook.kind == NATIVE:
-        return "default" if hook.function.anywhere else "cpu"  # type: ignore[attr-defined]
-    return "cpu" if hook.kind in (HOST, REFUSED) else "default"
+    anywhere = getattr(hook.function, "anywhere", False)  # native code may say so
+    return "default" if hook.kind.platform is None or anywhere else hook.kind.platform
 
 
 def _traced(hook: Hook, context: Any, *operands: Any, binding: Binding, **params: Any) -> Any:

@@ -21,7 +21,7 @@ from linops_jax._engine.batch import Batch
 from linops_jax._engine.binding import Binding
 from linops_jax._engine.promises import Promises
 from linops_jax._model.hooks import Hook
-from linops_jax._model.kinds import HOST, NATIVE
+from linops_jax._model.kinds import NATIVE
 from linops_jax._native import Handler
 
 # Suffix of the names under which XLA may split a call between devices.
@@ -123,7 +123,7 @@ def calls_of(cls: Any) -> dict[str, int]:
 
 def _is_counted(hook: Hook) -> bool:
     here = hook.on("cpu")
-    return here is not None and here.kind in (HOST, NATIVE) and not isinstance(here.function, Handler)
+    return here is not None and here.kind.is_counted and not isinstance(here.function, Handler)
 
 
 def _resolve(key: str) -> Any:

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from linops_jax._model.kinds import HOST, MISSING, NATIVE, PER_PLATFORM, REFUSED, TRACED, Native, PerPlatform
+from linops_jax._model.kinds import HOST, MISSING, NATIVE, PER_PLATFORM, TRACED, Kind, Native, PerPlatform
 from linops_jax._model.lookup import find
 from linops_jax._model.marks import is_in_place, is_traced, takes_out
 from linops_jax._model.rules import STATE, Rule
@@ -44,13 +44,18 @@ class Hook:
     cls: type
     name: str
     rule: Rule
-    kind: str
+    kind: Kind
     function: Callable[..., Any]
     takes_out: bool = False
     in_place: bool = False
     derived: bool = False
     variants: Mapping[str, Hook] = dataclasses.field(default_factory=dict)
     by_others: Hook | None = None
+
+    @property
+    def is_differentiable(self) -> bool:
+        """Whether JAX can differentiate it: traced code does not say how a state changes with the point and the fields."""
+        return self.by_others is not None or (self.is_jax and not self.takes_state)
 
     @property
     def takes_state(self) -> bool:
@@ -71,7 +76,7 @@ class Hook:
     @functools.cached_property
     def is_foreign(self) -> bool:
         """Whether the hook is host or native code on at least one platform. Such code may raise while it runs."""
-        return self.kind in (HOST, NATIVE, REFUSED) or any(variant.is_foreign for variant in self.variants.values())
+        return self.kind.is_foreign or any(variant.is_foreign for variant in self.variants.values())
 
     def on(self, platform: str) -> Hook | None:
         """The hook on one platform; None if it has no code for that platform."""
@@ -88,7 +93,7 @@ class Hook:
 
         It does not if the class defines a hook for one of these derivatives, or sets one to None.
         """
-        if self.kind != TRACED:
+        if self.kind != TRACED or self.takes_state:  # JAX does not know that the state follows from the point
             return False
         if self.derived:
             return self.cls._hooks["apply"].is_plain

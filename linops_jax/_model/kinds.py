@@ -5,8 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-HOST, TRACED, NATIVE, PER_PLATFORM, MISSING = "host", "traced", "native", "per platform", "missing"
-REFUSED = "refused"  # a derivative that is not defined: zero for zero tangents, an error for all others
+
+class Kind(str):
+    """A kind of hook: its name, in messages and in keys, and what is true of it everywhere.
+
+    What a program contains for it is in ``_engine/lowering``.
+
+    Attributes
+    ----------
+    is_foreign : bool
+        Whether it is code that JAX does not know, which may raise an exception while it runs.
+    is_counted : bool
+        Whether its calls are counted.
+    platform : str or None
+        The only platform that it runs on; None for all.
+    """
+
+    is_foreign: bool
+    is_counted: bool
+    platform: str | None
+
+    def __new__(
+        cls, name: str, *, is_foreign: bool = False, is_counted: bool = False, platform: str | None = None
+    ) -> Kind:
+        new = super().__new__(cls, name)
+        new.is_foreign, new.is_counted, new.platform = is_foreign, is_counted, platform
+        return new
+
+
+HOST = Kind("host", is_foreign=True, is_counted=True, platform="cpu")
+NATIVE = Kind("native", is_foreign=True, is_counted=True, platform="cpu")  # or all platforms, if the code says so
+REFUSED = Kind(
+    "refused", is_foreign=True, platform="cpu"
+)  # not defined: zero for zero tangents, an error for all others
+TRACED, PER_PLATFORM, MISSING = Kind("traced"), Kind("per platform"), Kind("missing")
 
 Arrays = Sequence[tuple[str, int]]  # dtype and rank of each array
 

@@ -63,7 +63,7 @@ def _still_abstract(cls: Any, found: Mapping[str, Hook], given: Mapping[str, Any
     """Names of the abstract methods that the class does not define and JAX cannot derive."""
     names = {*cls._rules, *INFER}
     declared = {name for name in names if _is_abstract(inspect.getattr_static(cls, name, None))}
-    known = set(given)
+    known = {*given, *(name for name, hook in found.items() if hook.kind != MISSING)}
     if "apply" in found and found["apply"].is_jax:
         known |= {"infer_shape", *_derivable(cls)}
     return cls.__abstractmethods__ - names | (declared - known)  # names of other abstract methods stay
@@ -158,7 +158,7 @@ def _refusals(cls: Any, known: Mapping[str, Hook]) -> dict[str, Hook]:
     for hook in known.values():
         target, _ = hook.rule.derivative.get("self", ("", ()))
         has = target in known and known[target].kind != MISSING
-        if not has and (target in known or not (hook.is_jax or hook.by_others)):
+        if not has and (target in known or not hook.is_differentiable):
             name = rules.refusal_of(hook.name)
             rule = Rule(("dself",), transposed={"dself": (hook.name, ())})
             function = absent.refusal(cls, hook.name)

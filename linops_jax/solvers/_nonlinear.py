@@ -118,4 +118,7 @@ def _choose(solver: Any, rtol: Any, atol: Any) -> tuple[str, Any]:
         )
         raise ValueError(message)
     make, descent = SOLVERS[name]
-    return name, eqx.tree_at(lambda method: method.descent, make(rtol, atol), descent())
+    method = eqx.tree_at(lambda method: method.descent, make(rtol, atol), descent())
+    if isinstance(method.search, optx.ClassicalTrustRegion):
+        method = eqx.tree_at(lambda method: method.search, method, _steps.TrustRegion())
+    return name, method

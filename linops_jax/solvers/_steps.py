@@ -60,6 +60,24 @@ class Damped(optx.DampedNewtonDescent):
         return _minus(found), optx.RESULTS.successful
 
 
+class TrustRegion(optx.ClassicalTrustRegion):
+    """The trust region of optimistix, without a product at the first step.
+
+    There is no linearization yet at the first step, which is always accepted: a product would be one with arrays of zeros, and
+    reach the Jacobian hooks at a point and with a state that nobody has given.
+    """
+
+    def step(
+        self, first_step: Any, y: Any, y_eval: Any, f_info: Any, f_eval_info: Any, state: Any
+    ) -> tuple[Any, Any, Any, Any]:
+        def others() -> tuple[Any, Any]:
+            given = first_step, y, y_eval, f_info, f_eval_info, state
+            return optx.ClassicalTrustRegion.step(self, *given)[:2]
+
+        size, accept = jax.lax.cond(first_step, lambda: (state.step_size, jnp.array(True)), others)
+        return size, accept, optx.RESULTS.successful, dataclasses.replace(state, step_size=size)
+
+
 class Dogleg(optx.DoglegDescent):
     """A step between steepest descent, as far as the linear model falls, and Newton's step."""
 

@@ -553,6 +553,19 @@ class RemembersTraced(lo.NonlinearOperator):
         return jnp.sin(self.b * x)
 
 
+class RemembersOne(lo.NonlinearOperator):
+    """One product is written; only the state says how it changes with the field and the point."""
+
+    b: jax.Array
+
+    apply, linearize, infer_state_shape = (
+        RemembersTraced.apply,
+        RemembersTraced.linearize,
+        RemembersTraced.infer_state_shape,
+    )
+    jacobian_apply, twin = RemembersTraced.jacobian_apply, RemembersTraced.twin
+
+
 class Weighted(lo.LinearOperator):
     """Factors that may be differentiated, and some that never are."""
 
@@ -598,7 +611,7 @@ RECIPES = [
     ("vv", "Modulus()"), ("vv", "Square()"), ("vv", "SineWithHessian({f}, {f})"), ("vv", "BatchedSquare({v})"),
     ("vv", "TracedSine({f})"),
     ("vd", "TracedModulus()"), ("vv", "TracedWithHostJacobian()"), ("tv", "Paper()"),
-    ("vv", "Remembers({v})"), ("vv", "RemembersTraced({f})"), ("vv", "Weighted({v}, {v})"),
+    ("vv", "Remembers({v})"), ("vv", "RemembersTraced({f})"), ("vv", "RemembersOne({f})"), ("vv", "Weighted({v}, {v})"),
 ]  # fmt: skip
 WITHOUT_HALVES = {"FFT", "Numba"}  # neither XLA's FFT nor Numba knows such numbers
 

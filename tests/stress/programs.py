@@ -441,7 +441,12 @@ def program(choices, e, *rest, pieces=()):
 
 def order_in_input(op):
     """How often a part can be differentiated in its input."""
-    if isinstance(op, lo.LinearOperator) or type(op).__name__ in ("TracedSine", "TracedModulus", "RemembersTraced"):
+    if isinstance(op, lo.LinearOperator) or type(op).__name__ in (
+        "TracedSine",
+        "TracedModulus",
+        "RemembersTraced",
+        "RemembersOne",
+    ):
         return 3
     return 2 if hasattr(op, "hessian_apply") else 1
 
@@ -453,4 +458,6 @@ def order_in_fields(operators):
     return int(all(differentiable))
 
 
-PARAMETERS = ("Traced", "DerivedDense", "Derived", "HostAdjoint", "TracedSine", "Diagonal", "Matrix")
+PARAMETERS = (
+    "Traced", "DerivedDense", "Derived", "HostAdjoint", "TracedSine", "Diagonal", "Matrix", "RemembersTraced", "RemembersOne",
+)  # fmt: skip
