@@ -5,8 +5,6 @@ Each is called with an operator and specs or example arrays of its input, and ra
 
 from linops_jax.testing._check import CHECKS as CHECKS
 from linops_jax.testing._check import Check as Check
-from linops_jax.testing.checks._combinators import check_inverse_operator as check_inverse_operator
-from linops_jax.testing.checks._combinators import check_simplified as check_simplified
 from linops_jax.testing.checks._hooks import check_adjoint_shape as check_adjoint_shape
 from linops_jax.testing.checks._hooks import check_by_hand as check_by_hand
 from linops_jax.testing.checks._hooks import check_inputs as check_inputs
@@ -32,6 +30,8 @@ from linops_jax.testing.checks._nonlinear_hessian import check_hessian as check_
 from linops_jax.testing.checks._nonlinear_hessian import check_hessian_adjoint as check_hessian_adjoint
 from linops_jax.testing.checks._nonlinear_hessian import check_hessian_pullback as check_hessian_pullback
 from linops_jax.testing.checks._nonlinear_hessian import check_hessian_symmetric as check_hessian_symmetric
+from linops_jax.testing.checks._own_combinators import check_inverse_operator as check_inverse_operator
+from linops_jax.testing.checks._own_combinators import check_simplified as check_simplified
 from linops_jax.testing.checks._parameters import check_parameter_jvp as check_parameter_jvp
 from linops_jax.testing.checks._parameters import check_parameter_pullback as check_parameter_pullback
 from linops_jax.testing.checks._parameters import check_parameter_vjp as check_parameter_vjp
