@@ -70,7 +70,7 @@ class _Row:
 
     @property
     def calls(self) -> int | None:
-        """How often host and native hooks ran; None if nobody counts them."""
+        """How often host and native hooks ran; None if they are not counted."""
         counts = [outcome.simulations for outcome in self.outcomes if outcome.simulations is not None]
         return sum(counts) if counts else None
 

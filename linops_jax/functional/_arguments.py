@@ -48,7 +48,7 @@ def free_positions(where: str, f_T: Sequence[Any], abstract_T: Any, fixed: tuple
 
 
 def named(where: str, *, optional: tuple[str, ...], **functions: Any) -> tuple[Named | None, ...]:
-    """Functions with their names. Raises TypeError for what is none."""
+    """Functions with their names. Raises TypeError for anything that is not a function."""
     for name, function in functions.items():
         is_function = callable(function) and is_hashable(function)
         if not (is_function or (function is None and name in optional)):

@@ -60,7 +60,7 @@ def get_linear_call(
     Raises
     ------
     TypeError
-        If what should be a function is none.
+        If an argument that should be a function is not one.
     ValueError
         If positions are not valid, or tuples differ in length.
 

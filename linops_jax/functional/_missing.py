@@ -1,4 +1,4 @@
-"""What is not there: the errors of functions that nobody gave, and of arguments that are fixed."""
+"""Errors for functions that were not given, and for derivatives in fixed arguments."""
 
 from __future__ import annotations
 

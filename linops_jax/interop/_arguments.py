@@ -60,7 +60,7 @@ def linear(op: Any, spec: Any, where: str) -> lo.LinearOperator:
 
 
 def describe(value: Any) -> str:
-    """What somebody passed, in an error message."""
+    """An argument as text for an error message."""
     if isinstance(value, np.ndarray | jax.Array):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     return f"{type(value).__name__} {value!r:.80}"

@@ -62,7 +62,7 @@ def _invert(op: LinearOperator, y: Any) -> Any:
     rtol, atol = (as_operand(limit, y) for limit in (_tolerance(y), 0))
     name = "cg" if op.properties.positive else "cgls"
     method = Iteration(name, rtol, atol, default_steps(op), full_rank=True)
-    if shapes.is_being_traced((op, y)):  # nobody asks how it went: a linear function, which JAX can transpose
+    if shapes.is_being_traced((op, y)):  # without statistics it is a linear function, which JAX can transpose
         return in_own_numbers(lambda A, b, _: (PseudoInverse(A, method)(b), {"converged": True}), op, y)[0]
     x, found = minimise(op, y, method, (rtol, atol))
     report(Solution(x, assess(op, x, y, found)), f"{exact(op)}.inv", rtol, atol, False)

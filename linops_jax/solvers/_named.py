@@ -74,7 +74,7 @@ ALIASES = {"normal_cg": "cgls"}
 def choose(A: Any, solver: Any, is_damped: bool, limits: Any, max_steps: int | None) -> tuple[Solver, Any]:
     """The solver that was asked for, and its method.
 
-    Raises ValueError for a solver that is none, or not for this problem.
+    Raises ValueError for an unknown solver, and for one that does not fit the problem.
     """
     if "lineax" in sys.modules and (foreign := load("_lineax", "lineax").foreign(solver)):
         return Solver(type(solver).__name__, lambda *_: foreign), foreign

@@ -63,8 +63,8 @@ class Damped(optx.DampedNewtonDescent):
 class TrustRegion(optx.ClassicalTrustRegion):
     """The trust region of optimistix, without a product at the first step.
 
-    There is no linearization yet at the first step, which is always accepted: a product would be one with arrays of zeros, and
-    reach the Jacobian hooks at a point and with a state that nobody has given.
+    The first step is always accepted, and before it there is no linearization. A product there would call the Jacobian hooks at
+    a point of zeros, with a state of zeros.
     """
 
     def step(

@@ -63,7 +63,7 @@ class Trials:
         return complex(value.real) if self.subject.real else value
 
     def factor(self, tried: Hypothesis) -> complex | None:
-        """c with <u, T(B) v> = c <A u, v> for all pairs; None where there is none."""
+        """c with <u, T(B) v> = c <A u, v> for all pairs; None if there is no such number."""
         found: list[complex] = []
         expected: list[complex] = []
         for (u, v), au in zip(self.pairs, self.forwards, strict=True):

@@ -37,10 +37,10 @@ def kink_test(
     rng: np.random.Generator,
     rtol: float | None = None,
 ) -> bool:
-    """Raises AssertionError if ``derivative``, ``slope(x)``, is none that ``function`` can have at ``x`` in direction ``d``.
+    """Whether the derivative could be judged at a point that may be a kink.
 
-    It is False where nothing can be said, because a one-sided derivative does not exist: where the value is not finite,
-    jumps or has an infinite slope.
+    It cannot where a one-sided derivative does not exist: where the value is not finite, jumps or has an infinite slope. Raises
+    AssertionError if ``function`` cannot have the derivative ``slope(x)`` at ``x`` in direction ``d``.
     """
     try:
         y = function(x)

@@ -227,7 +227,7 @@ def subtract(u: Any, v: Any) -> Any:
 
 
 def eps(*trees: Any) -> float:
-    """The machine precision of the coarsest floating dtype among the leaves; that of float64 where there is none."""
+    """The machine precision of the coarsest floating dtype among the leaves; that of float64 if no leaf is floating."""
     dtypes = {np.dtype(leaf.dtype) for tree in trees for leaf in jax.tree.leaves(tree)}
     return max([float(jnp.finfo(d).eps) for d in dtypes if jnp.issubdtype(d, np.inexact)], default=2.0**-52)
 

@@ -42,7 +42,7 @@ class Outcome:
     seconds : float
         How long it took.
     calls : dict of int, or None
-        How often host and native hooks ran, ``{"Blur.apply": 7}``; None where nobody counts them.
+        How often host and native hooks ran, ``{"Blur.apply": 7}``; None if they are not counted.
     error : Exception or None
         What the check raised.
     """
@@ -57,7 +57,7 @@ class Outcome:
 
     @property
     def simulations(self) -> int | None:
-        """How often hooks ran, all together; None where nobody counts them."""
+        """How often hooks ran, all together; None if they are not counted."""
         return None if self.calls is None else sum(self.calls.values())
 
 

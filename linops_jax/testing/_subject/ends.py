@@ -49,7 +49,7 @@ class Ends:
 
     @functools.cached_property
     def out(self) -> Any:
-        """Specs of the result, on the mesh of the arrays that were given. Raises TypeError where nobody says them."""
+        """Specs of the result, on the mesh of the arrays that were given. Raises TypeError if they are not known."""
         specs = shapes.specs(self.spec)
         is_typed = any(spec.sharding is not None for spec in jax.tree.leaves(specs))
         out = _compat.eval_shape(self.op._forward, specs) if is_typed else self.op._infer_shape(self.spec)

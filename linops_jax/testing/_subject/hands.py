@@ -62,7 +62,7 @@ class Hand:
         return self.subject.tangent(rng) if name in _TANGENTS else self.subject.cotangent(rng)
 
     def call(self, arguments: list[Any], out: Any = None) -> list[np.ndarray | None]:
-        """The leaves of the result, of the promised structure; None where the hook says that nobody needs it."""
+        """The leaves of the result, of the promised structure; None where the hook returned None for zero."""
         self._calls[self.label] += 1
         try:
             result = self._hook.evaluate(arguments, **({"out": out} if self.takes_out else {}))

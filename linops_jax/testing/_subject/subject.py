@@ -61,7 +61,7 @@ class Subject(Evaluations):
         return twin
 
     def calls(self) -> dict[str, int] | None:
-        """How often the host and native hooks have run until now, ``{"Blur.apply": 7}``; None where nobody counts.
+        """How often the host and native hooks have run until now, ``{"Blur.apply": 7}``; None if they are not counted.
 
         Counted are those of all operators with the same classes, also calls by hand. A traced hook is no call: it
         becomes a part of programs. FFI handlers outside of a batch are called by XLA.

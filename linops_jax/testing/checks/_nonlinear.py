@@ -143,7 +143,7 @@ def check_jacobian_adjoint(subject: Subject) -> None:
 
 
 def _run_if_finite(jacobian: Subject) -> DotTest | None:
-    """The dot test at a point that nobody gave: exceptions and infinities there are no mistakes."""
+    """The dot test at a point that the user did not choose; None if it raises or is not finite, which is no mistake there."""
     try:
         test = run(jacobian, probes=2)
     except Exception:

@@ -11,7 +11,7 @@ from linops_jax.testing.checks._linear import fixed, is_inexact, small_residual
 
 
 def _combinator(subject: Subject) -> Any:
-    """The operator itself, or what has been given a domain."""
+    """The combinator, inside ``with_domain`` too; None for other operators."""
     op = subject.op
     op = op.op if isinstance(op, lo.algebra.WithDomain | lo.algebra.NonlinearWithDomain) else op
     return op if isinstance(op, lo.algebra.Combinator | lo.algebra.NonlinearCombinator) else None
