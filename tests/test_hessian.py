@@ -622,7 +622,10 @@ def test_a_missing_hessian_apply_is_named():
 def test_mixed_derivatives_in_field_and_input_are_refused(op):
     op = op(*REAL)
     mixed = jax.grad(lambda a: jnp.sum(jax.grad(lambda x: energy(dataclasses.replace(op, a=a)(x)))(POINT)))
-    with pytest.raises(NotImplementedError, match=r"\.a is being differentiated, but there is no hook for the derivative of \w+\.jacobian_a"):
+    with pytest.raises(
+        NotImplementedError,
+        match=r"\.a is being differentiated, but there is no hook for the derivative of \w+\.jacobian_a",
+    ):
         mixed(op.a)
 
 

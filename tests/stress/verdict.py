@@ -29,7 +29,7 @@ REFUSALS = {
         lambda p: p.base == "p",  # parameter_jvp and parameter_vjp give the reverse mode of A^H only
     ),
     "second derivatives in fields": (
-        "has no hook. Write",  # derivatives of hooks that are derivatives already
+        "there is no hook for the derivative of",  # derivatives of hooks that are derivatives already
         lambda p: p.base == "p",
     ),
     "jacobians in fields": (
