@@ -207,3 +207,12 @@ def gathered(tree: Any) -> Any:
 def no_tangent(primal: Any) -> Any:
     """The zero tangent of a constant, for a rule of ``jax.custom_jvp`` with symbolic zeros."""
     return jax.custom_derivatives.SymbolicZero(jax.typeof(primal).to_tangent_aval())
+
+
+def dce_rule(rule: Callable[[Sequence[bool], Any], Any]) -> Callable[..., Any]:
+    """A rule for equations of which only some results are used; newer JAX also says which of the operands are alive."""
+
+    def call(used: Sequence[bool], *others: Any) -> Any:
+        return rule(used, others[-1])
+
+    return call

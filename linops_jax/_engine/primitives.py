@@ -8,6 +8,7 @@ from typing import Any
 import jax.extend.core
 from jax.interpreters import ad, batching, partial_eval, xla
 
+from linops_jax import _compat
 from linops_jax._engine import eager, evaluation, foreign, forward, lowering, remembered, reverse
 from linops_jax._model.hooks import Hook
 
@@ -22,7 +23,7 @@ def make_primitive(hook: Hook) -> jax.extend.core.Primitive:
     ad.primitive_jvps[primitive] = functools.partial(forward.jvp, hook)
     ad.primitive_transposes[primitive] = functools.partial(reverse.transpose, hook)
     if hook.rule.with_state:
-        partial_eval.dce_rules[primitive] = functools.partial(remembered.drop_state, hook)
+        partial_eval.dce_rules[primitive] = _compat.dce_rule(functools.partial(remembered.drop_state, hook))
     lowering.register(primitive, hook)
     if hook.is_foreign:
         foreign.note_primitive(primitive)
