@@ -1,6 +1,7 @@
 """Constant fields: operands like others, whose derivative is zero by declaration."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -176,17 +177,19 @@ TRANSFORMATIONS = {
 @pytest.mark.parametrize("name", CASES)
 def test_like_stop_gradient(name, what, compiled):
     found, twin, (fields, x) = both(name)
-    run = lambda f: lambda fields, x: TRANSFORMATIONS[what](f, fields, x)  # noqa: E731
-    run = (lambda f: jax.jit(lambda fields, x: TRANSFORMATIONS[what](f, fields, x))) if compiled else run
-    close(run(found)(fields, x), run(twin)(fields, x), 10)
+
+    def run(f):
+        transformed = functools.partial(TRANSFORMATIONS[what], f)
+        return (jax.jit(transformed) if compiled else transformed)(fields, x)
+
+    close(run(found), run(twin), 10)
 
 
 @pytest.mark.parametrize("name", ["traced", "nonlinear"])
 def test_second_derivatives(name):
     found, twin, (fields, x) = both(name)
-    hessian = lambda f: jax.jit(jax.hessian(lambda fields, x: energy(f(fields, x)), 0))(fields, x.real)  # noqa: E731
-    real = Model(fields.points, fields.weights.real)
-    fields = real
+    fields = Model(fields.points, fields.weights.real)
+    hessian = lambda f: jax.jit(jax.hessian(lambda fields: energy(f(fields, x.real))))(fields)  # noqa: E731
     close(hessian(found), hessian(twin), 10)
 
 

@@ -761,6 +761,14 @@ def without_state(self, x, dx):
             {"jacobian_apply": lambda self, x, dx, state: dx},
             r"Model\.jacobian_apply takes state as a positional argument: write `def jacobian_apply\(self, x, dx, \*, state\)`",
         ),
+        (
+            {
+                "jacobian_apply": lo.per_platform(
+                    cpu=vars(Wave)["jacobian_apply"], default=lo.traced(lambda self, x, dx: dx)
+                )
+            },
+            r"Model\.jacobian_apply: some variants of lo\.per_platform take state and some do not",
+        ),
     ],
 )
 def test_declarations(hooks, message):

@@ -22,7 +22,7 @@ def takers(cls: Any, given: Mapping[str, Any]) -> frozenset[str]:
         needs the state does not take it.
     """
     written = {name: value for name, value in given.items() if name in TAKE_STATE and value is not None}
-    taking = {name: _takes(value) for name, value in written.items()}
+    taking = {name: _takes(f"{cls._label}.{name}", value) for name, value in written.items()}
     if given.get("linearize") is None:
         _refuse_without_linearize(cls, written)
         return frozenset()
@@ -39,10 +39,14 @@ def takers(cls: Any, given: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(found | {other for one, other in partners if one in found and other not in taking})
 
 
-def _takes(value: Any) -> bool:
+def _takes(where: str, value: Any) -> bool:
     """Whether a hook takes the state. Native hooks have no signature to look at, and always take it."""
     if isinstance(value, PerPlatform):
-        return all(map(_takes, value.variants.values()))
+        variants = {_takes(where, variant) for variant in value.variants.values()}
+        if len(variants) > 1:
+            message = f"{where}: some variants of lo.per_platform take state and some do not. Let all take it, or none."
+            raise TypeError(message)
+        return variants.pop()
     return isinstance(value, Native) or takes_state(value)
 
 

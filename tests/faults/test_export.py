@@ -59,6 +59,16 @@ class Nested(lo.LinearOperator):
     def adjoint(self, y): return self.inner.adjoint(y)
     def infer_shape(self, x): return x
 
+class Remembers(lo.NonlinearOperator):
+    def apply(self, x): return x**3
+    def linearize(self, x): return x**3, {"slope": 3 * x**2, "count": np.int32(5)}
+    def infer_state_shape(self, x): return {"slope": x, "count": jax.ShapeDtypeStruct((), np.int32)}
+    def jacobian_apply(self, x, dx, *, state): return state["slope"] * dx
+    def jacobian_adjoint(self, x, dy, *, state):
+        assert state["count"] == 5
+        return state["slope"] * dy
+    def infer_shape(self, x): return x
+
 class Outer:
     class Inside(lo.LinearOperator):
         def apply(self, x): return 7 * x
@@ -117,6 +127,7 @@ save("inside", lambda x: shop.Outer.Inside()(x), x)
 save("composite", lambda x: (2 * scale @ lo.Diagonal(x) + lo.Identity())(x), x)
 save("loop", lambda x: jax.lax.fori_loop(0, 3, lambda i, v: scale(v), x), x)
 save("grad", jax.grad(lambda x: jnp.sum(square(x) ** 2)), x)
+save("remembers", jax.grad(lambda x: jnp.sum(shop.Remembers()(x))), x)
 save("fft", lambda x: lo.FFT()(x), c)
 (batch,) = export.symbolic_shape("batch")
 save("batch", lambda x: jax.vmap(lambda v: scale(v) + square(v))(x), jax.ShapeDtypeStruct((batch, 4), np.float32))
@@ -189,6 +200,7 @@ same(load("inside").call(x), 7 * x)
 same(load("composite").call(x), 6 * x * x + x)
 same(load("loop").call(x), 27 * x)
 same(load("grad").call(x), 4 * x**3)
+same(load("remembers").call(x), 3 * x**2)
 same(load("fft").call(c), np.fft.fft(c, norm="ortho"), rtol=1e-5, atol=1e-6)
 for size in (1, 3, 7):
     xs = np.arange(4 * size, dtype=np.float32).reshape(size, 4)
