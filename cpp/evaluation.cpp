@@ -33,17 +33,18 @@ void write_zeros(const Layout& layout, char* data, int axis = 0) {
 
 }  // namespace
 
-Evaluation::Evaluation(const Target& target, const Loop& loop, IdleViews& idle, const XLA_FFI_CallFrame& frame)
-    : target_(target),
-      loop_(loop),
+Evaluation::Evaluation(const Resolved& resolved, IdleViews& idle, const XLA_FFI_CallFrame& frame)
+    : target_(*resolved.target),
+      loop_(*resolved.loop),
+      plans_(resolved.plans.get()),
       idle_(idle),
       frame_(frame),
       inputs_(static_cast<size_t>(frame.args.size)),
       outputs_(static_cast<size_t>(frame.rets.size)),
-      shown_(target.takes_out ? inputs_ + outputs_ : inputs_),
+      shown_(target_.takes_out ? inputs_ + outputs_ : inputs_),
       data_(inputs_ + outputs_),
       guarded_(outputs_),
-      arguments_(shown_ + 1) {
+      arguments_(shown_ + 2) {
   for (size_t i = 0; i < inputs_; ++i) data_[i] = static_cast<char*>(argument(frame, i).data);
   for (size_t i = 0; i < outputs_; ++i) data_[inputs_ + i] = static_cast<char*>(result(frame, i).data);
 }
@@ -64,6 +65,7 @@ bool Evaluation::run(bool (*interrupted)(void*), void* context) {
 // ---- the call -------------------------------------------------------------------------------------------------------
 
 bool Evaluation::call() {
+  if (plans_ != nullptr && !find_plan()) return false;
   if (!call_once(0)) return false;
   for (size_t i = 0; target_.takes_out && i < outputs_; ++i) {
     if (unwritten(i, 0) != 0) return call_again();
@@ -72,14 +74,22 @@ bool Evaluation::call() {
   return true;
 }
 
+bool Evaluation::find_plan() {
+  if (plan_ == nullptr || plans_->depends_on_element(loop_)) plan_ = plans_->find(loop_, data_.data());
+  has_plan_failed_ = plan_ == nullptr;
+  return plan_ != nullptr;
+}
+
 bool Evaluation::call_once(int canary) {
   if (!show_views()) return false;
+  const size_t extra = plan_ != nullptr ? 1 : 0;
+  if (plan_ != nullptr) arguments_[shown_ + 1] = plan_->object;
   if (target_.takes_out) guard_outputs(canary);
   static PyObject* const names = Py_BuildValue("(s)", "out");
   const bool keyword = target_.direct && target_.takes_out;
   target_.calls->fetch_add(1, std::memory_order_relaxed);
   Reference result(PyObject_Vectorcall(target_.call, arguments_.data() + 1,
-                                       (keyword ? inputs_ : shown_) | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                       (keyword ? inputs_ : shown_ + extra) | PY_VECTORCALL_ARGUMENTS_OFFSET,
                                        keyword ? names : nullptr));
   if (result.object == nullptr) return false;
   if (!(target_.takes_out ? check_answer(result.object) : store_results(result.object))) return false;

@@ -2,9 +2,13 @@
 // returned.
 #pragma once
 
+#include <string>
+
 #include "canary.h"
+#include "executable.h"
 #include "few.h"
 #include "loop.h"
+#include "plans.h"
 #include "registry.h"
 #include "views.h"
 #include "xla/ffi/api/c_api.h"
@@ -14,7 +18,7 @@ namespace linops {
 // The GIL is held throughout. What returns false has set a Python exception.
 class Evaluation {
  public:
-  Evaluation(const Target& target, const Loop& loop, IdleViews& idle, const XLA_FFI_CallFrame& frame);
+  Evaluation(const Resolved& resolved, IdleViews& idle, const XLA_FFI_CallFrame& frame);
   ~Evaluation() { drop_views(); }
   Evaluation(const Evaluation&) = delete;
   Evaluation& operator=(const Evaluation&) = delete;
@@ -23,9 +27,12 @@ class Evaluation {
   bool run(bool (*interrupted)(void*), void* context);
   // For a hook that failed and kept its arrays: they must not crash whoever reads them later.
   void detach_kept();
+  // What failed, for messages: the hook, or `prepare`.
+  const std::string& failed() const { return has_plan_failed_ ? plans_->name() : target_.name; }
 
  private:
   bool call();
+  bool find_plan();
   bool call_once(int canary);
   bool call_again();
   bool show_views();
@@ -46,15 +53,19 @@ class Evaluation {
 
   const Target& target_;
   const Loop& loop_;
+  Plans* const plans_;  // null for a hook that takes none
   IdleViews& idle_;
   const XLA_FFI_CallFrame& frame_;
   const size_t inputs_;
   const size_t outputs_;
-  const size_t shown_;        // so many of inputs and outputs does the hook see
-  Few<char*> data_;           // of inputs, then outputs, in the current element of the batch
-  Few<bool> guarded_;         // outputs with canaries
-  Few<PyObject*> arguments_;  // one free slot in front, as the vectorcall protocol likes it; then the views
-  size_t views_ = 0;          // so many of them are owned
+  const size_t shown_;  // so many of inputs and outputs does the hook see
+  Few<char*> data_;     // of inputs, then outputs, in the current element of the batch
+  Few<bool> guarded_;   // outputs with canaries
+  Few<PyObject*>
+      arguments_;     // one free slot in front, as the vectorcall protocol likes it; then the views; then a plan
+  size_t views_ = 0;  // so many of them are owned
+  PlanPtr plan_;
+  bool has_plan_failed_ = false;
 };
 
 }  // namespace linops

@@ -59,31 +59,32 @@ PyObject* make_list(const std::vector<Shape>& shapes) {
   return std::exchange(list.object, nullptr);
 }
 
-// Whether the operator promises such shapes and dtypes; false with a Python exception.
-bool is_promised(const Target& target, const std::string& batch, const std::vector<Shape>& operands,
-                 const std::vector<Shape>& results) {
+// Checks that the operator promises such shapes and dtypes, and finds its plans. False with a Python exception.
+bool start(Resolved& made, const std::string& batch, const std::vector<Shape>& operands,
+           const std::vector<Shape>& results) {
   Reference given(make_list(operands)), wanted(make_list(results));
   if (given.object == nullptr || wanted.object == nullptr) return false;
-  Reference answer(PyObject_CallFunction(target.check, "s#OO", batch.data(), static_cast<Py_ssize_t>(batch.size()),
-                                         given.object, wanted.object));
-  return answer.object != nullptr;
+  Reference answer(PyObject_CallFunction(made.target->start, "s#OO", batch.data(),
+                                         static_cast<Py_ssize_t>(batch.size()), given.object, wanted.object));
+  if (answer.object == nullptr || answer.object == Py_None) return answer.object != nullptr;
+  made.plans = Plans::make(answer.object);
+  return made.plans != nullptr;
 }
 
-// Null with a Python exception.
-std::unique_ptr<const Loop> make_loop(const Target& target, bool is_native, const std::string& batch,
-                                      const XLA_FFI_CallFrame& frame) {
+// False with a Python exception.
+bool complete(Resolved& made, bool is_native, const std::string& batch, const XLA_FFI_CallFrame& frame) {
   static const char* const kinds[] = {"a host hook", "a native hook"};
-  const bool found_native = target.function != nullptr;
+  const bool found_native = made.target->function != nullptr;
   if (found_native != is_native) {
     PyErr_Format(PyExc_ValueError, "this program calls it as %s, but it is %s. Export the program again.",
                  kinds[is_native], kinds[found_native]);
-    return nullptr;
+    return false;
   }
   const auto operands = shapes(frame.args.args, frame.args.size), results = shapes(frame.rets.rets, frame.rets.size);
   std::string error;
-  auto loop = Loop::make(target.signature, batch, operands, results, error);
-  if (loop == nullptr) PyErr_SetString(PyExc_ValueError, error.c_str());
-  return loop != nullptr && is_promised(target, batch, operands, results) ? std::move(loop) : nullptr;
+  made.loop = Loop::make(made.target->signature, batch, operands, results, error);
+  if (made.loop == nullptr) PyErr_SetString(PyExc_ValueError, error.c_str());
+  return made.loop != nullptr && start(made, batch, operands, results);
 }
 
 }  // namespace
@@ -102,8 +103,7 @@ ffi::Error Executable::read(const ffi::Dictionary& attributes) {
 const Resolved* Executable::resolve(bool is_native, const XLA_FFI_CallFrame& frame, std::string& error) {
   auto made = std::make_unique<Resolved>();
   made->target = target_ != nullptr ? target_ : target_of(key_);
-  if (made->target != nullptr) made->loop = make_loop(*made->target, is_native, batch_, frame);
-  if (made->loop == nullptr) {
+  if (made->target == nullptr || !complete(*made, is_native, batch_, frame)) {
     error = report_exception(made->target != nullptr ? made->target->name : "linops_jax");
     return nullptr;
   }

@@ -10,6 +10,7 @@
 
 #include "frame.h"
 #include "loop.h"
+#include "plans.h"
 #include "registry.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -19,6 +20,7 @@ namespace linops {
 struct Resolved {
   TargetPtr target;
   std::unique_ptr<const Loop> loop;
+  std::unique_ptr<Plans> plans;  // null for a hook that takes none
 };
 
 class Executable {

@@ -2,6 +2,7 @@
 // executable runs. Nothing of XLA or Python here, see batch.h.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -99,6 +100,12 @@ class Loop {
     const Loop& loop_;
     int64_t index_[kMaxBatch];
   };
+
+  // Whether a buffer is at another place in other evaluations.
+  bool moves(size_t buffer) const {
+    const int64_t* steps = layouts[buffer].steps;
+    return std::any_of(steps, steps + axes_, [](int64_t step) { return step != 0; });
+  }
 
   std::vector<Layout> layouts;  // operands, then results
   int64_t evaluations = 1;

@@ -47,22 +47,22 @@ NB_MODULE(_trampoline_ext, m) {
   nb::class_<TargetHandle>(m, "Target")
       .def(
           "__init__",
-          [](TargetHandle* self, std::string name, nb::object call, nb::object store, nb::object check, bool direct,
+          [](TargetHandle* self, std::string name, nb::object call, nb::object store, nb::object start, bool direct,
              bool takes_out, bool batched, std::string looped, std::string ignored, const Counter& counter) {
             Signature signature{batched, false, std::move(looped), std::move(ignored), {}};
-            new (self) TargetHandle{std::make_shared<Target>(std::move(name), call.ptr(), store.ptr(), check.ptr(),
+            new (self) TargetHandle{std::make_shared<Target>(std::move(name), call.ptr(), store.ptr(), start.ptr(),
                                                              direct, takes_out, std::move(signature), counter.calls)};
           },
-          nb::kw_only(), nb::arg("name"), nb::arg("call"), nb::arg("store"), nb::arg("check"), nb::arg("direct"),
+          nb::kw_only(), nb::arg("name"), nb::arg("call"), nb::arg("store"), nb::arg("start"), nb::arg("direct"),
           nb::arg("takes_out"), nb::arg("batched"), nb::arg("looped"), nb::arg("ignored"), nb::arg("counter"));
   m.def(
       "native_target",
-      [](std::string name, uintptr_t function, uintptr_t user_data, nb::object owner, nb::object check, bool is_handler,
+      [](std::string name, uintptr_t function, uintptr_t user_data, nb::object owner, nb::object start, bool is_handler,
          bool batched, bool parallel, std::string looped, std::string ignored,
          const std::vector<std::pair<uint64_t, int>>& takes, const Counter& counter) {
         Signature signature{batched, true, std::move(looped), std::move(ignored), {}};
         for (auto [dtypes, rank] : takes) signature.takes.push_back({dtypes, rank});
-        auto target = std::make_shared<Target>(std::move(name), owner.ptr(), Py_None, check.ptr(), false, true,
+        auto target = std::make_shared<Target>(std::move(name), owner.ptr(), Py_None, start.ptr(), false, true,
                                                std::move(signature), counter.calls);
         target->function = reinterpret_cast<linops_function>(function);
         target->user_data = reinterpret_cast<void*>(user_data);
@@ -70,7 +70,7 @@ NB_MODULE(_trampoline_ext, m) {
         target->parallel = parallel;
         return TargetHandle{std::move(target)};
       },
-      nb::kw_only(), nb::arg("name"), nb::arg("function"), nb::arg("user_data"), nb::arg("owner"), nb::arg("check"),
+      nb::kw_only(), nb::arg("name"), nb::arg("function"), nb::arg("user_data"), nb::arg("owner"), nb::arg("start"),
       nb::arg("is_handler"), nb::arg("batched"), nb::arg("parallel"), nb::arg("looped"), nb::arg("ignored"),
       nb::arg("takes"), nb::arg("counter"));
   m.def(

@@ -33,13 +33,14 @@ struct State : Executable {
     const Resolved* found = resolved();
     if (found == nullptr) found = resolve_in_python(frame, error);
     if (found == nullptr) return make_error(frame, XLA_FFI_Error_Code_INTERNAL, error);
-    const Execution execution{*found->target, *found->loop, frame};
+    const Execution execution{*found->target, *found->loop, found->plans.get(), frame};
     const int64_t evaluations = execution.loop.evaluations;
     if (evaluations == 0) return nullptr;
     const bool parallel = execution.target.parallel && evaluations > 1;
-    error = parallel ? run_in_parallel(execution) : run_on_this_thread(execution, 0, evaluations);
-    if (error.empty()) return nullptr;
-    return make_error(frame, XLA_FFI_Error_Code_INTERNAL, report_text(execution.target.name, error));
+    const Failure failure = parallel ? run_in_parallel(execution) : run_on_this_thread(execution, 0, evaluations);
+    if (!failure) return nullptr;
+    error = failure.is_reported ? failure.text : report_text(execution.target.name, failure.text);
+    return make_error(frame, XLA_FFI_Error_Code_INTERNAL, error);
   }
 
  private:

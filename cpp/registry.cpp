@@ -17,19 +17,19 @@ std::unordered_map<std::string, std::weak_ptr<Target>>& table =
 
 }  // namespace
 
-Target::Target(std::string name, PyObject* call, PyObject* store, PyObject* check, bool direct, bool takes_out,
+Target::Target(std::string name, PyObject* call, PyObject* store, PyObject* start, bool direct, bool takes_out,
                Signature signature, Calls calls)
     : name(std::move(name)),
       call(call),
       store(store),
-      check(check),
+      start(start),
       direct(direct),
       takes_out(takes_out),
       signature(std::move(signature)),
       calls(std::move(calls)) {
   Py_INCREF(call);
   Py_INCREF(store);
-  Py_INCREF(check);
+  Py_INCREF(start);
 }
 
 Target::~Target() {
@@ -42,7 +42,7 @@ Target::~Target() {
   }
   drop(call);
   drop(store);
-  drop(check);
+  drop(start);
 }
 
 bool register_target(const std::string& key, const TargetPtr& target) {

@@ -24,7 +24,7 @@ struct Target {
   std::string name;  // "Blur.apply", for messages
   PyObject* call;    // the bound hook itself (direct), or a function of all views in operand order
   PyObject* store;   // store(index, result, view): checks and copies a result that needs more than a plain copy
-  PyObject* check;   // check(batch, operands, results): raises for shapes that nobody would have promised
+  PyObject* start;   // start(batch, operands, results): raises for shapes that nobody would have promised; see plans.h
   bool direct;       // every argument and the result are bare arrays
   bool takes_out;    // the hook fills its outputs
   Signature signature;
@@ -37,7 +37,7 @@ struct Target {
   bool is_handler = false;  // `function` is an XLA FFI handler, which is called for each element of a batch
   bool parallel = false;    // batches may be split over threads
 
-  Target(std::string name, PyObject* call, PyObject* store, PyObject* check, bool direct, bool takes_out,
+  Target(std::string name, PyObject* call, PyObject* store, PyObject* start, bool direct, bool takes_out,
          Signature signature, Calls calls);
   ~Target();
   Target(const Target&) = delete;

@@ -40,12 +40,12 @@ class Team {
     if (--helping_ == 0) idle_.notify_all();
   }
 
-  std::string finish() {
+  Failure finish() {
     work();
     std::unique_lock<std::mutex> lock(mutex_);
     closed_ = true;
     idle_.wait(lock, [this] { return helping_ == 0; });
-    return error_;
+    return failure_;
   }
 
  private:
@@ -53,11 +53,11 @@ class Team {
     while (!failed_) {
       const int64_t first = next_.fetch_add(chunk_);
       if (first >= total_) return;
-      std::string error = run_on_this_thread(*execution_, first, std::min(first + chunk_, total_));
-      if (error.empty()) continue;
+      Failure failure = run_on_this_thread(*execution_, first, std::min(first + chunk_, total_));
+      if (!failure) continue;
       failed_ = true;
       std::lock_guard<std::mutex> lock(mutex_);
-      if (error_.empty()) error_ = std::move(error);
+      if (!failure_) failure_ = std::move(failure);
     }
   }
 
@@ -70,12 +70,12 @@ class Team {
   std::condition_variable idle_;
   int helping_ = 0;
   bool closed_ = false;
-  std::string error_;
+  Failure failure_;
 };
 
 }  // namespace
 
-std::string run_in_parallel(const Execution& execution) {
+Failure run_in_parallel(const Execution& execution) {
   ffi::DiagnosticEngine diagnostic;
   auto pool = *ffi::CtxDecoding<ffi::ThreadPool>::Decode(execution.frame.api, execution.frame.ctx, diagnostic);
   const int64_t threads = pool.num_threads();

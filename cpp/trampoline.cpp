@@ -56,7 +56,7 @@ class State : public Executable {
     }
     Reference before(PyObject_CallOneArg(services.swap_no_execution, Py_True));
     if (before.object == nullptr) return report_exception(target.name);
-    Evaluation evaluation(target, *found->loop, views_, frame);
+    Evaluation evaluation(*found, views_, frame);
     const auto watch = [](void* state) { return static_cast<State*>(state)->interrupted(); };
     bool done = on_main ? evaluation.run(nullptr, nullptr) : evaluation.run(watch, this);
     Reference failure(done ? nullptr : take_exception());
@@ -69,7 +69,7 @@ class State : public Executable {
     if (done) return {};
     PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(failure.object)), failure.object);
     failure = Reference(nullptr);
-    error = report_exception(target.name);
+    error = report_exception(evaluation.failed());
     evaluation.detach_kept();
     return error;
   }

@@ -76,6 +76,8 @@ void IdleViews::give(size_t operand, PyObject* view) {
   Py_XDECREF(std::exchange(views_[operand], view));  // another thread may have been faster
 }
 
+const char* data_of(PyObject* array) { return PyArray_BYTES(reinterpret_cast<PyArrayObject*>(array)); }
+
 bool has_type_and_shape(PyObject* value, const Layout& layout) {
   if (!PyArray_CheckExact(value)) return false;  // what a subclass means by its numbers, Python finds out
   auto* array = reinterpret_cast<PyArrayObject*>(value);

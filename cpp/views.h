@@ -30,6 +30,8 @@ class IdleViews {
   std::vector<PyObject*> views_;
 };
 
+const char* data_of(PyObject* array);
+
 bool has_type_and_shape(PyObject* value, const Layout& layout);
 bool copy_array(PyObject* array, const Layout& layout, char* data);  // of the same type and shape
 

@@ -10,7 +10,9 @@
 #include "canary.h"
 #include "few.h"
 #include "frame.h"
+#include "interpreter.h"
 #include "linops_jax/native.h"
+#include "reference.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -92,10 +94,12 @@ class Worker {
   explicit Worker(const Execution& execution, HandlerCall* handler = nullptr)
       : target_(execution.target),
         loop_(execution.loop),
+        plans_(execution.plans),
         inputs_(static_cast<size_t>(execution.frame.args.size)),
         outputs_(static_cast<size_t>(execution.frame.rets.size)),
         buffers_(inputs_ + outputs_),
         guarded_(outputs_),
+        data_(plans_ != nullptr ? inputs_ : 0),
         handler_(handler) {
     for (size_t i = 0; i < inputs_; ++i) show(i, argument(execution.frame, i));
     for (size_t i = 0; i < outputs_; ++i) show(inputs_ + i, result(execution.frame, i));
@@ -108,9 +112,10 @@ class Worker {
     call_.user_data = target_.user_data;
     call_.error = text_;
     call_.error_size = kErrorSize;
+    call_.plan = nullptr;
   }
 
-  std::string run(int64_t first, int64_t last) {
+  Failure run(int64_t first, int64_t last) {
     const auto move = [this](size_t i, int64_t bytes) {
       buffers_[i].data = static_cast<char*>(buffers_[i].data) + bytes;
     };
@@ -121,7 +126,7 @@ class Worker {
       if (!evaluate()) break;
     }
     target_.calls->fetch_add(calls_, std::memory_order_relaxed);  // once: threads share it
-    return std::move(error_);
+    return {std::move(error_), is_reported_};
   }
 
  private:
@@ -131,11 +136,30 @@ class Worker {
   }
 
   bool evaluate() {
+    if (plans_ != nullptr && !find_plan()) return false;
     if (!call_once(0)) return false;
     for (size_t i = 0; i < outputs_; ++i) {
       if (unwritten(i, 0) != 0) return call_again();
     }
     return true;
+  }
+
+  [[gnu::noinline]] bool find_plan() {
+    if (plan_ != nullptr && !plans_->depends_on_element(loop_)) return true;
+    for (size_t i = 0; i < inputs_; ++i) data_[i] = static_cast<char*>(buffers_[i].data);
+    plan_ = plans_->known(loop_, data_.data());
+    if (plan_ == nullptr && !make_plan()) return false;
+    call_.plan = plan_->address;
+    return true;
+  }
+
+  bool make_plan() {
+    Entry entry;
+    if (entry) plan_ = plans_->find(loop_, data_.data());
+    if (plan_ != nullptr) return true;
+    is_reported_ = static_cast<bool>(entry);
+    error_ = entry ? report_exception(plans_->name()) : kShuttingDown;
+    return false;
   }
 
   // False with error_ set. All ways to fail are apart, so that a call that succeeds does not pay for them.
@@ -222,25 +246,29 @@ class Worker {
 
   const Target& target_;
   const Loop& loop_;
+  Plans* const plans_;  // null for a hook that takes none
   const size_t inputs_;
   const size_t outputs_;
   Few<linops_buffer> buffers_;  // inputs, then outputs
   Few<char*> guarded_;          // outputs with canaries, or null
+  Few<char*> data_;             // of inputs, to find a plan
   HandlerCall* handler_;        // in place of a C function
   linops_call call_;
   int64_t calls_ = 0;
+  PlanPtr plan_;
   std::string error_;
+  bool is_reported_ = false;
   char text_[kErrorSize];
 };
 
-[[gnu::noinline]] std::string run_handler(const Execution& execution, int64_t first, int64_t last) {
+[[gnu::noinline]] Failure run_handler(const Execution& execution, int64_t first, int64_t last) {
   HandlerCall handler(execution.frame, reinterpret_cast<void*>(execution.target.function));
   return Worker(execution, &handler).run(first, last);
 }
 
 }  // namespace
 
-std::string run_on_this_thread(const Execution& execution, int64_t first, int64_t last) {
+Failure run_on_this_thread(const Execution& execution, int64_t first, int64_t last) {
   if (execution.target.is_handler) return run_handler(execution, first, last);
   return Worker(execution).run(first, last);
 }

@@ -59,7 +59,8 @@ class Convention:
     def host_call(self) -> tuple[Callable[..., Any], bool]:
         """The function that the trampoline calls, and whether it is the hook itself, which takes arrays and returns one."""
         binding, hook = self.binding, self.binding.hook
-        direct = binding.trees[0].num_leaves == 0 and not any(binding.ignored) and not hook.takes_state
+        takes_more = hook.takes_state or hook.takes_plan
+        direct = binding.trees[0].num_leaves == 0 and not any(binding.ignored) and not takes_more
         if direct and all(map(jax.tree_util.treedef_is_leaf, (*binding.trees[1:], binding.out_tree))):
             return types.MethodType(hook.function, jax.tree.unflatten(binding.trees[0], ())), True
         # The function must not refer to the binding, which owns the target and with it the function.

@@ -33,11 +33,11 @@ class Promises:
     def keep(self, avals_in: Sequence[Any], avals_out: Sequence[Any], batch: Batch) -> None:
         """Records the types of a call in a program that is lowered in this process."""
         operands, results = (tuple((aval.dtype, aval.shape) for aval in avals) for avals in (avals_in, avals_out))
-        self._known.add(_of_one(batch, operands, results))
+        self._known.add(of_one(batch, operands, results))
 
     def check(self, batch: Batch, operands: Arrays, results: Arrays) -> None:
         """Raises ValueError, or what ``infer_shape`` raises, for a call with types that ``infer_shape`` does not allow."""
-        inputs, outputs = _of_one(batch, operands, results)
+        inputs, outputs = of_one(batch, operands, results)
         if self._hook.kind == REFUSED or (inputs, outputs) in self._known:
             return
         # The program may have been made with or without 64 bits, so both are tried.
@@ -70,7 +70,7 @@ class Promises:
                 raise ValueError(message)
 
 
-def _of_one(batch: Batch, operands: Arrays, results: Arrays) -> tuple[Arrays, Arrays]:
+def of_one(batch: Batch, operands: Arrays, results: Arrays) -> tuple[Arrays, Arrays]:
     """The types of the operands and results of one element of a batch."""
     inputs = tuple((dtype, shape[axes:]) for (dtype, shape), axes in zip(operands, batch.own, strict=True))
     return inputs, tuple((dtype, shape[batch.axes :]) for dtype, shape in results)

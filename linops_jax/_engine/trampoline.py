@@ -16,10 +16,10 @@ import jax.ffi
 from linops_jax import _compat
 from linops_jax import _trampoline_ext as _ext
 from linops_jax._engine import binding as bindings
-from linops_jax._engine import dtypes, errors, kept, keys, resolving, returned, sharding
+from linops_jax._engine import dtypes, errors, kept, keys, plans, resolving, returned, sharding
 from linops_jax._engine.batch import Batch
 from linops_jax._engine.binding import Binding
-from linops_jax._engine.promises import Promises
+from linops_jax._engine.promises import of_one
 from linops_jax._model.hooks import Hook
 from linops_jax._model.kinds import NATIVE
 from linops_jax._native import Handler
@@ -64,7 +64,7 @@ def _make_host_target(binding: Binding) -> Any:
         batched=binding.layout is not None or bindings.is_batched(hook),
         looped=_flags(binding.are_fields()),
         ignored=_flags(binding.ignored),
-        check=_checker(binding.promises),
+        start=_starter(binding),
         counter=_counter(hook),
     )
 
@@ -85,7 +85,7 @@ def _make_native_target(binding: Binding) -> Any:
         parallel=native.parallel,
         looped=_flags(binding.are_fields()),
         ignored=_flags(binding.ignored),
-        check=_checker(binding.promises),
+        start=_starter(binding),
         takes=[(dtypes.bits(names), rank) for names, rank in native.takes(binding.signature, arrays)],
         counter=_counter(hook),
     )
@@ -95,14 +95,24 @@ def _flags(flags: Iterable[bool]) -> str:
     return "".join("1" if flag else "0" for flag in flags)
 
 
-def _checker(promises: Promises) -> Callable[..., None]:
-    """The function by which the extension checks the batch axes and shapes of each executable once."""
+def _starter(binding: Binding) -> Callable[..., Any]:
+    """The function by which the extension checks the batch axes and shapes of each executable once.
 
-    def check(batch: str, operands: list[tuple[int, ...]], results: list[tuple[int, ...]]) -> None:
+    It returns what the extension needs for plans, or None for a hook that takes none.
+    """
+    # It must not refer to the binding, which owns the target and with it this function.
+    promises, hook, trees, out_tree = binding.promises, binding.hook, binding.trees, binding.out_tree
+
+    def start(batch: str, operands: list[tuple[int, ...]], results: list[tuple[int, ...]]) -> Any:
         found = [tuple((dtypes.BY_CODE[code], tuple(dims)) for code, *dims in side) for side in (operands, results)]
-        promises.check(Batch.parse(batch, len(operands)), *found)
+        axes = Batch.parse(batch, len(operands))
+        promises.check(axes, *found)
+        if not hook.takes_plan:
+            return None
+        one = [[jax.ShapeDtypeStruct(shape, dtype) for dtype, shape in side] for side in of_one(axes, *found)]
+        return plans.for_extension(hook, trees, one[0], jax.tree.unflatten(out_tree, one[1]))
 
-    return check
+    return start
 
 
 _counters: dict[tuple[type, str], Any] = {}  # classes live as long as the process

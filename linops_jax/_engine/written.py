@@ -15,17 +15,20 @@ import jax
 from linops_jax._engine import returned
 from linops_jax._model import fields
 from linops_jax._model.hooks import Hook
+from linops_jax._model.plan import PLAN
 from linops_jax._model.rules import STATE
 
 
 def write_call(hook: Hook, trees: tuple[Any, ...], out_tree: Any) -> Callable[..., Any]:
     """The hook as a function of arrays.
 
-    It is ``call(*inputs, *outputs)`` if the hook takes ``out``, otherwise ``call(*inputs)``, which returns a tuple.
+    It is ``call(*inputs, *outputs)`` if the hook takes ``out``, otherwise ``call(*inputs)``, which returns a tuple. If the hook
+    takes a plan, this is the last argument.
     """
     writer = _Writer()
     written = dict(zip(hook.rule.arguments, map(writer.expression, trees), strict=True))
     last = [f"{STATE}={written.pop(STATE)}"] if hook.takes_state else []
+    last += [f"{PLAN}={PLAN}"] if hook.takes_plan else []
     call = f"{writer.refer(hook.function)}({', '.join([*written.values(), *last])}"
     if hook.takes_out:
         inputs = writer.arrays
@@ -40,7 +43,8 @@ def write_call(hook: Hook, trees: tuple[Any, ...], out_tree: Any) -> Callable[..
     else:
         leaves = writer.refer(lambda result: tuple(returned.result_leaves(hook, out_tree, result)))
         lines = [f"return {leaves}({call}))"]
-    return writer.function(lines, f"{__file__}, written for {hook.label}")
+    extra = PLAN if hook.takes_plan else ""
+    return writer.function(lines, extra, f"{__file__}, written for {hook.label}")
 
 
 class _Writer:
@@ -82,8 +86,8 @@ class _Writer:
         fixed = fields.fixed_values(kind, aux)
         return f"{self.refer(fields.from_values)}({self.refer(kind)}, {{**{self.refer(fixed)}, {', '.join(values)}}})"
 
-    def function(self, lines: list[str], file: str) -> Callable[..., Any]:
-        source = "\n    ".join([f"def call({self.row(0)}):", *lines])
+    def function(self, lines: list[str], extra: str, file: str) -> Callable[..., Any]:
+        source = "\n    ".join([f"def call({self.row(0)}{extra}):", *lines])
         exec(compile(source, file, "exec"), self._names)
         return self._names.pop("call")  # avoids a reference cycle, so that the function is freed with its program
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from linops_jax._model.kinds import Native, PerPlatform
-from linops_jax._model.marks import is_traced, takes_out, takes_state
+from linops_jax._model.marks import is_traced, takes_out, takes_plan, takes_state
 from linops_jax._model.rules import INFER, OPTIONAL, TAKE_STATE
 
 
@@ -44,13 +44,14 @@ def _check_may_be_native(where: str, name: str, arguments: tuple[str, ...]) -> N
 def _check_signature(where: str, name: str, arguments: tuple[str, ...], function: Callable[..., Any]) -> None:
     expected = ", ".join(arguments)
     signature = inspect.signature(function)
-    for keyword in ("out", "state"):
+    for keyword in ("out", "state", "plan"):
         given = signature.parameters.get(keyword)
         if given is not None and keyword not in arguments and given.kind is not inspect.Parameter.KEYWORD_ONLY:
             message = f"{where} takes {keyword} as a positional argument: write `def {name}({expected}, *, {keyword})`."
             raise TypeError(message)
     keywords = {"out": None} if takes_out(function) and name not in INFER else {}
     keywords |= {"state": None} if takes_state(function) and name in TAKE_STATE else {}
+    keywords |= {"plan": None} if takes_plan(function) and name not in INFER else {}
     try:
         signature.bind(*arguments, **keywords)
     except TypeError as error:
@@ -61,4 +62,10 @@ def _check_signature(where: str, name: str, arguments: tuple[str, ...], function
 def _check_traced(where: str, function: Callable[..., Any]) -> None:
     if is_traced(function) and takes_out(function):
         message = f"{where} is traced: JAX arrays cannot be filled in place, so drop out and return the result."
+        raise TypeError(message)
+    if is_traced(function) and takes_plan(function):
+        message = (
+            f"{where} is traced and takes plan: XLA cannot hold a Python object. Drop plan, and keep what the hook needs in "
+            "array fields; or make it a host or native hook."
+        )
         raise TypeError(message)

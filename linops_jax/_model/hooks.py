@@ -9,7 +9,7 @@ from typing import Any
 
 from linops_jax._model.kinds import HOST, MISSING, NATIVE, PER_PLATFORM, TRACED, Kind, Native, PerPlatform
 from linops_jax._model.lookup import find
-from linops_jax._model.marks import is_in_place, is_traced, takes_out
+from linops_jax._model.marks import is_in_place, is_traced, takes_out, takes_plan
 from linops_jax._model.rules import STATE, Rule
 
 
@@ -31,6 +31,8 @@ class Hook:
         The code of the hook.
     takes_out : bool, optional
         Whether it fills the array ``out``.
+    takes_plan : bool, optional
+        Whether it takes what the class's ``prepare`` made, as a keyword-only argument ``plan``.
     in_place : bool, optional
         Whether its last argument and its result may share memory.
     derived : bool, optional
@@ -47,6 +49,7 @@ class Hook:
     kind: Kind
     function: Callable[..., Any]
     takes_out: bool = False
+    takes_plan: bool = False
     in_place: bool = False
     derived: bool = False
     variants: Mapping[str, Hook] = dataclasses.field(default_factory=dict)
@@ -121,9 +124,9 @@ def make_hook(cls: Any, name: str, value: Any, rule: Rule) -> Hook:
         function = value.traced or _no_function
         return Hook(cls, name, rule, PER_PLATFORM, function, variants=variants)
     if isinstance(value, Native):
-        return Hook(cls, name, rule, NATIVE, value, takes_out=True, in_place=is_in_place(value))
+        return Hook(cls, name, rule, NATIVE, value, True, takes_plan(value), is_in_place(value))
     kind = TRACED if is_traced(value) else HOST
-    return Hook(cls, name, rule, kind, value, takes_out=takes_out(value), in_place=is_in_place(value))
+    return Hook(cls, name, rule, kind, value, takes_out(value), takes_plan(value), is_in_place(value))
 
 
 def _no_function(*arguments: Any) -> Any:

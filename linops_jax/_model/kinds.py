@@ -52,12 +52,15 @@ class Native:
         Whether elements of a batch may be evaluated on several threads at once.
     anywhere : bool
         Whether it can run on all platforms; otherwise on the CPU only.
+    takes_plan : bool
+        Whether it gets the address of what ``prepare`` made.
     what : str
         What messages call it.
     """
 
     parallel: bool = False
     anywhere: bool = False
+    takes_plan: bool = False
     what: ClassVar[str] = "a native hook"
     _where: str = ""
 
@@ -99,6 +102,10 @@ class Native:
     def user_data_of(self, op: Any) -> tuple[int, Any]:
         """The address of the user data for an operator, of which static fields are known, and an object that owns the data."""
         return 0, None
+
+    def address_of(self, plan: Any) -> tuple[int, Any]:
+        """The address that the code gets of a plan, and an object that owns the data at this address."""
+        raise NotImplementedError
 
 
 class PerPlatform:

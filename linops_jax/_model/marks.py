@@ -117,14 +117,23 @@ def is_in_place(value: Any) -> bool:
     return getattr(value, "_linops_in_place", False)
 
 
-def takes_out(function: Callable[..., Any]) -> bool:
-    parameter = inspect.signature(function).parameters.get("out")
-    return parameter is not None and parameter.kind is inspect.Parameter.KEYWORD_ONLY
+def keywords_of(function: Any) -> tuple[str, ...]:
+    """The names of the keyword-only arguments of a function; none for anything else."""
+    parameters = inspect.signature(function).parameters if inspect.isfunction(function) else {}
+    return tuple(name for name, value in parameters.items() if value.kind is inspect.Parameter.KEYWORD_ONLY)
+
+
+def takes_out(function: Any) -> bool:
+    return "out" in keywords_of(function)
 
 
 def takes_state(function: Any) -> bool:
-    parameter = inspect.signature(function).parameters.get("state") if inspect.isfunction(function) else None
-    return parameter is not None and parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    return "state" in keywords_of(function)
+
+
+def takes_plan(hook: Any) -> bool:
+    """Whether a hook takes what ``prepare`` made. Native code says so in ``lo.native``."""
+    return hook.takes_plan if isinstance(hook, Native) else "plan" in keywords_of(hook)
 
 
 def is_hook(value: Any) -> bool:

@@ -23,6 +23,7 @@ def native(
     dtypes: Sequence[Any] | None = None,
     attributes: Any = None,
     parallel: bool = False,
+    plan: Any = False,
 ) -> Native:
     """A hook in native code, which is called without Python and without the GIL.
 
@@ -60,6 +61,9 @@ def native(
     parallel : bool, optional
         For C functions and Numba kernels: whether ``vmap`` may evaluate elements of a batch on several threads at once, in
         XLA's thread pool. Default: False.
+    plan : bool or function, optional
+        For C functions: whether the function finds what ``prepare`` of the class made at ``call->plan``. The plan is of one of
+        the types that ``user_data`` may have; or ``plan`` is a function of the plan that returns one of these. Default: False.
 
     Returns
     -------
@@ -93,6 +97,7 @@ def native(
     elif isinstance(function, str) or pointers.is_handler(function):
         function, ffi, given = None, function, ["ffi"]
     options = {"user_data": user_data, "dtypes": dtypes, "attributes": attributes, "parallel": parallel or None}
+    options["plan"] = None if plan is False else plan
     _refuse_options(given[0], [name for name, value in options.items() if value is not None])
     if ffi is not None:
         return Handler(ffi, owner, attributes)
@@ -100,10 +105,10 @@ def native(
         from linops_jax._native.numba import NumbaKernel
 
         return NumbaKernel(numba, parallel)
-    return CFunction(function, user_data, owner, dtypes, parallel)
+    return CFunction(function, user_data, owner, dtypes, parallel, plan)
 
 
-_OPTIONS = {"function": {"user_data", "dtypes", "parallel"}, "ffi": {"attributes"}, "numba": {"parallel"}}
+_OPTIONS = {"function": {"user_data", "dtypes", "parallel", "plan"}, "ffi": {"attributes"}, "numba": {"parallel"}}
 
 
 def _refuse_options(kind: str, options: Sequence[str]) -> None:

@@ -20,7 +20,9 @@ class CFunction(Native):
 
     what = "a C function"
 
-    def __init__(self, function: Any, user_data: Any, owner: Any, dtypes: Sequence[Any] | None, parallel: bool):
+    def __init__(
+        self, function: Any, user_data: Any, owner: Any, dtypes: Sequence[Any] | None, parallel: bool, plan: Any
+    ):
         where = "lo.native"
         self.address, own_data = pointers.function_pointer(function, where)
         if own_data and user_data is not None:
@@ -32,7 +34,12 @@ class CFunction(Native):
         self._kept = (function, owner)
         self._user_data = user_data if user_data is not None else (own_data or None)
         if not inspect.isfunction(user_data):
-            pointers.data_pointer(self._user_data, where)  # to raise here instead of in the first call
+            pointers.data_pointer(self._user_data, f"{where}, user_data")  # to raise here instead of in the first call
+        if not (isinstance(plan, bool) or inspect.isfunction(plan)):
+            message = f"{where}: plan must be True, or a function that returns what the code gets of a plan; found {plan!r:.80}."
+            raise TypeError(message)
+        self.takes_plan = plan is not False
+        self._handle = plan
         self._dtypes = None if dtypes is None else tuple(np.dtype(dtype).name for dtype in dtypes)
 
     def signature(self, label: str, inputs: Arrays, outputs: Arrays) -> Any:
@@ -54,3 +61,7 @@ class CFunction(Native):
     def user_data_of(self, op: Any) -> tuple[int, Any]:
         data = self._user_data(op) if inspect.isfunction(self._user_data) else self._user_data
         return pointers.data_pointer(data, f"{self._where}, user_data"), data
+
+    def address_of(self, plan: Any) -> tuple[int, Any]:
+        handle = self._handle(plan) if inspect.isfunction(self._handle) else plan
+        return pointers.data_pointer(handle, f"{self._where}, plan"), handle

@@ -55,7 +55,7 @@ def function_pointer(value: Any, where: str) -> tuple[int, int]:
     """
     if hasattr(value, "user_data") and hasattr(value, "signature") and hasattr(value, "function"):  # LowLevelCallable
         address, data = function_pointer(value.function, where)
-        return address, data if value.user_data is None else _void_pointer(value.user_data, where)
+        return address, data if value.user_data is None else _void_pointer(value.user_data, f"{where}, user_data")
     if is_capsule(value):
         _check_capsule(value, where)
         return capsule_pointer(value), _capsule_call("PyCapsule_GetContext", ctypes.c_void_p, value) or 0
@@ -162,9 +162,8 @@ def _void_pointer(value: Any, where: str) -> int:
     address = _address(value)
     if address is None:
         message = (
-            f"{where}: user_data must be bytes, a NumPy array, a ctypes structure or pointer, a cffi pointer, a "
-            f"PyCapsule, an address, or a function of the operator that returns one; found {type(value).__name__} "
-            f"{value!r:.80}."
+            f"{where} must be bytes, a NumPy array, a ctypes structure or pointer, a cffi pointer, a PyCapsule, an address, or "
+            f"a function that returns one; found {type(value).__name__} {value!r:.80}."
         )
         raise TypeError(message)
     return address

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from linops_jax._engine import absent, derived
-from linops_jax._model import check, fields, hooks, lookup, marks, rules, state
+from linops_jax._model import check, fields, hooks, lookup, marks, plan, rules, state
 from linops_jax._model.hooks import Hook
 from linops_jax._model.kinds import MISSING, REFUSED, TRACED
 from linops_jax._model.rules import ADJOINT_PARAMETER_JVP, INFER, Rule
@@ -41,6 +41,7 @@ def _given(cls: Any) -> dict[str, Any]:
         check.check_hook(cls, name, names[name], value)
     if cls._traits.properties.symmetric:
         given |= {name: given[of] for name, of in rules.OF_SYMMETRIC.items() if of in given and name not in given}
+    plan.check_prepare(cls, given)
     return given
 
 

@@ -41,6 +41,11 @@ class LinearOperator(Backward, rules=rules.LINEAR):
     parameter_vjp(x, dy)
         The adjoint of this derivative, applied to dy: a dict with one entry for each array field, or an operator of the
         class.
+    prepare(x)
+        A plan: any Python object that the other hooks need for inputs with the shapes and dtypes of x, such as a factorisation or
+        a table. Hooks that take a keyword-only argument ``plan`` get it. It is made once for all programs with such inputs and
+        equal static fields. A keyword-only argument with the name of an array field, as in ``prepare(self, x, *, points)``, gets
+        the values of the field; then it is made once for each of the last values.
     examples()
         A classmethod that yields pairs of an operator and an input for it (or its shapes and dtypes). The command line
         and the pytest plugin check these.

@@ -47,7 +47,7 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
        \langle u, v \rangle = \sum_i \overline{u_i}\, v_i .
 
     ``jacobian_apply = None`` says that there are derivatives in reverse mode only, ``jacobian_adjoint = None`` in forward
-    mode only. Fields, ``parameter_jvp``, ``parameter_vjp`` and ``examples`` are those of ``LinearOperator``.
+    mode only. Fields, ``parameter_jvp``, ``parameter_vjp``, ``prepare`` and ``examples`` are those of ``LinearOperator``.
 
     **Class keywords** declare what is known of all operators of a class, as in ``class Wave(lo.NonlinearOperator,
     batched=True)``:

@@ -69,6 +69,13 @@ class Remembers(lo.NonlinearOperator):
         return state["slope"] * dy
     def infer_shape(self, x): return x
 
+class Planned(lo.LinearOperator):
+    d: jax.Array
+    def prepare(self, x, *, d): return np.full(x.shape, 2.0) * d
+    def apply(self, x, *, plan): return plan * x
+    def adjoint(self, y, *, plan): return plan * y
+    def infer_shape(self, x): return x
+
 class Outer:
     class Inside(lo.LinearOperator):
         def apply(self, x): return 7 * x
@@ -128,6 +135,7 @@ save("composite", lambda x: (2 * scale @ lo.Diagonal(x) + lo.Identity())(x), x)
 save("loop", lambda x: jax.lax.fori_loop(0, 3, lambda i, v: scale(v), x), x)
 save("grad", jax.grad(lambda x: jnp.sum(square(x) ** 2)), x)
 save("remembers", jax.grad(lambda x: jnp.sum(shop.Remembers()(x))), x)
+save("planned", lambda d, x: jax.vmap(shop.Planned(d))(x), x, jax.ShapeDtypeStruct(export.symbolic_shape("n, 4"), np.float32))
 save("fft", lambda x: lo.FFT()(x), c)
 (batch,) = export.symbolic_shape("batch")
 save("batch", lambda x: jax.vmap(lambda v: scale(v) + square(v))(x), jax.ShapeDtypeStruct((batch, 4), np.float32))
@@ -201,6 +209,10 @@ same(load("composite").call(x), 6 * x * x + x)
 same(load("loop").call(x), 27 * x)
 same(load("grad").call(x), 4 * x**3)
 same(load("remembers").call(x), 3 * x**2)
+for i in (1, 2, 3):
+    xs = np.arange(4 * i, dtype=np.float32).reshape(i, 4)
+    same(load("planned").call(x, xs), 2 * x * xs)
+    same(load("planned").call(i * x, xs), 2 * i * x * xs)
 same(load("fft").call(c), np.fft.fft(c, norm="ortho"), rtol=1e-5, atol=1e-6)
 for size in (1, 3, 7):
     xs = np.arange(4 * size, dtype=np.float32).reshape(size, 4)

@@ -101,6 +101,22 @@ int scale_by_user_data(linops_call* call) {
   return 0;
 }
 
+/* the plan is a table of doubles */
+int multiply_by_plan(linops_call* call) {
+  if (call->plan == NULL) return linops_fail(call, "no plan");
+  const double* table = call->plan;
+  const float* x = call->inputs[call->n_inputs - 1].data;
+  float* y = call->outputs[0].data;
+  for (int64_t i = 0; i < call->outputs[0].size; ++i) y[i] = (float)(table[i] * x[i]);
+  return 0;
+}
+
+int has_no_plan(linops_call* call) {
+  if (call->plan != NULL) return linops_fail(call, "it has a plan");
+  memcpy(call->outputs[0].data, call->inputs[call->n_inputs - 1].data, (size_t)call->outputs[0].size * sizeof(float));
+  return 0;
+}
+
 int scale_dict(linops_call* call) { /* (a, b) -> (2 b, 3 a) */
   for (int k = 0; k < 2; ++k) {
     const float* x = call->inputs[1 - k].data;

@@ -199,7 +199,7 @@ def test_numba_missing(monkeypatch):
 
 def test_user_data_of_the_wrong_kind_from_the_operator():
     op = operator(apply=lo.native(C.scale_by_user_data, user_data=lambda op: 2.0))()
-    with pytest.raises(TypeError, match=r"Blur\.apply, user_data: user_data must be bytes.*found float 2\.0"):
+    with pytest.raises(TypeError, match=r"Blur\.apply, user_data must be bytes.*found float 2\.0"):
         op(X)
 
 

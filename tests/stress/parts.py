@@ -594,6 +594,48 @@ class Weighted(lo.LinearOperator):
         return self.d * jax.lax.stop_gradient(self.c) * x
 
 
+class Planned(lo.LinearOperator):
+    """A plan for the values of one field, and the shape of another."""
+
+    d: jax.Array
+    c: jax.Array
+
+    def prepare(self, x, *, d):
+        return {"d": d.copy(), "ones": np.ones(self.c.shape + x.shape[1:])}
+
+    def apply(self, x, *, plan):
+        return plan["d"] * self.c * x * plan["ones"].astype(x.real.dtype)
+
+    def adjoint(self, y, *, out, plan):
+        z = np.conj(plan["d"] * self.c) * y
+        out[...] = z if np.iscomplexobj(out) else z.real
+
+    def parameter_jvp(self, x, dself, *, plan):
+        return (dself.d * self.c + plan["d"] * dself.c) * x
+
+    def parameter_vjp(self, x, dy, *, plan):
+        changes = {"d": np.conj(self.c * x) * dy, "c": np.conj(plan["d"] * x) * dy}
+        return {name: z if np.iscomplexobj(getattr(self, name)) else z.real for name, z in changes.items()}
+
+    def infer_shape(self, x):
+        return result(x.shape, self.d, self.c, x)
+
+    infer_adjoint_shape = infer_shape
+
+    def twin(self, x):
+        return self.d * self.c * x
+
+
+class RemembersPlanned(Remembers):
+    """State and plan."""
+
+    def prepare(self, x, *, d):
+        return 2 * d
+
+    def linearize(self, x, *, plan):
+        return self.d * x**2, {"slope": plan * x, "point": np.copy(x), "count": np.int32(3)}
+
+
 # ---- what can be drawn ----------------------------------------------------------------------------------------------
 
 # kinds of input and result, how to make one: {m} a matrix, {v} a vector, of integers by chance; {f} a vector, {r} a real one
@@ -612,6 +654,7 @@ RECIPES = [
     ("vv", "TracedSine({f})"),
     ("vd", "TracedModulus()"), ("vv", "TracedWithHostJacobian()"), ("tv", "Paper()"),
     ("vv", "Remembers({v})"), ("vv", "RemembersTraced({f})"), ("vv", "RemembersOne({f})"), ("vv", "Weighted({v}, {v})"),
+    ("vv", "Planned({v}, {v})"), ("vv", "RemembersPlanned({v})"),
 ]  # fmt: skip
 WITHOUT_HALVES = {"FFT", "Numba"}  # neither XLA's FFT nor Numba knows such numbers
 

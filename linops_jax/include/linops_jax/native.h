@@ -11,8 +11,8 @@
  * Floating point is as in the rest of an XLA program: denormal numbers are taken for zero.
  *
  * Versions. Within one version structures only grow at the end of linops_call; linops_buffer never changes. A function
- * that uses a field added later than version 1.0 first checks call->struct_size. Anything else is a new version, and a
- * function that was compiled for it refuses to run in an older linops_jax with LINOPS_CHECK_VERSION(call).
+ * that uses a field added later than version 1.0 (plan) first checks call->struct_size. Anything else is a new version,
+ * and a function that was compiled for it refuses to run in an older linops_jax with LINOPS_CHECK_VERSION(call).
  */
 #ifndef LINOPS_JAX_NATIVE_H
 #define LINOPS_JAX_NATIVE_H
@@ -76,6 +76,7 @@ typedef struct linops_call {
   void* user_data;              /* what lo.native(..., user_data=...) gave, or null */
   char* error;                  /* room for a text in UTF-8 that ends with a null, shown to the user on failure */
   size_t error_size;            /* bytes there */
+  void* plan;                   /* with lo.native(..., plan=True), what the operator's `prepare` made; or null */
 } linops_call;
 
 /* 0 for success. */

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax._engine import errors, returned
+from linops_jax._engine import errors, plans, returned
 from linops_jax._model import shapes
+from linops_jax._model.plan import PLAN
 from linops_jax._model.rules import STATE
 from linops_jax.testing import _probes
 from linops_jax.testing._subject.vectors import Vectors
@@ -29,6 +30,11 @@ class Hand:
         self.label: str = hook.label
         self.function: Callable[..., Any] = hook.function
         self.takes_out: bool = hook.takes_out
+
+    @functools.cached_property
+    def _keywords(self) -> dict[str, Any]:
+        """The plan, if the hook takes one: the same for all calls, as in a program."""
+        return {PLAN: plans.by_hand(self.subject.op, self.subject.spec)} if self._hook.takes_plan else {}
 
     @functools.cached_property
     def promise(self) -> Any:
@@ -64,8 +70,9 @@ class Hand:
     def call(self, arguments: list[Any], out: Any = None) -> list[np.ndarray | None]:
         """The leaves of the result, of the promised structure; None where the hook returned None for zero."""
         self._calls[self.label] += 1
+        keywords = {**self._keywords, **({"out": out} if self.takes_out else {})}
         try:
-            result = self._hook.evaluate(arguments, **({"out": out} if self.takes_out else {}))
+            result = self._hook.evaluate(arguments, **keywords)
         except Exception as error:
             errors.annotate(error, self.label)
             raise

@@ -1,0 +1,165 @@
+"""Plans: what the hook ``prepare`` of a class makes for its other hooks.
+
+A plan is made when a program first needs it, because exported programs are not lowered in the process where they run. All
+programs that apply operators with equal static fields, to inputs of the same shapes and dtypes, share it. They own it: this
+module holds plans by weak references only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from linops_jax import _compat
+from linops_jax._engine import errors
+from linops_jax._engine.binding import arguments
+from linops_jax._model import fields, shapes
+from linops_jax._model.hooks import Hook
+from linops_jax._model.kinds import NATIVE
+from linops_jax._model.marks import keywords_of
+from linops_jax._model.plan import PREPARE
+
+MOST_KEPT = 8  # plans for different values of fields
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Made:
+    """A plan, and the values of fields for which it was made: copies, which the plan may refer to."""
+
+    plan: Any
+    values: tuple[np.ndarray, ...]
+
+
+class Plans:
+    """The plans of one operator for one input: a single one, or the last few if they depend on the values of fields.
+
+    Parameters
+    ----------
+    op : operator
+        The operator, whose array fields are specs.
+    x : pytree of jax.ShapeDtypeStruct
+        The specs of the input.
+    """
+
+    def __init__(self, op: Any, x: Any):
+        self._op, self._x = op, x
+        self._trees = [jax.tree.structure(getattr(op, name)) for name in fields_of(type(op))]
+        self._recent: list[Made] = []
+        self._is_making = False
+        self._lock = threading.RLock()  # other threads wait; the same thread must not
+
+    def __call__(self, *values: np.ndarray) -> Made:
+        """The plan for these values of fields, leaf by leaf."""
+        with self._lock:
+            made = self._find(values) or self._make(values)
+            self._recent = [made, *(other for other in self._recent if other is not made)][:MOST_KEPT]
+            return made
+
+    def _find(self, values: Sequence[np.ndarray]) -> Made | None:
+        return next((made for made in self._recent if all(map(_are_same, made.values, values))), None)
+
+    def _make(self, values: Sequence[np.ndarray]) -> Made:
+        if self._is_making:
+            message = (
+                f"{type(self._op)._label}.{PREPARE} needs the plan that it makes. Let it not call its own operator."
+            )
+            raise RuntimeError(message)
+        self._is_making = True
+        try:
+            copies = tuple(map(_copy, values))
+            given, start = [], 0
+            for tree in self._trees:
+                given.append(jax.tree.unflatten(tree, copies[start : start + tree.num_leaves]))
+                start += tree.num_leaves
+            return Made(prepare(self._op, self._x, given), copies)
+        finally:
+            self._is_making = False
+
+
+def prepare(op: Any, x: Any, values: Sequence[Any]) -> Any:
+    """Calls the hook, with the values of the fields that it names.
+
+    JAX is refused inside, as in every host hook: the program that waits for the plan may be what JAX would wait for.
+    """
+    before = _compat.swap_no_execution(True)
+    try:
+        return op.prepare(x, **dict(zip(fields_of(type(op)), values, strict=True)))
+    except Exception as error:
+        errors.annotate(error, f"{type(op)._label}.{PREPARE}")
+        raise
+    finally:
+        _compat.swap_no_execution(before)
+
+
+def by_hand(op: Any, x: Any) -> Any:
+    """The plan of an operator, for hooks that are called by hand."""
+    values = [jax.tree.map(lambda leaf: _copy(np.asarray(leaf)), getattr(op, name)) for name in fields_of(type(op))]
+    return prepare(shapes.specs(op), op._as_input(x), values)
+
+
+def fields_of(cls: Any) -> tuple[str, ...]:
+    """The array fields whose values ``prepare`` gets, in the order of their declaration."""
+    wanted = keywords_of(cls.prepare)
+    return tuple(name for name in fields.array_fields(cls) if name in wanted)
+
+
+def leaves_of(tree: Any) -> list[int]:
+    """The positions of the leaves of these fields among those of an operator with this structure."""
+    cls, _ = tree.node_data()
+    wanted = fields_of(cls)
+    found: list[int] = []
+    start = 0
+    for name, child in zip(fields.array_fields(cls), tree.children(), strict=True):
+        if name in wanted:
+            found += range(start, start + child.num_leaves)
+        start += child.num_leaves
+    return found
+
+
+_known: weakref.WeakValueDictionary[Any, Plans] = weakref.WeakValueDictionary()
+_lock = threading.RLock()
+
+
+def plans_of(hook: Hook, trees: tuple[Any, ...], operands: Sequence[Any], result: Any) -> Plans:
+    """The plans for the calls of one executable, given the specs of its operands and its result without batch axes."""
+    op, *others = arguments(trees, operands)
+    x = shapes.specs(op._input_among(dict(zip(hook.rule.arguments[1:], others, strict=True)), result))
+    leaves, tree = jax.tree.flatten((op, x))
+    key = tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+    with _lock:
+        return _known.get(key) or _known.setdefault(key, Plans(op, x))
+
+
+def for_extension(hook: Hook, trees: tuple[Any, ...], operands: Sequence[Any], result: Any) -> tuple[Any, ...]:
+    """What the extension needs for the plans of one executable.
+
+    The name of ``prepare``; the positions of the operands whose values it gets; and a function of these values, which returns
+    the plan, its address for native code, the values for which it was made, and what owns the data at the address.
+    """
+    plans = plans_of(hook, trees, operands, result)
+    native: Any = hook.function if hook.kind == NATIVE else None
+
+    def find(*values: np.ndarray) -> tuple[Any, ...]:
+        made = plans(*values)
+        address, owner = (0, None) if native is None else native.address_of(made.plan)
+        return made.plan, address, made.values, owner
+
+    cls: Any = hook.cls
+    return f"{cls._label}.{PREPARE}", tuple(leaves_of(trees[0])), find
+
+
+def _copy(value: np.ndarray) -> np.ndarray:
+    copy = np.array(value, order="C")
+    copy.flags.writeable = False
+    return copy
+
+
+def _are_same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays of one shape and dtype have the same bytes."""
+    return one.tobytes() == other.tobytes()
