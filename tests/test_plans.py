@@ -210,6 +210,25 @@ def test_derivatives_of_a_model_with_state_and_plan():
     assert lo.check_operator(F, X).passed
 
 
+def test_in_place_and_per_platform():
+    class InPlace(Scaling):
+        @lo.in_place
+        def apply(self, x, *, out, plan):
+            np.multiply(plan.values, x, out=out)
+
+    def host(self, x, *, plan):
+        return plan.values * x
+
+    class Both(Scaling):
+        apply = lo.per_platform(cpu=host, default=lo.traced(lambda self, x: x))
+
+    for A in (InPlace(), Both()):
+        close(jax.jit(A, donate_argnums=0)(X.copy()), POWERS * X)
+        close(jax.jit(lambda x, A=A: jax.lax.fori_loop(0, 2, lambda _, x: A(x), x))(X), POWERS**2 * X)
+        close(jax.linear_transpose(A, X)(X)[0], POWERS * X)
+    assert made == {((3,), "float32", 1): 2}  # one for each class
+
+
 # ---- plans for values of fields -----------------------------------------------------------------------------------------
 
 

@@ -64,6 +64,24 @@ class WeightedNegation(lo.LinearOperator):
         return x
 
 
+class PlannedNegation(lo.LinearOperator):
+    """Multiplies by a plan, which is made for the values of an array field."""
+
+    weights: jax.Array
+
+    def prepare(self, x, *, weights):
+        return weights
+
+    def apply(self, x, *, out, plan):
+        np.multiply(x, plan, out=out)
+
+    def adjoint(self, y, *, out, plan):
+        np.multiply(y, plan, out=out)
+
+    def infer_shape(self, x):
+        return x
+
+
 def jaxbind(batched: bool = False) -> Function:
     from jaxbind import get_linear_call
 
@@ -93,6 +111,10 @@ def jaxbind_weighted() -> Function:
 
 def weighted() -> Function:
     return lambda x: WeightedNegation(_weights(x))(x)
+
+
+def planned() -> Function:
+    return lambda x: PlannedNegation(_weights(x))(x)
 
 
 def _weights(x: Any) -> Any:

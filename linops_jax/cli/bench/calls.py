@@ -34,6 +34,12 @@ def cases(effort: Effort) -> Iterator[Case]:
         "JAXbind": partial(_looped, _negation.jaxbind_weighted, small, count(small)),
     }
     yield Case(f"a second array, as a field, {small:,} floats", contestants, count(small))
+    contestants = {
+        f"{OURS}, a plan": partial(_looped, _negation.planned, small, count(small)),
+        f"{OURS}, a field": partial(_looped, _negation.weighted, small, count(small)),
+    }
+    goals = {f"{OURS}, a field": Goal(1.3)}
+    yield Case(f"a plan for the values of a field, {small:,} floats", contestants, count(small), goals=goals)
     large = effort.sizes[-1]
     contestants = {
         f"{OURS}, the loop of the handler": partial(_looped, _negation.same_loop, large, count(large)),
