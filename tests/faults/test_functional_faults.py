@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from functions import CASES, NATIVE, PLAIN, make_cubic, make_pair, make_trilinear
+from functions import CASES, NATIVE, PLAIN, make_cubic, make_cubic_with_state, make_pair, make_trilinear
 from helpers import energy
 from jax import export
 from jax.interpreters import ad
@@ -338,7 +338,8 @@ def test_what_has_no_name_is_refused_at_export(call, obstacle):
 
 @pytest.mark.parametrize("form", [PLAIN, NATIVE["back"]], ids=["looped", "native"])
 def test_threads(form):
-    pair, trilinear, cubic = (make(form) for make in (make_pair, make_trilinear, make_cubic))
+    makers = (make_pair, make_trilinear, make_cubic, make_cubic_with_state)
+    pair, trilinear, cubic, with_state = (make(form) for make in makers)
     batches = {
         name: [jnp.stack([x] * 5) for x in CASES[name].arguments()] for name in ("pair", "trilinear", "nonlinear")
     }
@@ -346,7 +347,8 @@ def test_threads(form):
     def results():
         yield jax.vmap(lambda x, y: pair(x, y, c=1.0))(*batches["pair"])
         yield jax.vmap(jax.grad(lambda *args: energy(trilinear(*args)), (1, 2, 3)))(*batches["trilinear"])
-        yield jax.grad(lambda x, *rest: energy(jax.vmap(cubic)(x, *rest)))(*batches["nonlinear"])
+        for call in (cubic, with_state):
+            yield jax.grad(lambda x, *rest: energy(jax.vmap(call)(x, *rest)))(*batches["nonlinear"])  # noqa: B023
 
     expected, failures = list(results()), []
 
