@@ -173,6 +173,42 @@ def cubic_twin(x, p, y):
     return [p * x * y**2, (x**3).sum()]
 
 
+# ---- the same with a state: the slopes, and a number that nobody differentiates -------------------------------------------
+
+
+def cubic_linearize(out, args, kwargs_dump):
+    x, p, y = args
+    product, total, in_x, in_y, of_total, steps = out
+    in_x[...], in_y[...], of_total[...], steps[...] = p * y**2, 2 * p * x * y, 3 * x**2, 7
+    product[...], total[...] = in_x * x, (x**3).sum()
+
+
+def cubic_state(x, p, y):
+    return spec(x), spec(y), spec(x), ((), np.int32)
+
+
+def cubic_jvp_with_state(out, args, kwargs_dump):
+    _, _, _, in_x, in_y, of_total, steps, dx, dy = args
+    assert steps == 7
+    out[0][...] = in_x * dx + in_y * dy
+    out[1][...] = (of_total * dx).sum()
+
+
+def cubic_vjp_with_state(out, args, kwargs_dump):
+    _, _, _, in_x, in_y, of_total, steps, u, v = args
+    assert steps == 7
+    out[0][...] = in_x * u + of_total * v
+    out[1][...] = in_y * u
+
+
+def cubic_hessian_with_state(out, args, kwargs_dump):
+    cubic_hessian(out, [*args[:3], *args[7:]], kwargs_dump)
+
+
+def cubic_hessian_T_with_state(out, args, kwargs_dump):
+    cubic_hessian_T(out, [*args[:3], *args[7:]], kwargs_dump)
+
+
 # ---- natively batched ------------------------------------------------------------------------------------------------
 
 
@@ -303,9 +339,24 @@ def make_cubic(form=PLAIN, hessian=True):
     )
 
 
+def make_cubic_with_state(form=PLAIN):
+    wrap, describe = form
+    return lo.get_nonlinear_call(
+        wrap(cubic),
+        (wrap(cubic_jvp_with_state), wrap(cubic_vjp_with_state)),
+        describe(cubic_abstract),
+        describe(cubic_abstract_reverse),
+        fixed_args=(1,),
+        func_can_batch=form is not PLAIN,
+        hessian=(wrap(cubic_hessian_with_state), wrap(cubic_hessian_T_with_state)),
+        linearize=(wrap(cubic_linearize), describe(cubic_state)),
+    )
+
+
 CASES = {
     "pair": Case(make_pair, pair_twin, [(3,), (2,)], linear=True, keywords={"c": 2.0}),
     "fixed": Case(make_scaled, scaled_twin, [(3,), (3,)], fixed=(0,), linear=True),
     "trilinear": Case(make_trilinear, trilinear_twin, [(3,), (3,), (2,), (3,)], fixed=(0,)),
     "nonlinear": Case(make_cubic, cubic_twin, [(3,), (3,), (3,)], fixed=(1,)),
+    "with state": Case(make_cubic_with_state, cubic_twin, [(3,), (3,), (3,)], fixed=(1,)),
 }

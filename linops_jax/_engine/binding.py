@@ -177,8 +177,8 @@ def with_state(
     value : sequence of jax.ShapeDtypeStruct
         The specs of its result.
     """
-    op, x = arguments(binding.trees, operands)
-    specs, state = jax.tree.flatten(op._infer_state_shape(x))
+    op, *point = arguments(binding.trees, operands)
+    specs, state = jax.tree.flatten(op._infer_state_shape(*point))
     return jax.tree_util.treedef_tuple((binding.out_tree, state)), [*value, *specs]
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from linops_jax.functional import _arguments
 from linops_jax.functional._call import Call
-from linops_jax.functional._functions import LinearCall, NonlinearCall, multilinear
+from linops_jax.functional._functions import LinearCall, LinearizedCall, NonlinearCall, multilinear
 
 Function: TypeAlias = Callable[..., Any]
 
@@ -117,6 +117,7 @@ def get_nonlinear_call(
     fixed_args: Sequence[int] = (),
     func_can_batch: bool = False,
     hessian: Sequence[Function | None] | None = None,
+    linearize: Sequence[Function] | None = None,
 ) -> Call:
     """Binds a differentiable function and its derivatives to JAX.
 
@@ -144,6 +145,12 @@ def get_nonlinear_call(
         and two tangents, ``(*args, *dx1, *dx2)``, and has the outputs of ``f``: the second derivative in these two
         directions. ``hessian_transpose`` is called with ``(*args, *dx, *dy)`` and has the outputs of ``vjp``: the
         derivative of ``vjp`` with cotangents dy in the direction dx.
+    linearize : pair of callables, optional
+        ``(f_linearize, abstract_state)``, for functions whose value and derivatives share a computation.
+        ``f_linearize`` is called like ``f``, and fills the outputs of ``f`` and then the arrays of a *state*, of any
+        dtype: whatever the derivatives at this point need. ``abstract_state`` says their shapes and dtypes, called
+        like ``abstract``. All of ``f_derivative`` and ``hessian`` are then called with the state, between the
+        arguments of ``f`` and the tangents or cotangents: ``(*args, *state, *dx)``.
 
     Returns
     -------
@@ -155,6 +162,13 @@ def get_nonlinear_call(
     TypeError, ValueError
         As ``lo.get_linear_call``.
 
+    Notes
+    -----
+    With ``linearize``, one evaluation of ``f_linearize`` serves the value and all derivatives at a point. Where nothing
+    is differentiated, and in compiled programs that do not read the state, ``f`` is evaluated. The values of both must
+    be equal up to rounding: ``lo.check_operator(call.as_operator(), x)`` compares them. The state is a function of the
+    arguments, so ``hessian`` gives total second derivatives.
+
     Examples
     --------
     >>> def square(out, args, kwargs_dump):
@@ -164,6 +178,17 @@ def get_nonlinear_call(
     >>> def same(x, *tangents):
     ...     return ((x.shape, x.dtype),)
     >>> f = lo.get_nonlinear_call(square, (derivative, derivative), same, same)
+    >>> print(jax.grad(lambda x: f(x)[0].sum())(jnp.array([1.0, 2.0])))
+    [2. 4.]
+
+    The same with a state, here the slope:
+
+    >>> def square_and_slope(out, args, kwargs_dump):
+    ...     out[0][...], out[1][...] = args[0] ** 2, 2 * args[0]
+    >>> def times_slope(out, args, kwargs_dump):
+    ...     x, slope, tangent = args
+    ...     out[0][...] = slope * tangent
+    >>> f = lo.get_nonlinear_call(square, (times_slope, times_slope), same, same, linearize=(square_and_slope, same))
     >>> print(jax.grad(lambda x: f(x)[0].sum())(jnp.array([1.0, 2.0])))
     [2. 4.]
     """
@@ -177,6 +202,7 @@ def get_nonlinear_call(
         fixed_args=fixed_args,
         func_can_batch=func_can_batch,
         hessian=hessian,
+        linearize=linearize,
     )
     where = "get_nonlinear_call"
     fixed = _arguments.fixed_positions(where, first_n_args_fixed, fixed_args)
@@ -188,4 +214,9 @@ def get_nonlinear_call(
         where, abstract=abstract, abstract_reverse=abstract_reverse, optional=("abstract_reverse",)
     )
     abstracts = (forward, forward, reverse, forward, reverse)
-    return Call(NonlinearCall.make(functions, abstracts, fixed, bool(func_can_batch), ()), made_by)
+    kind = NonlinearCall
+    if linearize is not None:
+        both = _arguments.pair(where, "linearize", "(f_linearize, abstract_state)", linearize)
+        both = _arguments.named(where, **dict(zip(("linearize[0]", "linearize[1]"), both, strict=True)), optional=())
+        kind, functions, abstracts = LinearizedCall, (*functions, both[0]), (*abstracts, both[1])
+    return Call(kind.make(functions, abstracts, fixed, bool(func_can_batch), ()), made_by)

@@ -13,7 +13,7 @@ from linops_jax._model import shapes
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax.functional import _as_operator, _specialize
-from linops_jax.functional._functions import CallOperator, LinearCall
+from linops_jax.functional._functions import CallOperator, LinearCall, LinearizedCall
 from linops_jax.functional._keywords import NONE, static_keywords
 
 
@@ -99,7 +99,8 @@ class Call:
             message = f"{op.name}: as_operator takes its {len(op.fixed)} fixed arguments, but {len(fixed)} were given."
             raise TypeError(message)
         values = tuple(_specialize.as_array(op.name, i, value) for i, value in zip(op.fixed, fixed, strict=True))
-        make = _as_operator.linear if isinstance(op, LinearCall) else _as_operator.nonlinear
+        known = {LinearCall: _as_operator.linear, LinearizedCall: _as_operator.linearized}
+        make = known.get(type(op), _as_operator.nonlinear)
         return make(self, static_keywords(op.name, kwargs), values)
 
     def __repr__(self) -> str:

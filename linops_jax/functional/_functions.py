@@ -50,6 +50,9 @@ class CallOperator(Given):
             raise TypeError(message)
         return self.make(self.functions, self.abstracts, self.fixed, self.can_batch, keywords.values)
 
+    def _infer_state_shape(self, fixed: Any, x: Any) -> list[Any]:
+        return _promises.promised_state(self, self.in_place(fixed, x))
+
     def _promised(self, rule: Rule, given: dict[str, Any], result: Any) -> dict[str, Any]:
         return _promises.promised(self, rule, given, result)
 
@@ -60,11 +63,16 @@ class LinearCall(CallOperator, rules=_rules.LINEAR):
 
 class NonlinearCall(CallOperator, rules=_rules.NONLINEAR):
     _given_as = {
+        "linearize": "f_linearize (linearize[0])",
         "jvp": "jvp (f_derivative[0])",
         "vjp": "vjp (f_derivative[1])",
         "hessian_apply": "hessian_apply (hessian[0])",
         "hessian_transpose": "hessian_transpose (hessian[1])",
     }.__getitem__
+
+
+class LinearizedCall(NonlinearCall, rules=_rules.LINEARIZED):
+    """A function whose derivatives take a state."""
 
 
 _MULTILINEAR = "MultilinearCall"

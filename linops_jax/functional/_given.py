@@ -40,6 +40,11 @@ class Given:
         assert self.functions[0] is not None
         return self.functions[0].label
 
+    def promised_by(self, name: str) -> list[str]:
+        """The labels of the functions that say what a function returns."""
+        names = ("apply", name) if self._rules[name].with_state else (name,)
+        return [Named(self.abstract(each)).label for each in names]
+
     def label(self, name: str) -> str:
         found = self.functions[list(self._rules).index(name)]
         return f"{self.name} ({self.given_as(name)})" if found is None else found.label
@@ -57,8 +62,14 @@ class Given:
         """The positions of the arguments that are not fixed."""
         return (i for i in itertools.count() if i not in self.fixed)
 
+    def in_place(self, fixed: Sequence[Any], others: Sequence[Any]) -> list[Any]:
+        """Fixed arguments and others as the function takes them."""
+        positions = [*self.fixed, *itertools.islice(self.free(), len(others))]
+        values = [*fixed, *others]
+        return [values[i] for i in sorted(range(len(values)), key=positions.__getitem__)]
+
     def in_order(self, binding: Any, operands: Sequence[Any]) -> list[Any]:
-        """Operands as the function takes them: its own arguments by position, then tangents and cotangents."""
+        """Operands as the function takes them: its own arguments by position, then the state, tangents and cotangents."""
         keys: list[float] = []
         for name, tree in list(zip(binding.hook.rule.arguments, binding.trees, strict=True))[1:]:
             count = tree.num_leaves

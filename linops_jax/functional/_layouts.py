@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from linops_jax._engine.names import Named
 from linops_jax.functional._given import Given
 from linops_jax.functional._missing import missing
 from linops_jax.functional._promises import MisfitError, compare, promise
@@ -90,7 +89,7 @@ def _axis(given: Given, name: str, axis: list[Any], rank: int, batch_axes: Any) 
         return int(axis[0]) % (rank + 1)
     found = f"{axis[0]!r}" if axis else "no third entry"
     message = (
-        f"{Named(given.abstract(name)).label} returned {found} for batch_axes={batch_axes}; expected (shape, "
+        f"{' and '.join(given.promised_by(name))} returned {found} for batch_axes={batch_axes}; expected (shape, "
         f"dtype, axis) with the position of the last batch axis in the output, from 0 to {rank}. Return it, or leave "
         "out func_can_batch=True."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from linops_jax._engine import errors
 from linops_jax._engine.names import Named
 from linops_jax._model import shapes
+from linops_jax._model.rules import STATE
 from linops_jax.functional._given import Given
 
 
@@ -20,7 +20,21 @@ class MisfitError(ValueError):
 
 
 def promise(given: Given, name: str, specs: Sequence[Any], batch_axes: Any = None) -> list[tuple[Any, Any]]:
-    """What ``abstract`` says of a function's results: specs, and the axis of the last vmap."""
+    """What is said of a function's results: specs, and the axis of the last vmap.
+
+    Those of ``linearize`` are the results of f and then the state, of which its own abstract says.
+    """
+    before = promise(given, "apply", specs, batch_axes) if given._rules[name].with_state else []
+    return before + _answer(given, name, specs, batch_axes)
+
+
+def promised_state(given: Given, specs: Sequence[Any]) -> list[Any]:
+    """Specs of the state for arguments with these specs."""
+    return [spec for spec, _ in _answer(given, "linearize", specs, None)]
+
+
+def _answer(given: Given, name: str, specs: Sequence[Any], batch_axes: Any) -> list[tuple[Any, Any]]:
+    """What one abstract says."""
     abstract = given.abstract(name)
     if abstract is None:
         message = f"Nothing says what {given.label(name)} returns: its abstract is None. Pass a function."
@@ -36,8 +50,8 @@ def promise(given: Given, name: str, specs: Sequence[Any], batch_axes: Any = Non
         entries = [(tuple(shape), np.dtype(dtype), axis) for shape, dtype, *axis in answer]
     except (TypeError, ValueError):
         message = (
-            f"{where} returned {answer!r:.80}; expected ((shape, dtype), ...) with one entry for each output. "
-            "For a single output, mind the comma: ((shape, dtype),)."
+            f"{where} returned {answer!r:.80}; expected ((shape, dtype), ...) with one entry for each array. "
+            "For a single array, mind the comma: ((shape, dtype),)."
         )
         raise TypeError(message) from None
     return [(shapes.spec(jax.ShapeDtypeStruct(shape, dtype)), axis) for shape, dtype, axis in entries]
@@ -47,13 +61,13 @@ def promised(given: Given, rule: Any, arguments: dict[str, Any], result: Any) ->
     """Specs of a function's arguments and of its results, for a program that calls it with those given."""
     points = [name for name in given._rules["apply"].arguments if name.startswith("x")]
     at = {name: arguments.get(name, result) for name in points}  # of one that is not given, the result is the cotangent
-    inputs = [*jax.tree.leaves(arguments["fixed"]), *jax.tree.leaves(list(at.values()))]
-    positions = [*given.fixed, *itertools.islice(given.free(), len(inputs) - len(given.fixed))]
-    specs = [inputs[i] for i in sorted(range(len(inputs)), key=positions.__getitem__)]
-    results = [spec for spec, _ in promise(given, "apply", specs)]
+    specs = given.in_place(jax.tree.leaves(arguments["fixed"]), jax.tree.leaves(list(at.values())))
+    results = [spec for spec, _ in promise(given, "linearize" if rule.with_state else "apply", specs)]
     found = {**arguments, "result": result}
     of_results = {"result", "dy"} - ({"result"} if rule.reverses else set())
     expected = {name: _in_structure_of(tree, results) for name, tree in found.items() if name in of_results}
+    if STATE in arguments:
+        expected[STATE] = _in_structure_of(arguments[STATE], promised_state(given, specs))
     alike = {name for name in found if name.startswith("d") or name == "result"} - of_results
     return expected | {name: at["x"] for name in alike if "x" in arguments}
 
@@ -61,8 +75,9 @@ def promised(given: Given, rule: Any, arguments: dict[str, Any], result: Any) ->
 def compare(given: Given, name: str, found: Sequence[Any], wanted: Sequence[Any], when: str = "") -> None:
     if [(s.shape, s.dtype) for s in found] == [(s.shape, s.dtype) for s in wanted]:
         return
+    who = given.promised_by(name)
     message = (
-        f"{Named(given.abstract(name)).label} says that {given.label(name)} returns "
+        f"{' and '.join(who)} {'say' if len(who) > 1 else 'says'} that {given.label(name)} returns "
         f"{shapes.describe_tree(list(found))}{when}; expected {shapes.describe_tree(list(wanted))}. Fix whichever is wrong."
     )
     raise MisfitError(message)

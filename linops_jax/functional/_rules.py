@@ -5,7 +5,9 @@ It is in the language of ``_model.rules``; transposes are plain, without conjuga
 
 from __future__ import annotations
 
-from linops_jax._model.rules import CT, Rule, T
+import dataclasses
+
+from linops_jax._model.rules import CT, Rule, T, with_state
 
 _FORWARD = "forward mode needs it"
 
@@ -40,6 +42,12 @@ NONLINEAR = {
         reverses=True,
     ),
 }
+
+# Where ``linearize`` is given, all derivatives take its state: functions of plain arguments cannot say whether they do.
+LINEARIZED = with_state(
+    {**NONLINEAR, "linearize": dataclasses.replace(NONLINEAR["apply"], with_state=True)},
+    frozenset(NONLINEAR) - {"apply"},
+)
 
 # What to say where none of these functions is given.
 UNKNOWN = {

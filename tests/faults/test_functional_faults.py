@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from functions import CASES, NATIVE, PLAIN, make_cubic, make_pair, make_trilinear
+from functions import CASES, NATIVE, PLAIN, make_cubic, make_cubic_with_state, make_pair, make_trilinear
 from helpers import energy
 from jax import export
 from jax.interpreters import ad
@@ -61,6 +61,26 @@ def nonlinear_with(plan):
     return lo.get_nonlinear_call(square, (times, times), abstract, abstract, hessian=(twice, twice))
 
 
+def linearized_with(plan):
+    """plan.factor * x**2 / 2, whose state is the slope."""
+
+    def abstract(x, *others):
+        return ((x.shape, x.dtype),)
+
+    def make(evaluate):
+        return lambda out, args, kwargs_dump: np.copyto(out[0], evaluate(*args))
+
+    def square_and_slope(out, args, kwargs_dump):
+        out[0][...], out[1][...] = plan.factor * args[0] ** 2 / 2, plan.factor * args[0]
+
+    square, times = make(lambda x: plan.factor * x**2 / 2), make(lambda x, slope, dx: slope * dx)
+    twice = make(lambda x, slope, dx, dy: plan.factor * dx * dy)
+    linearize = (square_and_slope, abstract)
+    return lo.get_nonlinear_call(
+        square, (times, times), abstract, abstract, hessian=(twice, twice), linearize=linearize
+    )
+
+
 RUNS = {
     "eager": lambda call: call(X),
     "jit": lambda call: jax.jit(call)(X),
@@ -71,7 +91,7 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("make", [linear_with, nonlinear_with])
+@pytest.mark.parametrize("make", [linear_with, nonlinear_with, linearized_with])
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
 def test_functions_go_with_the_last_program(make, run):
     plan = Plan(2)
@@ -156,11 +176,27 @@ def square_jvp(out, args, kwargs_dump):
 def square_abstract(p, x, *others):
     return ((x.shape, x.dtype),)
 
+def square_and_slope(out, args, kwargs_dump):
+    p, x = args
+    out[0][...], out[1][...], out[2][...] = p * x**2, 2 * p * x, 7
+
+def square_state(p, x):
+    return ((x.shape, x.dtype), ((), np.int32))
+
+def times_slope(out, args, kwargs_dump):
+    p, x, slope, steps, tangent = args
+    assert steps == 7
+    out[0][...] = slope * tangent
+
 scaled = lo.get_linear_call(scale, scale, scale_abstract, scale_abstract)
 lasts = lo.get_linear_call(last, last, last_abstract, last_abstract, func_can_batch=True)
 products = lo.get_linear_call(product, (product, product), product_abstract, (product_abstract, product_abstract))
 squares = lo.get_nonlinear_call(
     square, (square_jvp, square_jvp), square_abstract, square_abstract, first_n_args_fixed=1
+)
+slopes = lo.get_nonlinear_call(
+    square, (times_slope, times_slope), square_abstract, square_abstract, first_n_args_fixed=1,
+    linearize=(square_and_slope, square_state),
 )
 '''
 
@@ -181,6 +217,9 @@ save("scale", lambda x: shop.scaled(x, factor=3.0), x, vjp_order=1)
 save("last", jax.vmap(shop.lasts), x[:, None] + x)
 save("product", jax.grad(lambda x: jnp.sum(shop.products(x, x)[0])), x)
 save("square", lambda p, x: jax.grad(lambda x: jnp.sum(shop.squares(p, x)[0]))(x), x, x)
+save("slope", lambda p, x: jax.grad(lambda x: jnp.sum(shop.slopes(p, x)[0]))(x), x, x)
+save("slopes", jax.vmap(lambda p, x: jax.jvp(lambda x: shop.slopes(p, x)[0], (x,), (x,)), (None, 0)), x, x[:, None] + x)
+save("as an operator", lambda p, x: shop.slopes.as_operator(p).jacobian(x).H(x), x, x)
 (batch,) = export.symbolic_shape("batch")
 save("batch", jax.vmap(shop.lasts), jax.ShapeDtypeStruct((batch, 4), np.float32))
 """
@@ -218,6 +257,10 @@ same(load("last")(x[:, None] + x)[0], x[:, None] + x)
 same(load("batch")(x[:3, None] + x)[0], x[:3, None] + x)
 same(load("product")(x), 2 * x)
 same(load("square")(x, x), 2 * x * x)
+same(load("slope")(x, x), 2 * x * x)
+xs = x[:, None] + x
+same(load("slopes")(x, xs), (x * xs**2, 2 * x * xs * xs))
+same(load("as an operator")(x, x), 2 * x**3)
 """
     )
 
@@ -295,7 +338,8 @@ def test_what_has_no_name_is_refused_at_export(call, obstacle):
 
 @pytest.mark.parametrize("form", [PLAIN, NATIVE["back"]], ids=["looped", "native"])
 def test_threads(form):
-    pair, trilinear, cubic = (make(form) for make in (make_pair, make_trilinear, make_cubic))
+    makers = (make_pair, make_trilinear, make_cubic, make_cubic_with_state)
+    pair, trilinear, cubic, with_state = (make(form) for make in makers)
     batches = {
         name: [jnp.stack([x] * 5) for x in CASES[name].arguments()] for name in ("pair", "trilinear", "nonlinear")
     }
@@ -303,7 +347,8 @@ def test_threads(form):
     def results():
         yield jax.vmap(lambda x, y: pair(x, y, c=1.0))(*batches["pair"])
         yield jax.vmap(jax.grad(lambda *args: energy(trilinear(*args)), (1, 2, 3)))(*batches["trilinear"])
-        yield jax.grad(lambda x, *rest: energy(jax.vmap(cubic)(x, *rest)))(*batches["nonlinear"])
+        for call in (cubic, with_state):
+            yield jax.grad(lambda x, *rest: energy(jax.vmap(call)(x, *rest)))(*batches["nonlinear"])  # noqa: B023
 
     expected, failures = list(results()), []
 

@@ -208,6 +208,37 @@ np.testing.assert_array_equal(run(transposed, **one), np.full(4, 4))
 refused("calls it with dy: .*f32.4.*, where infer_shape promises .*f32.5.", transposed, **one, out=(5,))
 many = "linops_jax.functional._functions:MultilinearCall99999999"
 refused("operator class MultilinearCall99999999 of module linops_jax", {**calls(), "class": many}, **one)
+
+function = ["function", "__main__:double"]
+
+def with_state(hook, arguments, result, state="__main__:abstract", **statics):
+    name = "linops_jax.functional._functions:LinearizedCall"
+    about = ["function", "__main__:abstract"]
+    statics = {"functions": ["tuple", *[function] * 6], "abstracts": ["tuple", *[about] * 5, ["function", state]], **statics}
+    operator = calls(**statics)["arguments"][0]
+    operator[1] = name
+    return {"class": name, "hook": hook, "arguments": [operator, ["tuple"], ["tuple", "*"], *arguments],
+            "result": result, "ignored": [False] * (json.dumps(result).count("*"))}
+
+def two(x): return 2 * abstract(x)
+def reverse(x, *others): return abstract(x)
+lo.get_linear_call(double, None, two, reverse)
+reverses = {"abstracts": ["tuple", *[["function", "__main__:" + f]
+                                     for f in ("abstract", "abstract", "reverse", "abstract", "reverse", "two")]]}
+product = with_state("vjp", [["list", "*", "*"], ["list", "*"]], ["tuple", "*"], **reverses)
+np.testing.assert_array_equal(run(product, operands=[(4,)] * 4), np.full(4, 4))
+refused("calls it with state: .*f32.4., f32.5.*, where infer_shape promises .*f32.4., f32.4.", product,
+        operands=[(4,), (4,), (5,), (4,)])
+few = with_state("vjp", [["list", "*"], ["list", "*"]], ["tuple", "*"], **reverses)
+refused("calls it with state: .*f32.4.*, where infer_shape promises .*f32.4., f32.4.", few, operands=[(4,)] * 3)
+refused("calls LinearizedCall.vjp with 4 arguments; expected self, fixed, x, state, dy",
+        with_state("vjp", [["list", "*"]], ["tuple", "*"]), operands=[(4,)] * 2)
+def linearizes(**statics): return with_state("linearize", [], ["list", "*"], **statics)
+refused("calls it with result: .*f32.4.*, where infer_shape promises .*f32.4., f32.4.", linearizes(), **one)
+refused("has no f_linearize", linearizes(functions=["tuple", function, *[["none"]] * 5]), **one)
+unsaid = ["tuple", *[["function", "__main__:abstract"]] * 5, ["none"]]
+refused("Nothing says what .*double returns", linearizes(abstracts=unsaid), **one)
+refused("do not fit", linearizes(functions=["tuple", function]), **one)
 """
 
 

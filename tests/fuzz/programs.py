@@ -58,7 +58,12 @@ def tripwire(*args, **kwargs):
     sys.exit(1)
 
 
+def nothing(d, x):
+    return ()
+
+
 lo.get_linear_call(multiply, None, abstract, None, first_n_args_fixed=1)
+lo.get_nonlinear_call(multiply, (None, None), abstract, None, first_n_args_fixed=1, linearize=(multiply, nothing))
 
 
 def operator_key(name):
@@ -78,7 +83,18 @@ def function_key():
     return {"class": name, "hook": "apply", "arguments": arguments, "result": ["list", "*"], "ignored": [False]}
 
 
-KEYS = [operator_key("__main__:Scaling"), operator_key("__main__:Filling"), function_key()]
+def linearize_key():
+    """The same function with a state of no arrays."""
+    key, name = function_key(), "linops_jax.functional._functions:LinearizedCall"
+    multiply, abstract, nothing = (["function", f"__main__:{each}"] for each in ("multiply", "abstract", "nothing"))
+    _, _, statics, _ = operator = key["arguments"][0]
+    operator[1] = name
+    statics[0][1] = ["tuple", multiply, *[["none"]] * 4, multiply]
+    statics[1][1] = ["tuple", abstract, abstract, ["none"], abstract, ["none"], nothing]
+    return {**key, "class": name, "hook": "linearize", "result": ["tuple", ["list", "*"], ["list"]]}
+
+
+KEYS = [operator_key("__main__:Scaling"), operator_key("__main__:Filling"), function_key(), linearize_key()]
 CALLS = [("", [(4,), (4,)], (4,)), ("0,1", [(4,), (3, 4)], (3, 4)), ("1,0", [(3, 4), (4,)], (3, 4)),
          ("01,11", [(2, 4), (3, 2, 4)], (3, 2, 4)), ("c,1", [(2, 4), (3, 4)], (3, 4))]  # fmt: skip
 JUNK = [None, True, 0, -1, 2**70, 0.5, "", "*", "apply", "transpose", "__main__:tripwire", "builtins:print", "os:path.join",
