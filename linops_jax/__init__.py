@@ -31,12 +31,14 @@ from linops_jax.algebra import freeze as freeze
 from linops_jax.algebra import hstack as hstack
 from linops_jax.algebra import kron as kron
 from linops_jax.algebra import kron_sum as kron_sum
+from linops_jax.algebra import sharded as sharded
 from linops_jax.algebra import vstack as vstack
 from linops_jax.functional import get_linear_call as get_linear_call
 from linops_jax.functional import get_nonlinear_call as get_nonlinear_call
 from linops_jax.functional import load_kwargs as load_kwargs
 from linops_jax.ops import FFT as FFT
 from linops_jax.ops import Diagonal as Diagonal
+from linops_jax.ops import Halo as Halo
 from linops_jax.ops import Identity as Identity
 from linops_jax.ops import Matrix as Matrix
 from linops_jax.ops import Zero as Zero
@@ -48,6 +50,7 @@ __all__ = [  # the public names: what dir() and `import *` give
     "ConvergenceWarning",
     "Diagonal",
     "Function",
+    "Halo",
     "Identity",
     "InexactAdjointWarning",
     "LinearOperator",
@@ -87,6 +90,7 @@ __all__ = [  # the public names: what dir() and `import *` give
     "operator_checks",
     "ops",
     "per_platform",
+    "sharded",
     "simplify",
     "solve",
     "static",

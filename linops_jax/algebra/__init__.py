@@ -42,6 +42,9 @@ from linops_jax.algebra._power import NonlinearPower as NonlinearPower
 from linops_jax.algebra._power import Power as Power
 from linops_jax.algebra._scale import NonlinearScaled as NonlinearScaled
 from linops_jax.algebra._scale import Scaled as Scaled
+from linops_jax.algebra._sharded import NonlinearSharded as NonlinearSharded
+from linops_jax.algebra._sharded import Sharded as Sharded
+from linops_jax.algebra._sharded import sharded as sharded
 from linops_jax.algebra._stack import HStack as HStack
 from linops_jax.algebra._stack import NonlinearHStack as NonlinearHStack
 from linops_jax.algebra._stack import NonlinearVStack as NonlinearVStack
@@ -78,6 +81,7 @@ __all__ = [
     "NonlinearHStack",
     "NonlinearPower",
     "NonlinearScaled",
+    "NonlinearSharded",
     "NonlinearSum",
     "NonlinearVStack",
     "NonlinearWithDomain",
@@ -85,6 +89,7 @@ __all__ = [
     "Power",
     "Precedence",
     "Scaled",
+    "Sharded",
     "Sum",
     "VStack",
     "WithDomain",
@@ -97,6 +102,7 @@ __all__ = [
     "hstack",
     "kron",
     "kron_sum",
+    "sharded",
     "vstack",
 ]
 
