@@ -51,6 +51,8 @@ from linops_jax.algebra._stack import NonlinearVStack as NonlinearVStack
 from linops_jax.algebra._stack import VStack as VStack
 from linops_jax.algebra._stack import hstack as hstack
 from linops_jax.algebra._stack import vstack as vstack
+from linops_jax.algebra._stacked import NonlinearStacked as NonlinearStacked
+from linops_jax.algebra._stacked import Stacked as Stacked
 from linops_jax.algebra._sum import NonlinearSum as NonlinearSum
 from linops_jax.algebra._sum import Sum as Sum
 
@@ -82,6 +84,7 @@ __all__ = [
     "NonlinearPower",
     "NonlinearScaled",
     "NonlinearSharded",
+    "NonlinearStacked",
     "NonlinearSum",
     "NonlinearVStack",
     "NonlinearWithDomain",
@@ -90,6 +93,7 @@ __all__ = [
     "Precedence",
     "Scaled",
     "Sharded",
+    "Stacked",
     "Sum",
     "VStack",
     "WithDomain",

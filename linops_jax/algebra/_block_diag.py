@@ -15,6 +15,7 @@ from linops_jax.algebra import _parts
 from linops_jax.algebra._composite import Expansion, LinearComposite, NonlinearComposite
 from linops_jax.algebra._container import OfContainer
 from linops_jax.algebra._stack import VStack
+from linops_jax.algebra._stacked import refuse_mesh, stack_of_one
 
 
 class _BlockDiagonal(OfContainer):
@@ -96,30 +97,37 @@ class NonlinearBlockDiagonal(_BlockDiagonal, NonlinearComposite):
 
 
 @overload
-def block_diag(ops: _parts.LinearTree) -> LinearOperator: ...
+def block_diag(ops: _parts.LinearTree, *, mesh: Any = ..., axis_name: str | None = ...) -> LinearOperator: ...
 @overload
-def block_diag(ops: _parts.NonlinearTree) -> NonlinearOperator: ...
+def block_diag(ops: _parts.NonlinearTree, *, mesh: Any = ..., axis_name: str | None = ...) -> NonlinearOperator: ...
 @overload
-def block_diag(ops: Any) -> _parts.Either: ...
-def block_diag(ops: Any) -> Any:
+def block_diag(ops: Any, *, mesh: Any = ..., axis_name: str | None = ...) -> _parts.Either: ...
+def block_diag(ops: Any, *, mesh: Any = None, axis_name: str | None = None) -> Any:
     """Operators with one input each: (A x)ₖ = Aₖ xₖ.
 
     Parameters
     ----------
     ops : pytree of operators
-        A list, tuple, dict or other pytree of operators.
+        A list, tuple, dict or other pytree of operators. Or one operator whose array fields have a common leading axis, as
+        ``jax.vmap(Diagonal)(arrays)`` makes it: it stands for one operator for each element.
+    mesh : jax.sharding.Mesh, optional
+        For one such operator: the devices over which the elements are spread. Without it, they are computed where its fields
+        are.
+    axis_name : str, optional
+        The axis of the mesh, if it has several.
 
     Returns
     -------
     LinearOperator or NonlinearOperator
-        The operator, nonlinear if one of ``ops`` is. Its input and its result have the structure of ``ops``.
+        The operator, nonlinear if one of ``ops`` is. Its input and its result have the structure of ``ops``. Of one
+        operator, the arrays have the leading axis.
 
     Raises
     ------
     TypeError
         If ``ops`` holds anything that is not an operator.
     ValueError
-        If ``ops`` is empty.
+        If ``ops`` is empty, or the fields of one operator have no common leading axis.
 
     Examples
     --------
@@ -128,4 +136,7 @@ def block_diag(ops: Any) -> Any:
     [[1.0, 1.0, 1.0], [1.0, 2.0]]
     """
     _parts.require_operators(ops, "block_diag")
+    if _parts.is_operator(ops):
+        return stack_of_one(ops, "block_diag", mesh, axis_name)
+    refuse_mesh(mesh, "block_diag")
     return BlockDiagonal(ops) if _parts.all_linear(ops) else NonlinearBlockDiagonal(ops)

@@ -15,6 +15,7 @@ from linops_jax._operators.printing import exact
 from linops_jax.algebra import _parts
 from linops_jax.algebra._composite import Expansion, LinearComposite, NonlinearComposite
 from linops_jax.algebra._container import OfContainer
+from linops_jax.algebra._stacked import refuse_mesh, stack_of_one
 
 
 class _VStack(OfContainer):
@@ -160,30 +161,37 @@ class NonlinearHStack(_HStack, NonlinearComposite):
 
 
 @overload
-def vstack(ops: _parts.LinearTree) -> LinearOperator: ...
+def vstack(ops: _parts.LinearTree, *, mesh: Any = ..., axis_name: str | None = ...) -> LinearOperator: ...
 @overload
-def vstack(ops: _parts.NonlinearTree) -> NonlinearOperator: ...
+def vstack(ops: _parts.NonlinearTree, *, mesh: Any = ..., axis_name: str | None = ...) -> NonlinearOperator: ...
 @overload
-def vstack(ops: Any) -> _parts.Either: ...
-def vstack(ops: Any) -> Any:
+def vstack(ops: Any, *, mesh: Any = ..., axis_name: str | None = ...) -> _parts.Either: ...
+def vstack(ops: Any, *, mesh: Any = None, axis_name: str | None = None) -> Any:
     """Operators with the same input, one above the other: (A x)ₖ = Aₖ x.
 
     Parameters
     ----------
     ops : pytree of operators
-        A list, tuple, dict or other pytree of operators.
+        A list, tuple, dict or other pytree of operators. Or one operator whose array fields have a common leading axis, as
+        ``jax.vmap(Diagonal)(arrays)`` makes it: it stands for one operator for each element.
+    mesh : jax.sharding.Mesh, optional
+        For one such operator: the devices over which the elements are spread. Without it, they are computed where its fields
+        are.
+    axis_name : str, optional
+        The axis of the mesh, if it has several.
 
     Returns
     -------
     LinearOperator or NonlinearOperator
-        The operator, nonlinear if one of ``ops`` is. Its result has the structure of ``ops``; nothing is concatenated.
+        The operator, nonlinear if one of ``ops`` is. Its result has the structure of ``ops``; nothing is
+        concatenated. Of one operator, the arrays have the leading axis.
 
     Raises
     ------
     TypeError
         If ``ops`` holds anything that is not an operator.
     ValueError
-        If ``ops`` is empty, or domains differ.
+        If ``ops`` is empty, or domains differ; or if the fields of one operator have no common leading axis.
 
     Examples
     --------
@@ -192,36 +200,46 @@ def vstack(ops: Any) -> Any:
     {'same': [1.0, 1.0], 'twice': [2.0, 2.0]}
     """
     _parts.require_operators(ops, "vstack")
+    if _parts.is_operator(ops):
+        return stack_of_one(ops, "vstack", mesh, axis_name)
+    refuse_mesh(mesh, "vstack")
     stack = VStack(ops) if _parts.all_linear(ops) else NonlinearVStack(ops)
     stack.domain  # noqa: B018 domains that differ are refused here
     return stack
 
 
 @overload
-def hstack(ops: _parts.LinearTree) -> LinearOperator: ...
+def hstack(ops: _parts.LinearTree, *, mesh: Any = ..., axis_name: str | None = ...) -> LinearOperator: ...
 @overload
-def hstack(ops: _parts.NonlinearTree) -> NonlinearOperator: ...
+def hstack(ops: _parts.NonlinearTree, *, mesh: Any = ..., axis_name: str | None = ...) -> NonlinearOperator: ...
 @overload
-def hstack(ops: Any) -> _parts.Either: ...
-def hstack(ops: Any) -> Any:
+def hstack(ops: Any, *, mesh: Any = ..., axis_name: str | None = ...) -> _parts.Either: ...
+def hstack(ops: Any, *, mesh: Any = None, axis_name: str | None = None) -> Any:
     """Operators side by side, whose results are added: A x = Σₖ Aₖ xₖ.
 
     Parameters
     ----------
     ops : pytree of operators
-        A list, tuple, dict or other pytree of operators.
+        A list, tuple, dict or other pytree of operators. Or one operator whose array fields have a common leading axis, as
+        ``jax.vmap(Diagonal)(arrays)`` makes it: it stands for one operator for each element.
+    mesh : jax.sharding.Mesh, optional
+        For one such operator: the devices over which the elements are spread. Without it, they are computed where its fields
+        are.
+    axis_name : str, optional
+        The axis of the mesh, if it has several.
 
     Returns
     -------
     LinearOperator or NonlinearOperator
-        The operator, nonlinear if one of ``ops`` is. Its input has the structure of ``ops``; nothing is concatenated.
+        The operator, nonlinear if one of ``ops`` is. Its input has the structure of ``ops``; nothing is
+        concatenated. Of one operator, the arrays have the leading axis.
 
     Raises
     ------
     TypeError
         If ``ops`` holds anything that is not an operator.
     ValueError
-        If ``ops`` is empty, or the shapes of results differ.
+        If ``ops`` is empty, or the shapes of results differ; or if the fields of one operator have no common leading axis.
 
     Examples
     --------
@@ -230,6 +248,9 @@ def hstack(ops: Any) -> Any:
     [2.0, 3.0]
     """
     _parts.require_operators(ops, "hstack")
+    if _parts.is_operator(ops):
+        return stack_of_one(ops, "hstack", mesh, axis_name)
+    refuse_mesh(mesh, "hstack")
     stack = HStack(ops) if _parts.all_linear(ops) else NonlinearHStack(ops)
     if stack.domain is not None:
         stack.codomain  # noqa: B018 results that cannot be added are refused here
