@@ -1,13 +1,12 @@
 /* heat_conduction.c: the heating of a rod, its derivative, and the adjoint of that, which runs backward in time.
  *
- * The rod has n cells. Its left end is held at temperature 1, its right end is insulated, and it is cold at first. Face
- * i is at the left of cell i, and x[i] is the logarithm of its conductivity k[i]. Heat flows through it from cell i -
- * 1:
+ * The rod has n cells. It is cold at first; its left end is held at temperature 1, its right end is insulated. Face i
+ * is at the left of cell i, and x[i] is the logarithm of its conductivity. Through it flows, in one time step,
  *
- *     flow[i] = k[i] (u[i - 1] - u[i]),    u[-1] = 1
+ *     flow[i] = k[i] (u[i - 1] - u[i])    with    k[i] = exp(x[i]) time_step / (width of a cell)^2,  u[-1] = 1.
  *
- * An implicit Euler step solves u[i] + flow[i + 1] - flow[i] = u_before[i], that is A u = u_before + k[0] e_0. The
- * matrix A is symmetric, positive and tridiagonal. k includes the factor time_step / (width of a cell)^2.
+ * An implicit Euler step solves u[i] + flow[i + 1] - flow[i] = u_before[i], that is A u = u_before + k[0] e_0, where A
+ * is tridiagonal, symmetric and positive.
  */
 #include <linops_jax/native.h>
 #include <math.h>
@@ -102,7 +101,8 @@ int heat_jacobian_adjoint(linops_call* call) {
   const linops_buffer* y = &call->inputs[3];
   const int64_t n = call->inputs[0].size, steps = y->shape[0], spacing = settings_of(call)->spacing;
   const factors A = factors_in(call->inputs[1].data, n);
-  const double *flow = (double*)call->inputs[2].data + steps * n, *shown = (double*)y->data + y->size;
+  const double* flow = (const double*)call->inputs[2].data + steps * n;
+  const double* shown = (const double*)y->data + y->size;
   double *du = calloc((size_t)n, sizeof *du), *dx = call->outputs[0].data;
   if (du == NULL) return linops_fail(call, "no memory for the temperatures");
   for (int64_t i = 0; i < n; ++i) dx[i] = 0;

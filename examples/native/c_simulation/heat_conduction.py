@@ -52,3 +52,6 @@ if __name__ == "__main__":
     jax.config.update("jax_enable_x64", True)
     for op, x in HeatConduction.examples():
         print(lo.check_operator(op, x))
+        SIMULATIONS.value = 0
+        jax.value_and_grad(lambda x: op(x).sum())(np.zeros(x.shape))
+        assert SIMULATIONS.value == 1
