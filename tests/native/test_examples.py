@@ -21,6 +21,7 @@ CMAKE = f"cmake -DPython_EXECUTABLE={PYTHON} -B build . && cmake --build build"
     ("folder", "script", "build", "program", "module"),
     [
         ("c", "first_derivative.py", f"make PYTHON={PYTHON}", "cc", None),
+        ("c_simulation", "heat_conduction.py", f"make PYTHON={PYTHON}", "cc", None),
         ("cpp_cmake", "causal_filter.py", CMAKE, "cmake", None),
         ("cython", "running_sum.py", f"{PYTHON} setup.py build_ext --inplace", "cc", "Cython"),
         ("numba", "laplacian.py", None, None, "numba"),
