@@ -8,8 +8,6 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-import jax
-
 from linops_jax._model import fields, lookup, marks, rules
 from linops_jax._model.properties import Properties, common
 from linops_jax._operators.linear import LinearOperator
@@ -103,8 +101,7 @@ class _OfParts:
     # ---- what the library calls -------------------------------------------------------------------------------------
 
     def _parts(self) -> list[Any]:
-        values = [getattr(self, name) for name in fields.array_fields(type(self))]
-        return [leaf for leaf in jax.tree.leaves(values, is_leaf=fields.is_operator) if fields.is_operator(leaf)]
+        return fields.operators_of(self)
 
     @property
     def _precedence(self) -> int:  # type: ignore[override]
