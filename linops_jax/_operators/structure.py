@@ -42,6 +42,11 @@ class Structure:
         """
         return ()
 
+    @property
+    def _inputs(self) -> Any:
+        """The structure of the input, as a pytree of anything; None if it is not known."""
+        return self.domain  # type: ignore[attr-defined]
+
     def _bare(self) -> Any:
         """The same operator without a domain that ``with_domain`` has fixed."""
         return self
