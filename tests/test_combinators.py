@@ -677,6 +677,17 @@ A3, E3 = A.with_domain(F3), E.with_domain(F3)
             ValueError,
             r"freeze: .* has no input 2: its domain is \(f32\[3\], f32\[3\]\)",
         ),
+        (
+            lambda: lo.freeze(2 * lo.hstack([A, A]), {1: V3}),
+            ValueError,
+            r"freeze: the inputs of .* are a list, .* Make it of a tuple",
+        ),
+        (lambda: lo.freeze(A @ lo.hstack((E, E)), {2: V3}), ValueError, r"freeze: .* has no input 2: it has \[0, 1\]"),
+        (
+            lambda: lo.freeze(lo.block_diag({"a": A, "b": A}), {"c": V3}),
+            ValueError,
+            r"freeze: .* has no input 'c': it has \['a', 'b'\]",
+        ),
         (lambda: lo.freeze(Bilinear(), {2: V3})(V3), ValueError, r"freeze.*the inputs \[2\] are fixed"),
         (lambda: lo.freeze(Bilinear(), {1: V3})((V3,)), ValueError, r"expected the one input that is not fixed"),
         (

@@ -11,6 +11,8 @@ import pytest
 from helpers import S, close, energy, like, stack
 
 import linops_jax as lo
+from linops_jax._engine.batch import Batch
+from linops_jax._engine.promises import Promises
 
 pytestmark = pytest.mark.versions
 
@@ -794,6 +796,58 @@ def test_a_state_that_was_not_promised(answer, message):
     op, x = operator(declare(linearize=answer)), point()
     with pytest.raises((TypeError, ValueError), match=message):
         jax.grad(lambda x: energy(op(x)))(x)
+
+
+def test_a_state_that_is_none():
+    with pytest.raises(TypeError, match=r"Model\.infer_state_shape returned None .*\(\(\) for no arrays\)"):
+        operator(declare(infer_state_shape=lambda self, x: None)).jacobian(point())
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("jacobian_apply", "state", r"with state: .*, where infer_state_shape promises"),
+        ("linearize", "result", r"with result: .*, where infer_shape, or infer_state_shape, promises"),
+    ],
+)
+def test_a_program_that_calls_with_another_state(name, wrong, message):
+    """Which hook says what the program should have called it with."""
+    op, x = operator(Wave), point()
+    y, state = op._infer_shape(x), op._infer_state_shape(x)
+    hook = Wave._hooks[name]
+    known = {"self": op, "x": x, "state": state, "dx": x, "result": (y, state) if name == "linearize" else y}
+    specs = {key: jax.tree.map(lambda leaf: S(leaf.shape, leaf.dtype), value) for key, value in known.items()}
+    specs[wrong] = jax.tree.map(lambda leaf: S(leaf.shape, np.float16), specs[wrong])
+    arguments = [specs[argument] for argument in hook.rule.arguments]
+    trees = tuple(map(jax.tree.structure, arguments))
+    types = [tuple((leaf.dtype, leaf.shape) for leaf in jax.tree.leaves(tree)) for tree in (arguments, specs["result"])]
+    promises = Promises(hook, trees, jax.tree.structure(specs["result"]))
+    with pytest.raises(ValueError, match=message):
+        promises.check(Batch.none(len(types[0])), *types)
+
+
+def test_an_empty_state():
+    class Empty(lo.NonlinearOperator):
+        def infer_shape(self, x):
+            return x
+
+        def infer_state_shape(self, x):
+            return ()
+
+        def apply(self, x):
+            return x**2
+
+        def linearize(self, x):
+            return x**2, ()
+
+        def jacobian_apply(self, x, dx, *, state):
+            return 2 * x * dx
+
+        jacobian_adjoint = jacobian_apply
+
+    op, x = Empty(), point()
+    close(op.jacobian(x)(x), 2 * x**2)
+    close(jax.grad(lambda x: jnp.sum(op(x)))(x), 2 * x)
 
 
 def test_checks_compare_the_value_with_that_of_apply():

@@ -317,3 +317,26 @@ def test_errors():
 
     with pytest.raises(TypeError, match=r"Can't instantiate abstract class Nothing .*apply"):
         Nothing(lo.Identity())
+
+
+class Slope(lo.algebra.Combinator):
+    """The derivative of F at a point, by JAX."""
+
+    op: lo.NonlinearOperator
+    x: jax.Array
+    nonlinear_parts = True
+
+    def apply(self, dx):
+        return jax.jvp(self.op, (self.x,), (dx,))[1]
+
+
+def test_a_linear_combinator_has_linear_parts_unless_it_says_otherwise():
+    m, x = normal((3, 3), R), like(S((3,), R), 1)
+    F = Product([Dense(m), lo.Identity()])
+    with pytest.raises(
+        TypeError, match=r"Similar: expected linear operators, found the nonlinear .*`nonlinear_parts = "
+    ):
+        Similar({"A": F, "S": lo.Identity()})
+    slope = Slope(F, x)
+    close(slope(x), 2 * (m @ x) * x, scale=5)
+    close(jax.tree.map(lambda leaf: leaf, slope)(x), slope(x))

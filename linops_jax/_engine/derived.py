@@ -25,7 +25,8 @@ def _conj(tree: Any) -> Any:
     return jax.tree.map(jnp.conj, tree)
 
 
-def _tangents(tree: Any, primal: Any) -> Any:
+def as_tangents(tree: Any, primal: Any) -> Any:
+    """The arrays as JAX takes tangents of ``primal``: those of integers have a type of their own, and are zero."""
     return jax.tree.map(
         lambda t, x: t if shapes.is_inexact(x.dtype) else np.zeros(jnp.shape(x), jax.dtypes.float0), tree, primal
     )
@@ -36,10 +37,10 @@ def _apply_of(op: Any) -> Callable[[Any], Any]:
 
 
 def _adjoint_of(op: Any, y: Any, *, out: Any) -> Any:
-    return _adjoint(_apply_of(op), y, out, (op, y))
+    return adjoint(_apply_of(op), y, out, (op, y))
 
 
-def _adjoint(linear: Callable[[Any], Any], y: Any, out: Any, arguments: Any) -> Any:
+def adjoint(linear: Callable[[Any], Any], y: Any, out: Any, arguments: Any) -> Any:
     """The adjoint of a linear function, applied to ``y``. It is None for integer arrays, which JAX does not transpose.
 
     Parameters
@@ -112,7 +113,7 @@ def _varying(arrays: Any) -> Any:
 
 def _jacobian_apply_of(op: Any, x: Any, dx: Any, *, out: Any) -> Any:
     x, dx = _varying((x, dx))
-    return jax.jvp(_apply_of(op), (x,), (_tangents(dx, x),))[1]
+    return jax.jvp(_apply_of(op), (x,), (as_tangents(dx, x),))[1]
 
 
 def _jacobian_adjoint_of(op: Any, x: Any, dy: Any, *, out: Any) -> Any:
@@ -121,7 +122,7 @@ def _jacobian_adjoint_of(op: Any, x: Any, dy: Any, *, out: Any) -> Any:
 
 def _parameter_jvp_of(op: Any, x: Any, dself: Any, *, out: Any) -> Any:
     op, dself = _varying((op, dself))
-    return jax.jvp(lambda op: _apply_of(op)(x), (op,), (_tangents(dself, op),))[1]
+    return jax.jvp(lambda op: _apply_of(op)(x), (op,), (as_tangents(dself, op),))[1]
 
 
 def _parameter_vjp_of(op: Any, x: Any, dy: Any, *, out: Any) -> Any:
@@ -137,7 +138,7 @@ def _pull_back(function: Callable[[Any], Any], at: Any, dy: Any) -> Any:
 
     y, pullback = jax.vjp(promised, at)
     dy = _varying((dy, y))[0]
-    (ct,) = pullback(_tangents(_conj(dy), y))
+    (ct,) = pullback(as_tangents(_conj(dy), y))
     return jax.tree.map(lambda leaf: None if leaf.dtype == jax.dtypes.float0 else jnp.conj(leaf), ct)
 
 
@@ -155,7 +156,7 @@ def transposed(given: Hook, argument: str) -> Callable[..., Any]:
             result = given.evaluate(values, **({"out": specs} if given.derived else {}))
             return returned.as_promised(given, result, specs)
 
-        return _adjoint(linear, known[CT], out, arguments)
+        return adjoint(linear, known[CT], out, arguments)
 
     return derived
 

@@ -17,6 +17,7 @@ from linops_jax._engine.batch import Batch
 from linops_jax._model import shapes
 from linops_jax._model.hooks import Hook
 from linops_jax._model.kinds import REFUSED
+from linops_jax._model.rules import STATE
 
 Arrays = tuple[tuple[np.dtype, tuple[int, ...]], ...]  # dtype and shape of each
 
@@ -64,10 +65,16 @@ class Promises:
         for name, wanted in given["self"]._promised(self._hook.rule, given, result).items():
             if not shapes.same(found[name], wanted):
                 message = (
-                    f"this program calls it with {name}: {shapes.describe_tree(found[name]):.200}, where infer_shape promises "
-                    f"{shapes.describe_tree(wanted):.200}. Export the program again."
+                    f"this program calls it with {name}: {shapes.describe_tree(found[name]):.200}, where "
+                    f"{self._promiser(name)} promises {shapes.describe_tree(wanted):.200}. Export the program again."
                 )
                 raise ValueError(message)
+
+    def _promiser(self, name: str) -> str:
+        """The hook that says the types of an argument, or of the result."""
+        if name == "result" and self._hook.rule.with_state:
+            return "infer_shape, or infer_state_shape,"
+        return "infer_state_shape" if name == STATE else "infer_shape"
 
 
 def of_one(batch: Batch, operands: Arrays, results: Arrays) -> tuple[Arrays, Arrays]:

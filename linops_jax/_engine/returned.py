@@ -12,7 +12,6 @@ import numpy as np
 from linops_jax._model import advice, shapes
 from linops_jax._model.fields import array_fields
 from linops_jax._model.hooks import Hook
-from linops_jax._model.rules import PULLS_BACK
 
 
 def result_leaves(hook: Hook, out_tree: Any, result: Any) -> list[Any]:
@@ -24,7 +23,7 @@ def result_leaves(hook: Hook, out_tree: Any, result: Any) -> list[Any]:
     try:
         leaves = out_tree.flatten_up_to(result)  # None is allowed for a cotangent that is zero
     except ValueError:
-        leaves = _with_zeros(out_tree, result) if hook.name in PULLS_BACK else None
+        leaves = _with_zeros(out_tree, result) if hook.rule.none_is_zero else None
     if leaves is None or not jax.tree_util.all_leaves(leaves, is_leaf=lambda leaf: leaf is None):
         message = f"{hook.label} returned {describe(result)}; {_promise(hook)} the structure {out_tree}. Fix whichever is wrong."
         raise TypeError(message)
@@ -86,7 +85,7 @@ def make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np.
     """
 
     def store(index: int, result: Any, view: np.ndarray) -> None:
-        if ignored[index] or (result is None and hook.name in PULLS_BACK):
+        if ignored[index] or (result is None and hook.rule.none_is_zero):
             view[...] = 0
             return
         try:
@@ -142,6 +141,6 @@ def cast(hook: Hook, value: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
             f"{hook.label}: JAX derives adjoints for floating arrays only, not for {spec.dtype}. Define {hook.label}."
         )
         raise NotImplementedError(message)
-    if value is None and hook.name in PULLS_BACK:
+    if value is None and hook.rule.none_is_zero:
         return shapes.zeros(spec)
     return fitting(hook, jnp.asarray(value), spec.shape, spec.dtype).astype(spec.dtype)

@@ -140,6 +140,12 @@ def _default(field: dataclasses.Field, label: str) -> Any:
     return field.default
 
 
+def operators_of(op: Any) -> list[Any]:
+    """The operators in the array fields of an operator, in their order."""
+    values = [getattr(op, name) for name in array_fields(type(op))]
+    return [leaf for leaf in jax.tree.leaves(values, is_leaf=is_operator) if is_operator(leaf)]
+
+
 def is_sealed(op: Any) -> bool:
     return "_statics" in op.__dict__
 

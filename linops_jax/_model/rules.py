@@ -30,6 +30,8 @@ class Rule:
         For each other argument: the hook that is the derivative with respect to it, and the arguments of that hook.
     reverses : bool, optional
         Whether the result is a cotangent. If the input is real, only the real part of a complex cotangent counts.
+    none_is_zero : bool, optional
+        Whether None in place of arrays of the result means zero, as for cotangents in ``jax.custom_vjp``.
     in_fields : bool, optional
         Whether the result is a cotangent of the fields, in the form of an operator.
     remembers : str, optional
@@ -45,6 +47,7 @@ class Rule:
     transposed: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
     derivative: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
     reverses: bool = False
+    none_is_zero: bool = False
     in_fields: bool = False
     remembers: str = ""
     with_state: bool = False
@@ -88,6 +91,7 @@ LINEAR: dict[str, Rule] = {
         transposed={"y": ("apply", ("self", CT))},
         derivative={"self": (ADJOINT_PARAMETER_JVP, ("self", "y", T))},
         reverses=True,
+        none_is_zero=True,
     ),
     "gram": Rule(("self", "x"), transposed={"x": ("gram", ("self", CT))}, reverses=True),
     "inverse": Rule(("self", "y"), transposed={"y": ("inverse_adjoint", ("self", CT))}, reverses=True),
@@ -107,6 +111,7 @@ LINEAR: dict[str, Rule] = {
             "dy": ("parameter_jvp", ("self", "x", CT)),
         },
         reverses=True,
+        none_is_zero=True,
         in_fields=True,
     ),
     ADJOINT_PARAMETER_JVP: Rule(
@@ -147,6 +152,7 @@ NONLINEAR: dict[str, Rule] = {
         transposed={"dy": ("jacobian_apply", ("self", "x", CT))},
         derivative={"x": ("hessian_adjoint", ("self", "x", T, "dy"))},
         reverses=True,
+        none_is_zero=True,
     ),
     "hessian_apply": Rule(
         ("self", "x", "dx1", "dx2"),
@@ -163,12 +169,17 @@ NONLINEAR: dict[str, Rule] = {
             "dy": ("hessian_apply", ("self", "x", "dx", CT)),
         },
         reverses=True,
+        none_is_zero=True,
     ),
     "parameter_jvp": Rule(
         ("self", "x", "dself"), transposed={"dself": ("parameter_vjp", ("self", "x", CT))}, why=_FORWARD
     ),
     "parameter_vjp": Rule(
-        ("self", "x", "dy"), transposed={"dy": ("parameter_jvp", ("self", "x", CT))}, reverses=True, in_fields=True
+        ("self", "x", "dy"),
+        transposed={"dy": ("parameter_jvp", ("self", "x", CT))},
+        reverses=True,
+        none_is_zero=True,
+        in_fields=True,
     ),
 }
 
@@ -206,9 +217,6 @@ UNKNOWN: dict[tuple[str, ...], str] = {
         "its reverse mode only."
     ),
 }
-
-# Hooks that return cotangents. As in jax.custom_vjp, None in place of arrays means zero.
-PULLS_BACK = frozenset({"adjoint", "jacobian_adjoint", "hessian_adjoint", "parameter_vjp"})
 
 # Hooks that may take the state of ``linearize``. The first two must take it.
 TAKE_STATE = (

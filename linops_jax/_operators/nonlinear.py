@@ -1,8 +1,7 @@
-"""NonlinearOperator: the class to subclass for a nonlinear map; and Jacobian, its derivative, which is linear."""
+"""NonlinearOperator: the class to subclass for a nonlinear map."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
@@ -10,9 +9,9 @@ import numpy as np
 from linops_jax._model import advice, fields, rules, shapes
 from linops_jax._operators.arithmetic import Operand
 from linops_jax._operators.expansion import Expansion
+from linops_jax._operators.jacobian import Jacobian, JacobianByJAX, linearize
 from linops_jax._operators.linear import LinearOperator
-from linops_jax._operators.operator import ATOM, Operator, required
-from linops_jax._operators.wrappers import Wrapper
+from linops_jax._operators.operator import Operator, required
 from linops_jax._types import Arrays, Scalar, Specs
 
 Either: TypeAlias = "LinearOperator | NonlinearOperator"
@@ -197,7 +196,7 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
         LinearOperator
             J(x), with the domain of x: ``J(dx)``, ``J.H(dy)``.
         """
-        return Jacobian(self, self._as_point(x, "jacobian"))
+        return self._expand(self._as_point(x, "jacobian")).jacobian
 
     def value_and_jacobian(self, x: Arrays) -> tuple[Arrays, LinearOperator]:
         """F(x) and the derivative of F at x, by one simulation if the class has ``linearize``.
@@ -219,10 +218,25 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
 
     def _expand(self, x: Any) -> Expansion:
         """The operator to first order at a point."""
-        if "linearize" not in type(self)._hooks:
-            return Expansion(self.jacobian(x), lambda: self(x))
-        y, state = self._linearize(x)
-        return Expansion(fields.restore(Jacobian, (), (self, x, state)), lambda: y)
+        if "linearize" in type(self)._hooks:
+            y, state = self._linearize(x)
+            return Expansion(fields.restore(Jacobian, (), (self, x, state)), lambda: y)
+        if self._is_differentiated_by_jax and self._remembers:
+            return self._expand_by_jax(x)
+        return Expansion(Jacobian(self, x), lambda: self(x))
+
+    @property
+    def _is_differentiated_by_jax(self) -> bool:
+        """Whether JAX derives the Jacobian from ``apply``, in both modes."""
+        hooks = type(self)._hooks
+        return all(name in hooks and hooks[name].derived for name in ("jacobian_apply", "jacobian_adjoint"))
+
+    def _expand_by_jax(self, x: Any) -> Expansion:
+        """The operator to first order, if it is JAX code that calls other operators."""
+        if not self._remembers:
+            return Expansion(JacobianByJAX(self, x), lambda: self(x))
+        y, state = linearize(self, x)
+        return Expansion(fields.restore(JacobianByJAX, (), (self, x, state)), lambda: y)
 
     def _as_point(self, x: Any, name: str) -> Any:
         """The point at which a method is called, as arrays; the method's name is for messages."""
@@ -234,63 +248,3 @@ class NonlinearOperator(Operator, rules=rules.NONLINEAR):
         """F(x) and the state for the derivatives at x, by the hook ``linearize``."""
         at = self._as_input(x)
         return self._evaluate("linearize", (at,), (self._infer_shape(at), self._infer_state_shape(at)))
-
-
-class Jacobian(Wrapper, LinearOperator, composite=True):
-    """``F.jacobian(x)``, the derivative J(x) of a nonlinear operator whose class has hooks.
-
-    Parameters
-    ----------
-    op : NonlinearOperator
-        The operator F.
-    x : pytree of arrays
-        The point.
-
-    Attributes
-    ----------
-    state : pytree of arrays or None
-        What the hook ``linearize`` gives at x; None if the class has no such hook.
-    """
-
-    _hidden = ("state",)
-
-    op: NonlinearOperator
-    x: Any
-    state: Any = dataclasses.field(init=False)  # computed by __post_init__, so also by dataclasses.replace
-
-    def __post_init__(self) -> None:
-        self.state = self.op._linearize(self.x)[1] if "linearize" in type(self.op)._hooks else None
-
-    def apply(self, x: Any) -> Any:
-        return self.op._evaluate("jacobian_apply", (*self._point("jacobian_apply"), x), self.codomain)
-
-    def _point(self, name: str) -> tuple[Any, ...]:
-        """The first arguments of a hook for a derivative: the point, and the state if the hook takes it."""
-        hook = type(self.op)._hooks.get(name)
-        return (self.x,) if hook is None or not hook.takes_state else (self.x, self.state)
-
-    def adjoint(self, y: Any) -> Any:
-        return self._reverse(y, self.domain)
-
-    def _pull_back(self, y: Any, like: Any) -> Any:
-        return self.op._evaluate("jacobian_adjoint", (*self._point("jacobian_adjoint"), y), like)
-
-    def infer_shape(self, x: Any) -> Any:
-        return self._infer_shape(x)
-
-    def _derive_shape(self, x: Any) -> Any:
-        return self.codomain
-
-    def _infer_adjoint_shape(self, y: Any) -> Any:
-        return self.domain
-
-    @property
-    def domain(self) -> Any:
-        return shapes.specs(self.x)
-
-    @property
-    def codomain(self) -> Any:
-        return self.op._infer_shape(self.x)
-
-    def _expression(self, show: Any) -> str:
-        return f"{show(self.op, ATOM)}.jacobian({show.point(self.domain)})"

@@ -122,6 +122,11 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
             return any(part._parts_wait for part in self._parts())
         return any(map(foreign.is_called_by, type(self)._hooks.values()))
 
+    @functools.cached_property
+    def _remembers(self) -> bool:
+        """Whether ``linearize`` keeps a state for derivatives: that of the operator, or of an operator in its fields."""
+        return "linearize" in type(self)._hooks or any(op._remembers for op in fields.operators_of(self))
+
     @property
     def _is_recorded(self) -> bool:
         """Whether a call inside a product is recorded, so that a later adjoint finds the shape of its result there."""

@@ -21,10 +21,7 @@ class Structure:
     def _parts(self) -> list[Any]:
         """The operators of which a composite is made."""
         cls: Any = type(self)
-        if not cls._composite:
-            return []
-        values = [getattr(self, name) for name in fields.array_fields(cls)]
-        return [leaf for leaf in jax.tree.leaves(values, is_leaf=fields.is_operator) if fields.is_operator(leaf)]
+        return fields.operators_of(self) if cls._composite else []
 
     def _with_parts(self, parts: list[Any]) -> Any:
         """The same composite with other parts, given in the order of ``_parts``."""
@@ -44,6 +41,11 @@ class Structure:
         A space is None if it does not follow from these. The result is empty if none does.
         """
         return ()
+
+    @property
+    def _inputs(self) -> Any:
+        """The structure of the input, as a pytree of anything; None if it is not known."""
+        return self.domain  # type: ignore[attr-defined]
 
     def _bare(self) -> Any:
         """The same operator without a domain that ``with_domain`` has fixed."""

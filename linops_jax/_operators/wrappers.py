@@ -18,6 +18,10 @@ class Wrapper:
         return self.op.domain
 
     @property
+    def _inputs(self) -> Any:
+        return self.op._inputs if self.domain is None else self.domain
+
+    @property
     def properties(self) -> Properties:
         return self.op.properties
 

@@ -4,13 +4,13 @@ The classes are those of composites. Use them to take an expression apart.
 """
 
 from linops_jax import _public
-from linops_jax._operators.nonlinear import Jacobian as Jacobian
+from linops_jax._operators.jacobian import Jacobian as Jacobian
+from linops_jax._operators.jacobian import JacobianByJAX as JacobianByJAX
 from linops_jax._operators.printing import Notation as Notation
 from linops_jax._operators.printing import Precedence as Precedence
 from linops_jax.algebra._adjoint import Adjoint as Adjoint
 from linops_jax.algebra._affine import Affine as Affine
 from linops_jax.algebra._along_axis import AlongAxis as AlongAxis
-from linops_jax.algebra._along_axis import JacobianAlongAxis as JacobianAlongAxis
 from linops_jax.algebra._along_axis import NonlinearAlongAxis as NonlinearAlongAxis
 from linops_jax.algebra._along_axis import along_axis as along_axis
 from linops_jax.algebra._block import Block as Block
@@ -72,7 +72,7 @@ __all__ = [
     "Identity",
     "Inverse",
     "Jacobian",
-    "JacobianAlongAxis",
+    "JacobianByJAX",
     "Kronecker",
     "LinearFrozen",
     "NonlinearAlongAxis",

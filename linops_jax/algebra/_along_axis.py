@@ -16,9 +16,8 @@ from linops_jax._model.properties import Properties
 from linops_jax._operators import upstream
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
-from linops_jax._operators.printing import Notation, exact
+from linops_jax._operators.printing import exact
 from linops_jax.algebra import _parts
-from linops_jax.algebra._combinator import Combinator
 from linops_jax.algebra._composite import Expansion, LinearComposite, NonlinearComposite
 
 Axes = tuple[int, ...]
@@ -118,35 +117,7 @@ class NonlinearAlongAxis(_AlongAxis, NonlinearComposite):
     axes: Axes = static()
 
     def _expand_parts(self, x: Any) -> Expansion:
-        return Expansion(JacobianAlongAxis(self, jnp.asarray(x)), lambda: self.apply(x))
-
-
-class JacobianAlongAxis(Combinator):
-    """The Jacobian of ``lo.along_axis(F, axes)``: the Jacobian of F at another point for each index of the other axes.
-
-    Parameters
-    ----------
-    op : NonlinearAlongAxis
-        The operator ``lo.along_axis(F, axes)``.
-    x : jax.Array
-        The point.
-    """
-
-    op: NonlinearAlongAxis
-    x: jax.Array
-
-    def apply(self, x: Any) -> Any:
-        at, jacobian = self.op._at(x), self.op.op.jacobian
-        return _map(
-            lambda x, dx: jacobian(x)(dx), (self.x, at), (x, at), result=lambda ndim: _placed(at, ndim, self.op)
-        )
-
-    @property
-    def domain(self) -> Any:
-        return shapes.spec(self.x)
-
-    def expression(self, show: Notation) -> str:
-        return f"{show(self.op)}.jacobian({show.point(self.domain)})"
+        return self._expand_by_jax(jnp.asarray(x))
 
 
 def _part(x: Any, at: Axes) -> jax.ShapeDtypeStruct:

@@ -31,6 +31,10 @@ class _BlockDiagonal(OfContainer):
         xs = _parts.split(x, structure, exact(self))
         return self._contained([op._infer_shape(x) for op, x in zip(ops, xs, strict=True)])
 
+    @property
+    def _inputs(self) -> Any:
+        return self.ops
+
     @functools.cached_property
     def domain(self) -> Any:
         ops, structure = self._flat()

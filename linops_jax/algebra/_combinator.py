@@ -8,8 +8,6 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-import jax
-
 from linops_jax._model import fields, lookup, marks, rules
 from linops_jax._model.properties import Properties, common
 from linops_jax._operators.linear import LinearOperator
@@ -103,8 +101,7 @@ class _OfParts:
     # ---- what the library calls -------------------------------------------------------------------------------------
 
     def _parts(self) -> list[Any]:
-        values = [getattr(self, name) for name in fields.array_fields(type(self))]
-        return [leaf for leaf in jax.tree.leaves(values, is_leaf=fields.is_operator) if fields.is_operator(leaf)]
+        return fields.operators_of(self)
 
     @property
     def _precedence(self) -> int:  # type: ignore[override]
@@ -158,6 +155,13 @@ class Combinator(_OfParts, LinearOperator, rules=rules.LINEAR):
     ----------
     precedence : Precedence
         How tightly the text of ``expression`` binds.
+    nonlinear_parts : bool
+        Whether parts may be nonlinear, as in a derivative of such a part. False by default.
+
+    Raises
+    ------
+    TypeError
+        If a part is nonlinear and the class does not say ``nonlinear_parts = True``.
 
     Examples
     --------
@@ -176,6 +180,21 @@ class Combinator(_OfParts, LinearOperator, rules=rules.LINEAR):
     >>> A(jnp.ones(2)).tolist()
     [2.0, 4.0]
     """
+
+    nonlinear_parts = False
+
+    def __post_init__(self) -> None:
+        if self.nonlinear_parts:
+            return
+        for part in fields.operators_of(self):
+            if not isinstance(part, LinearOperator):
+                where = type(self)._label
+                message = (
+                    f"{where}: expected linear operators, found the nonlinear {exact(part)}. Subclass "
+                    f"lo.algebra.NonlinearCombinator if {where} is nonlinear; write `nonlinear_parts = True` in the class if it "
+                    "is linear all the same, as a derivative is."
+                )
+                raise TypeError(message)
 
     def adjoint_operator(self) -> LinearOperator | None:
         """The adjoint as an operator made of the adjoints of the parts. ``lo.simplify`` puts it in the place of ``A.H``.

@@ -107,6 +107,10 @@ class _Composition:
     def domain(self) -> Any:
         return self.factors[-1].domain
 
+    @property
+    def _inputs(self) -> Any:
+        return self.factors[-1]._inputs
+
     def _inputs_of_parts(self, x: Any) -> list[Any]:
         return [spec for spec, _ in self._passes(x)[0]]
 

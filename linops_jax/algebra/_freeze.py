@@ -147,6 +147,24 @@ def _by_position(values: dict[Any, Any]) -> bool:
     return all(isinstance(slot, int) for slot in values)
 
 
+def _refuse_absent(op: Any, values: dict[Any, Any]) -> None:
+    """Raises ValueError if it is known that ``op`` does not have one of these inputs."""
+    inputs = op._inputs
+    if inputs is None:
+        return
+    if isinstance(inputs, list):
+        message = (
+            f"freeze: the inputs of {exact(op)} are a list, and freeze takes those of a tuple by position and those of a dict "
+            "by name. Make it of a tuple, as in lo.hstack((A, B))."
+        )
+        raise ValueError(message)
+    slots = range(len(inputs)) if type(inputs) is tuple else inputs if isinstance(inputs, dict) else ()
+    if absent := [slot for slot in values if slot not in slots]:
+        known = f"its domain is {shapes.describe_tree(op.domain)}" if op.domain is not None else f"it has {list(slots)}"
+        message = f"freeze: {exact(op)} has no input {absent[0]!r}: {known}."
+        raise ValueError(message)
+
+
 @overload
 def freeze(op: _parts.Either, values: dict[Any, Any], *, linear: Literal[True]) -> LinearOperator: ...
 @overload
@@ -197,13 +215,7 @@ def freeze(op: Any, values: dict[Any, Any], *, linear: bool = False) -> Any:
     if _by_position(values) and min(values) < 0:
         message = f"freeze: positions count from 0, found {min(values)}."
         raise ValueError(message)
-    if op.domain is not None:
-        slots = range(len(op.domain)) if type(op.domain) is tuple else op.domain if isinstance(op.domain, dict) else ()
-        if absent := [slot for slot in values if slot not in slots]:
-            message = (
-                f"freeze: {exact(op)} has no input {absent[0]!r}: its domain is {shapes.describe_tree(op.domain)}."
-            )
-            raise ValueError(message)
+    _refuse_absent(op, values)
     if linear and isinstance(op, LinearOperator):
         message = (
             f"freeze: {exact(op)} is linear in all of its inputs together, so with some of them fixed it is affine: drop "

@@ -100,6 +100,10 @@ class _HStack(OfContainer):
         """The sum of the results of the parts."""
         return _parts.add_up(self._flat()[0], values, "cannot add the results of")
 
+    @property
+    def _inputs(self) -> Any:
+        return self.ops
+
     @functools.cached_property
     def domain(self) -> Any:
         ops, structure = self._flat()

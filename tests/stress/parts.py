@@ -636,6 +636,18 @@ class RemembersPlanned(Remembers):
         return self.d * x**2, {"slope": plan * x, "point": np.copy(x), "count": np.int32(3)}
 
 
+# ---- combinators of one's own ---------------------------------------------------------------------------------------
+
+
+class Times(lo.algebra.NonlinearCombinator):
+    """F(x) G(x), element by element."""
+
+    ops: list
+
+    def apply(self, x):
+        return jax.tree.map(jnp.multiply, *(op(x) for op in self.ops))
+
+
 # ---- what can be drawn ----------------------------------------------------------------------------------------------
 
 # kinds of input and result, how to make one: {m} a matrix, {v} a vector, of integers by chance; {f} a vector, {r} a real one

@@ -138,11 +138,13 @@ class Draw:
         name = INTEGERS if self.with_integers and kind != "f" and self.chance(0.4) else self.pick(options)
         return f"normal({shape}, {name}, {self.number()})"
 
-    def part(self, x, kind, out, linear):
-        """One operator from x, by chance one that is there already."""
+    def part(self, x, kind, out, linear, name=""):
+        """One operator from x whose name begins so, by chance one that is there already."""
         places = {kind: functools.partial(self.array, (3, 3) if kind == "m" else (3,), kind) for kind in "mvfr"}
         options = [
-            text for kinds, text in parts.RECIPES if kinds == kind + out and not (linear and _is_nonlinear(text))
+            text
+            for kinds, text in parts.RECIPES
+            if kinds == kind + out and text.startswith(name) and not (linear and _is_nonlinear(text))
         ]
         if not options:
             raise NoSuchExpression
@@ -205,6 +207,7 @@ class Draw:
         if depth > 0:
             ways += [self.conjugate, self.adjoint, self.adjoint, self.gram, self.with_domain, self.declared, self.affine,
                      self.jacobian]  # fmt: skip
+            ways += [] if linear else [self.times]
         if kind == out:
             ways += [self.power]
         containers = {
@@ -235,6 +238,16 @@ class Draw:
         b = self.expression(x, middle, depth, linear)
         a = self.expression(self.result(b), out, depth, linear)
         return self.combine("({0} @ {1})", x, a, b)
+
+    def model(self, x, out, depth, linear):
+        """Often one that keeps a state for its derivatives."""
+        if (kind_of(x), out) == ("v", "v") and not linear and self.chance(0.6):
+            return self.part(x, "v", "v", linear, "Remembers")
+        return self.expression(x, out, depth, linear)
+
+    def times(self, x, out, depth, linear):
+        a, b = (self.model(x, out, depth, False) for _ in range(2))
+        return self.combine("Times([{0}, {1}])", x, a, b, twin="lo.Times([{0}, {1}])")
 
     def power(self, x, out, depth, linear):
         a = self.expression(x, out, depth, linear)
@@ -336,7 +349,7 @@ class Draw:
         return self.combine(f"lo.block({self.pick(forms)})", x, a, b, c, d)
 
     def along_axis(self, x, out, depth, linear):
-        a = self.expression(S((3,), x.dtype), "v", depth, linear)
+        a = self.model(S((3,), x.dtype), "v", depth, linear)
         return self.combine("lo.along_axis({0}, {axis})", x, a, axis=self.pick([0, 1, -1]))
 
     def kron(self, x, out, depth, linear):

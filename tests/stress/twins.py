@@ -112,6 +112,10 @@ def along_axis(op, axis):
     return Twin(lambda x: jax.vmap(op, (1 + axis) % 2, (1 + axis) % 2)(x))
 
 
+def Times(ops):
+    return Twin(lambda x: strong(jax.tree.map(jnp.multiply, *(op(x) for op in ops))))
+
+
 def kron(a, b):
     """One factor after the other, in an order in which no complex number meets a real domain."""
 

@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec as P
 from operators import Dense
 
 import linops_jax as lo
-from linops_jax.testing import CheckError
+from linops_jax.testing import CheckError, Checkup
 
 N = 6
 SPECS = {dtype: jax.ShapeDtypeStruct((N,), dtype) for dtype in (np.float32, np.complex64)}
@@ -383,6 +383,29 @@ def test_a_note_where_more_could_be_checked():
     (note,) = [outcome.message for outcome in report.outcomes if outcome.name == "linear"]
     assert "declared real_linear, but it is linear over the complex numbers" in note
     assert "note linear" in str(report)
+
+
+def test_the_check_of_grads_names_the_hooks_that_it_misses():
+    class HalfHessian(lo.NonlinearOperator):
+        def apply(self, x):
+            return x**2
+
+        def jacobian_apply(self, x, dx):
+            return 2 * x * dx
+
+        def jacobian_adjoint(self, x, dy):
+            return 2 * x * dy
+
+        def hessian_apply(self, x, dx1, dx2):
+            return 2 * dx1 * dx2
+
+        def infer_shape(self, x):
+            return x
+
+    with jax.enable_x64(True):
+        for op in (HalfHessian(), 2 * HalfHessian() @ lo.Identity()):
+            note = Checkup(op, jax.ShapeDtypeStruct((3,), np.float64)).outcome("grads").message
+            assert note == "to order 1 only, because these hooks are missing: HalfHessian.hessian_adjoint"
 
 
 def test_integers_among_the_inputs_are_no_false_alarm():

@@ -1,6 +1,7 @@
 """The report says how often hooks have run, as operators that count their own calls do."""
 
 import collections
+import re
 
 import jax
 import jax.numpy as jnp
@@ -122,3 +123,57 @@ def test_nobody_counts_traced_hooks():
     assert all(outcome.calls is None and outcome.simulations is None for outcome in report.outcomes)
     assert "–" in str(report)
     assert "calls:" not in str(report)
+
+
+class Remembers(Cube):
+    """One simulation for a value and its derivatives."""
+
+    def linearize(self, x):
+        CALLS["linearize"] += 1
+        return x**3, 3 * x**2
+
+    def infer_state_shape(self, x):
+        return x
+
+    def jacobian_apply(self, x, dx, *, state):
+        return state * dx
+
+    def jacobian_adjoint(self, x, dy, *, state):
+        return state * dy
+
+
+class ReverseOnly(Remembers):
+    jacobian_apply = None
+
+
+class Recomputes(lo.algebra.NonlinearCombinator):
+    """Simulates again in derivatives, on purpose: the state is not stored."""
+
+    op: lo.NonlinearOperator
+
+    def apply(self, x):
+        return jax.checkpoint(lambda x: self.op(x) * x)(x)
+
+
+@pytest.mark.parametrize(
+    ("op", "found"),
+    [
+        (Remembers(), {"F(x)": 1, "jax.vjp": 1, "jax.linearize": 1, "F.jacobian(x)": 1}),
+        (ReverseOnly(), {"F(x)": 1, "jax.vjp": 1, "F.jacobian(x)": 1}),
+        (2 * Remembers() @ Dense(M), {"F(x)": 1, "jax.vjp": 1, "jax.linearize": 1, "F.jacobian(x)": 1}),
+        (Remembers() @ Remembers(), {"F(x)": 2, "jax.vjp": 2, "jax.linearize": 2, "F.jacobian(x)": 2}),
+        (Around(Remembers()), {"F(x)": 1, "jax.vjp": 1, "jax.linearize": 1, "F.jacobian(x)": 1}),
+        (Recomputes(Remembers()), {"F(x)": 1, "jax.vjp": 6, "jax.linearize": 6, "F.jacobian(x)": 6}),
+    ],
+    ids=str,
+)
+def test_the_report_says_how_many_simulations_each_evaluation_took(op, found):
+    outcome = Checkup(op, X).outcome("simulations")
+    assert outcome.status == "passed", outcome
+    said = dict(re.match(r"(.*?)(?: and 5 products)? (\d+)$", part).groups() for part in outcome.message.split(", "))
+    assert {name: int(count) for name, count in said.items()} == found
+
+
+def test_models_that_do_not_remember_are_not_asked():
+    assert "simulations" not in Checkup(Cube(), X).checks
+    assert "simulations" not in Checkup(Counted(M), X).checks

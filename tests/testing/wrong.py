@@ -1306,3 +1306,28 @@ class OtherValue(RemembersCube):
 class OtherState(RemembersCube):
     def linearize(self, x):
         return x**3, R(2.9) * x**2
+
+
+class SimulatesInProducts(lo.algebra.NonlinearCombinator):
+    """F(x) F(x), with Jacobian hooks that linearize F again for each product."""
+
+    op: lo.NonlinearOperator
+
+    def apply(self, x):
+        return self.op(x) ** 2
+
+    def jacobian_apply(self, x, dx):
+        y, J = self.op.value_and_jacobian(x)
+        return 2 * y * J(dx)
+
+    def jacobian_adjoint(self, x, dy):
+        y, J = self.op.value_and_jacobian(x)
+        return J.H(2 * y.conj() * dy)
+
+
+WRONG["SimulatesInProducts"] = (
+    SimulatesInProducts(RemembersCube()),
+    S((N,), R),
+    "simulations",
+    r"jax\.vjp and 5 products: simulations: 1 for the point, 5 for the products, which need none",
+)

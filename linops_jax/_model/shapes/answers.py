@@ -24,7 +24,7 @@ def promised(tree: Any, where: str) -> Any:
         found = "None" if leaf is None else f"{type(leaf).__name__} {leaf!r:.80}"
         message = (
             f"{where} returned {found} where a jax.ShapeDtypeStruct is expected. "
-            "Return jax.ShapeDtypeStruct(shape, dtype), or a pytree of them."
+            "Return jax.ShapeDtypeStruct(shape, dtype), or a pytree of them (() for no arrays)."
         )
         raise TypeError(message)
 

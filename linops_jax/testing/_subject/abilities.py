@@ -77,6 +77,13 @@ class Abilities(Ends):
         """Whether second derivatives in the input exist."""
         return _can(self.op, _has_second_order, "jacobian_apply", "jacobian_adjoint")
 
+    @property
+    def missing_second_order(self) -> list[str]:
+        """The hooks whose absence is why second derivatives in the input do not exist."""
+        names = ("hessian_apply", "hessian_adjoint")
+        found = dict.fromkeys(type(op) for op in nested(self.op) if not (type(op)._composite or _has_second_order(op)))
+        return [f"{cls._label}.{name}" for cls in found for name in names if _lacks(cls, name)]
+
     def has_hook(self, name: str) -> bool:
         """Whether the class itself writes this hook, on the host or traced."""
         hook = type(self.op)._hooks.get(name)
@@ -136,8 +143,12 @@ def _has_second_order(op: Any) -> bool:
 
 
 def _is_missing(op: Any, name: str) -> bool:
-    hook = type(op)._hooks.get(name)
-    return name in type(op)._rules and (hook is None or hook.kind == kinds.MISSING)
+    return _lacks(type(op), name)
+
+
+def _lacks(cls: Any, name: str) -> bool:
+    hook = cls._hooks.get(name)
+    return name in cls._rules and (hook is None or hook.kind == kinds.MISSING)
 
 
 def _has_hessian(op: Any) -> bool:

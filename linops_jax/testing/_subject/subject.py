@@ -74,6 +74,21 @@ class Subject(Evaluations):
                 found[f"{cls._label}.{name}"] += count
         return dict(found) if counted else None
 
+    @property
+    def simulates(self) -> bool:
+        """Whether a class with ``linearize`` is in it whose hooks are counted."""
+        return any("linearize" in trampoline.calls_of(cls) for cls in self._models)
+
+    def simulations(self) -> int:
+        """How often the models with ``linearize`` were simulated until now: calls of ``apply`` and of ``linearize``."""
+        counts = map(trampoline.calls_of, self._models)
+        return sum(count.get(name, 0) for count in counts for name in ("apply", "linearize"))
+
+    @property
+    def _models(self) -> list[Any]:
+        """The classes with ``linearize``."""
+        return [cls for cls in self._classes if "linearize" in cls._hooks]
+
     @functools.cached_property
     def _classes(self) -> list[Any]:
         """The classes of the operator and of all that it is made of."""

@@ -39,6 +39,7 @@ from linops_jax.testing.checks._properties import check_diagonal as check_diagon
 from linops_jax.testing.checks._properties import check_positive as check_positive
 from linops_jax.testing.checks._properties import check_symmetric as check_symmetric
 from linops_jax.testing.checks._properties import check_unitary as check_unitary
+from linops_jax.testing.checks._simulations import check_simulations as check_simulations
 from linops_jax.testing.checks._transforms import check_jit as check_jit
 from linops_jax.testing.checks._transforms import check_jvp as check_jvp
 from linops_jax.testing.checks._transforms import check_vjp as check_vjp
