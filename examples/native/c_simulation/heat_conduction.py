@@ -53,5 +53,5 @@ if __name__ == "__main__":
     for op, x in HeatConduction.examples():
         print(lo.check_operator(op, x))
         SIMULATIONS.value = 0
-        jax.value_and_grad(lambda x: op(x).sum())(np.zeros(x.shape))
+        jax.value_and_grad(lambda x, op=op: op(x).sum())(np.zeros(x.shape))
         assert SIMULATIONS.value == 1
