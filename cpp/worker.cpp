@@ -9,6 +9,7 @@
 
 #include "canary.h"
 #include "few.h"
+#include "floats.h"
 #include "frame.h"
 #include "interpreter.h"
 #include "linops_jax/native.h"
@@ -155,6 +156,7 @@ class Worker {
 
   bool make_plan() {
     Entry entry;
+    DefaultFloats floats;  // as in a host hook
     if (entry) plan_ = plans_->find(loop_, data_.data());
     if (plan_ != nullptr) return true;
     is_reported_ = static_cast<bool>(entry);

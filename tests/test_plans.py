@@ -343,6 +343,16 @@ def test_fields_of_every_dtype(dtype):
 # ---- whom it belongs to -------------------------------------------------------------------------------------------------
 
 
+def left():
+    """How many plans are alive; XLA may free programs on other threads."""
+    jax.clear_caches()
+    deadline = time.monotonic() + 5
+    while plans and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.02)
+    return len(plans)
+
+
 def test_it_is_freed_with_its_programs():
     program = jax.jit(Scaling()).lower(X).compile()
     program(X)
@@ -355,10 +365,7 @@ def test_it_is_freed_with_its_programs():
     program(X)
     assert made[(3,), "float32", 1] == 1
     del program
-    gc.collect()
-    time.sleep(0.1)  # XLA may free it on another thread
-    gc.collect()
-    assert len(plans) == 0
+    assert left() == 0
 
 
 def test_the_values_live_as_long_as_the_plan():
@@ -420,6 +427,36 @@ def test_threads_with_different_values():
     assert set(made.values()) == {1}
 
 
+def test_other_values_do_not_wait():
+    class Waits(Weighted):
+        def prepare(self, x, *, w):
+            if w[0] < 0:
+                entered.set()
+                assert go_on.wait(20)
+            return super().prepare(x, w=w)
+
+    entered, go_on = threading.Event(), threading.Event()
+    w = jnp.abs(W)
+    close(Waits(w)(X), w**2 * X)
+    thread = threading.Thread(target=lambda: jax.block_until_ready(Waits(-w)(X)))
+    thread.start()
+    assert entered.wait(20)
+    close(Waits(w)(X), w**2 * X)  # kept
+    close(Waits(2 * w)(X), 4 * w**2 * X)  # made
+    assert not go_on.is_set()
+    go_on.set()
+    thread.join()
+
+
+def test_the_dtype_is_that_of_the_program():
+    with jax.enable_x64(True):
+        x = jnp.ones(3)
+        programs = [jax.jit(f).lower(x).compile() for f in (Scaling(), Scaling().H)]
+    for program in programs:  # without 64 bits
+        np.testing.assert_array_equal(program(x), np.arange(1.0, 4.0))
+    assert made == {((3,), "float64", 1): 1}
+
+
 def test_by_hand():
     A, x = Weighted(np.asarray(W)), np.asarray(X)
     np.testing.assert_allclose(A.apply(x, plan=A.prepare(S((3,), np.float32), w=A.w)), A.w**2 * x)
@@ -462,6 +499,37 @@ def test_one_that_raises_is_made_in_the_next_call():
     assert isinstance(lo.last_error(), OSError)
     close(Late()(X), POWERS * X)
     assert made["tries"] == 3
+
+
+def test_it_is_freed_when_one_has_failed():
+    class Fails(Weighted):
+        def prepare(self, x, *, w):
+            if w[0] == 0:
+                raise OSError(NO_WISDOM)
+            return super().prepare(x, w=w)
+
+    for w in (W, 2 * W):
+        Fails(w)(X)
+    with pytest.raises(OSError, match="no wisdom file"):
+        Fails(0 * W)(X)
+    assert len(plans) == 2
+    jax.clear_caches()
+    gc.collect()
+    assert len(plans) == 0
+
+
+@pytest.mark.parametrize(
+    "use", [lambda w: w * 2, lambda w: 2 - w, np.sum, np.asarray, lambda w: w[0], lambda w: np.ones(3) @ w]
+)
+def test_to_use_a_field_that_is_not_named(use):
+    class Unnamed(Weighted):
+        def prepare(self, x):
+            return use(self.w)
+
+    with pytest.raises(
+        TypeError, match=r"prepare gets the values of the array fields that it names.*`def prepare\(self, x, \*, field"
+    ):
+        Unnamed(W)(X)
 
 
 @pytest.mark.parametrize("call", [lambda x: jnp.sum(x), lambda x: Scaling()(x)])
@@ -535,6 +603,11 @@ def static_prepare():
         def prepare(x): ...
 
 
+def coroutine():
+    class Coroutine(Scaling):
+        async def prepare(self, x): ...
+
+
 def other_arguments():
     class OtherArguments(Scaling):
         def prepare(self, x, size): ...
@@ -566,6 +639,7 @@ def symmetric():
         (traced, "Traced.apply is traced and takes plan: XLA cannot hold a Python object. Drop plan, and keep"),
         (traced_prepare, "TracedPrepare.prepare must be a plain method `def prepare(self, x)`, or `def prepare(self, x, *, fi"),
         (static_prepare, "StaticPrepare.prepare must be a plain method `def prepare(self, x)`, or.*, not staticmethod"),
+        (coroutine, "Coroutine.prepare must be a plain method `def prepare(self, x)`, or.*, not a coroutine or generator"),
         (other_arguments, r"OtherArguments.prepare(self, x, size) is not: missing a required argument: 'size'"),
         (no_field, "NoField.prepare takes the keyword-only argument points, which is not an array field of NoField. The arr"),
         (static_field, "StaticField.prepare takes the keyword-only argument power, which is not .* power is static"),

@@ -7,10 +7,12 @@ module holds plans by weak references only.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -26,14 +28,18 @@ from linops_jax._model.marks import keywords_of
 from linops_jax._model.plan import PREPARE
 
 MOST_KEPT = 8  # plans for different values of fields
+_CHUNK = 1 << 16  # bytes that are compared at once
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(eq=False)
 class Made:
-    """A plan, and the values of fields for which it was made: copies, which the plan may refer to."""
+    """A plan, and the values of fields for which it is made: copies, which the plan may refer to."""
 
-    plan: Any
     values: tuple[np.ndarray, ...]
+    plan: Any = None
+    is_ready: bool = False
+    is_being_made: bool = False
+    lock: Any = dataclasses.field(default_factory=threading.RLock)  # other threads wait; the same thread must not
 
 
 class Plans:
@@ -51,50 +57,86 @@ class Plans:
         self._op, self._x = op, x
         self._trees = [jax.tree.structure(getattr(op, name)) for name in fields_of(type(op))]
         self._recent: list[Made] = []
-        self._is_making = False
-        self._lock = threading.RLock()  # other threads wait; the same thread must not
+        self._lock = threading.RLock()  # of the list; not held while a plan is made
 
     def __call__(self, *values: np.ndarray) -> Made:
         """The plan for these values of fields, leaf by leaf."""
         with self._lock:
-            made = self._find(values) or self._make(values)
+            made = self._find(values) or Made(tuple(map(_copy, values)))
             self._recent = [made, *(other for other in self._recent if other is not made)][:MOST_KEPT]
-            return made
+        try:
+            self._make(made)
+        except BaseException:
+            with self._lock:
+                self._recent = [other for other in self._recent if other is not made]
+            raise
+        return made
 
     def _find(self, values: Sequence[np.ndarray]) -> Made | None:
         return next((made for made in self._recent if all(map(_are_same, made.values, values))), None)
 
-    def _make(self, values: Sequence[np.ndarray]) -> Made:
-        if self._is_making:
-            message = (
-                f"{type(self._op)._label}.{PREPARE} needs the plan that it makes. Let it not call its own operator."
-            )
-            raise RuntimeError(message)
-        self._is_making = True
-        try:
-            copies = tuple(map(_copy, values))
-            given, start = [], 0
-            for tree in self._trees:
-                given.append(jax.tree.unflatten(tree, copies[start : start + tree.num_leaves]))
-                start += tree.num_leaves
-            return Made(prepare(self._op, self._x, given), copies)
-        finally:
-            self._is_making = False
+    def _make(self, made: Made) -> None:
+        with made.lock:
+            if made.is_ready:
+                return
+            if made.is_being_made:
+                message = (
+                    f"{type(self._op)._label}.{PREPARE} needs the plan that it makes. Let it not call its own operator."
+                )
+                raise RuntimeError(message)
+            made.is_being_made = True
+            try:
+                made.plan, made.is_ready = prepare(self._op, self._x, self._given(made.values)), True
+            finally:
+                made.is_being_made = False
+
+    def _given(self, values: Sequence[np.ndarray]) -> list[Any]:
+        """The values of each field."""
+        rest = iter(values)
+        return [jax.tree.unflatten(tree, [next(rest) for _ in range(tree.num_leaves)]) for tree in self._trees]
 
 
 def prepare(op: Any, x: Any, values: Sequence[Any]) -> Any:
-    """Calls the hook, with the values of the fields that it names.
+    """Calls the hook, with the values of the fields that it names."""
+    with _without_jax():
+        try:
+            return _without_values(op).prepare(x, **dict(zip(fields_of(type(op)), values, strict=True)))
+        except Exception as error:
+            errors.annotate(error, f"{type(op)._label}.{PREPARE}")
+            raise
 
-    JAX is refused inside, as in every host hook: the program that waits for the plan may be what JAX would wait for.
-    """
+
+@contextlib.contextmanager
+def _without_jax() -> Iterator[None]:
+    """Refuses JAX, as in every host hook: the program that waits for the plan may be what JAX would wait for."""
     before = _compat.swap_no_execution(True)
     try:
-        return op.prepare(x, **dict(zip(fields_of(type(op)), values, strict=True)))
-    except Exception as error:
-        errors.annotate(error, f"{type(op)._label}.{PREPARE}")
-        raise
+        yield
     finally:
         _compat.swap_no_execution(before)
+
+
+class FieldSpec(jax.ShapeDtypeStruct):
+    """The shape and dtype of an array field in ``prepare``. To use it as an array is an error that says what to write."""
+
+    def __array__(self, *_arguments: Any, **_keywords: Any) -> Any:
+        message = (
+            f"{PREPARE} gets the values of the array fields that it names, here it has shape {self.shape} and dtype {self.dtype} "
+            f"only. To get them, name the field, and use the argument: `def {PREPARE}(self, x, *, field)`."
+        )
+        raise TypeError(message)
+
+    def __getitem__(self, _index: Any) -> Any:
+        return self.__array__()
+
+    def __add__(self, _other: Any) -> Any:
+        return self.__array__()
+
+    __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __pow__ = __matmul__ = __add__
+
+
+def _without_values(op: Any) -> Any:
+    return jax.tree.map(lambda leaf: FieldSpec(leaf.shape, leaf.dtype), op)
 
 
 def by_hand(op: Any, x: Any) -> Any:
@@ -128,8 +170,8 @@ _lock = threading.RLock()
 
 def plans_of(hook: Hook, trees: tuple[Any, ...], operands: Sequence[Any], result: Any) -> Plans:
     """The plans for the calls of one executable, given the specs of its operands and its result without batch axes."""
-    op, *others = arguments(trees, operands)
-    x = shapes.specs(op._input_among(dict(zip(hook.rule.arguments[1:], others, strict=True)), result))
+    given = dict(zip(hook.rule.arguments, arguments(trees, operands), strict=True))
+    op, x = given["self"], {**given, "result": result}[hook.rule.of_domain]
     leaves, tree = jax.tree.flatten((op, x))
     key = tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
     with _lock:
@@ -142,16 +184,18 @@ def for_extension(hook: Hook, trees: tuple[Any, ...], operands: Sequence[Any], r
     The name of ``prepare``; the positions of the operands whose values it gets; and a function of these values, which returns
     the plan, its address for native code, the values for which it was made, and what owns the data at the address.
     """
-    plans = plans_of(hook, trees, operands, result)
-    native: Any = hook.function if hook.kind == NATIVE else None
+    cls: Any = hook.cls
+    native = hook.function if hook.kind == NATIVE else None
+    find = functools.partial(_find, plans_of(hook, trees, operands, result), native)
+    return f"{cls._label}.{PREPARE}", tuple(leaves_of(trees[0])), find
 
-    def find(*values: np.ndarray) -> tuple[Any, ...]:
+
+def _find(plans: Plans, native: Any, *values: np.ndarray) -> tuple[Any, ...]:
+    # Not a closure: tracebacks of exceptions keep functions, and with them what they close over.
+    with _without_jax():
         made = plans(*values)
         address, owner = (0, None) if native is None else native.address_of(made.plan)
         return made.plan, address, made.values, owner
-
-    cls: Any = hook.cls
-    return f"{cls._label}.{PREPARE}", tuple(leaves_of(trees[0])), find
 
 
 def _copy(value: np.ndarray) -> np.ndarray:
@@ -161,5 +205,6 @@ def _copy(value: np.ndarray) -> np.ndarray:
 
 
 def _are_same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two arrays of one shape and dtype have the same bytes."""
-    return one.tobytes() == other.tobytes()
+    """Whether two contiguous arrays of one shape and dtype have the same bytes. Most arrays differ in the first ones."""
+    a, b = (np.reshape(array, -1).view(np.uint8) for array in (one, other))
+    return all(np.array_equal(a[i : i + _CHUNK], b[i : i + _CHUNK]) for i in range(0, a.size, _CHUNK))

@@ -53,8 +53,11 @@ def _check_signature(where: str, prepare: Any) -> None:
     expected = (
         "a plain method `def prepare(self, x)`, or `def prepare(self, x, *, field)` for the values of array fields"
     )
-    if not inspect.isfunction(prepare) or is_traced(prepare):
-        found = "traced code" if is_traced(prepare) else type(prepare).__name__
+    is_late = inspect.iscoroutinefunction(prepare) or inspect.isgeneratorfunction(prepare)
+    if not inspect.isfunction(prepare) or is_traced(prepare) or is_late:
+        found = (
+            "traced code" if is_traced(prepare) else "a coroutine or generator" if is_late else type(prepare).__name__
+        )
         message = f"{where} must be {expected}, not {found}."
         raise TypeError(message)
     try:

@@ -69,6 +69,11 @@ class Rule:
         return frozenset({"self", "dself"} & set(self.arguments) | ({"result"} if self.in_fields else set()))
 
     @property
+    def of_domain(self) -> str:
+        """What is in the operator's domain: the argument x, or else ``"result"``, as for the adjoint."""
+        return "x" if "x" in self.arguments else "result"
+
+    @property
     def is_of_fields(self) -> bool:
         """Whether the hook is a derivative with respect to the fields, in forward or reverse mode."""
         return self.operators != {"self"}

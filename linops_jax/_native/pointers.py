@@ -150,6 +150,10 @@ def data_pointer(value: Any, where: str) -> int:
     if isinstance(value, bytes):
         return ctypes.cast(ctypes.c_char_p(value), ctypes.c_void_p).value or 0
     if isinstance(value, np.ndarray):
+        if not value.flags.c_contiguous or value.dtype.hasobject:
+            what = "Python objects" if value.dtype.hasobject else "an array that is not C-contiguous"
+            message = f"{where}: found {what} of shape {value.shape}; expected numbers in C order: np.ascontiguousarray(array)."
+            raise TypeError(message)
         return value.ctypes.data
     if isinstance(value, ctypes.Structure | ctypes.Union | ctypes.Array):
         return ctypes.addressof(value)
@@ -170,7 +174,7 @@ def _void_pointer(value: Any, where: str) -> int:
 
 
 def _address(value: Any) -> int | None:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**64:
         return value
     if isinstance(value, ctypes._CFuncPtr | ctypes._Pointer | ctypes.c_void_p):  # type: ignore[attr-defined]
         return ctypes.cast(value, ctypes.c_void_p).value or 0

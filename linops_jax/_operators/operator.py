@@ -215,19 +215,14 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
 
     def _promised(self, rule: Any, given: dict[str, Any], result: Any) -> dict[str, Any]:
         """Specs of all arguments of a hook and of its result, from those that are given."""
-        x = self._input_among(given, result)
         with upstream.outside():
+            x = self._as_input({**given, "result": result}[rule.of_domain])
             y = self._infer_shape(x)
         back = self if rule.in_fields else x
         state = self._infer_state_shape(x) if rule.with_state or STATE in rule.arguments else None
         value = (y, state) if rule.with_state else y
         role = {"self": self, "dself": self, "y": y, "dy": y, STATE: state, "result": back if rule.reverses else value}
         return {name: role.get(name, x) for name in (*given, "result")}
-
-    def _input_among(self, given: dict[str, Any], result: Any) -> Any:
-        """The specs of the operator's input, from those of the arguments and of the result of a hook."""
-        with upstream.outside():
-            return self._as_input(given.get("x", result))  # the result of an adjoint is an x
 
     def _remember(self, x: Any, y: Any, what: str = "_shapes") -> None:
         """Keeps the specs of the result for specs x (None: the domain), or with ``what="_steps"`` what the call records."""

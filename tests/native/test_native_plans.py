@@ -215,6 +215,32 @@ def test_jax_inside_is_refused():
         jax.block_until_ready(jax.jit(CallsJax(POWERS))(X))
 
 
+def test_it_is_made_with_denormal_numbers():
+    """As for a host hook: programs flush them to zero."""
+
+    class Small(Scaling):
+        def prepare(self, x):
+            assert np.float64(5e-324) * 1 > 0
+            return Table(np.ones(4))
+
+    close(Small()(X), X)
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.ones((4, 2))[:, 0], np.ones((2, 2)).T, np.array([1, None] * 2, object), -1, 2**64]
+)
+def test_plans_that_are_no_data(wrong):
+    class Wrong(Scaling):
+        apply = lo.native(C.multiply_by_plan, plan=True)
+
+        def prepare(self, x):
+            return wrong
+
+    message = r"Wrong\.apply, plan(: found .*expected numbers in C order| must be bytes, a NumPy array)"
+    with pytest.raises(TypeError, match=message):
+        Wrong()(X)
+
+
 def test_a_plan_without_an_address():
     class Wrong(Scaling):
         apply = lo.native(C.multiply_by_plan, plan=True)
