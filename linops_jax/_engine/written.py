@@ -71,6 +71,8 @@ class _Writer:
             first = self.arrays
             self.arrays += tree.num_leaves
             return f"{self.refer(jax.tree.unflatten)}({self.refer(tree)}, ({self.row(first)}))"
+        if tree.num_leaves == 0 and fields.is_operator_class(kind):
+            return self.refer(jax.tree.unflatten(tree, ()))  # it is the same in every call
         children = list(map(self.expression, tree.children()))
         if kind is tuple:
             return f"({''.join(f'{child}, ' for child in children)})"
