@@ -104,6 +104,7 @@ class Traced(lo.NonlinearOperator):
 
 
 KINDS = [Wave, Remembering, Batched, ForwardOnly, ReverseOnly, Traced]
+PAIRS = [*((cls, NAMES[0]) for cls in KINDS), *((Remembering, name) for name in NAMES[1:])]
 
 
 def problem(shape=(6, 3), dtype=np.float64, noise=0.05, far=0.3):
@@ -130,8 +131,7 @@ def flat(x):
 # ---- values ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", NAMES)
-@pytest.mark.parametrize("cls", KINDS, ids=by_name)
+@pytest.mark.parametrize(("cls", "solver"), PAIRS, ids=by_name)
 def test_few_unknowns(cls, solver):
     matrix, y, x0 = problem()
     found = solve(cls(matrix), y, x0=x0, solver=solver, rtol=1e-10)
@@ -141,8 +141,9 @@ def test_few_unknowns(cls, solver):
     np.testing.assert_allclose(found.stats.residual, rest, rtol=1e-9)
 
 
-@pytest.mark.parametrize("solver", NAMES)
-@pytest.mark.parametrize("cls", [Wave, ReverseOnly, Traced], ids=by_name)
+@pytest.mark.parametrize(
+    ("cls", "solver"), [(Wave, NAMES[0]), (ReverseOnly, NAMES[1]), (Traced, NAMES[2])], ids=by_name
+)
 def test_complex_unknowns_are_pairs_of_reals(cls, solver):
     matrix, y, x0 = problem(dtype=np.complex128)
     found = solve(cls(matrix), y, x0=x0, solver=solver, rtol=1e-10, damp=0.1)
@@ -151,7 +152,7 @@ def test_complex_unknowns_are_pairs_of_reals(cls, solver):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.complex64], ids=by_name)
-@pytest.mark.parametrize("few", [0, 64])
+@pytest.mark.parametrize("few", [0, 32])
 def test_single_precision(dtype, few, monkeypatch):
     monkeypatch.setattr(_linear_model, "FEW", few)
     matrix, y, x0 = problem(dtype=dtype)
@@ -161,8 +162,7 @@ def test_single_precision(dtype, few, monkeypatch):
     np.testing.assert_allclose(flat(found.value), by_scipy(Traced(matrix), y, x0), rtol=1e-2, atol=1e-3)
 
 
-@pytest.mark.parametrize("solver", NAMES)
-@pytest.mark.parametrize("few", [0, 64])
+@pytest.mark.parametrize(("few", "solver"), [(0, NAMES[0]), (0, NAMES[2]), (32, NAMES[0]), (32, NAMES[2])])
 def test_damping_and_a_regularizer(solver, few, monkeypatch):
     monkeypatch.setattr(_linear_model, "FEW", few)
     matrix, y, x0 = problem((5, 4))
@@ -199,7 +199,7 @@ class Decays(lo.NonlinearOperator):
         return {"rate": np.asarray(rate), "sizes": np.stack([state @ dy[0], state @ dy[1]])}
 
 
-@pytest.mark.parametrize("solver", NAMES)
+@pytest.mark.parametrize("solver", ["dogleg"])
 def test_pytrees(solver):
     p = {"rate": jnp.array(0.7), "sizes": jnp.array([2.0, -1.0])}
     start = {"rate": jnp.array(0.5), "sizes": jnp.array([1.0, -0.5])}
@@ -207,13 +207,16 @@ def test_pytrees(solver):
     close(found.value, p, 1e5)
 
 
-@pytest.mark.parametrize("solver", NAMES)
-@pytest.mark.parametrize("shape", [(80, 70), (3, 200)], ids=["by products", "few data"])
+@pytest.mark.parametrize(
+    ("shape", "solver"), [*(((80, 70), name) for name in NAMES), ((3, 200), "auto"), ((3, 200), "dogleg")], ids=str
+)
 def test_many_unknowns(shape, solver):
     matrix, y, x0 = problem(shape, noise=0, far=0.1)
     found = solve(Remembering(matrix), y, x0=x0, solver=solver, rtol=1e-8)
     np.testing.assert_allclose(np.sin(matrix @ np.asarray(found.value)), y, atol=1e-5)
     assert found.stats.converged
+    assert (calls["linearize"], calls["apply"]) == (found.stats.simulations, 0)
+    assert found.stats.simulations == found.stats.steps
 
 
 def test_a_parameter_without_effect_stays():
@@ -228,8 +231,7 @@ def test_a_parameter_without_effect_stays():
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("solver", NAMES)
-@pytest.mark.parametrize("cls", KINDS[:-1], ids=by_name)
+@pytest.mark.parametrize(("cls", "solver"), [pair for pair in PAIRS if pair[0] is not Traced], ids=by_name)
 def test_simulations(cls, solver, compiled):
     """One a step, whatever the model; and a product for each unknown, or for each number of data in reverse mode."""
     matrix, y, x0 = problem((6, 4))
@@ -252,21 +254,31 @@ def test_few_data_are_products_with_the_adjoint():
     assert calls == {"linearize": stats.simulations, "jacobian_adjoint": 2 * stats.steps}
 
 
+class Valley(lo.NonlinearOperator):
+    """Rosenbrock's: 10 (x1 - x0²) and x0."""
+
+    def infer_shape(self, x):
+        return x
+
+    def apply(self, x):
+        calls["apply"] += 1
+        return np.array([10 * (x[1] - x[0] ** 2), x[0]])
+
+    def jacobian_apply(self, x, dx):
+        calls["jacobian_apply"] += 1
+        return np.array([10 * (dx[1] - 2 * x[0] * dx[0]), dx[0]])
+
+    def jacobian_adjoint(self, x, dy):
+        return np.array([dy[1] - 20 * x[0] * dy[0], 10 * dy[0]])
+
+
 def test_a_rejected_step_has_no_products():
-    matrix, y, x0 = problem(noise=0, far=3)
-    stats = solve(Wave(matrix), y, x0=x0).stats
-    assert calls["apply"] == stats.simulations == stats.steps
-    assert calls["jacobian_apply"] % 3 == 0
-    assert calls["jacobian_apply"] // 3 < stats.steps
-    assert calls["jacobian_adjoint"] == 0
-
-
-@pytest.mark.parametrize("solver", NAMES)
-def test_simulations_by_products(solver):
-    matrix, y, x0 = problem((80, 70), far=0.1)
-    stats = solve(Remembering(matrix), y, x0=x0, solver=solver).stats
-    assert (calls["linearize"], calls["apply"]) == (stats.simulations, 0)
-    assert stats.simulations == stats.steps
+    found = solve(Valley(), np.array([0.0, 1.0]), x0=np.array([-1.2, 1.0]), history=True)
+    np.testing.assert_allclose(found.value, [1, 1], rtol=1e-5)
+    assert calls["apply"] == found.stats.simulations == found.stats.steps
+    rejected = np.sum(np.diff(found.stats.history) == 0)
+    assert rejected > 0
+    assert calls["jacobian_apply"] == 2 * (found.stats.steps - rejected)
 
 
 def test_a_composite_evaluates_each_part_once_a_step():
@@ -280,13 +292,12 @@ def test_simulations_of_others():
     matrix, y, x0 = problem(noise=0)
     assert solve(Traced(matrix), y, x0=x0, solver=optx.BFGS(1e-8, 1e-8)).stats.simulations is None
     assert solve(lo.Matrix(matrix), y).stats.simulations is None
-    stats = solve(Remembering(matrix), y, x0=x0, solver=optx.LevenbergMarquardt(1e-8, 1e-8)).stats
+    stats = solve(Remembering(matrix), y, x0=x0, solver=optx.GaussNewton(1e-8, 1e-8)).stats
     assert calls["linearize"] == stats.simulations == stats.steps
     assert f"simulations={stats.steps}" in repr(stats)
 
 
-@pytest.mark.parametrize("solver", NAMES)
-@pytest.mark.parametrize("few", [0, 64])
+@pytest.mark.parametrize(("few", "solver"), [(0, NAMES[0]), (0, NAMES[2]), (32, NAMES[0]), (32, NAMES[1])])
 def test_fits_of_different_speeds(solver, few, monkeypatch):
     """Each as if it were alone. The state of a model is never that of a point where it was not linearized."""
     monkeypatch.setattr(_linear_model, "FEW", few)
@@ -307,16 +318,14 @@ def test_fits_of_different_speeds(solver, few, monkeypatch):
 # ---- watched --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("few", [0, 64])
 @pytest.mark.parametrize("solver", NAMES)
 @pytest.mark.filterwarnings("ignore::linops_jax.ConvergenceWarning")
-def test_history_and_callback(solver, few, monkeypatch):
-    monkeypatch.setattr(_linear_model, "FEW", few)
+def test_history_and_callback(solver):
     matrix, y, x0 = problem()
     told, options = [], {"x0": x0, "solver": solver, "damp": 0.1}
     expected = [
         np.linalg.norm(np.sin(matrix @ np.asarray(solve(Traced(matrix), y, max_steps=n, **options).value)) - y)
-        for n in range(1, 5)
+        for n in (1, 4)
     ] / np.linalg.norm(y)
     options |= {"max_steps": 4, "history": True, "callback": lambda *call: told.append(call)}
     run = lambda y: solve(Remembering(matrix), y, **options).stats  # noqa: E731
@@ -324,7 +333,7 @@ def test_history_and_callback(solver, few, monkeypatch):
         told.clear()
         stats = function(y)
         jax.effects_barrier()
-        np.testing.assert_allclose(stats.history, expected, rtol=1e-5)
+        np.testing.assert_allclose(stats.history[np.array([0, 3])], expected, rtol=1e-5)
         assert stats.history[-1] == stats.residual
         assert [step for step, _ in told] == [1, 2, 3, 4]
         assert [residual for _, residual in told] == list(np.asarray(stats.history))
@@ -376,8 +385,9 @@ def test_no_convergence():
 # ---- derivatives ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("few", [0, 64])
-@pytest.mark.parametrize("cls", [Wave, Remembering, ForwardOnly, ReverseOnly], ids=by_name)
+@pytest.mark.parametrize(
+    ("cls", "few"), [(Wave, 0), (Wave, 32), (Remembering, 32), (ForwardOnly, 32), (ReverseOnly, 32)], ids=by_name
+)
 def test_derivatives_of_a_solution(cls, few, monkeypatch):
     monkeypatch.setattr(_linear_model, "FEW", few)
     matrix, y, x0 = problem()

@@ -21,7 +21,7 @@ from linops_jax.solvers._iterate import cgls
 
 Limits = tuple[float, float, int]  # rtol, atol, max_steps
 INNER: Limits = 1e-4, 0, 1000
-FEW = 64  # real numbers: beyond them, conjugate gradients need fewer products than there are columns
+FEW = 32  # real numbers: beyond them, conjugate gradients take fewer products, and less time than a decomposition
 MOST_ENTRIES = 2**24  # of J
 
 
@@ -48,7 +48,7 @@ class _Model(eqx.Module):
 
 
 class Dense(_Model):
-    """By the singular values of J = U S Vᴴ, with Uᴴ r for r."""
+    """By the singular values of J = U S Vᵀ, with Uᵀ r for r."""
 
     zero: Any
     residual: Any
@@ -102,14 +102,15 @@ def linear_model(x: Any, info: Any) -> Dense | Products:
     n, m = (Packing(shapes.specs(tree)).size for tree in (x, info.residual))
     if min(n, m) > FEW or n * m > MOST_ENTRIES:
         return Products(zero, info.residual, info.jac)
-    target = Packing(shapes.specs(info.residual)).pack(info.residual)
     matrix = _matrix(info.jac.mv, zero, info.residual, by_rows=m < n)
-    matrix, target = (
-        array.astype(jnp.result_type(jnp.float32, matrix.dtype, target.dtype)) for array in (matrix, target)
-    )
-    u, s, vh = jnp.linalg.svd(matrix, full_matrices=False)
+    target = Packing(shapes.specs(info.residual)).pack(info.residual)
+    dtype = jnp.result_type(jnp.float32, matrix.dtype, target.dtype)
+    both = jnp.concatenate([matrix.astype(dtype), target.astype(dtype)[:, None]], 1)
+    if m > n:  # |both (d, 1)| stays the same, and all that follows is small
+        both = jnp.linalg.qr(both, mode="r")
+    u, s, vh = jnp.linalg.svd(both[:, :-1], full_matrices=False)
     smallest = jnp.finfo(s.dtype).eps * max(n, m) * jnp.max(s, initial=0)
-    return Dense(zero, jnp.matmul(u.T, target, precision="highest"), jnp.where(s > smallest, s, 0), vh)
+    return Dense(zero, jnp.matmul(u.T, both[:, -1], precision="highest"), jnp.where(s > smallest, s, 0), vh)
 
 
 def _matrix(product: Any, like: Any, out: Any, by_rows: bool) -> Any:
