@@ -21,7 +21,7 @@ from linops_jax._model.rules import STATE
 def write_call(hook: Hook, trees: tuple[Any, ...], out_tree: Any) -> Callable[..., Any]:
     """The hook as a function of arrays.
 
-    It is ``call(*inputs, *outputs)`` if the hook takes ``out``, otherwise ``call(*inputs)``, which returns a tuple.
+    It is ``call(*inputs, *outputs)`` if the hook takes ``out``, otherwise ``call(*inputs)``, which returns an array or a tuple.
     """
     writer = _Writer()
     written = dict(zip(hook.rule.arguments, map(writer.expression, trees), strict=True))
@@ -35,12 +35,17 @@ def write_call(hook: Hook, trees: tuple[Any, ...], out_tree: Any) -> Callable[..
             "if result is not None and result is not out:",
             f"    {writer.refer(_refuse_other(hook))}(result, ({writer.row(inputs)}))",
         ]
-    elif jax.tree_util.treedef_is_leaf(out_tree) and not hook.rule.in_fields:
-        lines = [f"return ({call}),)"]
+    elif returns_array(hook, out_tree):
+        lines = [f"return {call})"]
     else:
         leaves = writer.refer(lambda result: tuple(returned.result_leaves(hook, out_tree, result)))
         lines = [f"return {leaves}({call}))"]
     return writer.function(lines, f"{__file__}, written for {hook.label}")
+
+
+def returns_array(hook: Hook, out_tree: Any) -> bool:
+    """Whether the function of ``write_call`` returns what the hook returns, one array."""
+    return jax.tree_util.treedef_is_leaf(out_tree) and not hook.rule.in_fields and not hook.takes_out
 
 
 class _Writer:
