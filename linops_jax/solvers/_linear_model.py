@@ -8,6 +8,7 @@ does not empty. See ``_engine/compiled``.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,10 @@ class _Model(eqx.Module):
 
     zero: eqx.AbstractVar[Any]
     residual: eqx.AbstractVar[Any]
+
+    @abc.abstractmethod
+    def product(self, d: Any) -> Any:
+        """What is added to the residual by d."""
 
     def change(self, d: Any) -> Any:
         """By how much the loss |r + J d|² / 2 changes, which is less than zero for a good step."""

@@ -27,10 +27,13 @@ class Watched(optx.AbstractLeastSquaresSolver):
 
     method: Any
     watch: Watch
+    rtol: Any
+    atol: Any
+    norm: Any
 
-    rtol = property(lambda self: self.method.rtol)
-    atol = property(lambda self: self.method.atol)
-    norm = property(lambda self: self.method.norm)
+    def __init__(self, method: optx.AbstractGaussNewton, watch: Watch):
+        self.method, self.watch = method, watch
+        self.rtol, self.atol, self.norm = method.rtol, method.atol, method.norm
 
     def init(self, fn: Any, y: Any, args: Any, options: Any, f_struct: Any, aux_struct: Any, tags: Any) -> _State:
         state = self.method.init(fn, y, args, options, f_struct, aux_struct, tags)

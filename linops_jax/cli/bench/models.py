@@ -97,12 +97,13 @@ def _fit_by_scipy() -> Run:
         known["at"] = p.copy()
         return np.ravel(found - y)
 
-    def jacobian(p: np.ndarray) -> np.ndarray:
+    def jacobian(p: np.ndarray) -> Any:
         if not np.array_equal(p, known["at"]):
             residual(p)
         return np.swapaxes(known["sensitivities"], 1, 2).reshape(-1, p.size)
 
-    return lambda: least_squares(residual, START, jac=jacobian, ftol=RTOL, xtol=RTOL, gtol=RTOL).x
+    options: Any = {"jac": jacobian, "ftol": RTOL, "xtol": RTOL, "gtol": RTOL}
+    return lambda: least_squares(residual, START, **options).x
 
 
 # ---- products -------------------------------------------------------------------------------------------------------
