@@ -382,6 +382,13 @@ def test_no_convergence():
     assert not found.stats.converged
 
 
+def test_no_step_at_all():
+    matrix, y, x0 = problem()
+    stats = jax.jit(lambda y: solve(Traced(matrix), y, x0=x0, max_steps=0, history=True).stats)(y)
+    np.testing.assert_allclose(stats.residual, np.linalg.norm(np.sin(matrix @ x0) - y) / np.linalg.norm(y))
+    assert (stats.steps, stats.converged, stats.simulations) == (0, False, None)
+
+
 # ---- derivatives ----------------------------------------------------------------------------------------------------
 
 

@@ -55,7 +55,8 @@ def solve(
     steps = STEPS if max_steps is None else max_steps
     room = steps if history else 0
     with _progress.shown(progress, traced) as counted, _watch.watching(callback, room, traced) as watch:
-        method = Watched(method, watch) if is_watched else method
+        if is_watched and steps > 0:  # without a step there is nothing to see
+            method = Watched(method, watch)
         x, found = _least_squares(method, x0, (counted(A), y, damp, R), steps, _steps.Implicit())
     return name, Solution(x, assess(A, x, y, found))
 

@@ -40,8 +40,8 @@ class Stats:
     converged : 0-d boolean array
         Whether the solver reached its tolerance, with finite numbers.
     history : real array of shape (steps,), or None
-        With ``history=True``: after each step the residual that is compared with the tolerance. In compiled code it has
-        ``max_steps`` entries, NaN after the last step.
+        With ``history=True``: after each step the residual that is compared with the tolerance; for a nonlinear operator
+        ‖A x - y‖ / ‖y‖. In compiled code it has ``max_steps`` entries, NaN after the last step.
     simulations : 0-d integer array, or None
         Of a nonlinear operator: how often it was evaluated, by ``linearize`` or, in a class without that hook, by ``apply``.
         Products with its Jacobian do not count, nor do further derivatives of the solution. None for linear operators, and
