@@ -57,14 +57,15 @@ class Convention:
     # ---- foreign code -----------------------------------------------------------------------------------------------
 
     def host_call(self) -> tuple[Callable[..., Any], bool]:
-        """The function that the trampoline calls, and whether it is the hook itself, which takes arrays and returns one."""
+        """The function that the trampoline calls, and whether it is called as a hook of arrays: it returns one, not a tuple."""
         binding, hook = self.binding, self.binding.hook
         takes_more = hook.takes_state or hook.takes_plan
         direct = binding.trees[0].num_leaves == 0 and not any(binding.ignored) and not takes_more
         if direct and all(map(jax.tree_util.treedef_is_leaf, (*binding.trees[1:], binding.out_tree))):
             return types.MethodType(hook.function, jax.tree.unflatten(binding.trees[0], ())), True
         # The function must not refer to the binding, which owns the target and with it the function.
-        return written.write_call(hook, binding.trees, binding.out_tree), False
+        call = written.write_call(hook, binding.trees, binding.out_tree)
+        return call, written.returns_array(hook, binding.out_tree)
 
     def layout(self, avals_in: Sequence[Any], avals_out: Sequence[Any], batch: Batch) -> Any:
         """How a host hook finds its batch axes, determined at each lowering.

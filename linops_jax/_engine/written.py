@@ -22,8 +22,8 @@ from linops_jax._model.rules import STATE
 def write_call(hook: Hook, trees: tuple[Any, ...], out_tree: Any) -> Callable[..., Any]:
     """The hook as a function of arrays.
 
-    It is ``call(*inputs, *outputs)`` if the hook takes ``out``, otherwise ``call(*inputs)``, which returns a tuple. If the hook
-    takes a plan, this is the last argument.
+    It is ``call(*inputs, *outputs)`` if the hook takes ``out``, otherwise ``call(*inputs)``, which returns an array or a tuple.
+    If the hook takes a plan, this is the last argument.
     """
     writer = _Writer()
     written = dict(zip(hook.rule.arguments, map(writer.expression, trees), strict=True))
@@ -38,13 +38,18 @@ def write_call(hook: Hook, trees: tuple[Any, ...], out_tree: Any) -> Callable[..
             "if result is not None and result is not out:",
             f"    {writer.refer(_refuse_other(hook))}(result, ({writer.row(inputs)}))",
         ]
-    elif jax.tree_util.treedef_is_leaf(out_tree) and not hook.rule.in_fields:
-        lines = [f"return ({call}),)"]
+    elif returns_array(hook, out_tree):
+        lines = [f"return {call})"]
     else:
         leaves = writer.refer(lambda result: tuple(returned.result_leaves(hook, out_tree, result)))
         lines = [f"return {leaves}({call}))"]
     extra = PLAN if hook.takes_plan else ""
     return writer.function(lines, extra, f"{__file__}, written for {hook.label}")
+
+
+def returns_array(hook: Hook, out_tree: Any) -> bool:
+    """Whether the function of ``write_call`` returns what the hook returns, one array."""
+    return jax.tree_util.treedef_is_leaf(out_tree) and not hook.rule.in_fields and not hook.takes_out
 
 
 class _Writer:
@@ -75,6 +80,8 @@ class _Writer:
             first = self.arrays
             self.arrays += tree.num_leaves
             return f"{self.refer(jax.tree.unflatten)}({self.refer(tree)}, ({self.row(first)}))"
+        if tree.num_leaves == 0 and fields.is_operator_class(kind):
+            return self.refer(jax.tree.unflatten(tree, ()))  # it is the same in every call
         children = list(map(self.expression, tree.children()))
         if kind is tuple:
             return f"({''.join(f'{child}, ' for child in children)})"

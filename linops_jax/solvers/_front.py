@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -72,9 +71,10 @@ def solve(
         Whether to raise an error in place of a warning where the solver did not converge; in compiled code, too.
     callback : callable, optional
         ``callback(step, residual)`` is called after each step, with an int from 1 on and a float, the ‖r‖ that is compared with
-        the tolerance. What it raises is raised by ``lo.solve`` once the solve is over. It works in compiled code, and under
-        ``vmap`` for each problem; the solves of reverse-mode derivatives do not call it. For ``"cg"``, ``"cgls"`` and
-        ``"bicgstab"``.
+        the tolerance; for a nonlinear operator ‖A x - y‖ / ‖y‖ at the last x that was accepted. What it raises is raised by
+        ``lo.solve`` once the solve is over. It works in compiled code, and under ``vmap`` for each problem; the solves of
+        reverse-mode derivatives do not call it. For ``"cg"``, ``"cgls"`` and ``"bicgstab"``, and for all solvers of nonlinear
+        operators except minimisers of optimistix.
     history : bool, optional
         Whether to keep these residuals, as ``stats.history``: one for each step; in compiled code ``max_steps`` of them, NaN
         after the last step. For the same solvers as ``callback``.
@@ -133,7 +133,11 @@ def solve(
 
     A nonlinear operator is solved by ``"levenberg_marquardt"`` (also ``"auto"``), ``"gauss_newton"`` or ``"dogleg"`` (Nocedal
     and Wright, 2006), which end in a local minimum. They stop when x and the loss, relative to ‖y‖², change by less than
-    ``rtol`` times themselves plus ``atol``; ``atol`` is at least ``rtol``.
+    ``rtol`` times themselves plus ``atol``; ``atol`` is at least ``rtol``. Each step evaluates the operator once, the first one
+    at ``x0``; a step that does not make the loss smaller is rejected, and counts. With at most 32 real unknowns or data (a
+    complex number is two), a step that is accepted forms the Jacobian, by one product for each of them, and finds the next
+    step from its singular values. With more, it makes products with the Jacobian and its adjoint, in up to 1000 steps of
+    CGLS.
 
     All of them work under ``jit``, ``vmap`` and ``grad``. Derivatives with respect to y, ``damp``, ``x0`` and the parameters of A
     come from implicit differentiation (Golub and Pereyra, 1973), to the same tolerance; those with respect to A's parameters
@@ -166,18 +170,15 @@ def solve(
     >>> print(found.value.round(3), found.stats.converged)
     [1. 2.] True
     """
-    is_watched = callback is not None or history
     if isinstance(op, NonlinearOperator):
-        if is_watched:
-            _named.refuse_to_watch("a nonlinear operator's solver")
-        nonlinear = _named.load("_nonlinear", "optimistix")
-        found = nonlinear.solve(op, y, solver, damp, regularizer, x0, preconditioner, rtol, atol, max_steps, progress)
-        return report(found[1], found[0], rtol, atol, throw)
+        problem = op, y, solver, damp, regularizer, x0, preconditioner, rtol, atol, max_steps
+        name, solution = _named.load("_nonlinear", "optimistix").solve(*problem, progress, callback, history)
+        return report(solution, name, rtol, atol, throw)
     _check_operator(op)
     A, y = fit(op, y, x0)
     limits = [as_operand(limit, y) for limit in (rtol, atol)]
     chosen, method = _named.choose(A, solver, regularizer is not None or not is_zero(damp), limits, max_steps)
-    if is_watched and not chosen.is_watched:
+    if (callback is not None or history) and not chosen.is_watched:
         _named.refuse_to_watch(chosen.name)
     _check_adjoint(A, chosen.name, method.relies_on_adjoint)
 
@@ -193,10 +194,7 @@ def solve(
     room = steps_allowed(A, max_steps) if history else 0
     with _progress.shown(progress, traced) as counted, _watch.watching(callback, room, traced) as watch:
         x, found = minimise(counted(both), target, method, limits, x0, inner, outer, wide, watch)
-    stats = assess(A, x, y, found)
-    if history and not shapes.is_being_traced((stats.steps, stats.history)):
-        stats = dataclasses.replace(stats, history=stats.history[: int(stats.steps)])
-    return report(Solution(x, stats), chosen.name, rtol, atol, throw)
+    return report(Solution(x, assess(A, x, y, found)), chosen.name, rtol, atol, throw)
 
 
 def _check_operator(A: Any) -> None:

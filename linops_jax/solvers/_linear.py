@@ -41,10 +41,14 @@ def minimise(
 def assess(A: Any, x: Any, y: Any, found: dict[str, Any]) -> Stats:
     """How well x solves A x = y, given what the method says of it. Nothing of this is differentiated."""
     A, x, y, found = jax.lax.stop_gradient((A, x, y, found))
-    size = _vectors.norm(y)
-    residual = _vectors.norm(jax.tree.map(jnp.subtract, A(x), y)) / jnp.where(size > 0, size, 1)
+    residual = found["residual"] if "residual" in found else _residual(A, x, y)
     converged = found["converged"] & _vectors.is_finite([x, residual])
-    return Stats(jnp.asarray(found["num_steps"]), residual, converged, found.get("history"))
+    return Stats(jnp.asarray(found["num_steps"]), residual, converged, found.get("history"), found.get("simulations"))
+
+
+def _residual(A: Any, x: Any, y: Any) -> Any:
+    size = _vectors.norm(y)
+    return _vectors.norm(jax.tree.map(jnp.subtract, A(x), y)) / jnp.where(size > 0, size, 1)
 
 
 def _remaining(target: Any, reached: Any, rtol: Any, atol: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax.numpy as jnp
@@ -68,6 +68,7 @@ _ALL = (
     Solver("direct", _direct, least_squares=True),
 )
 SOLVERS = {solver.name: solver for solver in _ALL}
+WATCHED = [solver.name for solver in _ALL if solver.is_watched]
 ALIASES = {"normal_cg": "cgls"}
 
 
@@ -112,11 +113,11 @@ def _check_fits(A: Any, solver: Solver, is_damped: bool) -> None:
         raise ValueError(message)
 
 
-def refuse_to_watch(name: str) -> None:
-    """Raises ValueError: this solver does not tell what ``callback`` and ``history`` need."""
+def refuse_to_watch(name: str, others: Iterable[str] = WATCHED) -> None:
+    """Raises ValueError: this solver does not tell what ``callback`` and ``history`` need, and others do."""
     message = (
         f"lo.solve: {name} does not tell its residuals step by step. callback and history need one of "
-        f"{_listed(*(solver.name for solver in _ALL if solver.is_watched))}, as solver=..."
+        f"{_listed(*others)}, as solver=..."
     )
     raise ValueError(message)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import equinox as eqx
@@ -14,10 +13,12 @@ from jax.custom_derivatives import SymbolicZero
 from linops_jax import _vectors
 from linops_jax._engine.compiled import compiled, plain
 from linops_jax._model import shapes
-from linops_jax.solvers import _problem, _progress, _steps
+from linops_jax.solvers import _problem, _progress, _steps, _watch
 from linops_jax.solvers._linear import assess
+from linops_jax.solvers._named import refuse_to_watch
 from linops_jax.solvers._real import from_reals, to_reals
 from linops_jax.solvers._solution import Solution
+from linops_jax.solvers._watched import Watched
 
 SOLVERS: dict[str, Any] = {
     "levenberg_marquardt": (optx.LevenbergMarquardt, _steps.Damped),
@@ -29,7 +30,7 @@ STEPS = 256
 
 def solve(
     A: Any, y: Any, solver: Any, damp: Any, R: Any, x0: Any, preconditioner: Any, rtol: Any, atol: Any, max_steps: Any,
-    progress: Any,
+    progress: Any, callback: Any, history: bool,
 ) -> tuple[str, Solution]:  # fmt: skip
     """As ``lo.solve``, with the solver's name.
 
@@ -45,12 +46,18 @@ def solve(
     A, y = _problem.fit(A, y, x0)
     rtol, atol = (_problem.as_operand(limit, y) for limit in (rtol, atol))
     name, method = _choose(solver, rtol, jnp.maximum(atol, rtol))
+    is_watched = isinstance(method, optx.AbstractGaussNewton)
+    if not is_watched and (callback is not None or history):
+        refuse_to_watch(name, SOLVERS)
     R = _problem.damping(shapes.specs(x0), damp, R)
     damp = None if R is None else _problem.as_operand(damp, x0)
     traced = shapes.is_being_traced((A, y, x0, damp))
     steps = STEPS if max_steps is None else max_steps
-    with _progress.shown(progress, traced) as watched:
-        x, found = _least_squares(method, x0, (watched(A), y, damp, R), steps, _steps.Implicit())
+    room = steps if history else 0
+    with _progress.shown(progress, traced) as counted, _watch.watching(callback, room, traced) as watch:
+        if is_watched and steps > 0:  # without a step there is nothing to see
+            method = Watched(method, watch)
+        x, found = _least_squares(method, x0, (counted(A), y, damp, R), steps, _steps.Implicit())
     return name, Solution(x, assess(A, x, y, found))
 
 
@@ -58,7 +65,7 @@ def solve(
 def _least_squares(
     method: Any, x0: Any, problem: Any, max_steps: int, adjoint: Any
 ) -> tuple[Any, dict[str, jax.Array]]:
-    """The solution, how many steps it took, and whether it converged."""
+    """The solution, and what the method says of it."""
     A, y, damp, R = problem
     size = _vectors.norm(jax.lax.stop_gradient(y))
     problem = A, y, jnp.where(size > 0, size, 1), damp, R
@@ -66,7 +73,9 @@ def _least_squares(
         _residual, method, to_reals(x0), problem, {}, max_steps=max_steps, throw=False, adjoint=adjoint
     )
     eqx.clear_caches()  # of shapes, by jaxprs that hold A
-    stats = {"num_steps": jnp.asarray(found.stats["num_steps"]), "converged": found.result == optx.RESULTS.successful}
+    known = "num_steps", "residual", "simulations", "history"
+    stats = {name: found.stats[name] for name in known if found.stats.get(name) is not None}
+    stats["converged"] = found.result == optx.RESULTS.successful
     return from_reals(found.value, shapes.specs(x0)), stats
 
 
@@ -87,18 +96,29 @@ def _evaluate(A: Any, x: Any) -> Any:
     packing = _vectors.Packing(shapes.specs(x), pairs=True)
     derive = jax.jacrev if _lacks(A, "jacobian_apply") else jax.jacfwd
 
-    @jax.custom_jvp
-    def evaluate(A: Any, v: Any) -> Any:
+    def apply(A: Any, v: Any) -> Any:
         return to_reals(A(packing.unpack(v)))
+
+    def jacobian(A: Any, v: Any) -> tuple[Any, Any]:
+        """The Jacobian, and the value, by one evaluation."""
+        return derive(lambda v: (lambda y: (y, y))(apply(A, v)), has_aux=True)(v)
 
     def differentiate(primals: Any, tangents: Any) -> Any:
         (A, v), (dA, dv) = primals, tangents
         if not all(isinstance(leaf, SymbolicZero) for leaf in jax.tree.leaves(dA)):
             message = f"lo.solve: derivatives with respect to parameters of {A!r} need both of its Jacobian hooks."
             raise NotImplementedError(message)
-        dense = derive(functools.partial(evaluate.fun, A))(v)
-        return evaluate(A, v), jax.tree.map(lambda J: J @ jnp.asarray(dv), dense)
+        dense, y = both(A, v)
+        return y, jax.tree.map(lambda J: J @ jnp.asarray(dv), dense)
 
+    def differentiate_both(primals: Any, tangents: Any) -> Any:
+        (A, v), (_, dv) = primals, tangents
+        y, dy = differentiate(primals, tangents)
+        dense, moved = jax.jvp(lambda v: jacobian(A, v)[0], (v,), (jnp.asarray(dv),))
+        return (dense, y), (moved, dy)
+
+    both, evaluate = jax.custom_jvp(jacobian), jax.custom_jvp(apply)
+    both.defjvp(differentiate_both, symbolic_zeros=True)
     evaluate.defjvp(differentiate, symbolic_zeros=True)
     return from_reals(evaluate(A, packing.pack(x)), A._infer_shape(x))
 

@@ -40,17 +40,24 @@ class Stats:
     converged : 0-d boolean array
         Whether the solver reached its tolerance, with finite numbers.
     history : real array of shape (steps,), or None
-        With ``history=True``: after each step the residual that is compared with the tolerance. In compiled code it has
-        ``max_steps`` entries, NaN after the last step.
+        With ``history=True``: after each step the residual that is compared with the tolerance; for a nonlinear operator
+        ‖A x - y‖ / ‖y‖. In compiled code it has ``max_steps`` entries, NaN after the last step.
+    simulations : 0-d integer array, or None
+        Of a nonlinear operator: how often it was evaluated, by ``linearize`` or, in a class without that hook, by ``apply``.
+        Products with its Jacobian do not count, nor do further derivatives of the solution. None for linear operators, and
+        for minimisers of optimistix.
     """
 
     steps: jax.Array
     residual: jax.Array
     converged: jax.Array
     history: jax.Array | None = None
+    simulations: jax.Array | None = None
 
     def __repr__(self) -> str:
         shown = [f"{name}={getattr(self, name)!s:.40}" for name in ("steps", "residual", "converged")]
+        if self.simulations is not None:
+            shown.append(f"simulations={self.simulations}")
         if self.history is not None:
             shown.append(f"history={shapes.describe(self.history)}")
         return f"Stats({', '.join(shown)})"
@@ -83,6 +90,7 @@ def report(solution: Solution, solver: str, rtol: Any, atol: Any, throw: bool) -
     converged = solution.stats.converged
     if isinstance(converged, Tracer):
         return _raise_when_run(solution, solver) if throw else solution
+    solution = dataclasses.replace(solution, stats=_shortened(solution.stats))
     asked_for_steps = isinstance(rtol, numbers.Real) and isinstance(atol, numbers.Real) and rtol == atol == 0
     if bool(converged) or asked_for_steps:
         return solution
@@ -95,6 +103,11 @@ def report(solution: Solution, solver: str, rtol: Any, atol: Any, throw: bool) -
         raise ConvergenceError(message)
     warnings.warn(message, ConvergenceWarning, stacklevel=4)
     return solution
+
+
+def _shortened(stats: Stats) -> Stats:
+    """With as many residuals as there were steps."""
+    return stats if stats.history is None else dataclasses.replace(stats, history=stats.history[: int(stats.steps)])
 
 
 def _raise_when_run(solution: Solution, solver: str) -> Solution:

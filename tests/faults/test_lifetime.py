@@ -275,6 +275,12 @@ def solved_nonlinear(plan, cls=Square):
         found = lo.solve(cls(plan), 2 * x**2, x0=jnp.full(3, 2.0), solver=solver, max_steps=2, throw=False)
         assert np.all(np.isfinite(found.value))
 
+def solved_nonlinear_by_products(plan):
+    z = jnp.linspace(1, 2, 100)
+    for solver in ("levenberg_marquardt", "dogleg"):
+        found = lo.solve(Square(plan), 2 * z**2, x0=z + 0.1, solver=solver, max_steps=2, throw=False)
+        assert np.all(np.isfinite(found.value))
+
 def gradient_of_solved_nonlinear(plan):
     energy = lambda y: jnp.sum(lo.solve(SquareTwice(plan), y, x0=x).value)
     np.testing.assert_allclose(jax.grad(energy)(2 * x**2), 1 / (4 * x), rtol=1e-3)
@@ -318,7 +324,7 @@ assert not any(left.values()), left
         (False, ["jitted", "jitted_gradient", "jitted_batch_in_a_loop", "jitted_composite", "jitted_nonlinear", "traced",
                  "solved_in_a_jit", "measured_in_a_jit"]),
         (True, ["jitted_as_argument", "eager", "solved", "solved_by_lineax_in_a_jit", "solved_nonlinear",
-                "gradient_of_solved_nonlinear", "jitted_gradient_of_solved_nonlinear"]),
+                "solved_nonlinear_by_products", "gradient_of_solved_nonlinear", "jitted_gradient_of_solved_nonlinear"]),
     ],
     ids=["by itself", "with the caches"],
 )  # fmt: skip

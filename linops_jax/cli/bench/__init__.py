@@ -21,6 +21,7 @@ COMPARISONS = (
     "memory",
     "startup",
     "solvers",
+    "models",
     "threads",
     "devices",
 )
