@@ -224,7 +224,7 @@ def sharded(op: Any, mesh: Any, in_specs: Any, out_specs: Any, *, field_specs: A
     }
     for name, layout in layouts.items():
         _refuse_unknown(name, layout, mesh)
-    make = Sharded if isinstance(op, LinearOperator) else NonlinearSharded
+    make: Any = Sharded if isinstance(op, LinearOperator) else NonlinearSharded
     return make(op, mesh, *layouts.values())
 
 

@@ -192,7 +192,7 @@ def _axis_of(mesh: Any, axis_name: str | None, name: str) -> str:
     names = mesh.axis_names
     if axis_name is None and len(names) == 1:
         return names[0]
-    if axis_name not in names:
+    if axis_name is None or axis_name not in names:
         message = (
             f"{name}: axis_name={axis_name!r} is not an axis of the mesh, which has {', '.join(map(repr, names))}. Name the axis "
             "over which the operators are spread."
