@@ -47,10 +47,10 @@ class _Sharded:
     """What the linear and the nonlinear class share."""
 
     op: Any
-    mesh: Any
-    inputs: Layout
-    results: Layout
-    fields: Layout
+    mesh: Any = static()
+    inputs: Layout = static()
+    results: Layout = static()
+    fields: Layout = static()
 
     @traced
     def apply(self, x: Any) -> Any:
@@ -131,12 +131,6 @@ class Sharded(_Sharded, Combinator):
         How the input, the result and the array fields are split.
     """
 
-    op: LinearOperator
-    mesh: Any = static()
-    inputs: Layout = static()
-    results: Layout = static()
-    fields: Layout = static()
-
     @functools.cached_property
     def domain(self) -> Any:  # type: ignore[override]
         if self.op.domain is None:
@@ -163,12 +157,6 @@ class NonlinearSharded(_Sharded, NonlinearCombinator):
     inputs, results, fields : Layout
         How the input, the result and the array fields are split.
     """
-
-    op: NonlinearOperator
-    mesh: Any = static()
-    inputs: Layout = static()
-    results: Layout = static()
-    fields: Layout = static()
 
 
 @overload

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -15,7 +16,6 @@ from linops_jax._model.declarations import static
 from linops_jax._model.marks import traced
 from linops_jax._model.properties import Properties
 from linops_jax._operators.linear import LinearOperator
-from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.printing import Notation, exact
 from linops_jax.algebra._combinator import Combinator, NonlinearCombinator
 from linops_jax.algebra._sharded import sharded
@@ -27,9 +27,9 @@ class _Stacked:
     """What the linear and the nonlinear class share."""
 
     op: Any
-    splits: bool
-    adds: bool
-    axis_name: str | None
+    splits: bool = static()
+    adds: bool = static()
+    axis_name: str | None = static(default=None)
 
     @traced
     def apply(self, x: Any) -> Any:
@@ -118,15 +118,10 @@ class Stacked(_Stacked, Combinator):
         The axis of a mesh over whose devices the results are added, too.
     """
 
-    op: LinearOperator
-    splits: bool = static()
-    adds: bool = static()
-    axis_name: str | None = static(default=None)
-
     def adjoint_operator(self) -> LinearOperator | None:
         if self.axis_name is not None:
             return None
-        return Stacked(self.op.H, splits=not self.adds, adds=not self.splits)
+        return dataclasses.replace(self, op=self.op.H, splits=not self.adds, adds=not self.splits)
 
     def infer_adjoint_shape(self, y: Any) -> Any:
         x, _ = self._element()._spaces_of(y if self.adds else _one_of(y))
@@ -148,17 +143,13 @@ class NonlinearStacked(_Stacked, NonlinearCombinator):
         The axis of a mesh over whose devices the results are added, too.
     """
 
-    op: NonlinearOperator
-    splits: bool = static()
-    adds: bool = static()
-    axis_name: str | None = static(default=None)
-
 
 def stack_of_one(op: Any, name: str, mesh: Any, axis_name: str | None) -> Any:
     """``lo.vstack(op)`` and the like for one operator. With a mesh, each device has some of the elements."""
     _refuse_no_leading_axis(op, name)
     splits, adds = next(flags for flags, known in _NAMES.items() if known == name)
-    make = functools.partial(Stacked if isinstance(op, LinearOperator) else NonlinearStacked, op, splits, adds)
+    kind: Any = Stacked if isinstance(op, LinearOperator) else NonlinearStacked
+    make = functools.partial(kind, op, splits, adds)
     if mesh is None:
         return make()
     axis = _axis_of(mesh, axis_name, name)
