@@ -134,10 +134,10 @@ def solve(
     A nonlinear operator is solved by ``"levenberg_marquardt"`` (also ``"auto"``), ``"gauss_newton"`` or ``"dogleg"`` (Nocedal
     and Wright, 2006), which end in a local minimum. They stop when x and the loss, relative to ‖y‖², change by less than
     ``rtol`` times themselves plus ``atol``; ``atol`` is at least ``rtol``. Each step evaluates the operator once, the first one
-    at ``x0``; a step that does not make the loss smaller is rejected, and counts. With at most 32 real unknowns or data (a
-    complex number is two), a step that is accepted forms the Jacobian, by one product for each of them, and finds the next
-    step from its singular values. With more, it makes products with the Jacobian and its adjoint, in up to 1000 steps of
-    CGLS.
+    at ``x0``; a step that does not make the loss smaller is rejected, and counts. With at most 32 real unknowns or, without
+    ``damp``, data (a complex number is two), a step that is accepted forms the Jacobian, by one product for each of them, and
+    finds the next step from its singular values, if it has at most 2²⁴ entries. Otherwise there are products with the Jacobian
+    and its adjoint, in up to 1000 steps of CGLS.
 
     All of them work under ``jit``, ``vmap`` and ``grad``. Derivatives with respect to y, ``damp``, ``x0`` and the parameters of A
     come from implicit differentiation (Golub and Pereyra, 1973), to the same tolerance; those with respect to A's parameters
