@@ -209,10 +209,11 @@ bool Evaluation::any_kept() const {
   return false;
 }
 
-// Cycles and threads that are about to let go are no offence: judge after a collection, and more than once.
+// Cycles and threads that are about to let go are no offence: judge after a collection, and more than once. The cycles
+// of a call are young; all garbage of a process with JAX takes a tenth of a second.
 bool Evaluation::still_kept() const {
   for (int milliseconds = 0; milliseconds <= 16; milliseconds = milliseconds == 0 ? 1 : 2 * milliseconds) {
-    Reference collected(PyObject_CallNoArgs(services.collect));
+    Reference collected(PyObject_CallFunction(services.collect, "i", milliseconds == 0 ? 1 : 2));
     if (collected.object == nullptr) PyErr_Clear();
     if (!any_kept()) return false;
     Py_BEGIN_ALLOW_THREADS std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));

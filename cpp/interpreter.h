@@ -14,7 +14,7 @@ namespace linops {
 struct Services {
   PyObject* resolve = nullptr;            // key -> Target, for keys that reached this process inside a program
   PyObject* report = nullptr;             // (name, exception) -> the text that XLA carries
-  PyObject* collect = nullptr;            // gc.collect
+  PyObject* collect = nullptr;            // gc.collect, of a generation
   PyObject* derived_arrays = nullptr;     // view -> list of the arrays that share its memory
   PyObject* swap_no_execution = nullptr;  // sets JAX's no_execution on this thread, returns the old value
   unsigned long main_thread = 0;

@@ -44,7 +44,7 @@ def configure(
     dtypes: dict[int, Any],
     resolve: Callable[[str], Target],
     report: Callable[[str, BaseException], str],
-    collect: Callable[[], Any],
+    collect: Callable[[int], Any],
     derived_arrays: Callable[[Any], list[Any]],
     swap_no_execution: Callable[[Any], Any],
     main_thread: int | None,

@@ -1,4 +1,4 @@
-"""The search for views of XLA's memory that a hook has kept, and the collection of those that it has let go."""
+"""The search for views of XLA's memory that a hook has kept."""
 
 from __future__ import annotations
 
@@ -6,15 +6,6 @@ import gc
 from typing import Any
 
 import numpy as np
-
-
-def collect() -> None:
-    """Collects young garbage, such as the cycles of a call that has just returned, or all garbage if there is no such.
-
-    In a process with JAX, all garbage takes a tenth of a second. The extension asks again as long as views are kept.
-    """
-    if gc.collect(1) == 0:
-        gc.collect()
 
 
 def derived_arrays(view: np.ndarray) -> list[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import itertools
 import threading
 import uuid
@@ -301,7 +302,7 @@ _ext.configure(
     dtypes=dtypes.BY_CODE,
     resolve=_resolve,
     report=errors.report,
-    collect=kept.collect,
+    collect=gc.collect,
     derived_arrays=kept.derived_arrays,
     swap_no_execution=_compat.swap_no_execution,
     main_thread=threading.main_thread().ident,
