@@ -138,3 +138,10 @@ class Halo(lo.LinearOperator):
         at = first + jnp.arange(len(y))
         inside = jnp.clip(at, 0, last) if self.boundary == "edge" else last - jnp.abs(last - jnp.abs(at))
         return jnp.take(y, inside - first, axis=0, mode="clip")
+
+    @classmethod
+    def examples(cls) -> Any:
+        auto = (jax.sharding.AxisType.Auto,)
+        mesh = jax.make_mesh((min(2, jax.device_count()),), ("rows",), axis_types=auto)
+        for op in (cls(1, "rows"), cls((2, 0), "rows", boundary="periodic"), cls((1, 3), "rows", -2, "reflect")):
+            yield lo.sharded(op, mesh, jax.P("rows"), jax.P("rows")), jax.ShapeDtypeStruct((4, 3), jnp.complex64)

@@ -62,6 +62,7 @@ def test_the_figures_of_calls(tmp_path):
         "8 floats",
         "100 floats",
         "a second array, as a field, 8 floats",
+        "a plan for the values of a field, 8 floats",
         "the same loop, 100 floats",
         "native hook, 8 floats",
         "C function, 8 floats",
