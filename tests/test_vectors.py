@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 import linops_jax as lo
-from linops_jax._vectors import MatrixForm, Packing, as_complex, as_reals, in_complex_numbers, in_own_space
+from linops_jax._vectors import (
+    MatrixForm,
+    Packing,
+    as_complex,
+    as_reals,
+    exponent,
+    in_complex_numbers,
+    in_own_space,
+    shift,
+)
 
 RNG = np.random.default_rng(0)
 S = jax.ShapeDtypeStruct
@@ -88,6 +97,34 @@ def test_complex_numbers_as_pairs(axis, xp):
     pairs = as_reals(z, axis, xp)
     assert (pairs.shape[axis], pairs.dtype) == (2, np.float32)
     np.testing.assert_array_equal(as_complex(pairs, z.dtype, axis, xp), z)
+
+
+# ---- powers of two --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, np.float32, np.float64, np.complex64])
+def test_shifts_are_exact_and_by_any_power(dtype):
+    with jax.enable_x64(True):
+        info = jnp.finfo(dtype)
+        low, high = int(info.minexp), int(info.maxexp) - 1
+        for power in (0, 1, -1, 7, low, high, low - 1, high + 1, 2 * low + 4, 2 * high - 4):  # most of them no number
+            before, after = (np.array([1.5, -1.25]) * 2.0**part for part in (-(power // 2), power - power // 2))
+            found = jax.jit(shift)(jnp.asarray(before, dtype), jnp.int32(power))
+            assert found.dtype == dtype
+            np.testing.assert_array_equal(np.asarray(found).astype(np.complex128), after)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_the_exponent_of_the_largest_entry(dtype):
+    with jax.enable_x64(True):
+        info = np.finfo(dtype)
+        for number in (1, 1.5, 2, 0.3, 7, info.max, info.tiny, 0):
+            found = exponent([jnp.asarray([number, -number / 4], dtype), jnp.zeros(2, jnp.bfloat16)])
+            assert found == np.frexp(np.asarray(number, info.dtype))[1]
+            assert found.dtype == np.int32
+        assert exponent(jnp.asarray([1, np.inf], dtype)) == exponent(jnp.asarray([np.nan, 1], dtype)) == 0
+        if dtype == np.complex128:
+            assert exponent(jnp.asarray([1 + 8j])) == 4
 
 
 # ---- matrices -------------------------------------------------------------------------------------------------------

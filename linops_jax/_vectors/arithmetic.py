@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from linops_jax import _compat
 from linops_jax._model import shapes
@@ -53,13 +54,18 @@ def norm(tree: Any) -> jax.Array:
 
 def exponent(tree: Any) -> jax.Array:
     """The integer e for which the largest entry is between 2^(e-1) and 2^e; 0 if that entry is zero or not finite."""
+    return _exponent(jax.lax.stop_gradient(_largest(tree)))
+
+
+def _largest(tree: Any) -> jax.Array:
+    """The largest real or imaginary part of all arrays, in magnitude, in at least single precision."""
     largest = jnp.zeros((), jnp.float32)
     for leaf in jax.tree.leaves(tree):
         parts = (leaf.real, leaf.imag) if shapes.is_complex(leaf.dtype) else (leaf,)
         for part in parts:
             part = part.astype(jnp.result_type(part.dtype, jnp.float32))
             largest = jnp.maximum(largest, jnp.max(jnp.abs(part), initial=0))
-    return jnp.frexp(jax.lax.stop_gradient(largest))[1]
+    return largest
 
 
 def shift(tree: Any, power: Any) -> Any:
@@ -67,15 +73,43 @@ def shift(tree: Any, power: Any) -> Any:
 
     The factor 2^power itself might overflow or underflow, so it is split into two factors.
     """
+    power = jnp.asarray(power, jnp.int32)
+    half = power >> 1
+    kinds = {jnp.finfo(leaf.dtype).dtype for leaf in jax.tree.leaves(tree)}
+    factors = {kind: (_power_of_two(half, kind), _power_of_two(power - half, kind)) for kind in kinds}
 
     def one(leaf: Any) -> Any:
-        info = jnp.finfo(leaf.dtype)
-        half = power // 2
-        for part in (half, power - half):
-            leaf = leaf * jnp.ldexp(jnp.ones((), info.dtype), jnp.clip(part, int(info.minexp), int(info.maxexp) - 1))
-        return leaf
+        first, second = factors[jnp.finfo(leaf.dtype).dtype]
+        return leaf * first * second
 
     return jax.tree.map(one, tree)
+
+
+# By their bits, as equations: jnp.ldexp and jnp.frexp are 57 and 33 of them, and ldexp's power is not exact everywhere.
+
+
+def _power_of_two(power: Any, dtype: Any) -> jax.Array:
+    """2^power, clipped to the normal numbers of a real dtype."""
+    info = jnp.finfo(dtype)
+    least, most = np.int32(info.minexp), np.int32(info.maxexp - 1)
+    biased = jax.lax.clamp(least, power, most) - (least - 1)
+    bits = _bits(info)
+    return jax.lax.bitcast_convert_type(biased.astype(bits) << bits.type(info.nmant), info.dtype)
+
+
+def _exponent(number: jax.Array) -> jax.Array:
+    """The integer e with 2^(e-1) <= number < 2^e; 0 for zero, infinity and nan. The number is not negative."""
+    info = jnp.finfo(number.dtype)
+    bits = _bits(info)
+    subnormal = number < info.tiny
+    normal = jnp.where(subnormal, number * number.dtype.type(2.0**info.nmant), number)
+    biased = jax.lax.bitcast_convert_type(normal, bits) >> bits.type(info.nmant)
+    found = biased.astype(jnp.int32) + jnp.where(subnormal, np.int32(info.minexp - info.nmant), np.int32(info.minexp))
+    return jnp.where((number > 0) & jnp.isfinite(number), found, np.int32(0))
+
+
+def _bits(info: Any) -> np.dtype:
+    return np.dtype(f"uint{info.bits}")
 
 
 def is_finite(tree: Any) -> jax.Array:
@@ -102,4 +136,4 @@ def holds(found: Any, again: Any, meant: Any) -> jax.Array:
     """
     eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(found))
     lost = jax.tree.map(jnp.subtract, again, meant)
-    return is_finite(found) & (norm(lost) <= 4 * eps * norm(meant))
+    return is_finite(found) & (_largest(lost) <= 4 * eps * _largest(meant))

@@ -4,20 +4,16 @@ import argparse
 import collections
 import faulthandler
 import gc
-import os
 import pathlib
 import sys
 import time
 
 sys.path[:0] = [str(pathlib.Path(__file__).parents[1])]
-# Compiling takes longest: this halves it
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
-
 import jax  # noqa: E402
+import quick_xla  # noqa: E402, F401
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_disable_most_optimizations", True)
 
 from stress import programs, verdict  # noqa: E402
 
