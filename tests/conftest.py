@@ -14,6 +14,7 @@ import pytest
 sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parent / "testing")]  # for helpers
 import quick_xla  # noqa: E402, F401
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of workers and children, which have the cores to share
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_enable_x64", False)
