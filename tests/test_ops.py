@@ -21,7 +21,7 @@ def real_matrix(function, spec):
 
 
 def test_every_operator_has_examples():
-    assert {cls.__name__ for cls in CLASSES} == {"Identity", "Zero", "Diagonal", "Matrix", "FFT"}
+    assert {cls.__name__ for cls in CLASSES} == {"Identity", "Zero", "Diagonal", "Matrix", "FFT", "Halo"}
     assert all(list(cls.examples()) for cls in CLASSES)
 
 

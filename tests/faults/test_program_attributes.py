@@ -227,14 +227,14 @@ reverses = {"abstracts": ["tuple", *[["function", "__main__:" + f]
                                      for f in ("abstract", "abstract", "reverse", "abstract", "reverse", "two")]]}
 product = with_state("vjp", [["list", "*", "*"], ["list", "*"]], ["tuple", "*"], **reverses)
 np.testing.assert_array_equal(run(product, operands=[(4,)] * 4), np.full(4, 4))
-refused("calls it with state: .*f32.4., f32.5.*, where infer_shape promises .*f32.4., f32.4.", product,
+refused("calls it with state: .*f32.4., f32.5.*, where infer_state_shape promises .*f32.4., f32.4.", product,
         operands=[(4,), (4,), (5,), (4,)])
 few = with_state("vjp", [["list", "*"], ["list", "*"]], ["tuple", "*"], **reverses)
-refused("calls it with state: .*f32.4.*, where infer_shape promises .*f32.4., f32.4.", few, operands=[(4,)] * 3)
+refused("calls it with state: .*f32.4.*, where infer_state_shape promises .*f32.4., f32.4.", few, operands=[(4,)] * 3)
 refused("calls LinearizedCall.vjp with 4 arguments; expected self, fixed, x, state, dy",
         with_state("vjp", [["list", "*"]], ["tuple", "*"]), operands=[(4,)] * 2)
 def linearizes(**statics): return with_state("linearize", [], ["list", "*"], **statics)
-refused("calls it with result: .*f32.4.*, where infer_shape promises .*f32.4., f32.4.", linearizes(), **one)
+refused("calls it with result: .*f32.4.*, where infer_shape, or infer_state_shape, promises .*f32", linearizes(), **one)
 refused("has no f_linearize", linearizes(functions=["tuple", function, *[["none"]] * 5]), **one)
 unsaid = ["tuple", *[["function", "__main__:abstract"]] * 5, ["none"]]
 refused("Nothing says what .*double returns", linearizes(abstracts=unsaid), **one)
