@@ -106,7 +106,23 @@ def _has(status: str) -> str:
 
 
 def explain(error: Exception) -> str:
-    """The text of an exception: its type where it is not a check's own, and its notes, which name the hook."""
+    """The text of an exception of a check, in one line, as reports print it.
+
+    Parameters
+    ----------
+    error : Exception
+        The exception.
+
+    Returns
+    -------
+    str
+        Its type if it is not a check's own, its text, and its notes, which name the hook.
+
+    Examples
+    --------
+    >>> lo.testing.explain(ValueError("no licence"))
+    'ValueError: no licence'
+    """
     kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
     notes = "".join(f" [{note}]" for note in getattr(error, "__notes__", ()) if not note.startswith(_OF_JAX))
     return f"{kind}{error}{notes}"
@@ -205,9 +221,31 @@ def _checkups(
 
 
 def with_dtype(op: Operator, x: Specs | None, dtype: Any) -> Specs:
-    """The input of an operator with another dtype of its floating arrays: specs for specs, arrays for arrays.
+    """The input of an operator with another dtype of its floating arrays.
 
-    Raises TypeError for a dtype of 64 bits where x64 is off.
+    Parameters
+    ----------
+    op : LinearOperator or NonlinearOperator
+        The operator.
+    x : pytree of arrays or jax.ShapeDtypeStruct, or None
+        Specs or example arrays of the input; None where ``op.domain`` is known.
+    dtype : dtype
+        The dtype of the floating arrays of the result.
+
+    Returns
+    -------
+    pytree of arrays or jax.ShapeDtypeStruct
+        Specs for specs, arrays for arrays.
+
+    Raises
+    ------
+    TypeError
+        If the dtype has 64 bits and ``jax_enable_x64`` is off.
+
+    Examples
+    --------
+    >>> lo.testing.with_dtype(lo.FFT(), jax.ShapeDtypeStruct((4,), jnp.float32), jnp.complex64)
+    ShapeDtypeStruct(shape=(4,), dtype=complex64)
     """
     if jax.dtypes.canonicalize_dtype(dtype) != jax.numpy.dtype(dtype):
         message = f"dtype {jax.numpy.dtype(dtype).name} needs jax.enable_x64(True)."
