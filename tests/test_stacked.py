@@ -283,6 +283,16 @@ class TwoFields(lo.LinearOperator):
             "vstack: mesh= is for one operator whose array fields",
         ),
         (
+            lambda: lo.vstack(stacked(Coil), axis_name="i"),
+            TypeError,
+            "vstack: axis_name='i' is an axis of mesh=, which is missing",
+        ),
+        (
+            lambda: lo.hstack([lo.Identity()], axis_name="i"),
+            TypeError,
+            "hstack: axis_name='i' is an axis of mesh=, which is miss",
+        ),
+        (
             lambda: lo.vstack(stacked(Coil), mesh=TWO),
             ValueError,
             "vstack: axis_name=None is not an axis of the mesh, which has 'i', 'j'. Name the axis over which",

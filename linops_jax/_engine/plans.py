@@ -98,12 +98,11 @@ class Plans:
 
 def prepare(op: Any, x: Any, values: Sequence[Any]) -> Any:
     """Calls the hook, with the values of the fields that it names."""
-    with _without_jax():
-        try:
-            return _without_values(op).prepare(x, **dict(zip(fields_of(type(op)), values, strict=True)))
-        except Exception as error:
-            errors.annotate(error, f"{type(op)._label}.{PREPARE}")
-            raise
+    try:
+        return _without_values(op).prepare(x, **dict(zip(fields_of(type(op)), values, strict=True)))
+    except Exception as error:
+        errors.annotate(error, f"{type(op)._label}.{PREPARE}")
+        raise
 
 
 @contextlib.contextmanager
@@ -142,7 +141,8 @@ def _without_values(op: Any) -> Any:
 def by_hand(op: Any, x: Any) -> Any:
     """The plan of an operator, for hooks that are called by hand."""
     values = [jax.tree.map(lambda leaf: _copy(np.asarray(leaf)), getattr(op, name)) for name in fields_of(type(op))]
-    return prepare(shapes.specs(op), op._as_input(x), values)
+    with _without_jax():
+        return prepare(shapes.specs(op), op._as_input(x), values)
 
 
 def fields_of(cls: Any) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ def shift(tree: Any, power: Any) -> Any:
     return jax.tree.map(one, tree)
 
 
-# By their bits, as equations: jnp.ldexp and jnp.frexp are 57 and 33 of them, and ldexp's power is not exact everywhere.
+# By their bits: jnp.ldexp and jnp.frexp are programs of 57 and 33 equations.
 
 
 def _power_of_two(power: Any, dtype: Any) -> jax.Array:

@@ -129,7 +129,7 @@ def block_diag(ops: Any, *, mesh: Any = None, axis_name: str | None = None) -> A
     Raises
     ------
     TypeError
-        If ``ops`` holds anything that is not an operator.
+        If ``ops`` holds anything that is not an operator, or a mesh is given for several operators.
     ValueError
         If ``ops`` is empty, or the fields of one operator have no common leading axis.
 
@@ -142,5 +142,5 @@ def block_diag(ops: Any, *, mesh: Any = None, axis_name: str | None = None) -> A
     _parts.require_operators(ops, "block_diag")
     if _parts.is_operator(ops):
         return stack_of_one(ops, "block_diag", mesh, axis_name)
-    refuse_mesh(mesh, "block_diag")
+    refuse_mesh(mesh, axis_name, "block_diag")
     return BlockDiagonal(ops) if _parts.all_linear(ops) else NonlinearBlockDiagonal(ops)

@@ -193,7 +193,7 @@ def vstack(ops: Any, *, mesh: Any = None, axis_name: str | None = None) -> Any:
     Raises
     ------
     TypeError
-        If ``ops`` holds anything that is not an operator.
+        If ``ops`` holds anything that is not an operator, or a mesh is given for several operators.
     ValueError
         If ``ops`` is empty, or domains differ; or if the fields of one operator have no common leading axis.
 
@@ -206,7 +206,7 @@ def vstack(ops: Any, *, mesh: Any = None, axis_name: str | None = None) -> Any:
     _parts.require_operators(ops, "vstack")
     if _parts.is_operator(ops):
         return stack_of_one(ops, "vstack", mesh, axis_name)
-    refuse_mesh(mesh, "vstack")
+    refuse_mesh(mesh, axis_name, "vstack")
     stack = VStack(ops) if _parts.all_linear(ops) else NonlinearVStack(ops)
     stack.domain  # noqa: B018 domains that differ are refused here
     return stack
@@ -241,7 +241,7 @@ def hstack(ops: Any, *, mesh: Any = None, axis_name: str | None = None) -> Any:
     Raises
     ------
     TypeError
-        If ``ops`` holds anything that is not an operator.
+        If ``ops`` holds anything that is not an operator, or a mesh is given for several operators.
     ValueError
         If ``ops`` is empty, or the shapes of results differ; or if the fields of one operator have no common leading axis.
 
@@ -254,7 +254,7 @@ def hstack(ops: Any, *, mesh: Any = None, axis_name: str | None = None) -> Any:
     _parts.require_operators(ops, "hstack")
     if _parts.is_operator(ops):
         return stack_of_one(ops, "hstack", mesh, axis_name)
-    refuse_mesh(mesh, "hstack")
+    refuse_mesh(mesh, axis_name, "hstack")
     stack = HStack(ops) if _parts.all_linear(ops) else NonlinearHStack(ops)
     if stack.domain is not None:
         stack.codomain  # noqa: B018 results that cannot be added are refused here

@@ -150,6 +150,7 @@ def stack_of_one(op: Any, name: str, mesh: Any, axis_name: str | None) -> Any:
     splits, adds = next(flags for flags, known in _NAMES.items() if known == name)
     kind: Any = Stacked if isinstance(op, LinearOperator) else NonlinearStacked
     make = functools.partial(kind, op, splits, adds)
+    _refuse_axis_alone(mesh, axis_name, name)
     if mesh is None:
         return make()
     axis = _axis_of(mesh, axis_name, name)
@@ -158,13 +159,20 @@ def stack_of_one(op: Any, name: str, mesh: Any, axis_name: str | None) -> Any:
     return sharded(make(axis if adds else None), mesh, inputs, results, field_specs=some)
 
 
-def refuse_mesh(mesh: Any, name: str) -> None:
+def refuse_mesh(mesh: Any, axis_name: str | None, name: str) -> None:
     """Raises TypeError if a mesh is given for several operators."""
+    _refuse_axis_alone(mesh, axis_name, name)
     if mesh is not None:
         message = (
             f"{name}: mesh= is for one operator whose array fields have a leading axis. For several operators, use lo.sharded or "
             "place their fields."
         )
+        raise TypeError(message)
+
+
+def _refuse_axis_alone(mesh: Any, axis_name: str | None, name: str) -> None:
+    if mesh is None and axis_name is not None:
+        message = f"{name}: axis_name={axis_name!r} is an axis of mesh=, which is missing. Give the mesh, too."
         raise TypeError(message)
 
 
