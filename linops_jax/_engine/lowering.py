@@ -31,8 +31,7 @@ def register(primitive: Any, hook: Hook) -> None:
 
 def _platform(hook: Hook) -> str:
     """The platform on which a hook without variants can run; ``"default"`` for all platforms."""
-    anywhere = getattr(hook.function, "anywhere", False)  # native code may say so
-    return "default" if hook.kind.platform is None or anywhere else hook.kind.platform
+    return hook.kind.platform_of(hook.function) or "default"
 
 
 def _traced(hook: Hook, context: Any, *operands: Any, binding: Binding, **params: Any) -> Any:

@@ -23,9 +23,9 @@ from linops_jax._engine import errors
 from linops_jax._engine.binding import arguments
 from linops_jax._model import fields, shapes
 from linops_jax._model.hooks import Hook
-from linops_jax._model.kinds import NATIVE
 from linops_jax._model.marks import keywords_of
 from linops_jax._model.plan import PREPARE
+from linops_jax._native import Native
 
 MOST_KEPT = 8  # plans for different values of fields
 _CHUNK = 1 << 16  # bytes that are compared at once
@@ -185,7 +185,7 @@ def for_extension(hook: Hook, trees: tuple[Any, ...], operands: Sequence[Any], r
     the plan, its address for native code, the values for which it was made, and what owns the data at the address.
     """
     cls: Any = hook.cls
-    native = hook.function if hook.kind == NATIVE else None
+    native = hook.function if isinstance(hook.function, Native) else None
     find = functools.partial(_find, plans_of(hook, trees, operands, result), native)
     return f"{cls._label}.{PREPARE}", tuple(leaves_of(trees[0])), find
 

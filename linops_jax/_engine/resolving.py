@@ -13,7 +13,8 @@ from linops_jax._engine import keys
 from linops_jax._engine.binding import Binding, bind
 from linops_jax._engine.names import MalformedKeyError, class_name, require_class
 from linops_jax._model.hooks import Hook
-from linops_jax._model.kinds import HOST, NATIVE, Native
+from linops_jax._model.kinds import HOST
+from linops_jax._native import Native
 
 _ENTRIES: dict[str, Any] = {"class": str, "hook": str, "arguments": list, "result": object, "ignored": list}
 _LOWERED = ("layout", "signature")  # attributes of a binding that are set when a program is lowered
@@ -110,6 +111,6 @@ def _refuse_flags(hook: Hook, ignored: tuple[Any, ...], out_tree: Any) -> None:
 
 def _refuse_other_types(binding: Binding) -> None:
     """Raises ValueError if the key has a signature that the native code does not have."""
-    native: Any = binding.hook.function if binding.hook.kind == NATIVE else Native()
+    native = binding.hook.function if isinstance(binding.hook.function, Native) else Native()
     inputs = sum(tree.num_leaves for tree in binding.trees)
     native.refuse_misfit(binding.label, binding.signature, inputs, binding.out_tree.num_leaves)

@@ -16,7 +16,6 @@ from linops_jax import _compat
 from linops_jax._engine import returned
 from linops_jax._engine.binding import Binding, arguments, of_variant
 from linops_jax._model import shapes
-from linops_jax._model.kinds import TRACED
 
 
 def function(binding: Binding, specs: Sequence[jax.ShapeDtypeStruct]) -> Callable[..., list[Any]]:
@@ -41,7 +40,7 @@ def variants(binding: Binding) -> list[Binding]:
     """The bindings of the traced variants of a hook: one for each platform with traced code of its own, or none."""
     hook = binding.hook
     if not hook.variants:
-        return [binding] if hook.kind == TRACED else []
+        return [binding] if hook.is_jax else []
     return [of_variant(binding, variant) for variant in hook.traced_variants]
 
 

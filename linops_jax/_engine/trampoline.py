@@ -21,8 +21,7 @@ from linops_jax._engine.batch import Batch
 from linops_jax._engine.binding import Binding
 from linops_jax._engine.promises import of_one
 from linops_jax._model.hooks import Hook
-from linops_jax._model.kinds import NATIVE
-from linops_jax._native import Handler
+from linops_jax._native import Handler, Native
 
 # Suffix of the names under which XLA may split a call between devices.
 _SHARDED = "_of_a_batch"
@@ -48,7 +47,8 @@ OF_NATIVE = Names("linops_jax_native", "linops_jax_native_of_a_live_object")
 
 def _target_of(binding: Binding) -> Any:
     if binding.target is None:
-        binding.target = (_make_native_target if binding.hook.kind == NATIVE else _make_host_target)(binding)
+        is_native = isinstance(binding.hook.function, Native)
+        binding.target = (_make_native_target if is_native else _make_host_target)(binding)
     return binding.target
 
 

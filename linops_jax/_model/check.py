@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from linops_jax._model.kinds import Native, PerPlatform
-from linops_jax._model.marks import is_traced, takes_out, takes_plan, takes_state
+from linops_jax._model.kinds import Code, kind_of
+from linops_jax._model.marks import keywords_of, takes_out, takes_plan, takes_state
 from linops_jax._model.rules import INFER, OPTIONAL, TAKE_STATE
 
 
@@ -16,16 +16,16 @@ def check_hook(cls: Any, name: str, arguments: tuple[str, ...], value: Any) -> N
     where = f"{cls._label}.{name}"
     if value is None:
         _check_declared_missing(where, name)
-    elif isinstance(value, PerPlatform | Native):
+    elif isinstance(value, Code):
         _check_may_be_native(where, name, arguments)
-        for variant in value.variants.values() if isinstance(value, PerPlatform) else ():
+        for variant in value.variants.values():
             check_hook(cls, name, arguments, variant)
     elif not inspect.isfunction(value):
         message = f"{where} must be a plain method `def {name}({', '.join(arguments)})`, not {type(value).__name__}."
         raise TypeError(message)
     else:
         _check_signature(where, name, arguments, value)
-        _check_traced(where, value)
+        _check_keywords(where, value)
 
 
 def _check_declared_missing(where: str, name: str) -> None:
@@ -59,13 +59,8 @@ def _check_signature(where: str, name: str, arguments: tuple[str, ...], function
         raise TypeError(message) from None
 
 
-def _check_traced(where: str, function: Callable[..., Any]) -> None:
-    if is_traced(function) and takes_out(function):
-        message = f"{where} is traced: JAX arrays cannot be filled in place, so drop out and return the result."
-        raise TypeError(message)
-    if is_traced(function) and takes_plan(function):
-        message = (
-            f"{where} is traced and takes plan: XLA cannot hold a Python object. Drop plan, and keep what the hook needs in "
-            "array fields; or make it a host or native hook."
-        )
-        raise TypeError(message)
+def _check_keywords(where: str, function: Callable[..., Any]) -> None:
+    for keyword, what in kind_of(function).refuses.items():
+        if keyword in keywords_of(function):
+            message = f"{where} {what}"
+            raise TypeError(message)

@@ -7,9 +7,9 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from linops_jax._model.kinds import HOST, MISSING, NATIVE, PER_PLATFORM, TRACED, Kind, Native, PerPlatform
+from linops_jax._model.kinds import MISSING, TRACED, Kind, kind_of, variants_of
 from linops_jax._model.lookup import find
-from linops_jax._model.marks import is_in_place, is_traced, takes_out, takes_plan
+from linops_jax._model.marks import is_in_place, takes_out, takes_plan
 from linops_jax._model.rules import STATE, Rule
 
 
@@ -119,18 +119,6 @@ class Hook:
 
 def make_hook(cls: Any, name: str, value: Any, rule: Rule) -> Hook:
     """The description of a hook from its checked value in the class body."""
-    if isinstance(value, PerPlatform):
-        variants = {platform: make_hook(cls, name, variant, rule) for platform, variant in value.variants.items()}
-        function = value.traced or _no_function
-        return Hook(cls, name, rule, PER_PLATFORM, function, variants=variants)
-    if isinstance(value, Native):
-        return Hook(cls, name, rule, NATIVE, value, True, takes_plan(value), is_in_place(value))
-    kind = TRACED if is_traced(value) else HOST
-    return Hook(cls, name, rule, kind, value, takes_out(value), takes_plan(value), is_in_place(value))
-
-
-def _no_function(*arguments: Any) -> Any:
-    message = (
-        "this hook has different code for each platform, and none of it is traced, so it cannot be called directly."
-    )
-    raise TypeError(message)
+    variants = {platform: make_hook(cls, name, variant, rule) for platform, variant in variants_of(value).items()}
+    flags = takes_out(value), takes_plan(value), is_in_place(value)
+    return Hook(cls, name, rule, kind_of(value), value, *flags, variants=variants)

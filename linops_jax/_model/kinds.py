@@ -1,8 +1,10 @@
-"""Kinds of hook: their names, and the classes of hooks that are not plain methods (native code, code per platform)."""
+"""Kinds of hook: their names, what is true of them, and how the value of a hook in a class body says its kind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 
@@ -17,112 +19,107 @@ class Kind(str):
         Whether it is code that JAX does not know, which may raise an exception while it runs.
     is_counted : bool
         Whether its calls are counted.
+    is_numpy : bool
+        Whether it is a Python function of NumPy arrays, which the checks also call by hand.
     platform : str or None
         The only platform that it runs on; None for all.
+    refuses : mapping of str to str
+        The keyword-only arguments that its functions cannot have, and what the error says of each.
     """
 
     is_foreign: bool
     is_counted: bool
+    is_numpy: bool
     platform: str | None
+    refuses: Mapping[str, str]
 
     def __new__(
-        cls, name: str, *, is_foreign: bool = False, is_counted: bool = False, platform: str | None = None
+        cls,
+        name: str,
+        *,
+        is_foreign: bool = False,
+        is_counted: bool = False,
+        is_numpy: bool = False,
+        platform: str | None = None,
+        refuses: Mapping[str, str] | None = None,
     ) -> Kind:
         new = super().__new__(cls, name)
-        new.is_foreign, new.is_counted, new.platform = is_foreign, is_counted, platform
+        new.is_foreign, new.is_counted, new.is_numpy, new.platform = is_foreign, is_counted, is_numpy, platform
+        new.refuses = refuses or {}
         return new
 
+    def mark(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Makes a function a hook of this kind. Raises TypeError for anything else."""
+        if not inspect.isfunction(function):
+            advice = " Give several kinds with lo.per_platform." if isinstance(function, Code) else ""
+            message = f"lo.{self} marks a plain method, not {type(function).__name__}.{advice}"
+            raise TypeError(message)
+        function._linops_kind = self  # type: ignore[attr-defined]
+        return function
 
-HOST = Kind("host", is_foreign=True, is_counted=True, platform="cpu")
-NATIVE = Kind("native", is_foreign=True, is_counted=True, platform="cpu")  # or all platforms, if the code says so
+    def platform_of(self, code: Any) -> str | None:
+        """The only platform that code of this kind runs on; None for all. Native code may say that it runs on all."""
+        return None if getattr(code, "anywhere", False) else self.platform
+
+
+HOST = Kind("host", is_foreign=True, is_counted=True, is_numpy=True, platform="cpu")
+NATIVE = Kind("native", is_foreign=True, is_counted=True, platform="cpu")
 REFUSED = Kind(
     "refused", is_foreign=True, platform="cpu"
 )  # not defined: zero for zero tangents, an error for all others
-TRACED, PER_PLATFORM, MISSING = Kind("traced"), Kind("per platform"), Kind("missing")
+TRACED = Kind(
+    "traced",
+    refuses={
+        "out": "is traced: JAX arrays cannot be filled in place, so drop out and return the result.",
+        "plan": "is traced and takes plan: XLA cannot hold a Python object. Drop plan, and keep what the hook needs in array "
+        "fields; or make it a host or native hook.",
+    },
+)
+PER_PLATFORM, MISSING = Kind("per platform"), Kind("missing")
 
-Arrays = Sequence[tuple[str, int]]  # dtype and rank of each array
 
-
-class Native:
-    """A hook in native code, as ``lo.native`` returns it. It cannot be called directly: apply the operator.
+class Code:
+    """A hook that is not a plain method but an object in the class body.
 
     Attributes
     ----------
-    parallel : bool
-        Whether elements of a batch may be evaluated on several threads at once.
-    anywhere : bool
-        Whether it can run on all platforms; otherwise on the CPU only.
-    takes_plan : bool
-        Whether it gets the address of what ``prepare`` made.
-    what : str
-        What messages call it.
+    kind : Kind
+        Its kind.
+    keywords : tuple of str
+        What it takes besides the arguments of the hook, as the keyword-only arguments of a method say.
+    variants : mapping of str to hook
+        The code for each platform, if it differs.
     """
 
-    parallel: bool = False
-    anywhere: bool = False
-    takes_plan: bool = False
-    what: ClassVar[str] = "a native hook"
+    kind: ClassVar[Kind]
+    keywords: tuple[str, ...] = ()
+    variants: Mapping[str, Any] = MappingProxyType({})
     _where: str = ""
 
     def __set_name__(self, owner: Any, name: str) -> None:
         self._where = self._where or f"{owner.__qualname__.rpartition('<locals>.')[2]}.{name}"
 
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        message = (
-            f"{self._where} is native and has no Python body that could be called. Apply the operator: A(x), A.H(y)."
-        )
-        raise TypeError(message)
 
-    def signature(self, label: str, inputs: Arrays, outputs: Arrays) -> Any:
-        """Checks the types of all operands and results; raises TypeError for types that the code does not accept.
-
-        Returns the types for which code has to be compiled, as plain values, or None if nothing is compiled.
-        """
-        return None
-
-    def refuse_misfit(self, label: str, signature: Any, inputs: int, outputs: int) -> None:
-        """Raises ValueError if the signature in a program from another process, which may be any value, is not valid."""
-        if signature is not None:
-            message = (
-                f"this program was made for another kind of {label}: found {signature!r:.80}. Export the program again."
-            )
-            raise ValueError(message)
-
-    def takes(self, signature: Any, arrays: int) -> list[tuple[Sequence[str], int]]:
-        """The dtypes and the rank (-1: any) that are allowed for each operand and result.
-
-        Empty if the native code checks its arrays itself. Compiled code does not: it would misread arrays of other types.
-        """
-        return []
-
-    def compiled(self, label: str, signature: Any) -> int:
-        """The address of a C function with the interface of ``linops_jax/native.h``."""
-        raise NotImplementedError
-
-    def user_data_of(self, op: Any) -> tuple[int, Any]:
-        """The address of the user data for an operator, of which static fields are known, and an object that owns the data."""
-        return 0, None
-
-    def address_of(self, plan: Any) -> tuple[int, Any]:
-        """The address that the code gets of a plan, and an object that owns the data at this address."""
-        raise NotImplementedError
+def is_hook(value: Any) -> bool:
+    """Whether a value in a class body can be a hook."""
+    return inspect.isfunction(value) or isinstance(value, Code)
 
 
-class PerPlatform:
-    """A hook with different code for different platforms, as ``lo.per_platform`` returns it."""
+def kind_of(value: Any) -> Kind:
+    """The kind of a hook in a class body."""
+    return value.kind if isinstance(value, Code) else getattr(value, "_linops_kind", HOST)
 
-    def __init__(self, variants: Mapping[str, Any]):
-        self.variants = variants
 
-    def __set_name__(self, owner: Any, name: str) -> None:
-        for variant in self.variants.values():
-            if isinstance(variant, Native):
-                variant.__set_name__(owner, name)
+def variants_of(value: Any) -> Mapping[str, Any]:
+    """The code of a hook for each platform; empty if it is the same everywhere."""
+    return value.variants if isinstance(value, Code) else {}
 
-    @property
-    def traced(self) -> Callable[..., Any] | None:
-        """The first variant that is JAX code, or None."""
-        return next((value for value in self.variants.values() if getattr(value, "_linops_traced", False)), None)
 
-    def __get__(self, op: Any, cls: Any = None) -> Any:
-        return self if op is None or self.traced is None else self.traced.__get__(op, cls)
+def codes_of(value: Any) -> list[Any]:
+    """The variants of a hook, or the hook itself."""
+    return list(variants_of(value).values()) or [value]
+
+
+def is_traced(value: Any) -> bool:
+    """Whether a hook is JAX code on at least one platform."""
+    return any(kind_of(code) == TRACED for code in codes_of(value))

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from linops_jax._model.kinds import Native, PerPlatform
+from linops_jax._model.kinds import TRACED, Code, is_traced
 
 
 def traced(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,12 +46,7 @@ def traced(function: Callable[..., Any]) -> Callable[..., Any]:
     >>> Double().with_domain(x).H(x)
     Array([2., 6.], dtype=float32)
     """
-    if not inspect.isfunction(function):
-        advice = " Give several kinds with lo.per_platform." if isinstance(function, Native) else ""
-        message = f"lo.traced marks a plain method, not {type(function).__name__}.{advice}"
-        raise TypeError(message)
-    function._linops_traced = True  # type: ignore[attr-defined]
-    return function
+    return TRACED.mark(function)
 
 
 def in_place(hook: Any) -> Any:
@@ -95,46 +90,38 @@ def in_place(hook: Any) -> Any:
     >>> jax.jit(Double(), donate_argnums=0)(jnp.array([1.0, 3.0]))
     Array([2., 6.], dtype=float32)
     """
-    if not isinstance(hook, Native) and not (inspect.isfunction(hook) and takes_out(hook)):
+    if not takes_out(hook):
         what = "traced code" if is_traced(hook) else getattr(hook, "__qualname__", type(hook).__name__)
         message = (
             f"lo.in_place marks a hook that fills out, `def apply(self, x, *, out)`, or lo.native(...), not {what}. "
             "Of traced code XLA decides itself."
         )
         raise TypeError(message)
-    hook = copy.copy(hook) if isinstance(hook, Native) else hook  # the same object may be used for another hook, too
+    hook = copy.copy(hook) if isinstance(hook, Code) else hook  # the same object may be used for another hook, too
     hook._linops_in_place = True
     return hook
-
-
-def is_traced(function: Any) -> bool:
-    return getattr(function, "_linops_traced", False) or (
-        isinstance(function, PerPlatform) and function.traced is not None
-    )
 
 
 def is_in_place(value: Any) -> bool:
     return getattr(value, "_linops_in_place", False)
 
 
-def keywords_of(function: Any) -> tuple[str, ...]:
-    """The names of the keyword-only arguments of a function; none for anything else."""
-    parameters = inspect.signature(function).parameters if inspect.isfunction(function) else {}
+def keywords_of(hook: Any) -> tuple[str, ...]:
+    """The names of the keyword-only arguments that a hook takes; none for anything else."""
+    if isinstance(hook, Code):
+        return hook.keywords
+    parameters = inspect.signature(hook).parameters if inspect.isfunction(hook) else {}
     return tuple(name for name, value in parameters.items() if value.kind is inspect.Parameter.KEYWORD_ONLY)
 
 
-def takes_out(function: Any) -> bool:
-    return "out" in keywords_of(function)
+def takes_out(hook: Any) -> bool:
+    return "out" in keywords_of(hook)
 
 
-def takes_state(function: Any) -> bool:
-    return "state" in keywords_of(function)
+def takes_state(hook: Any) -> bool:
+    return "state" in keywords_of(hook)
 
 
 def takes_plan(hook: Any) -> bool:
     """Whether a hook takes what ``prepare`` made. Native code says so in ``lo.native``."""
-    return hook.takes_plan if isinstance(hook, Native) else "plan" in keywords_of(hook)
-
-
-def is_hook(value: Any) -> bool:
-    return inspect.isfunction(value) or isinstance(value, Native | PerPlatform)
+    return "plan" in keywords_of(hook)

@@ -9,8 +9,8 @@ from typing import Any
 from linops_jax._model import lookup
 from linops_jax._model.declarations import is_static
 from linops_jax._model.fields import array_fields
-from linops_jax._model.kinds import PerPlatform
-from linops_jax._model.marks import is_traced, keywords_of, takes_plan
+from linops_jax._model.kinds import codes_of, is_traced
+from linops_jax._model.marks import keywords_of, takes_plan
 
 PLAN = "plan"
 PREPARE = "prepare"
@@ -25,7 +25,7 @@ def check_prepare(cls: Any, given: Mapping[str, Any]) -> None:
         If a hook takes a plan that nothing makes, or no hook takes the plan; if ``prepare`` cannot be called as it must be; or
         if it asks for the values of anything but array fields.
     """
-    taking = [name for name, value in given.items() if any(map(takes_plan, _variants(value)))]
+    taking = [name for name, value in given.items() if any(map(takes_plan, codes_of(value)))]
     prepare = lookup.find(cls, PREPARE, None)
     where = f"{cls._label}.{PREPARE}"
     if taking and prepare is None:
@@ -43,10 +43,6 @@ def check_prepare(cls: Any, given: Mapping[str, Any]) -> None:
     if taking:
         _check_signature(where, prepare)
         _check_fields(cls, where, prepare)
-
-
-def _variants(value: Any) -> list[Any]:
-    return list(value.variants.values()) if isinstance(value, PerPlatform) else [value]
 
 
 def _check_signature(where: str, prepare: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from linops_jax._model.kinds import Native, PerPlatform
+from linops_jax._model.kinds import Code, variants_of
 from linops_jax._model.marks import takes_state
 from linops_jax._model.rules import MODES, TAKE_STATE
 
@@ -41,13 +41,11 @@ def takers(cls: Any, given: Mapping[str, Any]) -> frozenset[str]:
 
 def _takes(where: str, value: Any) -> bool:
     """Whether a hook takes the state. Native hooks have no signature to look at, and always take it."""
-    if isinstance(value, PerPlatform):
-        variants = {_takes(where, variant) for variant in value.variants.values()}
-        if len(variants) > 1:
-            message = f"{where}: some variants of lo.per_platform take state and some do not. Let all take it, or none."
-            raise TypeError(message)
-        return variants.pop()
-    return isinstance(value, Native) or takes_state(value)
+    variants = {_takes(where, variant) for variant in variants_of(value).values()}
+    if len(variants) > 1:
+        message = f"{where}: some variants of lo.per_platform take state and some do not. Let all take it, or none."
+        raise TypeError(message)
+    return variants.pop() if variants else isinstance(value, Code) or takes_state(value)
 
 
 def _refuse_without_linearize(cls: Any, written: Mapping[str, Any]) -> None:

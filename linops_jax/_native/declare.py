@@ -1,15 +1,14 @@
-"""``lo.native`` and ``lo.per_platform``, which users write in a class body."""
+"""``lo.native``, which users write in a class body."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from linops_jax._model.kinds import Native, PerPlatform
 from linops_jax._native import pointers
 from linops_jax._native.function import CFunction
 from linops_jax._native.handler import Handler
+from linops_jax._native.native import Native
 
 
 def native(
@@ -117,74 +116,3 @@ def _refuse_options(kind: str, options: Sequence[str]) -> None:
             owners = " or ".join(other for other in _OPTIONS if name in _OPTIONS[other])
             message = f"lo.native: {name}= is an option of {owners}, not of {kind}. Drop it."
             raise TypeError(message)
-
-
-def per_platform(*, default: Any = None, **platforms: Any) -> PerPlatform:
-    """A hook with different code for different platforms.
-
-    Write ``apply = lo.per_platform(cpu=lo.native(...), default=lo.traced(f))`` in the class body.
-
-    Parameters
-    ----------
-    default : hook, optional
-        The code for all other platforms. A plain function, a C function or a Numba kernel is used on the CPU only.
-    **platforms : hook
-        The code for ``cpu``, ``gpu``, ``cuda``, ``rocm`` or ``tpu``: a native hook, a traced function or, for ``cpu``, a
-        plain function. C functions and Numba kernels run on the CPU only. An FFI handler is registered for the platform
-        for which it is given.
-
-    Returns
-    -------
-    hook
-        The hook, to be assigned to its name in the class body.
-
-    Raises
-    ------
-    TypeError
-        If a value is not a hook, or cannot run on its platform.
-
-    Notes
-    -----
-    If one of the functions is traced, JAX derives hooks that the class does not define from this function, as with
-    ``lo.traced``. The code must compute the same on all platforms. The checks test the code for the platform on which they
-    run.
-
-    Examples
-    --------
-    >>> class Double(lo.LinearOperator):
-    ...     infer_shape = lambda self, x: x
-    ...     apply = lo.per_platform(cpu=lambda self, x: 2 * x, default=lo.traced(lambda self, x: 2 * x))
-    >>> Double()(jnp.array([1.0, 3.0]))
-    Array([2., 6.], dtype=float32)
-    """
-    variants = {**platforms, **({} if default is None else {"default": default})}
-    if not variants:
-        message = "lo.per_platform needs at least one hook: cpu=..., cuda=..., default=..."
-        raise TypeError(message)
-    for name, value in variants.items():
-        _check_variant(name, value)
-    if default is not None and not _is_anywhere(default):
-        del variants["default"]
-        variants.setdefault("cpu", default)
-    return PerPlatform(variants)
-
-
-def _is_anywhere(value: Any) -> bool:
-    return getattr(value, "_linops_traced", False) or (isinstance(value, Native) and value.anywhere)
-
-
-def _check_variant(name: str, value: Any) -> None:
-    if name not in ("cpu", "gpu", "cuda", "rocm", "tpu", "default"):
-        message = f"lo.per_platform: unknown platform {name!r}; use cpu, gpu, cuda, rocm, tpu or default."
-        raise TypeError(message)
-    if not (isinstance(value, Native) or inspect.isfunction(value)):
-        message = (
-            f"lo.per_platform({name}=...) must be lo.native(...), lo.traced(f) or a plain function, not "
-            f"{type(value).__name__}."
-        )
-        raise TypeError(message)
-    if name in ("cpu", "default") or _is_anywhere(value) or isinstance(value, Handler):
-        return
-    what = value.what if isinstance(value, Native) else "a host hook"
-    message = f"lo.per_platform({name}=...): {what} runs on the CPU only. Use an XLA FFI handler or lo.traced(f) here."
-    raise TypeError(message)

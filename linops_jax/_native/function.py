@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from linops_jax._model.kinds import Arrays, Native
 from linops_jax._native import pointers
+from linops_jax._native.native import Arrays, Native
 
 
 class CFunction(Native):
@@ -38,7 +38,7 @@ class CFunction(Native):
         if not (isinstance(plan, bool) or inspect.isfunction(plan)):
             message = f"{where}: plan must be True, or a function that returns what the code gets of a plan; found {plan!r:.80}."
             raise TypeError(message)
-        self.takes_plan = plan is not False
+        self.keywords = ("out",) if plan is False else ("out", "plan")
         self._handle = plan
         self._dtypes = None if dtypes is None else tuple(np.dtype(dtype).name for dtype in dtypes)
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from linops_jax._model.fields import static_fields
-from linops_jax._model.kinds import Native
 from linops_jax._native import pointers
+from linops_jax._native.native import Native
 
 
 class Handler(Native):

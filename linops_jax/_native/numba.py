@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from linops_jax._model.kinds import Arrays, Native
+from linops_jax._model.kinds import is_traced
+from linops_jax._native.native import Arrays, Native
 
 # The layout of linops_call and linops_buffer in native.h as arrays of 64-bit words: the index of each member.
 _INPUTS, _OUTPUTS, _ERROR = 2, 3, 5
@@ -30,7 +31,7 @@ class NumbaKernel(Native):
     what = "a Numba kernel"
 
     def __init__(self, kernel: Any, parallel: bool):
-        if getattr(kernel, "_linops_traced", False) or not callable(kernel):
+        if is_traced(kernel) or not callable(kernel):
             message = (
                 f"lo.native(numba=...) takes a Python function kernel(x, out) of arrays; found {type(kernel).__name__} "
                 f"{kernel!r:.80}, which {'is traced' if callable(kernel) else 'cannot be called'}."

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from linops_jax._model.kinds import is_traced
+
 CAPSULE = "linops_jax.native.v1"
 _XLA_CAPSULES = (None, "xla._CUSTOM_CALL_TARGET")
 _SIGNATURE = re.compile(r"int\s*\(\s*(struct\s+)?linops_call\s*\*\s*\)(\s*(noexcept|nogil))*")
@@ -192,7 +194,7 @@ def _not_null(address: int, where: str) -> int:
 
 
 def _advice(value: Any) -> str:
-    if getattr(value, "_linops_traced", False):
+    if is_traced(value):
         return (
             " It is traced, which is another kind of hook: use lo.traced alone, or combine both with lo.per_platform."
         )

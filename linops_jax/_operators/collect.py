@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from linops_jax._engine import absent, derived
-from linops_jax._model import check, fields, hooks, lookup, marks, plan, rules, state
+from linops_jax._model import check, fields, hooks, lookup, plan, rules, state
 from linops_jax._model.hooks import Hook
-from linops_jax._model.kinds import MISSING, REFUSED, TRACED
+from linops_jax._model.kinds import MISSING, REFUSED, TRACED, is_traced
 from linops_jax._model.rules import ADJOINT_PARAMETER_JVP, INFER, Rule
 
 _ABSENT = object()
@@ -112,7 +112,7 @@ def _derivable(cls: Any) -> list[str]:
     too.
     """
     adjoint = inspect.getattr_static(cls, "adjoint", None)
-    by_hand = adjoint is not None and not _is_abstract(adjoint) and not marks.is_traced(adjoint)
+    by_hand = adjoint is not None and not _is_abstract(adjoint) and not is_traced(adjoint)
     return [name for name in derived.DERIVED if name in cls._rules and (by_hand or not cls._rules[name].is_of_fields)]
 
 

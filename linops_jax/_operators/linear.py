@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from linops_jax._model import advice, lookup, marks, rules, shapes
+from linops_jax._model import advice, kinds, lookup, rules, shapes
 from linops_jax._operators import constructors
 from linops_jax._operators.arithmetic import Operand
 from linops_jax._operators.backward import Backward
@@ -182,7 +182,7 @@ class LinearOperator(Backward, rules=rules.LINEAR):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if marks.is_hook(hook := cls.__dict__.get("gram")):
+        if kinds.is_hook(hook := cls.__dict__.get("gram")):
             cls.gram = lookup.AlsoOperator("gram", LinearOperator.gram.make, hook)
 
     @property

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from linops_jax._model import fields, lookup, marks, rules
+from linops_jax._model import fields, kinds, lookup, marks, rules
 from linops_jax._model.properties import Properties, common
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
@@ -90,7 +90,7 @@ class _OfParts:
             value = lookup.find(cls, name, None)
             if name in vars(cls) and inspect.isfunction(value):
                 marks.traced(value)
-            elif value is not None and not marks.is_traced(value) and not getattr(value, "__isabstractmethod__", False):
+            elif value is not None and not kinds.is_traced(value) and not getattr(value, "__isabstractmethod__", False):
                 message = (
                     f"{cls.__qualname__}.{name}: the hooks of a combinator are JAX code that calls its parts. Write it so and "
                     "mark it with lo.traced, or subclass LinearOperator or NonlinearOperator."

@@ -7,7 +7,6 @@ import functools
 from typing import Any
 
 from linops_jax._engine import trampoline
-from linops_jax._model import kinds
 from linops_jax._model.hooks import Hook
 from linops_jax.testing._subject import adjoint_shape, twins
 from linops_jax.testing._subject.abilities import nested
@@ -47,7 +46,7 @@ class Subject(Evaluations):
 
     def host_hooks(self) -> list[Hand]:
         """Every host hook of the class."""
-        found = [hook for hook in type(self.op)._hooks.values() if hook.kind == kinds.HOST]
+        found = [hook for hook in type(self.op)._hooks.values() if hook.kind.is_numpy]
         return [Hand(self, hook, self._by_hand) for hook in found if self._can_be_called(hook)]
 
     def _can_be_called(self, hook: Hook) -> bool:

@@ -1,0 +1,108 @@
+"""Hooks with different code for different platforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from linops_jax._model.kinds import PER_PLATFORM, Code, is_hook, is_traced, kind_of, variants_of
+from linops_jax._native.handler import Handler
+
+
+class PerPlatform(Code):
+    """A hook with different code for different platforms, as ``lo.per_platform`` returns it."""
+
+    kind = PER_PLATFORM
+
+    def __init__(self, variants: Mapping[str, Any]):
+        self.variants = variants
+
+    def __set_name__(self, owner: Any, name: str) -> None:
+        for variant in self.variants.values():
+            if isinstance(variant, Code):
+                variant.__set_name__(owner, name)
+
+    @property
+    def traced(self) -> Callable[..., Any] | None:
+        """The first variant that is JAX code, or None."""
+        return next(filter(is_traced, self.variants.values()), None)
+
+    def __get__(self, op: Any, cls: Any = None) -> Any:
+        return self if op is None or self.traced is None else self.traced.__get__(op, cls)
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        if self.traced is None:
+            message = "this hook has different code for each platform, and none of it is traced, so it cannot be called directly."
+            raise TypeError(message)
+        return self.traced(*arguments, **keywords)
+
+
+def per_platform(*, default: Any = None, **platforms: Any) -> PerPlatform:
+    """A hook with different code for different platforms.
+
+    Write ``apply = lo.per_platform(cpu=lo.native(...), default=lo.traced(f))`` in the class body.
+
+    Parameters
+    ----------
+    default : hook, optional
+        The code for all other platforms. A plain function, a C function or a Numba kernel is used on the CPU only.
+    **platforms : hook
+        The code for ``cpu``, ``gpu``, ``cuda``, ``rocm`` or ``tpu``: a native hook, a traced function or, for ``cpu``, a
+        plain function. C functions and Numba kernels run on the CPU only. An FFI handler is registered for the platform
+        for which it is given.
+
+    Returns
+    -------
+    hook
+        The hook, to be assigned to its name in the class body.
+
+    Raises
+    ------
+    TypeError
+        If a value is not a hook, or cannot run on its platform.
+
+    Notes
+    -----
+    If one of the functions is traced, JAX derives hooks that the class does not define from this function, as with
+    ``lo.traced``. The code must compute the same on all platforms. The checks test the code for the platform on which they
+    run.
+
+    Examples
+    --------
+    >>> class Double(lo.LinearOperator):
+    ...     infer_shape = lambda self, x: x
+    ...     apply = lo.per_platform(cpu=lambda self, x: 2 * x, default=lo.traced(lambda self, x: 2 * x))
+    >>> Double()(jnp.array([1.0, 3.0]))
+    Array([2., 6.], dtype=float32)
+    """
+    variants = {**platforms, **({} if default is None else {"default": default})}
+    if not variants:
+        message = "lo.per_platform needs at least one hook: cpu=..., cuda=..., default=..."
+        raise TypeError(message)
+    for name, value in variants.items():
+        _check_variant(name, value)
+    if default is not None and not _is_anywhere(default):
+        del variants["default"]
+        variants.setdefault("cpu", default)
+    return PerPlatform(variants)
+
+
+def _is_anywhere(value: Any) -> bool:
+    return kind_of(value).platform_of(value) is None
+
+
+def _check_variant(name: str, value: Any) -> None:
+    if name not in ("cpu", "gpu", "cuda", "rocm", "tpu", "default"):
+        message = f"lo.per_platform: unknown platform {name!r}; use cpu, gpu, cuda, rocm, tpu or default."
+        raise TypeError(message)
+    if not is_hook(value) or variants_of(value):
+        message = (
+            f"lo.per_platform({name}=...) must be lo.native(...), lo.traced(f) or a plain function, not "
+            f"{type(value).__name__}."
+        )
+        raise TypeError(message)
+    if name in ("cpu", "default") or _is_anywhere(value) or isinstance(value, Handler):
+        return
+    what = getattr(value, "what", f"a {kind_of(value)} hook")
+    message = f"lo.per_platform({name}=...): {what} runs on the CPU only. Use an XLA FFI handler or lo.traced(f) here."
+    raise TypeError(message)
