@@ -24,6 +24,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # the default has no tables
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # docstrings say types, in words

@@ -17,7 +17,7 @@ from linops_jax.algebra._parts import typed
 
 @constructors.adjoint.define
 class Adjoint(SwappedWrapper, LinearComposite):
-    """The adjoint Aᴴ of a linear operator, ``A.H``.
+    """The adjoint Aᴴ of a linear operator, ``A.H``; the adjoint of a product is a product of adjoints.
 
     Parameters
     ----------

@@ -185,7 +185,7 @@ class _Composition:
 
 
 class Composition(_Composition, LinearComposite):
-    """The product of linear operators, ``A @ B``.
+    """The product of linear operators, ``A @ B``: the last factor is applied first.
 
     Parameters
     ----------

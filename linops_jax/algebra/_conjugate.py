@@ -17,7 +17,7 @@ from linops_jax.algebra._parts import typed
 
 
 class Conjugate(Wrapper, LinearComposite):
-    """The complex conjugate of a linear operator, ``A.conj()``: x → conj(A conj(x)).
+    """The complex conjugate of a linear operator, ``A.conj()``: x → conj(A conj(x)); with an ``Adjoint`` in it, ``A.T``.
 
     Parameters
     ----------

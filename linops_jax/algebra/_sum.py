@@ -86,7 +86,7 @@ class _Sum:
 
 
 class Sum(_Sum, LinearComposite):
-    """The sum of linear operators, ``A + B``.
+    """The sum of linear operators, ``A + B``; in ``A - B`` the second term is ``Scaled`` by -1.
 
     Parameters
     ----------

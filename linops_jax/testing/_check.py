@@ -55,7 +55,7 @@ class Check:
             return self.function(subject)
 
 
-CHECKS: dict[str, Check] = {}  # in the order in which they run
+_declared: dict[str, Check] = {}
 
 
 def check(*, needs: tuple[str, ...] = (), when: Callable[[Subject], bool] = lambda subject: True) -> Any:
@@ -64,11 +64,25 @@ def check(*, needs: tuple[str, ...] = (), when: Callable[[Subject], bool] = lamb
     def declare(function: Callable[[Subject], str | None]) -> Check:
         name = function.__name__.removeprefix("check_")
         text = inspect.cleandoc(function.__doc__ or "").replace("``", "")
-        CHECKS[name] = Check(name, text.partition("\n")[0], needs, when, function)
-        object.__setattr__(CHECKS[name], "__doc__", text)
-        return CHECKS[name]
+        _declared[name] = Check(name, text.partition("\n")[0], needs, when, function)
+        object.__setattr__(_declared[name], "__doc__", text)
+        return _declared[name]
 
     return declare
+
+
+def in_order() -> dict[str, Check]:
+    """All checks that are declared: in the order of their files and lines, but each after those that it needs."""
+    ordered: dict[str, Check] = {}
+
+    def add(check: Check) -> None:
+        for need in check.needs:
+            add(_declared[need])
+        ordered.setdefault(check.name, check)
+
+    for check in sorted(_declared.values(), key=lambda check: check.function.__module__):
+        add(check)
+    return ordered
 
 
 def require(condition: bool, otherwise: str) -> None:
