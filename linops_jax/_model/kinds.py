@@ -98,6 +98,9 @@ class Code:
 
     def __set_name__(self, owner: Any, name: str) -> None:
         self._where = self._where or f"{owner.__qualname__.rpartition('<locals>.')[2]}.{name}"
+        for variant in self.variants.values():
+            if isinstance(variant, Code):
+                variant.__set_name__(owner, name)
 
 
 def is_hook(value: Any) -> bool:

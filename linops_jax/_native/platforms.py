@@ -17,11 +17,6 @@ class PerPlatform(Code):
     def __init__(self, variants: Mapping[str, Any]):
         self.variants = variants
 
-    def __set_name__(self, owner: Any, name: str) -> None:
-        for variant in self.variants.values():
-            if isinstance(variant, Code):
-                variant.__set_name__(owner, name)
-
     @property
     def traced(self) -> Callable[..., Any] | None:
         """The first variant that is JAX code, or None."""
@@ -32,7 +27,10 @@ class PerPlatform(Code):
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         if self.traced is None:
-            message = "this hook has different code for each platform, and none of it is traced, so it cannot be called directly."
+            message = (
+                f"{self._where} has different code for each platform, and none of it is traced, so it cannot be called "
+                "directly. Apply the operator: A(x), A.H(y)."
+            )
             raise TypeError(message)
         return self.traced(*arguments, **keywords)
 

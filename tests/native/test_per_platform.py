@@ -38,6 +38,12 @@ class WithHost(lo.LinearOperator):
     infer_adjoint_shape = infer_shape
 
 
+class HostAlone(lo.LinearOperator):
+    adjoint = None
+    apply = lo.per_platform(cpu=lambda self, x: 4 * x)
+    infer_shape = WithHost.infer_shape
+
+
 @pytest.mark.parametrize("cls", [WithTraced, WithHost])
 def test_it_is_one_operator(cls):
     op = cls()
@@ -56,6 +62,14 @@ def test_each_platform_has_its_own():
     assert "custom_call" not in text(WithTraced(), "tpu")
     assert "linops_jax_host" in text(WithHost(), "cpu")
     assert "custom_call" not in text(WithHost(), "cuda")
+
+
+def test_a_call_of_the_hook_itself_needs_traced_code():
+    close(WithTraced().apply(X), 4 * X)
+    with pytest.raises(
+        TypeError, match=r"^HostAlone\.apply has different code for each .*, and none of it is traced, so it"
+    ):
+        HostAlone().apply(X)
 
 
 def test_a_platform_without_implementation():

@@ -1,5 +1,8 @@
 """The dot test and the checks as people use them: what they take, what they answer, how that prints."""
 
+import pathlib
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +15,7 @@ import linops_jax as lo
 from linops_jax.testing import CheckError, Checkup
 
 N = 6
+DECLARED = re.compile(r"^def check_(\w+)\(subject: Subject\)", re.MULTILINE)
 SPECS = {dtype: jax.ShapeDtypeStruct((N,), dtype) for dtype in (np.float32, np.complex64)}
 
 
@@ -373,6 +377,22 @@ def test_each_check_is_a_function_of_its_own():
         checks.check_adjoint(MissingFactor(matrix(np.float32)), SPECS[np.float32])
     with pytest.raises(TypeError, match=r"check_adjoint\(Identity\(\)\) needs to know the input"):
         checks.check_adjoint(lo.Identity())
+
+
+def test_the_checks_are_those_of_the_files_and_run_after_what_they_need():
+    from linops_jax.testing import checks
+
+    found = [
+        name
+        for path in pathlib.Path(checks.__file__).parent.glob("_*.py")
+        for name in DECLARED.findall(path.read_text())
+    ]
+    assert sorted(found) == sorted(checks.CHECKS)
+    assert all(getattr(checks, f"check_{name}") is check for name, check in checks.CHECKS.items())
+    place = {name: i for i, name in enumerate(checks.CHECKS)}
+    assert all(place[need] < place[name] for name, check in checks.CHECKS.items() for need in check.needs)
+    with pytest.raises(ImportError, match=r"cannot import name 'check_adjiont'"):
+        exec("from linops_jax.testing.checks import check_adjiont")
 
 
 def test_a_note_where_more_could_be_checked():
