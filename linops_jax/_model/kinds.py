@@ -64,9 +64,8 @@ class Kind(str):
 
 HOST = Kind("host", is_foreign=True, is_counted=True, is_numpy=True, platform="cpu")
 NATIVE = Kind("native", is_foreign=True, is_counted=True, platform="cpu")
-REFUSED = Kind(
-    "refused", is_foreign=True, platform="cpu"
-)  # not defined: zero for zero tangents, an error for all others
+# Not defined: zero for zero tangents, an error for all others.
+REFUSED = Kind("refused", is_foreign=True, platform="cpu")
 TRACED = Kind(
     "traced",
     refuses={
