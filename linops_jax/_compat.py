@@ -88,7 +88,22 @@ def manual_axes() -> frozenset[Any]:
 
 def named_axes(jaxpr: Any) -> frozenset[Any]:
     """The named axes, of meshes and of ``vmap``, that a jaxpr uses in collectives and in ``axis_index``."""
-    return frozenset(effect.name for effect in jaxpr.effects if hasattr(effect, "name"))
+    return communicating_axes(jaxpr) | frozenset(effect.name for effect in jaxpr.effects if hasattr(effect, "name"))
+
+
+_IN_PLACE = {"axis_index", "pvary", "preduced", "vary_unreduced_cast_p"}  # name axes, but send nothing
+
+
+def communicating_axes(jaxpr: Any) -> frozenset[Any]:
+    """The named axes over which a jaxpr communicates. Its effects are not enough: ``ppermute`` has none."""
+    found: set[Any] = set()
+    for equation in jaxpr.eqns:
+        leaves = jax.tree.leaves(equation.params)
+        found.update(*(communicating_axes(getattr(leaf, "jaxpr", leaf)) for leaf in leaves if hasattr(leaf, "eqns")))
+        if equation.primitive.name not in _IN_PLACE:
+            named = [equation.params.get(name) for name in ("axis_name", "axes")]
+            found.update(name for name in jax.tree.leaves(named) if isinstance(name, str))
+    return frozenset(found)
 
 
 def without_axes(effects: Any, names: Sequence[Any]) -> set[Any]:

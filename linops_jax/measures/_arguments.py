@@ -11,6 +11,7 @@ from linops_jax._model import shapes
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.printing import exact
+from linops_jax._vectors import coupled_axes
 
 
 def key(seed: Any) -> jax.Array:
@@ -37,6 +38,16 @@ def require_linear(op: Any, spec: Any, where: str) -> LinearOperator:
         )
         raise TypeError(message)
     return op
+
+
+def refuse_coupled(op: LinearOperator, where: str) -> None:
+    """Raises NotImplementedError for an operator that communicates in ``shard_map``: its matrix has columns of all devices."""
+    if axes := coupled_axes([op], where, adjoint=False):
+        message = (
+            f"{where}: {exact(op)} communicates over {', '.join(map(repr, axes))} in shard_map, so the part of one device has "
+            "no matrix. lo.norm does work there; all measures take lo.sharded(...), outside of shard_map."
+        )
+        raise NotImplementedError(message)
 
 
 def require_numbers(op: LinearOperator, where: str, instead: str) -> None:

@@ -58,6 +58,7 @@ def todense(op: LinearOperator, x: Specs | None = None, *, real: bool = False) -
      [2. 0.]]
     """
     op = _arguments.require_linear(op, x, "lo.todense")
+    _arguments.refuse_coupled(op, "lo.todense")
     if not real:
         _arguments.require_matrix(op, "lo.todense", "Ask for the real one between (re, im) pairs with real=True.")
     form = MatrixForm(op, real)
@@ -99,6 +100,7 @@ def tosparse(op: LinearOperator, x: Specs | None = None, *, format: str = "csr",
     import scipy.sparse
 
     op = _arguments.require_linear(op, x, "lo.tosparse")
+    _arguments.refuse_coupled(op, "lo.tosparse")
     if not real:
         _arguments.require_matrix(op, "lo.tosparse", "Ask for the real one between (re, im) pairs with real=True.")
     _arguments.require_numbers(op, "lo.tosparse", "lo.todense(A) works under all.")
@@ -156,6 +158,7 @@ def dense_form(form: MatrixForm) -> jax.Array:
 def square(A: Any, spec: Any, where: str) -> LinearOperator:
     """The operator with its domain, where it has a matrix with a diagonal."""
     op = _arguments.require_linear(A, spec, where)
+    _arguments.refuse_coupled(op, where)
     _arguments.require_matrix(op, where, "lo.todense(A, real=True) gives the real one between (re, im) pairs.")
     if difference := shapes.shape_difference(op.codomain, op.domain):
         message = f"{where}: {op!r} has no diagonal, its result does not have the shape of its input: {difference}."

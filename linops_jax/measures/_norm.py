@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any
 
@@ -14,7 +15,8 @@ from linops_jax._engine.compiled import compiled
 from linops_jax._model.renamed import renamed_arguments
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._types import Seed, Specs
-from linops_jax._vectors import MatrixForm, add, dot, exponent, in_own_space, shift, times
+from linops_jax._vectors import Axes, MatrixForm, add, coupled_axes, exponent, in_own_space, shift, spread_domain, times
+from linops_jax._vectors import dot as _dot
 from linops_jax._vectors import norm as length
 from linops_jax.measures import _arguments
 from linops_jax.measures._dense import dense_form
@@ -63,6 +65,9 @@ def norm(
     products with A and two with Aᴴ in each iteration, and arrays on meshes stay where they are. The relative error is
     then at most about rtol / 2, and of the order of its square where the largest singular value stands alone.
 
+    In ``jax.shard_map``, it is the norm of the operator on the part of each device; of one that communicates between devices, as
+    ``lo.Halo`` does, the norm of the whole.
+
     It works under ``jit``, ``vmap`` and ``grad``: the derivative is that of ‖A v‖ at the singular vector v.
 
     References
@@ -80,11 +85,12 @@ def norm(
     form = in_own_space(op)
     if 0 in form.shape:
         return jnp.zeros((), jnp.finfo(form.dtype).dtype)
-    if is_small(form):
+    axes = coupled_axes([op], "lo.norm")
+    if is_small(form) and not axes:
         return _of_matrix(form)
     eps = [float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves((op.domain, op.codomain))]
     rtol = max(rtol, 100 * float(jnp.finfo(form.dtype).eps), 4 * max(eps))
-    value, count = _largest(op, jnp.asarray(rtol, form.dtype), maxiter, _arguments.key(seed))
+    value, count = _largest(op, jnp.asarray(rtol, form.dtype), maxiter, _arguments.key(seed), axes)
     if not isinstance(count, jax.core.Tracer) and count >= maxiter:
         message = (
             f"lo.norm: {maxiter} iterations did not reach rtol={rtol:.1e} for {op!r}; the norm is at least {value:.6g}. "
@@ -106,55 +112,65 @@ def _of_matrix(form: MatrixForm) -> jax.Array:
 
 
 @compiled
-def _largest(op: LinearOperator, rtol: Any, maxiter: int, key: Any) -> tuple[jax.Array, jax.Array]:
+def _largest(op: LinearOperator, rtol: Any, maxiter: int, key: Any, axes: Axes) -> tuple[jax.Array, jax.Array]:
     """The largest singular value and the number of iterations."""
-    fixed, start = _compat.all_vary((jax.lax.stop_gradient(op), _random(key, op.domain)))
-    of_A = exponent(fixed(start))
+    fixed = jax.lax.stop_gradient(op)
+    start = _random(key, spread_domain(fixed, axes), axes)
+    own = _compat.all_axes((fixed, start)) - set(axes)
+    start = jax.tree.map(lambda leaf: _compat.vary(leaf, own), start)
+    of_A = exponent(fixed(start), axes)
     raised, lowered = jnp.maximum(-of_A, 0), jnp.maximum(of_A, 0)  # no digit of a small entry is lost either way
 
     def gram(v: Any) -> Any:
         image = shift(fixed(shift(v, raised)), -lowered)
         return jax.tree.map(_compat.placed, shift(fixed.H(shift(image, raised)), -lowered), v)
 
-    v, count = _largest_eigenvector(gram, start, rtol, maxiter)
-    return length(op(jax.lax.stop_gradient(v))), count
+    v, count = _largest_eigenvector(gram, start, rtol, maxiter, functools.partial(_dot, axes=axes))
+    return length(op(jax.lax.stop_gradient(v)), axes), count
 
 
-def _random(key: Any, domain: Any) -> Any:
-    """Normal numbers in the structure, shapes and dtypes of the domain."""
+def _random(key: Any, domain: Any, axes: Axes) -> Any:
+    """Normal numbers in the structure, shapes and dtypes of the domain.
+
+    Each device draws its own part along the axes: parts that are equal would all be orthogonal to some vectors.
+    """
     leaves, tree = jax.tree.flatten(domain)
-    keys = jax.random.split(key, len(leaves))
-    wide = [jnp.result_type(leaf.dtype, jnp.float32) for leaf in leaves]
-    drawn = [jax.random.normal(k, leaf.shape, d) for k, leaf, d in zip(keys, leaves, wide, strict=True)]
-    return jax.tree.unflatten(
-        tree, [_compat.placed(x.astype(leaf.dtype), leaf) for x, leaf in zip(drawn, leaves, strict=True)]
-    )
+
+    def draw(key: Any, leaf: Any) -> Any:
+        for axis in set(axes) & _compat.varying_axes(leaf):
+            key = jax.random.fold_in(key, jax.lax.axis_index(axis))
+        wide = jax.random.normal(key, leaf.shape, jnp.result_type(leaf.dtype, jnp.float32))
+        return _compat.placed(wide.astype(leaf.dtype), leaf)
+
+    return jax.tree.unflatten(tree, map(draw, jax.random.split(key, len(leaves)), leaves))
 
 
-def _largest_eigenvector(gram: Any, start: Any, rtol: Any, maxiter: int) -> tuple[Any, jax.Array]:
+def _largest_eigenvector(gram: Any, start: Any, rtol: Any, maxiter: int, dot: Any) -> tuple[Any, jax.Array]:
     """The eigenvector of length one of a positive operator S, and the number of iterations.
 
     By LOBPCG with one vector, over the reals. The next x is the best in the space of x, the residual w and the last
     direction p, three orthonormal vectors. With each vector v goes S v: sums of such pairs are pairs.
     """
+    unit = functools.partial(_unit, dot=dot)
+    without = functools.partial(_without, dot=dot)
 
     def proceed(carry: Any) -> Any:
         _, value, residual, _, step = carry
-        return (_size(residual) > rtol * value) & (step < maxiter)
+        return (jnp.sqrt(dot(residual, residual)) > rtol * value) & (step < maxiter)
 
     def body(carry: Any) -> Any:
         x, _, residual, p, step = carry
-        (w,) = _unit(_without((residual,), x[:1]))
+        (w,) = unit(without((residual,), x[:1]))
         w = w, gram(w)
         for _ in range(2):  # once is not orthogonal, for what is small
-            p = _unit(_without(_without(p, x), w))
+            p = unit(without(without(p, x), w))
         small = jnp.stack([jnp.stack([dot(u[0], v[1]) for v in (x, w, p)]) for u in (x, w, p)])
         a, b, c = jnp.linalg.eigh((small + small.T) / 2)[1][:, -1]
         p = add(times(b, w), c, p)
         return (*evaluated(add(times(a, x[0]), 1, p[0])), p, step + 1)
 
     def evaluated(x: Any) -> Any:
-        (x,) = _unit((x,))
+        (x,) = unit((x,))
         image = gram(x)  # anew: sums would sum up rounding
         value = dot(x, image)
         return (x, image), value, add(image, -value, x)
@@ -166,16 +182,12 @@ def _largest_eigenvector(gram: Any, start: Any, rtol: Any, maxiter: int) -> tupl
     return x, count
 
 
-def _without(pair: Any, unit: Any) -> Any:
+def _without(pair: Any, unit: Any, dot: Any) -> Any:
     """The pair, less its part along the vector of another one, which has length one."""
     return add(pair, -dot(unit[0], pair[0]), unit)
 
 
-def _unit(pair: Any) -> Any:
+def _unit(pair: Any, dot: Any) -> Any:
     """The pair for a vector of length one, or zeros."""
-    size = _size(pair[0])
+    size = jnp.sqrt(dot(pair[0], pair[0]))
     return times(jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1), 0), pair)
-
-
-def _size(v: Any) -> jax.Array:
-    return jnp.sqrt(dot(v, v))

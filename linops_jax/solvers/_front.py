@@ -12,6 +12,7 @@ from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.operator import Operator
 from linops_jax._types import Arrays, Real
+from linops_jax._vectors import coupled_axes, fitted
 from linops_jax.solvers import _named, _progress, _real, _watch
 from linops_jax.solvers._linear import assess, minimise
 from linops_jax.solvers._problem import as_operand, damped, fit, is_zero, square, steps_allowed
@@ -94,6 +95,10 @@ def solve(
         ``x0``.
     ConvergenceError
         If the solver did not converge and ``throw`` is True.
+    NotImplementedError
+        In ``jax.shard_map``, if the operator communicates between devices and the solver is not ``"cg"``, ``"cgls"`` or
+        ``"bicgstab"``. If arrays are sharded over an explicit mesh or differ between the devices of a ``shard_map``, and the
+        solver is one of lineax's or optimistix's.
     ImportError
         If the solver is one of lineax's or optimistix's and that is not installed.
 
@@ -143,6 +148,10 @@ def solve(
     come from implicit differentiation (Golub and Pereyra, 1973), to the same tolerance; those with respect to A's parameters
     take up to three more solves.
 
+    In ``jax.shard_map``, each device solves a problem of its own, in its own number of steps. If the operator communicates between
+    the devices of some axes, as ``lo.Halo`` does, their parts are one problem: all take the same steps, and each gets its part of
+    x. In a step of ``"cg"`` and ``"cgls"`` they send what the operator sends, and two sums.
+
     An operator that is linear over the reals only, or maps real arrays to complex ones, is solved over pairs of real numbers.
     Units do not matter: A or y times a power of two gives the same digits, as long as the dtype holds y, A x and x.
 
@@ -188,13 +197,17 @@ def solve(
     if preconditioner is not None:
         preconditioner = square(preconditioner, A.domain)
     inner, outer = (preconditioner, None) if chosen.preconditions else (None, preconditioner)
+    ops = [both] if preconditioner is None else [both, preconditioner]
+    axes = coupled_axes(ops, "lo.solve", adjoint=method.relies_on_adjoint)
+    method = _named.over(axes, method, chosen.name)
+    y, target = fitted(A, y, axes, "lo.solve"), fitted(both, target, axes, "lo.solve")
 
     traced = shapes.is_being_traced((A, target, x0, damp, preconditioner, limits))
     wide = _real.is_narrower(both, chosen.narrowest)
     room = steps_allowed(A, max_steps) if history else 0
     with _progress.shown(progress, traced) as counted, _watch.watching(callback, room, traced) as watch:
         x, found = minimise(counted(both), target, method, limits, x0, inner, outer, wide, watch)
-    return report(Solution(x, assess(A, x, y, found)), chosen.name, rtol, atol, throw)
+    return report(Solution(x, assess(A, x, y, found, axes)), chosen.name, rtol, atol, throw)
 
 
 def _check_operator(A: Any) -> None:

@@ -13,7 +13,7 @@ from linops_jax._model.properties import Properties, common
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM
 from linops_jax._operators.printing import exact
-from linops_jax._vectors import Packing
+from linops_jax._vectors import Packing, coupled_axes, fitted
 from linops_jax.algebra._composite import LinearComposite, SwappedWrapper
 from linops_jax.solvers._linear import assess, minimise
 from linops_jax.solvers._methods import Iteration
@@ -61,11 +61,14 @@ def _invert(op: LinearOperator, y: Any) -> Any:
     y = shapes.cast_like(y, op.codomain, f"{exact(op)}.inv")
     rtol, atol = (as_operand(limit, y) for limit in (_tolerance(y), 0))
     name = "cg" if op.properties.positive else "cgls"
-    method = Iteration(name, rtol, atol, default_steps(op), full_rank=True)
+    axes = coupled_axes([op], f"{exact(op)}.inv")
+    y = fitted(op, y, axes, f"{exact(op)}.inv")
+    method = Iteration(name, rtol, atol, default_steps(op), full_rank=True, axes=axes)
     if shapes.is_being_traced((op, y)):  # without statistics it is a linear function, which JAX can transpose
-        return in_own_numbers(lambda A, b, _: (PseudoInverse(A, method)(b), {"converged": True}), op, y)[0]
+        run = lambda A, b, _: (PseudoInverse(A, method)(b), {"converged": True})  # noqa: E731
+        return in_own_numbers(run, op, y, axes=axes)[0]
     x, found = minimise(op, y, method, (rtol, atol))
-    report(Solution(x, assess(op, x, y, found)), f"{exact(op)}.inv", rtol, atol, False)
+    report(Solution(x, assess(op, x, y, found, axes)), f"{exact(op)}.inv", rtol, atol, False)
     return x
 
 

@@ -2,10 +2,13 @@
 
 Every vector is the size of one, times a power of two that is kept beside it: units neither overflow nor vanish, and the
 numbers are the same in all of them.
+
+``axes`` names the axes of a mesh over which the vectors are spread, as in ``_vectors``.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from linops_jax import _vectors
-from linops_jax._vectors import add, dot, exponent, inner, restored, shift
+from linops_jax._vectors import Axes, add, shift
 from linops_jax.solvers._watch import SILENT, Watch
 
 Apply = Callable[[Any], Any]
@@ -25,9 +28,17 @@ def ratio(a: Any, b: Any) -> jax.Array:
 
 
 def cg(
-    apply: Apply, y: Any, precondition: Apply, rtol: Any, atol: Any, max_steps: Any, watch: Watch = SILENT
+    apply: Apply,
+    y: Any,
+    precondition: Apply,
+    rtol: Any,
+    atol: Any,
+    max_steps: Any,
+    watch: Watch = SILENT,
+    axes: Axes = (),
 ) -> tuple[Any, dict[str, Any]]:
     """Conjugate gradients: x of A x = y for a positive A. Converged where |r| <= rtol |y| + atol, with r = y - A x."""
+    dot, exponent, restored = _over(axes, _vectors.dot, _vectors.exponent, _vectors.restored)
     of_y = exponent(y)
     r = shift(y, -of_y)
     z = precondition(r)
@@ -61,18 +72,19 @@ def cg(
 
 
 def cgls(
-    apply: Apply, adjoint: Apply, y: Any, rtol: Any, atol: Any, max_steps: Any, watch: Watch = SILENT
+    apply: Apply, adjoint: Apply, y: Any, rtol: Any, atol: Any, max_steps: Any, watch: Watch = SILENT, axes: Axes = ()
 ) -> tuple[Any, dict[str, Any]]:
     """CGLS: the smallest x that minimises |A x - y|.
 
     Converged where |s| <= rtol |A^H y| + atol, with the gradient s = A^H (y - A x); and where s is nothing but rounding,
     |s| <= 4 eps |A| |y - A x|. A step applies A and A^H once each (Hestenes and Stiefel, 1952; Björck, 1996).
     """
+    exponent, restored = _over(axes, _vectors.exponent, _vectors.restored)
     of_y = exponent(y)
     r = shift(y, -of_y)
     s = adjoint(r)
     dtype = jnp.result_type(_vectors.dot(r, r), _vectors.dot(s, s))  # domain and codomain may differ in precision
-    dot = lambda a, b: _vectors.dot(a, b).astype(dtype)  # noqa: E731
+    dot = lambda a, b: _vectors.dot(a, b, axes).astype(dtype)  # noqa: E731
     of_s = exponent(s)
     s = shift(s, -of_s)
     of_A = exponent(apply(s))  # at least |A^H y| / |y|, at most |A|
@@ -112,13 +124,14 @@ def cgls(
 
 
 def bicgstab(
-    apply: Apply, y: Any, rtol: Any, atol: Any, max_steps: Any, watch: Watch = SILENT
+    apply: Apply, y: Any, rtol: Any, atol: Any, max_steps: Any, watch: Watch = SILENT, axes: Axes = ()
 ) -> tuple[Any, dict[str, Any]]:
     """BiCGSTAB: x of A x = y for a square A. Converged where |r| <= rtol |y| + atol, with r = y - A x.
 
     By van der Vorst (1992). Where the recurrence breaks down, or says that it is done, it starts anew from y - A x: what
     counts in the end is this residual, but for its rounding.
     """
+    dot, inner, exponent, restored = _over(axes, _vectors.dot, _vectors.inner, _vectors.exponent, _vectors.restored)
     of_y = exponent(y)
     y = shift(y, -of_y)
     of_A = exponent(apply(y))
@@ -176,6 +189,10 @@ def bicgstab(
     reached = done(x, size) & jnp.isfinite(size)
     x, exists = restored(x, of_y - of_A)
     return x, _stats(steps, reached & exists, noted)
+
+
+def _over(axes: Axes, *functions: Callable[..., Any]) -> list[Callable[..., Any]]:
+    return [functools.partial(function, axes=axes) for function in functions]
 
 
 def rounding(y: Any, x: Any) -> jax.Array:

@@ -53,6 +53,8 @@ class Library:
     atol: Any
     max_steps: int
 
+    axes = ()
+
     @property
     def full_rank(self) -> bool:
         return self.name == "gmres"
@@ -106,6 +108,8 @@ class Foreign:
 
     static: Any
     arrays: Any
+
+    axes = ()
 
     @property
     def solver(self) -> Any:

@@ -11,20 +11,23 @@ import jax.numpy as jnp
 
 from linops_jax import _compat
 from linops_jax._operators.linear import LinearOperator
-from linops_jax._vectors import MatrixForm, exponent, restored, shift
+from linops_jax._vectors import Axes, MatrixForm, exponent, restored, shift
 from linops_jax.measures._dense import dense_form
 from linops_jax.solvers._iterate import bicgstab, cg, cgls
 from linops_jax.solvers._watch import Watch
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["rtol", "atol"], meta_fields=["name", "max_steps", "full_rank"]
+    jax.tree_util.register_dataclass,
+    data_fields=["rtol", "atol"],
+    meta_fields=["name", "max_steps", "full_rank", "axes"],
 )
 @dataclasses.dataclass(frozen=True)
 class Iteration:
     """The solvers "cg", "cgls" and "bicgstab": they stop when ‖r‖ <= rtol ‖r_0‖ + atol, in the Euclidean norm.
 
-    Where ``full_rank`` says that A is invertible, its derivatives take three solves less.
+    Where ``full_rank`` says that A is invertible, its derivatives take three solves less. ``axes`` are those of a mesh over which
+    x and y are spread.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Iteration:
     atol: Any
     max_steps: int
     full_rank: bool
+    axes: Axes = ()
 
     @property
     def relies_on_adjoint(self) -> bool:
@@ -41,9 +45,9 @@ class Iteration:
         self, op: LinearOperator, y: Any, preconditioner: LinearOperator | None, watch: Watch
     ) -> tuple[Any, dict[str, Any]]:
         apply = lambda x: jax.tree.map(_compat.placed, op(x), y)  # noqa: E731
-        axes = _compat.all_axes(y)
-        adjoint = lambda r: jax.tree.map(lambda leaf: _compat.vary(leaf, axes), op.H(r))  # noqa: E731
-        limits = self.rtol, self.atol, self.max_steps, watch
+        own = _compat.all_axes(y) - set(self.axes)
+        adjoint = lambda r: jax.tree.map(lambda leaf: _compat.vary(leaf, own), op.H(r))  # noqa: E731
+        limits = self.rtol, self.atol, self.max_steps, watch, self.axes
         if self.name == "cg":
             return cg(apply, y, (lambda r: r) if preconditioner is None else preconditioner, *limits)
         if self.name == "cgls":
@@ -59,6 +63,7 @@ class Direct:
     diagonal: bool
 
     full_rank = relies_on_adjoint = False
+    axes = ()
 
     def solve(self, op: LinearOperator, y: Any, preconditioner: None, watch: Watch) -> tuple[Any, dict[str, Any]]:
         of_y = exponent(y)

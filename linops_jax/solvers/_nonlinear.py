@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jax.custom_derivatives import SymbolicZero
 
-from linops_jax import _vectors
+from linops_jax import _compat, _vectors
 from linops_jax._engine.compiled import compiled, plain
 from linops_jax._model import shapes
 from linops_jax.solvers import _problem, _progress, _steps, _watch
@@ -43,6 +43,7 @@ def solve(
         message = "lo.solve: preconditioners are for linear operators only."
         raise ValueError(message)
     x0 = _problem.as_inexact(shapes.as_arrays(x0, "lo.solve: x0"))
+    _refuse_placed(A, y, x0)
     A, y = _problem.fit(A, y, x0)
     rtol, atol = (_problem.as_operand(limit, y) for limit in (rtol, atol))
     name, method = _choose(solver, rtol, jnp.maximum(atol, rtol))
@@ -58,7 +59,18 @@ def solve(
         if is_watched and steps > 0:  # without a step there is nothing to see
             method = Watched(method, watch)
         x, found = _least_squares(method, x0, (counted(A), y, damp, R), steps, _steps.Implicit())
-    return name, Solution(x, assess(A, x, y, found))
+    return name, Solution(x, assess(A, x, y, found, ()))
+
+
+def _refuse_placed(*trees: Any) -> None:
+    """Raises NotImplementedError for arrays whose types say where on a mesh they are, which optimistix does not take."""
+    if any(map(_compat.place, jax.tree.leaves(trees))):
+        message = (
+            "lo.solve: the solvers for nonlinear operators do not take arrays that differ between the devices of a shard_map or "
+            "are sharded over an explicit mesh. Make an operator on whole arrays, lo.sharded(F, mesh, ...), on a mesh with "
+            "automatic axes, and solve outside of shard_map."
+        )
+        raise NotImplementedError(message)
 
 
 @compiled

@@ -18,6 +18,7 @@ from linops_jax._model import shapes
 from linops_jax._model.declarations import static
 from linops_jax._model.marks import traced
 from linops_jax._operators.linear import LinearOperator
+from linops_jax._vectors import Axes
 
 
 class Opened(LinearOperator):
@@ -37,15 +38,15 @@ class Opened(LinearOperator):
         return jax.tree.unflatten(self.output, map(shapes.spec, self.program.out_avals))
 
 
-def opened(ops: Sequence[LinearOperator | None], y: Any) -> tuple[Any, ...]:
+def opened(ops: Sequence[LinearOperator | None], y: Any, coupled: Axes) -> tuple[Any, ...]:
     """Operators that know their domain, with the tracers that they close over as fields; and y.
 
-    In ``shard_map``, y varies over all axes over which anything does.
+    In ``shard_map``, y varies over all axes over which anything does, but for those over which the operators communicate.
     """
     traces = [op and _trace(op, frozenset()) for op in ops]
     axes = _compat.all_axes([y, *ops, *(closed_over for _, closed_over in filter(None, traces))])
     new = [op and _open(op, trace, axes) for op, trace in zip(ops, traces, strict=True)]
-    return *new, jax.tree.map(lambda leaf: _compat.vary(leaf, axes), y)
+    return *new, jax.tree.map(lambda leaf: _compat.vary(leaf, axes - set(coupled)), y)
 
 
 def _open(op: LinearOperator, trace: Any, axes: frozenset[Any]) -> LinearOperator:

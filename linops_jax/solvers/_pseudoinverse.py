@@ -13,7 +13,7 @@ from linops_jax import _compat
 from linops_jax._model import shapes
 from linops_jax._model.marks import traced
 from linops_jax._operators.linear import LinearOperator
-from linops_jax._vectors import exponent, shift
+from linops_jax._vectors import Axes, exponent, shift
 from linops_jax.solvers._opened import opened
 from linops_jax.solvers._watch import SILENT, Watch
 
@@ -55,7 +55,7 @@ class PseudoInverse(LinearOperator):
 
 def solve(inverse: PseudoInverse, y: Any, watch: Watch = SILENT) -> tuple[Any, dict[str, Any]]:
     """A^+ y, with ``num_steps``, ``converged`` and what was watched. It has derivatives of every order, in A too."""
-    op, preconditioner, y = opened([inverse.op, inverse.preconditioner], y)
+    op, preconditioner, y = opened([inverse.op, inverse.preconditioner], y, inverse.method.axes)
     return _solved(PseudoInverse(op, inverse.method, preconditioner), y, watch)
 
 
@@ -81,8 +81,9 @@ def _differentiate(primals: Any, tangents: Any) -> Any:
         rest = _subtract(rest, along(lambda A: A(x)))
         if not inverse.method.full_rank:
             r = _subtract(y, op(x))
-            rest = _add(rest, _in_units(lambda r: reverse(_reversed(along, r)), r))
-            kernel = _in_units(lambda x: _reversed(along, reverse(x)), x)
+            axes = inverse.method.axes
+            rest = _add(rest, _in_units(lambda r: reverse(_reversed(along, r)), r, axes))
+            kernel = _in_units(lambda x: _reversed(along, reverse(x)), x, axes)
             rest = _subtract(rest, op(kernel))
     dx = inverse(rest)
     dx = dx if kernel is None else _add(dx, kernel)
@@ -123,9 +124,9 @@ def _instantiate(tangent: Any, primal: Any) -> Any:
     return jnp.zeros_like(primal) if _is_zero(tangent) else tangent
 
 
-def _in_units(linear: Callable[[Any], Any], tree: Any) -> Any:
+def _in_units(linear: Callable[[Any], Any], tree: Any, axes: Axes) -> Any:
     """Applies a linear function to arrays of the size of one: what is between may not exist in their units."""
-    power = exponent(tree)
+    power = exponent(tree, axes)
     return shift(linear(shift(tree, -power)), power)
 
 

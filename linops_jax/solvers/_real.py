@@ -13,6 +13,7 @@ from linops_jax._model import shapes
 from linops_jax._model.declarations import static
 from linops_jax._model.properties import Properties, common
 from linops_jax._operators.linear import LinearOperator
+from linops_jax._vectors import Axes
 from linops_jax.algebra._composite import LinearComposite
 
 
@@ -52,7 +53,12 @@ class OnReals(LinearComposite):
 
 
 def in_own_numbers(
-    solve: Callable[[Any, Any, Any], Any], op: LinearOperator, y: Any, preconditioner: Any = None, wide: bool = False
+    solve: Callable[[Any, Any, Any], Any],
+    op: LinearOperator,
+    y: Any,
+    preconditioner: Any = None,
+    wide: bool = False,
+    axes: Axes = (),
 ) -> tuple[Any, dict[str, Any]]:
     """``solve(op, y, preconditioner)``, the solution and its statistics, in numbers over which ``op`` is linear."""
     if op._is_linear_in_its_numbers and not wide:
@@ -61,7 +67,7 @@ def in_own_numbers(
     x, stats = solve(OnReals(op, wide), to_reals(y, wide), inner)
     found = from_reals(x, op.domain)
     fixed = jax.lax.stop_gradient((found, to_reals(found, wide), x))
-    return found, {**stats, "converged": stats["converged"] & _vectors.holds(*fixed)}
+    return found, {**stats, "converged": stats["converged"] & _vectors.holds(*fixed, axes)}
 
 
 def to_reals(tree: Any, wide: bool = False) -> Any:

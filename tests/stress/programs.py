@@ -21,8 +21,15 @@ import linops_jax as lo
 
 DTYPES = {"R": np.float32, "C": np.complex64, "R64": np.float64, "C128": np.complex128,
           "F16": np.float16, "BF16": ml_dtypes.bfloat16, "I32": np.int32}  # fmt: skip
+
+
+def copies(op, n):
+    """One operator that stands for n equal ones."""
+    return jax.tree.map(lambda leaf: jnp.stack([jnp.asarray(leaf)] * n), op)
+
+
 NAMES = {**vars(operators), **vars(parts), **DTYPES, "jnp": jnp, "np": np, "jax": jax,
-         "S": S, "like": like, "normal": normal, "lo": lo}  # fmt: skip
+         "S": S, "like": like, "normal": normal, "copies": copies, "lo": lo}  # fmt: skip
 NOT_BY_ITSELF = (
     "needs to know the shape of its result|derives adjoints for floating arrays only"  # the latter of integers
 )
@@ -214,7 +221,7 @@ class Draw:
             ("v", "t"): [self.vstack], ("v", "l"): [self.vstack], ("v", "d"): [self.vstack],
             ("t", "v"): [self.hstack], ("l", "v"): [self.hstack], ("d", "v"): [self.hstack],
             ("t", "t"): [self.block_diag], ("l", "l"): [self.block_diag, self.block], ("d", "d"): [self.block_diag],
-            ("m", "m"): [self.along_axis, self.kron], ("v", "v"): [self.frozen, self.function],
+            ("m", "m"): [self.along_axis, self.kron, self.rows], ("v", "v"): [self.frozen, self.function, self.copies],
         }.get((kind, out), [])  # fmt: skip
         ways = containers * 3 if depth <= 0 and containers else ways + containers * 3
         if depth <= 0 and not containers:
@@ -351,6 +358,23 @@ class Draw:
     def along_axis(self, x, out, depth, linear):
         a = self.model(S((3,), x.dtype), "v", depth, linear)
         return self.combine("lo.along_axis({0}, {axis})", x, a, axis=self.pick([0, 1, -1]))
+
+    def rows(self, x, out, depth, linear):
+        """One operator whose fields have a leading axis."""
+        a = self.stackable(S((3,), x.dtype), depth, linear)
+        return self.combine("lo.block_diag(copies({0}, 3))", x, a, twin="lo.along_axis({0}, 1)")
+
+    def copies(self, x, out, depth, linear):
+        a = self.stackable(x, depth, linear)
+        b = self.stackable(self.result(a), depth, linear)
+        twin = "(({1} @ {0}) + ({1} @ {0}))"
+        return self.combine("(lo.hstack(copies({1}, 2)) @ lo.vstack(copies({0}, 2)))", x, a, b, twin=twin)
+
+    def stackable(self, x, depth, linear):
+        a = self.expression(x, "v", depth, linear)
+        if not jax.tree.leaves(_evaluate(a.op, self.operators)):
+            raise NoSuchExpression
+        return a
 
     def kron(self, x, out, depth, linear):
         b = self.expression(S((3,), x.dtype), "v", depth, True)
