@@ -148,9 +148,9 @@ def solve(
     come from implicit differentiation (Golub and Pereyra, 1973), to the same tolerance; those with respect to A's parameters
     take up to three more solves.
 
-    In ``jax.shard_map``, each device solves a problem of its own, in its own number of steps. If the operator communicates between
-    the devices of some axes, as ``lo.Halo`` does, their parts are one problem: all take the same steps, and each gets its part of
-    x. In a step of ``"cg"`` and ``"cgls"`` they send what the operator sends, and two sums.
+    In ``jax.shard_map``, each device solves a problem of its own, in its own number of steps. If the operator communicates
+    between devices, as ``lo.Halo`` does, their parts are one problem: all take the same steps, and each gets its part of x. In a
+    step of ``"cg"`` and ``"cgls"`` they send what the operator sends, and two sums.
 
     An operator that is linear over the reals only, or maps real arrays to complex ones, is solved over pairs of real numbers.
     Units do not matter: A or y times a power of two gives the same digits, as long as the dtype holds y, A x and x.
