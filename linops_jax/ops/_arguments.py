@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import linops_jax as lo
 
@@ -30,6 +33,85 @@ def require_array(x: Any, where: str) -> None:
         found = jax.tree.map(lambda leaf: leaf.dtype, x) if are_numbers else x
         message = f"{where} takes one array, found {type(x).__name__} {found!r:.80}. {advice}."
         raise TypeError(message)
+
+
+def as_integer(value: Any, where: str, least: int | None = None) -> int:
+    """One integer; raises TypeError for other values, and ValueError for one below ``least``."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        message = f"{where} is {value!r:.80}; expected an integer."
+        raise TypeError(message) from None
+    if least is not None and number < least:
+        message = f"{where} is {number}; expected an integer from {least}."
+        raise ValueError(message)
+    return number
+
+
+def as_integers(values: Any, where: str, least: int | None = None) -> tuple[int, ...]:
+    """One or several integers as a tuple."""
+    several = np.ndim(values) > 0
+    return tuple(as_integer(value, where, least) for value in (values if several else (values,)))
+
+
+def as_axes(axes: Any, where: str) -> tuple[int, ...] | None:
+    """One or several axes as a tuple; None, which stands for all axes, as it is."""
+    return None if axes is None else as_integers(axes, where)
+
+
+def axes_of(x: Any, axes: tuple[int, ...] | None, where: str) -> tuple[int, ...]:
+    """The axes of an array counted from the end, in the same order; all for None.
+
+    Counted from the end they stay the same if batch axes are put in front. Raises ValueError if they are not distinct axes of x.
+    """
+    ndim = len(x.shape)
+    given = range(ndim) if axes is None else axes
+    found = tuple(axis % ndim - ndim for axis in given if -ndim <= axis < ndim)
+    if len(found) < len(given) or len(set(found)) < len(found):
+        message = f"{where} {axes} are not distinct axes of an array of shape {x.shape}."
+        raise ValueError(message)
+    return found
+
+
+def axis_of(x: Any, axis: int, where: str) -> int:
+    """One axis of an array counted from the end. Raises ValueError if x has no such axis."""
+    ndim = len(x.shape)
+    if not -ndim <= axis < ndim:
+        message = f"{where} {axis} is not an axis of an array of shape {x.shape}."
+        raise ValueError(message)
+    return axis % ndim - ndim
+
+
+def one_of(value: Any, names: Iterable[Any], where: str) -> Any:
+    """The value, if it is one of the names. Raises ValueError for others."""
+    names = tuple(names)
+    if value not in names:
+        message = f"{where} is {value!r}; expected one of {', '.join(map(repr, names))}."
+        raise ValueError(message)
+    return value
+
+
+def require_sizes(x: Any, axes: tuple[int, ...], sizes: tuple[int, ...], where: str) -> None:
+    """Raises ValueError if the array does not have these sizes along these axes."""
+    found = tuple(x.shape[axis] for axis in axes)
+    if found != sizes:
+        message = f"{where} expects sizes {sizes} along the axes {axes}, found {found} in an array of shape {x.shape}."
+        raise ValueError(message)
+
+
+def require_ndim(value: Any, ndim: int, where: str) -> None:
+    """Raises ValueError if an array field has another number of axes; what is no array is left to the field's own check."""
+    if hasattr(value, "ndim") and value.ndim != ndim:
+        message = f"{where} has shape {value.shape}; expected {ndim} {'axis' if ndim == 1 else 'axes'}."
+        raise ValueError(message)
+
+
+def resized(x: Any, axes: tuple[int, ...], sizes: tuple[int, ...], dtype: Any = None) -> jax.ShapeDtypeStruct:
+    """Specs of an array with other sizes along some axes."""
+    shape = list(x.shape)
+    for axis, size in zip(axes, sizes, strict=True):
+        shape[axis] = size
+    return jax.ShapeDtypeStruct(tuple(shape), x.dtype if dtype is None else dtype)
 
 
 def _is_operator(value: Any) -> bool:

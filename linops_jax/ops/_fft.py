@@ -58,11 +58,8 @@ class FFT(lo.LinearOperator):
     norm: str = lo.static(default="ortho")
 
     def __init__(self, axes: int | tuple[int, ...] | None = None, norm: str = "ortho"):
-        if norm not in _ADJOINT:
-            message = f"FFT.norm is {norm!r}; expected one of {', '.join(map(repr, _ADJOINT))}."
-            raise ValueError(message)
-        self.axes = axes if axes is None else tuple(map(int, np.atleast_1d(axes)))
-        self.norm = norm
+        self.axes = _arguments.as_axes(axes, "FFT.axes")
+        self.norm = _arguments.one_of(norm, _ADJOINT, "FFT.norm")
 
     @lo.traced
     def apply(self, x: Any) -> Any:
@@ -86,12 +83,7 @@ class FFT(lo.LinearOperator):
 
     def _trailing(self, x: Any) -> TrailingFFT:
         """The operator that does it, with axes counted from the end."""
-        ndim = len(x.shape)
-        axes = range(ndim) if self.axes is None else self.axes
-        if any(not -ndim <= axis < ndim for axis in axes) or len({axis % ndim for axis in axes}) < len(axes):
-            message = f"FFT.axes {self.axes} are not distinct axes of an array of shape {x.shape}."
-            raise ValueError(message)
-        return TrailingFFT(tuple(sorted(axis % ndim - ndim for axis in axes)), self.norm)
+        return TrailingFFT(tuple(sorted(_arguments.axes_of(x, self.axes, "FFT.axes"))), self.norm)
 
     @classmethod
     def examples(cls) -> Any:
