@@ -116,6 +116,33 @@ def resized(x: Any, axes: tuple[int, ...], sizes: tuple[int, ...], dtype: Any = 
     return jax.ShapeDtypeStruct(tuple(shape), x.dtype if dtype is None else dtype)
 
 
+def lead_of(x: Any, shape: tuple[int, ...], where: str) -> tuple[int, ...]:
+    """The sizes of the batch axes of an array whose last axes have this shape. Raises TypeError or ValueError for others."""
+    require_array(x, where)
+    n = len(x.shape) - len(shape)
+    if n < 0 or tuple(x.shape[n:]) != shape:
+        message = f"{where} takes an array whose last axes have the sizes {shape}, found shape {x.shape}."
+        raise ValueError(message)
+    return tuple(x.shape[:n])
+
+
+def inexact(dtype: Any) -> Any:
+    """The type itself, if it is one of real or complex numbers; float32 for integers and booleans."""
+    return dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.dtype(jnp.float32)
+
+
+def single(dtype: Any) -> Any:
+    """The type in which a transform computes: single precision for integers and half precision."""
+    return jnp.result_type(dtype, jnp.float32)
+
+
+def require_samples(x: Any, axes: tuple[int, ...], least: int, where: str) -> None:
+    """Raises ValueError if the array has fewer samples along one of the axes."""
+    if any(x.shape[axis] < least for axis in axes):
+        message = f"{where} needs at least {least} samples along the axes {axes}, found an array of shape {x.shape}."
+        raise ValueError(message)
+
+
 def along_axis(x: Any, axis: int, size: int, new: int, where: str, *dtypes: Any) -> jax.ShapeDtypeStruct:
     """Specs of the product of a matrix of shape (new, size) and an array along one axis; ``dtypes`` are those of the matrix.
 
