@@ -91,6 +91,17 @@ def one_of(value: Any, names: Iterable[Any], where: str) -> Any:
     return value
 
 
+def as_positive(value: Any, where: str) -> float:
+    """One number above zero, such as a sampling step; raises TypeError or ValueError for other values."""
+    if np.ndim(value) or not isinstance(value, int | float | np.number | np.ndarray) or isinstance(value, bool):
+        message = f"{where} is {value!r:.80}; expected a number."
+        raise TypeError(message)
+    if not 0 < value < np.inf:
+        message = f"{where} is {value!r:.80}; expected a number above zero."
+        raise ValueError(message)
+    return float(value)
+
+
 def require_sizes(x: Any, axes: tuple[int, ...], sizes: tuple[int, ...], where: str) -> None:
     """Raises ValueError if the array does not have these sizes along these axes."""
     found = tuple(x.shape[axis] for axis in axes)
