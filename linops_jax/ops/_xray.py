@@ -42,8 +42,8 @@ class XRay(lo.LinearOperator):
     .. math:: p = j \cos\theta - i \sin\theta .
 
     So angle 0 projects along axis 0, as in ASTRA and in scikit-image. An angle of 90° projects along axis 1, and the last row
-    comes first. The shadow is a box of width w = max(\|cos θ\|, \|sin θ\|), and a bin of the detector, centred at t, gets the part
-    of the pixel whose shadow is there (the distance-driven method):
+    comes first. The shadow is a box of width w = max(\|cos θ\|, \|sin θ\|), and a bin of the detector, centred at t, gets that
+    part of the pixel whose shadow is there (the distance-driven method):
 
     .. math:: y_{\theta t} = \sum_{ij} \frac{|[t - \tfrac12, t + \tfrac12] \cap [p - \tfrac w2, p + \tfrac w2]|}{w}\, x_{ij} .
 
@@ -95,22 +95,16 @@ class XRay(lo.LinearOperator):
         return jnp.vectorize(lambda y: _sum_over(project_back, y, angles), signature="(a,t)->(i,j)")(y)
 
     def infer_shape(self, x: Any) -> Any:
-        return self._result(x, self.shape, (*self.angles.shape, self.detectors))
+        lead = _arguments.lead_of(x, self.shape, "XRay")
+        return jax.ShapeDtypeStruct((*lead, *self.angles.shape, self.detectors), _arguments.inexact(x.dtype))
 
     def infer_adjoint_shape(self, y: Any) -> Any:
-        return self._result(y, (*self.angles.shape, self.detectors), self.shape)
-
-    def _result(self, x: Any, expected: tuple[int, ...], new: tuple[int, ...]) -> Any:
-        _arguments.require_array(x, "XRay")
-        if x.shape[-2:] != expected:
-            message = f"XRay expects an array whose last axes have the sizes {expected}, found one of shape {x.shape}."
-            raise ValueError(message)
-        return _arguments.resized(x, (-2, -1), new, jnp.result_type(x.dtype, float))
+        lead = _arguments.lead_of(y, (*self.angles.shape, self.detectors), "XRay.H")
+        return jax.ShapeDtypeStruct((*lead, *self.shape), _arguments.inexact(y.dtype))
 
     def _angles(self, x: Any) -> jax.Array:
-        """The angles in the precision of the computation, which is at least that of float32."""
-        dtype = jnp.promote_types(jnp.result_type(x.dtype, float), jnp.float32)
-        return self.angles.astype(jnp.finfo(dtype).dtype)
+        """The angles in the precision of the computation."""
+        return self.angles.astype(jnp.finfo(_arguments.single(x.dtype)).dtype)
 
     def _project(self, x: Any, angle: Any) -> Any:
         """One row of the result, by sums over those lines of pixels which are across the beam."""

@@ -130,17 +130,17 @@ def test_slices_on_several_devices():
         (
             ValueError,
             lambda: XRay([0.0], (2, 3))(np.ones((3, 2))),
-            r"last axes have the sizes \(2, 3\), found .* \(3, 2\)",
+            r"XRay takes .* last axes have the sizes \(2, 3\), found shape \(3, 2\)",
         ),
         (
             ValueError,
             lambda: XRay([0.0], (2, 3), 4).H(np.ones((2, 4))),
-            r"last axes have the sizes \(1, 4\), .* \(2, 4\)",
+            r"XRay\.H takes .* sizes \(1, 4\), found shape \(2, 4\)",
         ),
         (
             ValueError,
             lambda: XRay([0.0], (2, 3))(np.ones(3)),
-            r"XRay expects an array .* \(2, 3\), found one of shape \(3,\)",
+            r"XRay takes an array .* \(2, 3\), found shape \(3,\)",
         ),
         (TypeError, lambda: XRay(1.0, (2, 3)), r"XRay\.angles holds 1\.0 .*, which is not an array"),
     ],
