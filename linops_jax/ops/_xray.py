@@ -50,7 +50,7 @@ class XRay(lo.LinearOperator):
     If the detector sees all of the image, every angle has the sum of the image. The adjoint has the same weights to rounding.
     The default number of bins is even where the number of columns is, so that at angle 0 they coincide.
 
-    The derivative with respect to an angle is that of the formula. The weights are piecewise linear in p.
+    The weights are piecewise linear in p. Where they have a kink, the derivative in the angle takes one side of it.
 
     References
     ----------
@@ -73,9 +73,8 @@ class XRay(lo.LinearOperator):
         _arguments.require_ndim(self.angles, 1, "XRay.angles")
         self.shape = _arguments.as_integers(shape, "XRay.shape", least=1)
         if len(self.shape) != 2 or getattr(self.angles, "size", 1) == 0:
-            message = (
-                f"XRay needs an angle and two sizes of the image, found {self.angles.size} angles and shape {shape}."
-            )
+            found = f"{self.angles.size} angles and shape {shape}"
+            message = f"XRay needs at least one angle and two sizes of the image, found {found}."
             raise ValueError(message)
         if detectors is None:
             detectors = math.ceil(math.hypot(*self.shape))
@@ -85,14 +84,14 @@ class XRay(lo.LinearOperator):
     @lo.traced
     def apply(self, x: Any) -> Any:
         project, angles = jax.checkpoint(self._project, prevent_cse=False), self._angles(x)
-        return jnp.vectorize(lambda x: jax.lax.map(lambda angle: project(x, angle), angles), signature="(i,j)->(a,t)")(
-            x
-        )
+        transform = jnp.vectorize(lambda x: jax.lax.map(lambda a: project(x, a), angles), signature="(i,j)->(a,t)")
+        return transform(x)
 
     @lo.traced
     def adjoint(self, y: Any) -> Any:
         project_back, angles = jax.checkpoint(self._project_back, prevent_cse=False), self._angles(y)
-        return jnp.vectorize(lambda y: _sum_over(project_back, y, angles), signature="(a,t)->(i,j)")(y)
+        transform = jnp.vectorize(lambda y: _sum_over(project_back, y, angles), signature="(a,t)->(i,j)")
+        return transform(y)
 
     def infer_shape(self, x: Any) -> Any:
         lead = _arguments.lead_of(x, self.shape, "XRay")
@@ -118,19 +117,20 @@ class XRay(lo.LinearOperator):
     def _project_rows(self, x: Any, along: Any, across: Any) -> Any:
         """The projection for p = along · j + across · i, where ``along`` is the larger one."""
         rows, columns = x.shape
-        width = 1 / jnp.abs(along)  # of a bin, in pixels: from 1 to √2, so that it sees 3 pixels of a row
-        bins = _centred(self.detectors, along) * width + (columns - width) / 2
+        width = 1 / jnp.abs(
+            along
+        )  # of a bin, in pixels: from 1 to √2, so at most one pixel is between those of its ends
+        ends = (jnp.arange(self.detectors + 2, dtype=along.dtype) - self.detectors / 2) * width + columns / 2
 
         def project_row(row: Any, shift: Any) -> Any:
-            start = bins - shift  # where the bins start, in pixels from the edge of the first one
+            start, stop = ends[:-1] - shift, ends[1:] - shift  # of each bin; a stop is the next start, bit by bit
             pixel = jnp.floor(start)
-            first = pixel + 1 - start
-            last = jnp.maximum(width - first - 1, 0)
-            shares = first, width - first - last, last
-            return sum(share * _at(row, pixel + k) for k, share in enumerate(shares))
+            value = _at(row, pixel)
+            between = jnp.where(jnp.floor(stop) - pixel > 1, _at(row, pixel + 1), 0)
+            return (start - pixel) * value, value + between
 
-        shifts = _centred(rows, across) * across / along
-        y = _sum_over(project_row, _between_zeros(x), shifts)
+        before, whole = _sum_over(project_row, _between_zeros(x), _centred(rows, across) * across / along)
+        y = whole[:-1] - before[:-1] + before[1:]  # without what is before the start, with what is before the stop
         return jnp.where(along < 0, y[::-1], y)
 
     def _project_back(self, y: Any, angle: Any) -> Any:
@@ -167,6 +167,18 @@ def _centred(size: int, like: Any) -> Any:
 
 
 def _sum_over(function: Any, *arrays: Any) -> Any:
-    """The sum of function(*elements) over the first axis of the arrays, without an array of all terms."""
-    zero = jnp.zeros_like(function(*(array[0] for array in arrays)))  # of its type, over the same mesh axes
-    return jax.lax.scan(lambda total, elements: (total + function(*elements), None), zero, arrays)[0]
+    """The sum of function(*elements) over the first axis of the arrays, for each array that the function returns."""
+    first = function(*(array[0] for array in arrays))  # not for its values: it varies over the right axes of a mesh
+    zeros = jax.tree.map(jnp.zeros_like, first)
+
+    def one_by_one(*arrays: Any) -> Any:  # so that a CPU has the terms in its cache
+        return jax.lax.scan(lambda sums, elements: (_added(sums, function(*elements)), None), zeros, arrays)[0]
+
+    def at_once(*arrays: Any) -> Any:  # one term is too little for a GPU
+        return jax.tree.map(lambda terms: jnp.sum(terms, axis=0), jax.vmap(function)(*arrays))
+
+    return jax.lax.platform_dependent(*arrays, cpu=one_by_one, default=at_once)
+
+
+def _added(a: Any, b: Any) -> Any:
+    return jax.tree.map(jnp.add, a, b)
