@@ -72,8 +72,8 @@ class XRay(lo.LinearOperator):
         self.angles = _arguments.as_field(angles, "XRay.angles")
         _arguments.require_ndim(self.angles, 1, "XRay.angles")
         self.shape = _arguments.as_integers(shape, "XRay.shape", least=1)
-        if len(self.shape) != 2 or getattr(self.angles, "size", 1) == 0:
-            found = f"{self.angles.size} angles and shape {shape}"
+        if len(self.shape) != 2 or jnp.size(self.angles) == 0:
+            found = f"{jnp.size(self.angles)} angles and shape {shape}"
             message = f"XRay needs at least one angle and two sizes of the image, found {found}."
             raise ValueError(message)
         if detectors is None:
