@@ -62,11 +62,8 @@ class Halo(lo.LinearOperator):
         if len(rows) != 2 or not all(isinstance(n, int | np.integer) and n >= 0 for n in rows):
             message = f"Halo.width is {width!r}; expected a number of rows, or a pair of them, not negative."
             raise ValueError(message)
-        if boundary not in BOUNDARIES:
-            message = f"Halo.boundary is {boundary!r}; expected one of {', '.join(map(repr, BOUNDARIES))}."
-            raise ValueError(message)
         self.width, self.axis = (int(rows[0]), int(rows[1])), int(axis)
-        self.axis_name, self.boundary = axis_name, boundary
+        self.axis_name, self.boundary = axis_name, _arguments.one_of(boundary, BOUNDARIES, "Halo.boundary")
 
     @lo.traced
     def apply(self, x: Any) -> Any:
@@ -81,14 +78,10 @@ class Halo(lo.LinearOperator):
         return self._resized(y, -sum(self.width))
 
     def _resized(self, x: Any, rows: int) -> Any:
-        shape = list(x.shape)
-        shape[self.axis] += rows
-        return jax.ShapeDtypeStruct(tuple(shape), x.dtype)
+        return _arguments.resized(x, (self.axis,), (x.shape[self.axis] + rows,))
 
     def _check(self, x: Any) -> None:
-        if not -x.ndim <= self.axis < x.ndim:
-            message = f"Halo.axis {self.axis} is not an axis of an array of shape {x.shape}."
-            raise ValueError(message)
+        _arguments.axis_of(x, self.axis, "Halo.axis")
         whole, widest = x.shape[self.axis] * self._devices(), max(self.width)
         if widest > whole - (self.boundary == "reflect"):
             message = (

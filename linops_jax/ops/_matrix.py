@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import linops_jax as lo
 from linops_jax.ops import _arguments
@@ -52,7 +51,7 @@ class Matrix(lo.LinearOperator):
     axes: tuple[int, ...] = lo.static(default=(-1,))
 
     def __init__(self, matrix: Any, axes: int | tuple[int, ...] = (-1,)):
-        axes = tuple(map(int, np.atleast_1d(axes)))
+        axes = _arguments.as_integers(axes, "Matrix.axes")
         matrix = _arguments.as_field(matrix, "Matrix.matrix")
         if hasattr(matrix, "ndim") and jnp.ndim(matrix) != 2 * len(axes):
             message = (
@@ -66,14 +65,14 @@ class Matrix(lo.LinearOperator):
     @lo.traced
     def apply(self, x: Any) -> Any:
         n = len(self.axes)
-        axes = self._normalised(x)
+        axes = self._axes(x)
         y = jnp.tensordot(self.matrix, x, axes=(tuple(range(n, 2 * n)), axes))
         return jnp.moveaxis(y, tuple(range(n)), axes)
 
     @lo.traced
     def adjoint(self, y: Any) -> Any:
         n = len(self.axes)
-        axes = self._normalised(y)
+        axes = self._axes(y)
         x = jnp.tensordot(jnp.conj(self.matrix), y, axes=(tuple(range(n)), axes))
         return jnp.moveaxis(x, tuple(range(n)), axes)
 
@@ -85,28 +84,20 @@ class Matrix(lo.LinearOperator):
         n = len(self.axes)
         return self._result(y, self.matrix.shape[:n], self.matrix.shape[n:])
 
-    def _normalised(self, x: Any) -> tuple[int, ...]:
-        """The axes counted from the start."""
-        axes = tuple(axis + x.ndim if axis < 0 else axis for axis in self.axes)
-        if any(not 0 <= axis < x.ndim for axis in axes) or len(set(axes)) < len(axes):
-            message = f"Matrix.axes {self.axes} are not distinct axes of an array of shape {x.shape}."
-            raise ValueError(message)
-        return axes
+    def _axes(self, x: Any) -> tuple[int, ...]:
+        return _arguments.axes_of(x, self.axes, "Matrix.axes")
 
     def _result(self, x: Any, expected: tuple[int, ...], new: tuple[int, ...]) -> Any:
         """Specs of the result, in which axes of sizes ``new`` replace those of sizes ``expected``."""
         _arguments.require_array(x, "Matrix")
-        axes = self._normalised(x)
+        axes = self._axes(x)
         found = tuple(x.shape[axis] for axis in axes)
         if found != expected:
             message = (
                 f"Matrix of shape {self.matrix.shape} contracts axes of sizes {expected}, found {found} in {x.shape}."
             )
             raise ValueError(message)
-        shape = list(x.shape)
-        for axis, size in zip(axes, new, strict=True):
-            shape[axis] = size
-        return jax.ShapeDtypeStruct(tuple(shape), jnp.result_type(self.matrix.dtype, x.dtype))
+        return _arguments.resized(x, axes, new, jnp.result_type(self.matrix.dtype, x.dtype))
 
     @classmethod
     def examples(cls) -> Any:
