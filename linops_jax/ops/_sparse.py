@@ -124,7 +124,8 @@ def _apply_on_host(op: Any, x: Any) -> Any:
 
 
 def _adjoint_on_host(op: Any, y: Any) -> Any:
-    return np.conj(_product(op.matrix().T, np.conj(y), op.axis))
+    conj = np.conj if np.iscomplexobj(op.data) else lambda z: z  # of vectors, which have fewer entries than the matrix
+    return conj(_product(op.matrix().T, conj(y), op.axis))
 
 
 @lo.traced

@@ -12,7 +12,10 @@ WIDTHS = [1, (2, 0), [(1, 2)], [(0, 1), (2, 3)], [[1], [2]], np.array([1, 2])]
 
 def test_pad_is_that_of_numpy():
     agree(
-        *((Pad(widths), lambda x, w=widths: np.pad(x, w), (3, 2), dtype) for widths, dtype in zip(WIDTHS, [F, C] * 3)),
+        *(
+            (Pad(widths), lambda x, w=widths: np.pad(x, w), (3, 2), dtype)
+            for widths, dtype in zip(WIDTHS, [F, C] * 3, strict=True)
+        ),
         (Pad((1, 2), axes=-1), lambda x: np.pad(x, ((0, 0), (1, 2))), (3, 2), F),
         (Pad(((1, 2), (0, 3)), axes=(-1, 0)), lambda x: np.pad(x, ((0, 3), (0, 0), (1, 2))), (3, 1, 2), C),
         (Pad(1), lambda x: np.pad(x, 1), (0, 2), F),
