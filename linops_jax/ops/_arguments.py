@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -142,7 +143,7 @@ def as_indices(value: Any, size: int | None, where: str) -> Any:
         message = f"{where} holds {indices.dtype}; expected integers."
         raise TypeError(message)
     require_ndim(indices, 1, where)
-    size = indices.size if size is None else size
+    size = int(indices.size) if size is None else size
     if isinstance(indices, np.ndarray) and (wrong := indices[(indices < -size) | (indices >= size)]).size:
         message = f"{where} holds {wrong[0]}, which is not an index of an axis of size {size}."
         raise ValueError(message)

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import linops_jax as lo
 from linops_jax.ops import _arguments
@@ -106,13 +105,13 @@ class Transpose(lo.LinearOperator, unitary=True):
 
     @lo.traced
     def adjoint(self, y: Any) -> Any:
-        return jnp.transpose(y, np.argsort(self._order(y)))
+        return jnp.transpose(y, _inverse(self._order(y)))
 
     def infer_shape(self, x: Any) -> Any:
         return self._permuted(x, self._order(x))
 
     def infer_adjoint_shape(self, y: Any) -> Any:
-        return self._permuted(y, np.argsort(self._order(y)))
+        return self._permuted(y, _inverse(self._order(y)))
 
     def _order(self, x: Any) -> list[int]:
         """All axes in their new order, counted from the start."""
@@ -124,7 +123,7 @@ class Transpose(lo.LinearOperator, unitary=True):
             order[place] = axis + ndim
         return order
 
-    def _permuted(self, x: Any, order: Any) -> Any:
+    def _permuted(self, x: Any, order: list[int]) -> Any:
         return jax.ShapeDtypeStruct(tuple(x.shape[axis] for axis in order), x.dtype)
 
     @classmethod
@@ -227,16 +226,11 @@ class Roll(lo.LinearOperator, unitary=True):
     def adjoint(self, y: Any) -> Any:
         return self._rolled(y, -1)
 
-    def infer_shape(self, x: Any) -> Any:
-        _arguments.require_array(x, "Roll")
-        axes = _arguments.axes_of(x, self.axis, "Roll.axis")
-        _arguments.one_for_each(self.shift, axes, "Roll.shift")
-        return x
-
     def infer_adjoint_shape(self, y: Any) -> Any:
-        return self.infer_shape(y)
+        return y
 
     def _rolled(self, x: Any, sign: int) -> Any:
+        _arguments.require_array(x, "Roll")
         axes = _arguments.axes_of(x, self.axis, "Roll.axis")
         for axis, shift in zip(axes, _arguments.one_for_each(self.shift, axes, "Roll.shift"), strict=True):
             n = x.shape[axis]
@@ -249,3 +243,7 @@ class Roll(lo.LinearOperator, unitary=True):
     def examples(cls) -> Any:
         yield cls(2, -1), jax.ShapeDtypeStruct((2, 5), jnp.float32)
         yield cls((1, -4), (0, 1)), jax.ShapeDtypeStruct((2, 3), jnp.complex64)
+
+
+def _inverse(order: list[int]) -> list[int]:
+    return sorted(range(len(order)), key=order.__getitem__)

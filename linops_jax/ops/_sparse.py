@@ -97,13 +97,10 @@ class SparseMatrix(lo.LinearOperator):
         return self._trailing(y).H(y)
 
     def infer_shape(self, x: Any) -> Any:
-        return self._result(x, *self.shape, "SparseMatrix")
+        return _arguments.along_axis(x, self.axis, self.shape[1], self.shape[0], "SparseMatrix", self.data.dtype)
 
     def infer_adjoint_shape(self, y: Any) -> Any:
-        return self._result(y, *self.shape[::-1], "SparseMatrix.H")
-
-    def _result(self, x: Any, new: int, size: int, where: str) -> Any:
-        return _arguments.along_axis(x, self.axis, size, new, where, self.data.dtype)
+        return _arguments.along_axis(y, self.axis, self.shape[0], self.shape[1], "SparseMatrix.H", self.data.dtype)
 
     def _trailing(self, x: Any) -> TrailingSparseMatrix:
         """The operator that does it, with the axis counted from the end."""

@@ -56,12 +56,13 @@ def test_the_adjoint_knows_its_domain_and_the_array_has_derivatives():
     ("call", "message"),
     [
         (lambda: Einsum("ij,j", np.ones((2, 3))), r"Einsum\.subscripts is 'ij,j': expected 'labels of the array,"),
+        (lambda: Einsum(np.ones(2), "i,i->i"), r"Einsum\.subscripts is '\[1\.1\.\]': expected 'labels of the array,"),
         (lambda: Einsum("...j,j->j", np.ones(3)), r"Einsum\.subscripts is .* expected 'labels of the array,"),
         (lambda: Einsum("ii,i->i", np.ones((2, 2))), r"a label is repeated in 'ii'"),
         (lambda: Einsum("i,jj->ij", np.ones(2)), r"a label is repeated in 'jj'"),
         (
             lambda: Einsum("i,ij->i", np.ones(2)),
-            r"'j' of the input must be in the array or in the result; .*lo\.ops\.Sum",
+            r"'j' of the input must be in the array or in the result; lo\.ops\.Sum",
         ),
         (lambda: Einsum("i,...i->i", np.ones(2)), r"'\.\.\.' of the input must be in the array or in the result"),
         (lambda: Einsum("i,i->ik", np.ones(2)), r"'k' of the result must be in the array or in the input"),
@@ -71,10 +72,10 @@ def test_the_adjoint_knows_its_domain_and_the_array_has_derivatives():
             lambda: Einsum("ij,j->i", np.ones((2, 3)))(np.ones(4)),
             r"Einsum expects size 3 for 'j', found an array of shape \(4,\)",
         ),
-        (lambda: Einsum("ij,j->i", np.ones((2, 3)))(np.ones((4, 3))), r"Einsum expects 1 axes 'j', found .* \(4, 3\)"),
+        (lambda: Einsum("ij,j->i", np.ones((2, 3)))(np.ones((4, 3))), r"Einsum expects axes 'j', found .* \(4, 3\)"),
         (
             lambda: Einsum("ij,...jk->...ik", np.ones((2, 3)))(np.ones(3)),
-            r"Einsum expects 2 axes '\.\.\.jk', found .* \(3,\)",
+            r"Einsum expects axes '\.\.\.jk', found .* \(3,\)",
         ),
         (
             lambda: Einsum("ij,j->i", np.ones((2, 3))).H(np.ones(3)),
