@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -183,8 +184,9 @@ class TrailingSparseMatrix(lo.LinearOperator, batched=True):
 def _product(matrix: Any, x: Any, axis: int) -> Any:
     """The matrix times the array along one axis. SciPy takes a vector, or the columns of a matrix."""
     columns = np.moveaxis(_computable(x), axis, 0)
-    y = matrix @ (columns.ravel() if columns.size == len(columns) else columns.reshape(len(columns), -1))
-    return np.moveaxis(y.reshape(-1, *columns.shape[1:]), 0, axis)
+    (m, n), count = matrix.shape, math.prod(columns.shape[1:])
+    y = matrix @ columns.reshape(n if count == 1 else (n, count))
+    return np.moveaxis(y.reshape(m, *columns.shape[1:]), 0, axis)
 
 
 def _computable(x: Any) -> Any:

@@ -29,6 +29,7 @@ def test_along_an_axis():
         case(0, (4, 3), F, C),
         case(1, (2, 4, 3), C, C),
         case(-2, (4, 0), F, F),
+        case(-1, (1, 1, 4), F, F),
     )
 
 
