@@ -147,8 +147,8 @@ def as_indices(value: Any, size: int | None, where: str) -> Any:
     if isinstance(indices, np.ndarray) and (wrong := indices[(indices < -size) | (indices >= size)]).size:
         message = f"{where} holds {wrong[0]}, which is not an index of an axis of size {size}."
         raise ValueError(message)
-    library = np if isinstance(indices, np.ndarray) else jnp
-    return library.where(indices < 0, indices + size, indices).astype(np.int32 if size < 2**31 else np.int64)
+    indices = indices.astype(np.int32 if size < 2**31 else np.int64)
+    return (np if isinstance(indices, np.ndarray) else jnp).where(indices < 0, indices + size, indices)
 
 
 def require_broadcast(value: Any, x: Any, where: str) -> None:

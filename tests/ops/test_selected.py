@@ -24,7 +24,8 @@ def test_restriction_is_take_of_numpy():
             ]
         ),
         (Restriction([], 5), lambda x: x[..., :0], (2, 5), F),
-        (Restriction(np.int8([0]), 1), lambda x: x, (3, 1), F),
+        (Restriction(np.int8([-1, 3]), 300, axis=0), lambda x: x[[-1, 3]], (300, 1), F),
+        (Restriction(np.uint8([200]), 300), lambda x: x[200:201], (300,), F),
     )
 
 
