@@ -232,12 +232,9 @@ class Roll(lo.LinearOperator, unitary=True):
     def _rolled(self, x: Any, sign: int) -> Any:
         _arguments.require_array(x, "Roll")
         axes = _arguments.axes_of(x, self.axis, "Roll.axis")
-        for axis, shift in zip(axes, _arguments.one_for_each(self.shift, axes, "Roll.shift"), strict=True):
-            n = x.shape[axis]
-            start = -sign * shift % n if n else 0
-            # jnp.roll would join two slices: half as fast, if they are short pieces of each row
-            x = jnp.take(x, (start + jnp.arange(n)) % n, axis, mode="clip")
-        return x
+        shifts = _arguments.one_for_each(self.shift, axes, "Roll.shift")
+        # Indexing is twice as fast along rows, but gathers an array that is split between devices; this permutes its parts.
+        return jnp.roll(x, tuple(sign * shift for shift in shifts), axes)
 
     @classmethod
     def examples(cls) -> Any:
