@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -180,12 +181,12 @@ def as_indices(value: Any, size: int | None, where: str) -> Any:
         message = f"{where} holds {indices.dtype}; expected integers."
         raise TypeError(message)
     require_ndim(indices, 1, where)
-    size = indices.size if size is None else size
+    size = int(indices.size) if size is None else size
     if isinstance(indices, np.ndarray) and (wrong := indices[(indices < -size) | (indices >= size)]).size:
         message = f"{where} holds {wrong[0]}, which is not an index of an axis of size {size}."
         raise ValueError(message)
-    library = np if isinstance(indices, np.ndarray) else jnp
-    return library.where(indices < 0, indices + size, indices).astype(np.int32 if size < 2**31 else np.int64)
+    indices = indices.astype(np.int32 if size < 2**31 else np.int64)
+    return (np if isinstance(indices, np.ndarray) else jnp).where(indices < 0, indices + size, indices)
 
 
 def require_broadcast(value: Any, x: Any, where: str) -> None:

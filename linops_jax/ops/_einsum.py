@@ -59,7 +59,7 @@ class Einsum(lo.LinearOperator):
     array: jax.Array
 
     def __init__(self, subscripts: str, array: Any):
-        self.subscripts = subscripts.replace(" ", "")
+        self.subscripts = str(subscripts).replace(" ", "")
         self.array = _arguments.as_field(array, "Einsum.array")
         _arguments.require_ndim(self.array, len(self._labels()[0]), "Einsum.array")
 
@@ -83,21 +83,15 @@ class Einsum(lo.LinearOperator):
     def _labels(self) -> tuple[str, str, str]:
         """The labels of the array, of the input and of the result."""
         match = FORM.fullmatch(self.subscripts)
-        if not match:
-            self._refuse(
-                "expected 'labels of the array,labels of the input->labels of the result', as in 'ij,...j->...i'"
-            )
-        a, x, result = match.groups()
+        form = "expected 'labels of the array,labels of the input->labels of the result', as in 'ij,...j->...i'"
+        self._require(match is not None, form)
+        a, x, result = match.groups() if match else ("", "", "")
         for part in (a, x, result):
             letters = part.replace("...", "")
-            if len(set(letters)) < len(letters):
-                self._refuse(f"a label is repeated in {part!r}; use lo.ops.Matrix or another array")
-        if missing := set(x) - set(a + result):
-            self._refuse(
-                f"{_shown(missing)} of the input must be in the array or in the result; sum over it with lo.ops.Sum"
-            )
-        if missing := set(result) - set(a + x):
-            self._refuse(f"{_shown(missing)} of the result must be in the array or in the input")
+            self._require(len(set(letters)) == len(letters), f"a label is repeated in {part!r}")
+        alone, new = _shown(set(x) - set(a + result)), _shown(set(result) - set(a + x))
+        self._require(not alone, f"{alone} of the input must be in the array or in the result; lo.ops.Sum sums over it")
+        self._require(not new, f"{new} of the result must be in the array or in the input")
         return a, x, result
 
     def _exchanged(self, x: Any, labels: str, new: str, where: str) -> Any:
@@ -105,23 +99,24 @@ class Einsum(lo.LinearOperator):
         _arguments.require_array(x, where)
         before, dots, after = labels.partition("...")
         named, ndim = len(before + after), len(x.shape)
-        if ndim < named or (ndim > named and not dots):
-            self._refuse(f"{where} expects {named} axes {labels!r}, found an array of shape {x.shape}")
+        fits = ndim >= named if dots else ndim == named
+        self._require(fits, f"{where} expects axes {labels!r}, found an array of shape {x.shape}")
         last = ndim - len(after)
         found = dict(zip(before + after, (*x.shape[: len(before)], *x.shape[last:]), strict=True))
         sizes = dict(zip(self._labels()[0], self.array.shape, strict=True))
-        if wrong := [label for label, size in found.items() if sizes.get(label, size) != size]:
-            expected = ", ".join(f"{sizes[label]} for {label!r}" for label in wrong)
-            self._refuse(f"{where} expects size {expected}, found an array of shape {x.shape} for {labels!r}")
+        wrong = [label for label, size in found.items() if sizes.get(label, size) != size]
+        expected = ", ".join(f"{sizes[label]} for {label!r}" for label in wrong)
+        self._require(not wrong, f"{where} expects size {expected}, found an array of shape {x.shape} for {labels!r}")
         sizes |= found
         start, dots, end = new.partition("...")
         batch = x.shape[len(before) : last] if dots else ()
         shape = (*(sizes[label] for label in start), *batch, *(sizes[label] for label in end))
         return jax.ShapeDtypeStruct(shape, jnp.result_type(self.array.dtype, x.dtype))
 
-    def _refuse(self, why: str) -> Any:
-        message = f"Einsum.subscripts is {self.subscripts!r}: {why}."
-        raise ValueError(message)
+    def _require(self, is_right: bool, otherwise: str) -> None:
+        if not is_right:
+            message = f"Einsum.subscripts is {self.subscripts!r}: {otherwise}."
+            raise ValueError(message)
 
     @classmethod
     def examples(cls) -> Any:

@@ -60,8 +60,8 @@ class LowRank(lo.LinearOperator):
         self.u, self.s, self.v = (
             _arguments.as_field(value, f"LowRank.{name}") for name, value in (("u", u), ("s", s), ("v", v))
         )
-        shapes = tuple(getattr(value, "shape", None) for value in (self.u, self.s, self.v))
-        if None not in shapes and (tuple(map(len, shapes)) != (2, 1, 2) or len({shape[-1] for shape in shapes}) > 1):
+        shapes = [jnp.shape(value) for value in (self.u, self.s, self.v)]
+        if list(map(len, shapes)) != [2, 1, 2] or len({shape[-1] for shape in shapes}) > 1:
             message = (
                 f"LowRank.u, s and v have shapes {', '.join(map(str, shapes))}; expected (m, r), (r,) and (n, r). "
                 "Of NumPy's svd, v is vh.conj().T."

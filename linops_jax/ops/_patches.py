@@ -76,10 +76,11 @@ class Patches(lo.LinearOperator):
     def apply(self, x: Any) -> Any:
         _arguments.require_array(x, "Patches")
         axes = _arguments.axes_of(x, self.axes, "Patches.axes")
-        for i, (axis, size, step) in enumerate(self._along(axes)):
-            if x.shape[axis - i] < size:
-                message = f"Patches.size {self.size} is larger than the axes {axes} of an array of shape {x.shape}."
-                raise ValueError(message)
+        along = self._along(axes)
+        if any(x.shape[axis] < size for axis, size, _ in along):
+            message = f"Patches.size {self.size} is larger than the axes {axes} of an array of shape {x.shape}."
+            raise ValueError(message)
+        for i, (axis, size, step) in enumerate(along):
             y = _extracted(jnp.moveaxis(x, axis - i, -1), size, step)
             x = jnp.moveaxis(y, -2, axis - i - 1)
         return x

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import linops_jax as lo
 from linops_jax.ops import _arguments
@@ -27,7 +27,8 @@ class Reshape(lo.LinearOperator, unitary=True):
 
     Notes
     -----
-    The adjoint, which is the inverse, gives the array its old shape. ``A.H(y)`` needs ``with_domain``, which says this shape.
+    The adjoint, which is the inverse, gives the array its old shape, which only the domain says: ``A.H(y)`` needs
+    ``with_domain``.
 
     References
     ----------
@@ -50,11 +51,9 @@ class Reshape(lo.LinearOperator, unitary=True):
     @lo.traced
     def apply(self, x: Any) -> Any:
         _arguments.require_array(x, "Reshape")
-        known = int(np.prod([n for n in self.shape if n != -1]))
-        if x.size % known if known and -1 in self.shape else x.size != known or -1 in self.shape:
-            message = (
-                f"Reshape.shape {self.shape} does not fit an array of shape {x.shape}, which has {x.size} entries."
-            )
+        known = math.prod(n for n in self.shape if n != -1)
+        if not (known and x.size % known == 0 if -1 in self.shape else x.size == known):
+            message = f"Reshape.shape {self.shape} does not fit an array of shape {x.shape} with {x.size} entries."
             raise ValueError(message)
         return jnp.reshape(x, self.shape)
 
@@ -106,13 +105,13 @@ class Transpose(lo.LinearOperator, unitary=True):
 
     @lo.traced
     def adjoint(self, y: Any) -> Any:
-        return jnp.transpose(y, np.argsort(self._order(y)))
+        return jnp.transpose(y, _inverse(self._order(y)))
 
     def infer_shape(self, x: Any) -> Any:
         return self._permuted(x, self._order(x))
 
     def infer_adjoint_shape(self, y: Any) -> Any:
-        return self._permuted(y, np.argsort(self._order(y)))
+        return self._permuted(y, _inverse(self._order(y)))
 
     def _order(self, x: Any) -> list[int]:
         """All axes in their new order, counted from the start."""
@@ -124,7 +123,7 @@ class Transpose(lo.LinearOperator, unitary=True):
             order[place] = axis + ndim
         return order
 
-    def _permuted(self, x: Any, order: Any) -> Any:
+    def _permuted(self, x: Any, order: list[int]) -> Any:
         return jax.ShapeDtypeStruct(tuple(x.shape[axis] for axis in order), x.dtype)
 
     @classmethod
@@ -170,11 +169,6 @@ class Flip(lo.LinearOperator, unitary=True, symmetric=True):
     def apply(self, x: Any) -> Any:
         _arguments.require_array(x, "Flip")
         return jnp.flip(x, _arguments.axes_of(x, self.axis, "Flip.axis"))
-
-    def infer_shape(self, x: Any) -> Any:
-        _arguments.require_array(x, "Flip")
-        _arguments.axes_of(x, self.axis, "Flip.axis")
-        return x
 
     @classmethod
     def examples(cls) -> Any:
@@ -232,21 +226,21 @@ class Roll(lo.LinearOperator, unitary=True):
     def adjoint(self, y: Any) -> Any:
         return self._rolled(y, -1)
 
-    def infer_shape(self, x: Any) -> Any:
-        _arguments.require_array(x, "Roll")
-        axes = _arguments.axes_of(x, self.axis, "Roll.axis")
-        _arguments.one_for_each(self.shift, axes, "Roll.shift")
-        return x
-
     def infer_adjoint_shape(self, y: Any) -> Any:
-        return self.infer_shape(y)
+        return y
 
     def _rolled(self, x: Any, sign: int) -> Any:
+        _arguments.require_array(x, "Roll")
         axes = _arguments.axes_of(x, self.axis, "Roll.axis")
         shifts = _arguments.one_for_each(self.shift, axes, "Roll.shift")
+        # Indexing is twice as fast along rows, but gathers an array that is split between devices; this permutes its parts.
         return jnp.roll(x, tuple(sign * shift for shift in shifts), axes)
 
     @classmethod
     def examples(cls) -> Any:
         yield cls(2, -1), jax.ShapeDtypeStruct((2, 5), jnp.float32)
         yield cls((1, -4), (0, 1)), jax.ShapeDtypeStruct((2, 3), jnp.complex64)
+
+
+def _inverse(order: list[int]) -> list[int]:
+    return sorted(range(len(order)), key=order.__getitem__)

@@ -126,11 +126,11 @@ class Permutation(lo.LinearOperator, unitary=True):
 
     def __init__(self, indices: Any, axis: int = -1):
         checked = _arguments.as_indices(indices, None, "Permutation.indices")
-        if isinstance(checked, np.ndarray) and len(np.unique(checked)) < checked.size:
+        if isinstance(checked, np.ndarray) and (np.bincount(checked, minlength=checked.size) != 1).any():
             message = f"Permutation.indices is {indices!r:.80}; expected each of 0 to {checked.size - 1} once."
             raise ValueError(message)
         self.indices = jnp.asarray(checked)
-        self.places = jnp.argsort(self.indices).astype(checked.dtype)
+        self.places = jnp.zeros_like(self.indices).at[self.indices].set(jnp.arange(checked.size, dtype=checked.dtype))
         self.axis = _arguments.as_integer(axis, "Permutation.axis")
 
     @lo.traced

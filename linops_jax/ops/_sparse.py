@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -97,13 +98,10 @@ class SparseMatrix(lo.LinearOperator):
         return self._trailing(y).H(y)
 
     def infer_shape(self, x: Any) -> Any:
-        return self._result(x, *self.shape, "SparseMatrix")
+        return _arguments.along_axis(x, self.axis, self.shape[1], self.shape[0], "SparseMatrix", self.data.dtype)
 
     def infer_adjoint_shape(self, y: Any) -> Any:
-        return self._result(y, *self.shape[::-1], "SparseMatrix.H")
-
-    def _result(self, x: Any, new: int, size: int, where: str) -> Any:
-        return _arguments.along_axis(x, self.axis, size, new, where, self.data.dtype)
+        return _arguments.along_axis(y, self.axis, self.shape[0], self.shape[1], "SparseMatrix.H", self.data.dtype)
 
     def _trailing(self, x: Any) -> TrailingSparseMatrix:
         """The operator that does it, with the axis counted from the end."""
@@ -124,7 +122,8 @@ def _apply_on_host(op: Any, x: Any) -> Any:
 
 
 def _adjoint_on_host(op: Any, y: Any) -> Any:
-    return np.conj(_product(op.matrix().T, np.conj(y), op.axis))
+    conj = np.conj if np.iscomplexobj(op.data) else lambda z: z  # of vectors, which have fewer entries than the matrix
+    return conj(_product(op.matrix().T, conj(y), op.axis))
 
 
 @lo.traced
@@ -185,8 +184,9 @@ class TrailingSparseMatrix(lo.LinearOperator, batched=True):
 def _product(matrix: Any, x: Any, axis: int) -> Any:
     """The matrix times the array along one axis. SciPy takes a vector, or the columns of a matrix."""
     columns = np.moveaxis(_computable(x), axis, 0)
-    y = matrix @ (columns.ravel() if columns.size == len(columns) else columns.reshape(len(columns), -1))
-    return np.moveaxis(y.reshape(-1, *columns.shape[1:]), 0, axis)
+    (m, n), count = matrix.shape, math.prod(columns.shape[1:])
+    y = matrix @ columns.reshape(n if count == 1 else (n, count))
+    return np.moveaxis(y.reshape(m, *columns.shape[1:]), 0, axis)
 
 
 def _computable(x: Any) -> Any:
