@@ -253,7 +253,7 @@ class Processes(NamedTuple):
 
 
 def processes() -> Processes:
-    """The processes of this program. Raises NotImplementedError if this JAX has no notes of processes, or hides them elsewhere."""
+    """The processes of this program. Raises NotImplementedError if this JAX has no notes for them, or hides them elsewhere."""
     from jax.experimental import multihost_utils
 
     # JAX has no public function that reads or writes the notes. This is the state that its public functions use.
