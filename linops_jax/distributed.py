@@ -26,7 +26,7 @@ __all__ = ["watch"]
 _FOLDER = "linops_jax/watch/"
 _FAILURE = "failure"  # the name of the note of the first failure; notes of processes have numbers as names
 _RUNS, _OVER = "runs", "over"  # what a process says of itself
-_PATIENCE = 3.0  # seconds: for others to read of a failure, and for this process to print its traceback
+_PATIENCE = 4.0  # seconds: for others to read of a failure; half of it for this process to print its traceback
 _BREATH = 0.05  # seconds
 _LONGEST = 2000  # characters of a message
 
@@ -67,10 +67,10 @@ def watch(poll: float = 0.5) -> contextlib.AbstractContextManager[None]:
       going to join their next collective;
     - an exception that ends the program.
 
-    The process that failed prints its traceback and ends within three seconds. Each other one prints which process failed and
-    why, ``poll`` seconds later at most, also if it waits in a collective. It ends at once with exit code 1, without running
-    ``finally`` or ``atexit``. A process that is killed leaves no note. Then the next collective fails in the others, and the
-    first of these failures ends all.
+    The process that failed prints its traceback. Each other one prints which process failed and why, ``poll`` seconds later at
+    most, also if it waits in a collective. A few seconds later all end with exit code 1, without running ``finally`` or
+    ``atexit``. A process that is killed leaves no note. Then the next collective fails in the others, and the first of these
+    failures ends all.
 
     The watch lasts until the processes end, which they do together. In a program of one process it does nothing.
 
@@ -157,29 +157,29 @@ class _Watch(contextlib.AbstractContextManager[None]):
         """Whether all processes have come to their end. If one has failed, ends this one."""
         if self._failure:
             self._group.write_first(_FOLDER + _FAILURE, f"{self._group.number} {self._failure[:_LONGEST]}")
-        if self._ends:
-            self._say_over()
         notes = self._group.read(_FOLDER)
         if _FAILURE in notes:
             number, _, message = notes[_FAILURE].partition(" ")
             self._leave(int(number), message)
+        if self._ends:
+            self._say_over()
         return self._ends and _RUNS not in notes.values()
 
     def _say_over(self) -> None:
         self._group.write(f"{_FOLDER}{self._group.number}", _OVER)
 
     def _leave(self, failed: int, message: str) -> None:
-        """Ends this process when all have read of the failure: the first to end would be one more failure for the others."""
-        until = time.monotonic() + _PATIENCE
+        """Ends this process when all have come to this: the first to end would be one more failure for the others."""
         _, number, count = self._group
+        until = time.monotonic() + _PATIENCE
         if failed != number:
             _print(f"process {failed} of {count} has failed, so process {number} ends: {message}")
+        elif not self._shown.wait(_PATIENCE / 2):  # it waits for something that another device will not send
+            _print(f"process {number} of {count}, this one, has failed: {message}")
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             self._say_over()
             while _RUNS in self._group.read(_FOLDER).values() and time.monotonic() < until:
                 time.sleep(_BREATH)
-        if failed == number and not self._shown.wait(max(0.0, until - time.monotonic())):
-            _print(f"process {number} of {count}, this one, has failed: {message}")
         if number == 0:
             time.sleep(5 * _BREATH)  # it has the service, which the others still ask
         with contextlib.suppress(Exception):
