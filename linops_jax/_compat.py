@@ -257,7 +257,7 @@ def processes() -> Processes:
     from jax.experimental import multihost_utils
 
     # JAX has no public function that reads or writes the notes. This is the state that its public functions use.
-    state = getattr(getattr(multihost_utils, "distributed", None), "global_state", None)
+    state: Any = getattr(getattr(multihost_utils, "distributed", None), "global_state", None)
     client = getattr(state, "client", None)
     if not (hasattr(client, "key_value_set") and hasattr(client, "key_value_dir_get")):
         message = (

@@ -188,7 +188,7 @@ class _Watch(contextlib.AbstractContextManager[None]):
 
 
 def _text(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(error)).strip()
+    return "".join(traceback.format_exception_only(error)).strip() + errors.users_line(error)
 
 
 def _print(message: str) -> None:

@@ -9,7 +9,7 @@ import sys
 
 import jax
 
-TIMEOUT = 150  # seconds
+TIMEOUT = 250  # seconds
 
 
 def free_port():

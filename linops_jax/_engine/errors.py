@@ -72,7 +72,7 @@ def report(name: str, error: BaseException) -> str:
             _exceptions[number] = error
             _exceptions.pop(number - _MOST_KEPT, None)
     prefix = "" if text.startswith(name) else f"{name} failed: "
-    message = f"{prefix}{type(error).__name__}: {text}{_users_line(error)} {advice}"
+    message = f"{prefix}{type(error).__name__}: {text}{users_line(error)} {advice}"
     for observer in observers:
         observer(message.strip())
     message = f"{message}(the original exception is linops_jax.last_error()) [linops_jax error {number}]"
@@ -151,7 +151,7 @@ def _forget_arrays(error: BaseException) -> None:
         traceback.clear_frames(current.__traceback__)
 
 
-def _users_line(error: BaseException) -> str:
+def users_line(error: BaseException) -> str:
     """The innermost line of the traceback in the file of the hook, not in a library that the hook calls."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_PACKAGE)]
     if not frames:
