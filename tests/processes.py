@@ -1,4 +1,4 @@
-"""Several processes on this machine, each of which runs a file of tests as a program: nothing here knows linops_jax."""
+"""Several processes on this machine, each of which runs a file of tests as a program."""
 
 import contextlib
 import faulthandler
@@ -8,6 +8,10 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import linops_jax as lo  # before jax.distributed.initialize, on purpose
 
 TIMEOUT = 250  # seconds
 
@@ -51,3 +55,37 @@ def join(devices):
 def say(text):
     """Prints at once: other threads print as well."""
     os.write(1, f"\n{text}\n".encode())
+
+
+# ---- programs that compare numbers ----------------------------------------------------------------------------------
+
+
+def main(programs, devices):
+    """Runs the programs whose names are the arguments, on a mesh with all devices."""
+    number, _, names = join(devices)
+    lo.distributed.watch()  # nothing fails: the end is as always
+    mesh = jax.make_mesh((jax.device_count(),), ("i",), axis_types=(AxisType.Auto,))
+
+    def place(array, *spec):
+        sharding = NamedSharding(mesh, PartitionSpec(*spec))
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    for name in names:
+        programs[name](mesh, place, np.random.default_rng(0))
+    say(f"right {number}")
+
+
+def gathered(tree):
+    """The whole arrays: a test may, which knows that they are small."""
+    from jax.experimental import multihost_utils
+
+    return jax.tree.map(lambda leaf: multihost_utils.process_allgather(leaf, tiled=True), tree)
+
+
+def assert_right(file, count, *names):
+    """Asserts that these programs of a file are right in all processes."""
+    with running(file, count, *names) as workers:
+        found = outputs(workers)
+    for number, (worker, output) in enumerate(zip(workers, found, strict=True)):
+        assert worker.returncode == 0, output
+        assert f"right {number}" in output
