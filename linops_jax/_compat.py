@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jaxlib
@@ -218,42 +218,11 @@ def dce_rule(rule: Callable[[Sequence[bool], Any], Any]) -> Callable[..., Any]:
     return call
 
 
-class Processes(NamedTuple):
-    """The processes of a program after ``jax.distributed.initialize``, and their shared notes.
+def coordination() -> tuple[Any, int, int]:
+    """JAX's client of the coordination service, which keeps notes of processes; the number of this one, and how many there are.
 
-    Parameters
-    ----------
-    client : object
-        JAX's client of the coordination service, which keeps the notes.
-    number : int
-        The number of this process.
-    count : int
-        How many there are.
+    Raises NotImplementedError if this JAX has no such client, or hides it elsewhere.
     """
-
-    client: Any
-    number: int
-    count: int
-
-    def write(self, name: str, text: str) -> None:
-        """Writes a note that all processes can read, in place of the one with this name."""
-        self.client.key_value_set(name, text, True)
-
-    def write_first(self, name: str, text: str) -> None:
-        """Writes a note that all processes can read, if there is none with this name."""
-        try:
-            self.client.key_value_set(name, text)
-        except jax.errors.JaxRuntimeError as error:
-            if "ALREADY_EXISTS" not in str(error):
-                raise
-
-    def read(self, folder: str) -> dict[str, str]:
-        """All notes in a folder, by their names in it."""
-        return {name.removeprefix(folder): text for name, text in self.client.key_value_dir_get(folder)}
-
-
-def processes() -> Processes:
-    """The processes of this program. Raises NotImplementedError if this JAX has no notes for them, or hides them elsewhere."""
     from jax.experimental import multihost_utils
 
     # JAX has no public function that reads or writes the notes. This is the state that its public functions use.
@@ -265,4 +234,4 @@ def processes() -> Processes:
             "does not make public, is not where it was in JAX 0.10. Run the program without it, or with JAX 0.10."
         )
         raise NotImplementedError(message)
-    return Processes(client, state.process_id, state.num_processes)
+    return client, state.process_id, state.num_processes

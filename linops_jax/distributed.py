@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -23,9 +23,12 @@ from linops_jax._engine import errors
 
 __all__ = ["watch"]
 
-_FOLDER = "linops_jax/watch/"
-_FAILURE = "failure"  # the name of the note of the first failure; notes of processes have numbers as names
-_RUNS, _OVER = "runs", "over"  # what a process says of itself
+_FAILURES, _FIRST = "linops_jax/watch/failures/", "first"  # a folder of notes, and the only one in it
+_STATES, _RUNS, _OVER = (
+    "linops_jax/watch/states/",
+    "runs",
+    "over",
+)  # a folder, and what each process says in its note there
 _PATIENCE = 4.0  # seconds: for others to read of a failure; half of it for this process to print its traceback
 _BREATH = 0.05  # seconds
 _LONGEST = 2000  # characters of a message
@@ -76,9 +79,10 @@ def watch(poll: float = 0.5) -> contextlib.AbstractContextManager[None]:
 
     Examples
     --------
-    >>> jax.distributed.initialize()  # doctest: +SKIP
-    >>> with lo.distributed.watch():  # doctest: +SKIP
-    ...     main()
+    >>> def main():
+    ...     jax.distributed.initialize()
+    ...     lo.distributed.watch()
+    ...     ...  # the program
     """
     if not poll > 0:
         message = (
@@ -91,7 +95,7 @@ def watch(poll: float = 0.5) -> contextlib.AbstractContextManager[None]:
             "process has nothing to watch."
         )
         raise RuntimeError(message)
-    group = _compat.processes()
+    group = _Group(*_compat.coordination())
     if group.count == 1:
         return contextlib.nullcontext()
     if not _running:
@@ -100,17 +104,41 @@ def watch(poll: float = 0.5) -> contextlib.AbstractContextManager[None]:
     return _running[0]
 
 
+class _Group(NamedTuple):
+    """The processes of a program, and their notes in the coordination service."""
+
+    client: Any
+    number: int  # of this process
+    count: int
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a note, in place of the one with this name."""
+        self.client.key_value_set(name, text, True)
+
+    def write_first(self, name: str, text: str) -> None:
+        """Writes a note, if there is none with this name."""
+        try:
+            self.client.key_value_set(name, text)
+        except jax.errors.JaxRuntimeError as error:
+            if "ALREADY_EXISTS" not in str(error):
+                raise
+
+    def read(self, folder: str) -> dict[str, str]:
+        """All notes in a folder, by their names in it."""
+        return {name.removeprefix(folder): text for name, text in self.client.key_value_dir_get(folder)}
+
+
 class _Watch(contextlib.AbstractContextManager[None]):
     """The watch of this process, which is one of a group."""
 
     poll = 0.5
 
-    def __init__(self, group: _compat.Processes) -> None:
+    def __init__(self, group: _Group) -> None:
         self._group = group
         self._failure = ""  # the message, if this process has failed
         self._ends = False
         self._wake, self._shown = threading.Event(), threading.Event()
-        group.write(f"{_FOLDER}{group.number}", _RUNS)
+        self._say(_RUNS)
         errors.observers.append(self._fail)
         self._excepthook, sys.excepthook = sys.excepthook, self._uncaught
         self._thread = threading.Thread(target=self._run, name="linops_jax watch", daemon=True)
@@ -156,17 +184,19 @@ class _Watch(contextlib.AbstractContextManager[None]):
     def _all_are_over(self) -> bool:
         """Whether all processes have come to their end. If one has failed, ends this one."""
         if self._failure:
-            self._group.write_first(_FOLDER + _FAILURE, f"{self._group.number} {self._failure[:_LONGEST]}")
-        notes = self._group.read(_FOLDER)
-        if _FAILURE in notes:
-            number, _, message = notes[_FAILURE].partition(" ")
+            self._group.write_first(_FAILURES + _FIRST, f"{self._group.number} {self._failure[:_LONGEST]}")
+        if failures := self._group.read(_FAILURES):
+            number, _, message = failures[_FIRST].partition(" ")
             self._leave(int(number), message)
         if self._ends:
-            self._say_over()
-        return self._ends and _RUNS not in notes.values()
+            self._say(_OVER)
+        return self._ends and not self._some_run()
 
-    def _say_over(self) -> None:
-        self._group.write(f"{_FOLDER}{self._group.number}", _OVER)
+    def _say(self, state: str) -> None:
+        self._group.write(f"{_STATES}{self._group.number}", state)
+
+    def _some_run(self) -> bool:
+        return _RUNS in self._group.read(_STATES).values()
 
     def _leave(self, failed: int, message: str) -> None:
         """Ends this process when all have come to this: the first to end would be one more failure for the others."""
@@ -177,8 +207,8 @@ class _Watch(contextlib.AbstractContextManager[None]):
         elif not self._shown.wait(_PATIENCE / 2):  # it waits for something that another device will not send
             _print(f"process {number} of {count}, this one, has failed: {message}")
         with contextlib.suppress(jax.errors.JaxRuntimeError):
-            self._say_over()
-            while _RUNS in self._group.read(_FOLDER).values() and time.monotonic() < until:
+            self._say(_OVER)
+            while self._some_run() and time.monotonic() < until:
                 time.sleep(_BREATH)
         if number == 0:
             time.sleep(5 * _BREATH)  # it has the service, which the others still ask

@@ -134,7 +134,7 @@ def test_a_jax_without_notes():
     with pytest.raises(
         NotImplementedError, match=r"watch does not work with JAX .* Run the program without it, or with"
     ):
-        _compat.processes()  # of this process, which has no client
+        _compat.coordination()  # of this process, which has no client
 
 
 if __name__ == "__main__":

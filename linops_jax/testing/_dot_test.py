@@ -152,6 +152,9 @@ def dot_test(
     of the class. It passes up to more where large numbers cancel inside the operator, as evaluations on parts of the
     vectors tell.
 
+    Where other processes hold parts of the arrays, the vectors are drawn and added up in compiled programs, and only numbers
+    are fetched. All processes must call the test, and get the same answer.
+
     References
     ----------
     * Claerbout, J. F. (1992). Earth Soundings Analysis: Processing versus Inversion. Blackwell.
