@@ -146,9 +146,9 @@ def halos(mesh, place, rng):
         expected = [-np.dot(weight, s) for s in shifted], weight.reshape(y.shape)
         whole, parts = jnp.asarray(y), place(y, "i")
         slopes = jax.jit(jax.value_and_grad(loss, (0, 1)), static_argnums=(2, 3))
+        alone = slopes(w, whole, one, "cgls")
         for solver in ("cg", "cgls"):
             value, found = gathered(slopes(w, parts, mesh, solver))
-            alone = slopes(w, whole, one, solver)
             np.testing.assert_allclose(value, alone[0], rtol=1e-11)
             for a, b, c in zip(found, alone[1], expected, strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -136,7 +137,8 @@ def combine(*terms: tuple[complex, Any]) -> Any:
     def one(*leaves: Any) -> Any:
         if _spread.any_spread(leaves):
             return _spread.combine(scalars, leaves)
-        return sum(scalar * double(leaf) for scalar, leaf in zip(scalars, leaves, strict=True))
+        numbers = map(double, leaves)
+        return functools.reduce(np.add, [a if c == 1 else c * a for c, a in zip(scalars, numbers, strict=True)])
 
     return jax.tree.map(one, *trees)
 

@@ -28,7 +28,10 @@ def _has_host_hooks(subject: Subject) -> bool:
 def check_promises(subject: Subject) -> str | None:
     """A(x) has the shapes and dtypes of ``infer_shape``, and so has every host hook, called with read-only NumPy arrays."""
     finer: list[str] = []
-    for hand in [] if subject.is_spread else subject.host_hooks():
+    hands = subject.host_hooks()
+    if hands and subject.is_spread:
+        hands, finer = [], ["not by hand, with whole NumPy arrays: other processes hold parts of the arrays"]
+    for hand in hands:
         arguments = hand.arguments()
         found = hand.call(arguments, hand.poisoned())
         broken = list(hand.broken_promises(found))
