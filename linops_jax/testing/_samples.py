@@ -90,7 +90,7 @@ def nudged(rng: np.random.Generator, arrays: Any) -> Iterator[Any]:
     """
     leaves, tree = jax.tree.flatten(arrays)
     chosen = [signs(rng, leaf) for leaf in leaves]
-    others = [s * _alternating(s) for s in chosen]
+    others = [s * _alternating(s, i) for i, s in enumerate(chosen)]
     for directions in (chosen, others):
         moved = [
             (a * (1 + _probes.eps(a) * s)).astype(a.dtype) if _probes.is_inexact(a) else a
@@ -106,7 +106,8 @@ def signs(rng: np.random.Generator, like: Any) -> Any:
     return rng.choice([-1.0, 1.0], like.shape)
 
 
-def _alternating(like: Any) -> Any:
+def _alternating(like: Any, start: int) -> Any:
+    """Every other sign; random ones where other processes hold some."""
     if _spread.is_spread(like):
-        return _spread.draw(np.random.default_rng(0), like, "signs")
-    return (-1.0) ** (1 + np.arange(like.size).reshape(like.shape))
+        return _spread.draw(np.random.default_rng(start), like, "signs")
+    return (-1.0) ** (start + np.arange(like.size).reshape(like.shape))
