@@ -117,11 +117,10 @@ def checks(mesh, place, rng):
     lo.testing.checks.check_jacobian_adjoint(sharded(Square()), x)
     with pytest.raises(AssertionError, match="jacobian_apply is not the derivative of apply"):
         lo.testing.checks.check_jacobian(sharded(Square(wrong=True)), x)
-    by_hand = lo.testing.checks.check_by_hand(Host(), weights)
-    assert (
-        by_hand
-        == "skipped: it calls hooks by hand, with whole NumPy arrays, and other processes hold parts of the arrays"
-    )
+    found = {n: check() for n, check in lo.operator_checks(Host(), weights) if lo.testing.checks.CHECKS[n].whole}
+    assert set(found) == {"inputs", "by_hand", "threads", "dense_adjoint", "grads", "shard_map", "calls"}
+    assert all(note.startswith("skipped: ") and "other processes hold parts" in note for note in found.values()), found
+    assert found["by_hand"].startswith("skipped: it calls hooks by hand, with whole NumPy arrays, and")
 
 
 def halos(mesh, place, rng):
