@@ -123,6 +123,17 @@ def checks(mesh, place, rng):
     assert found["by_hand"].startswith("skipped: it calls hooks by hand, with whole NumPy arrays, and")
 
 
+def explicit(mesh, place, rng):
+    """Checks of arrays that are split in their types; forward and reverse mode split Jacobians along different axes."""
+    mesh = jax.make_mesh(mesh.devices.shape, ("i",), axis_types=(AxisType.Explicit,))
+    values = rng.standard_normal((2, 8)).astype(np.float32)
+    with jax.set_mesh(mesh):
+        w, x = (jax.device_put(value, jax.NamedSharding(mesh, P("i"))) for value in values)
+        assert lo.dot_test(Twice(w), x).passed
+        assert not lo.dot_test(Twice(w, wrong=True), x).passed
+        lo.testing.checks.check_jacobians(Twice(w), x)
+
+
 def halos(mesh, place, rng):
     """Solves of a problem in two dimensions whose rows are split, against one device and dense matrices."""
     w, y = np.array([0.3, 1.5, -0.4]), rng.standard_normal((8, 3))
@@ -157,10 +168,10 @@ def halos(mesh, place, rng):
         np.testing.assert_allclose(gathered(lo.norm(A, parts)), np.linalg.norm(dense, 2), rtol=1e-6)
 
 
-PROGRAMS = {function.__name__: function for function in (checks, halos)}
+PROGRAMS = {function.__name__: function for function in (checks, explicit, halos)}
 
 
-@pytest.mark.parametrize("names", [("checks",), ("halos",)], ids=" ".join)
+@pytest.mark.parametrize("names", [("checks",), ("explicit", "halos")], ids=" ".join)
 def test_two_processes(names):
     assert_right(__file__, 2, *names)
 

@@ -3,6 +3,7 @@
 import re
 import signal
 import sys
+import threading
 import time
 
 import jax
@@ -128,6 +129,15 @@ def test_a_program_of_one_process():
         lo.distributed.watch()
     with pytest.raises(ValueError, match=r"poll=0 is not a time between two looks\. Give a positive number"):
         lo.distributed.watch(poll=0)
+
+
+def test_one_process_has_nothing_to_watch(monkeypatch):
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(_compat, "coordination", lambda: (None, 0, 1))
+    before = sys.excepthook, threading.active_count()
+    with pytest.raises(ZeroDivisionError, match="by zero"), lo.distributed.watch():
+        _ = 1 / 0
+    assert (sys.excepthook, threading.active_count()) == before
 
 
 def test_a_jax_without_notes():

@@ -91,6 +91,15 @@ def _in_double(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def _alike(leaves: Sequence[Any]) -> tuple[Any, ...]:
+    """The arrays, on an explicit mesh all split as the first one: JAX combines no others there."""
+    first = next(filter(is_spread, leaves)).sharding
+    mesh = getattr(first, "mesh", None)
+    if mesh is None or jax.sharding.AxisType.Explicit not in mesh.axis_types:
+        return tuple(leaves)
+    return tuple(jax.sharding.reshard(leaf, first) if leaf.shape else leaf for leaf in leaves)
+
+
 def _double(leaf: Any) -> jax.Array:
     return leaf.astype(np.complex128 if jnp.iscomplexobj(leaf) else np.float64)
 
@@ -102,7 +111,7 @@ def _combine(scalars: Sequence[Any], leaves: Sequence[Any]) -> jax.Array:
 
 def combine(scalars: Sequence[Any], leaves: Sequence[Any]) -> jax.Array:
     """The sum of multiples of arrays."""
-    return _combine(tuple(map(np.asarray, scalars)), tuple(leaves))
+    return _combine(tuple(map(np.asarray, scalars)), _alike(leaves))
 
 
 @_in_double
@@ -124,7 +133,7 @@ def _inner(u: Any, v: Any) -> jax.Array:
 
 def inner(u: Any, v: Any) -> complex:
     """<u, v> = sum conj(u) v."""
-    return complex(_inner(u, v))
+    return complex(_inner(*_alike((u, v))))
 
 
 @_in_double
@@ -134,7 +143,7 @@ def _equal(u: Any, v: Any) -> jax.Array:
 
 def equal(u: Any, v: Any) -> bool:
     """Whether all numbers are the same; NaN is like NaN."""
-    return bool(_equal(u, v))
+    return bool(_equal(*_alike((u, v))))
 
 
 @functools.lru_cache(maxsize=64)
