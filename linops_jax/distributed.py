@@ -24,11 +24,8 @@ from linops_jax._engine import errors
 __all__ = ["watch"]
 
 _FAILURES, _FIRST = "linops_jax/watch/failures/", "first"  # a folder of notes, and the only one in it
-_STATES, _RUNS, _OVER = (
-    "linops_jax/watch/states/",
-    "runs",
-    "over",
-)  # a folder, and what each process says in its note there
+_STATES = "linops_jax/watch/states/"  # a folder, in which the note of each process has its number as a name
+_RUNS, _OVER = "runs", "over"  # what it says
 _PATIENCE = 4.0  # seconds: for others to read of a failure; half of it for this process to print its traceback
 _BREATH = 0.05  # seconds
 _LONGEST = 2000  # characters of a message
@@ -159,7 +156,7 @@ class _Watch(contextlib.AbstractContextManager[None]):
             self._shown.set()
 
     def _fail(self, message: str) -> None:
-        self._failure = self._failure or message
+        self._failure = self._failure or message.encode("utf-8", "backslashreplace").decode()
         self._wake.set()
 
     def _end(self) -> None:
@@ -222,4 +219,5 @@ def _text(error: BaseException) -> str:
 
 
 def _print(message: str) -> None:
-    os.write(2, f"linops_jax: {message}\n".encode())  # at once: other threads write as well
+    with contextlib.suppress(OSError):  # nobody listens
+        os.write(2, f"linops_jax: {message}\n".encode())  # at once: other threads write as well

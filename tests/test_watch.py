@@ -72,7 +72,7 @@ def main():
         with lo.distributed.watch():
             if fails:
                 say(f"failed at {time.time()}")
-                sys.exit(3)
+                sys.exit("no \ud800")
             iterate(licensed=True)
 
 
@@ -102,7 +102,7 @@ def test_leaving_the_program_ends_all_processes():
         found, seconds = ends(workers)
     assert seconds < SECONDS
     assert [worker.returncode for worker in workers] == [1, 1], found
-    assert "process 1 of 2 has failed, so process 0 ends: SystemExit: 3" in found[0]
+    assert "process 1 of 2 has failed, so process 0 ends: SystemExit: no \\ud800" in found[0]
 
 
 @pytest.mark.parametrize(("count", "killed"), [(4, 2), (2, 0)])  # process 0 has JAX's coordination service
