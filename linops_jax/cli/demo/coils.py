@@ -116,7 +116,7 @@ def run(truth, spokes, noise, lam, seed, devices) -> Run:
             seconds=seconds,
             collectives=collectives(program),
             calls=calls / len(mesh.local_devices),
-            picture=np.real(picture),
+            picture=np.real(np.asarray(picture)),
         )
 
 
