@@ -1,6 +1,5 @@
 """Where `demo mri --devices --processes` runs: on CPU devices of this process, and in processes that are started for it."""
 
-import os
 import pickle
 import socket
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 
 import jax
 
+from .._children import environment
 from .._errors import require
 from .coils import COILS, Run, run
 
@@ -59,14 +59,11 @@ def _in_processes(devices: int, processes: int, problem: dict[str, Any]) -> Run:
 def _start(started: ExitStack, folder: str, number: int) -> subprocess.Popen[bytes]:
     log = started.enter_context(_log(folder, number).open("wb"))
     command = [*COMMAND, folder, str(number)]
-    worker = started.enter_context(subprocess.Popen(command, stdout=log, stderr=log, env=_environment()))
+    worker = started.enter_context(
+        subprocess.Popen(command, stdout=log, stderr=log, env=environment(JAX_PLATFORMS="cpu"))
+    )
     started.callback(worker.kill)
     return worker
-
-
-def _environment() -> dict[str, str]:
-    """That of this process, which may have found the package anywhere on its path."""
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "JAX_PLATFORMS": "cpu"}
 
 
 def _log(folder: str, number: int) -> Path:
