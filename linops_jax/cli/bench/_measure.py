@@ -46,6 +46,8 @@ class Effort:
         What is imported, ours first.
     devices : tuple of int
         Numbers of devices over which work is spread.
+    spread : tuple of str
+        What is spread over devices.
     """
 
     rounds: int
@@ -60,6 +62,7 @@ class Effort:
     repeated: tuple[int, int]
     modules: tuple[str, ...]
     devices: tuple[int, ...]
+    spread: tuple[str, ...]
 
 
 FULL = Effort(
@@ -75,6 +78,7 @@ FULL = Effort(
     repeated=(100_000, 1000),
     modules=("linops_jax", "jax", "jaxbind", "lineax", "pylops"),
     devices=(1, 2, 4),
+    spread=("stack", "halo", "solve"),
 )
 QUICK = Effort(
     rounds=5,
@@ -89,6 +93,7 @@ QUICK = Effort(
     repeated=(20_000, 200),
     modules=("linops_jax", "jax"),
     devices=(2,),
+    spread=("stack",),
 )
 
 

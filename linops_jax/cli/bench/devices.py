@@ -25,7 +25,6 @@ from ._scaling.ours import Windowed
 
 TITLE = "Devices"
 LENGTH = 16
-PROBLEMS = ("stack", "halo", "solve")
 PROCESSES = 2  # of pylops-mpi
 PART = 8  # windows of each device
 EFFICIENCY = 0.9
@@ -37,7 +36,7 @@ def cases(effort: Effort) -> Iterator[Case]:
     yield _batch(effort.pixels // 2)
     with ExitStack() as ends:
         ask = _Asking(effort, ends)
-        for problem in PROBLEMS:
+        for problem in effort.spread:
             for devices in effort.devices:
                 yield _scaling(problem, devices, effort, ask)
 
@@ -114,7 +113,7 @@ def _require(*modules: str) -> None:
 
 def _mpiexec() -> str:
     """Where `mpiexec` is: on the path, or beside Python, where `pip install mpich` puts it."""
-    _require("mpi4py", "pylops_mpi")
+    _require("pylops_mpi", "mpi4py")
     found = shutil.which("mpiexec") or shutil.which("mpiexec", path=str(Path(sys.executable).parent))
     if not found:
         msg = "there is no mpiexec"
