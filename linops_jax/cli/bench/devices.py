@@ -26,7 +26,7 @@ from ._scaling.ours import Windowed
 TITLE = "Devices"
 LENGTH = 16
 PROCESSES = 2  # of pylops-mpi
-PART = 8  # windows of each device
+PART = 16  # windows of each device
 EFFICIENCY = 0.9
 
 # ---- scaling --------------------------------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ def _scaling(problem: str, devices: int, effort: Effort, ask: "_Asking") -> Case
 def _described(problem: str, size: Size) -> str:
     windows = f"{size.length} windowed FFTs of {size.side} x {size.side}"
     return {
-        "stack": f"stack of {windows} and adjoint",
+        "stack": f"stack of {windows}",
         "halo": f"blur with halos, {size.length * size.side} x {4 * size.side}",
         "solve": f"{size.steps} CGLS steps, stack of {windows}",
     }[problem]

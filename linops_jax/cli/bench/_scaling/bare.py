@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,17 @@ from .data import Size
 
 
 def stack(size: Size, threads: int) -> Callable[[], Any]:
-    parts, x = np.split(data.windows(size), threads), data.picture(size)
+    windows, x = data.windows(size), data.picture(size)
     pool = ThreadPoolExecutor(threads)
-    return lambda: sum(pool.map(lambda part: _gram(part, x), parts))
+
+    def run() -> np.ndarray:
+        y = np.empty_like(windows)
+        list(pool.map(partial(_some, x), np.split(windows, threads), np.split(y, threads)))
+        return y
+
+    return run
 
 
-def _gram(windows: np.ndarray, x: np.ndarray) -> np.ndarray:
-    total, y, back = np.zeros_like(x), np.empty_like(x), np.empty_like(x)
-    for window in windows:
-        data.transform(window, x, y)
-        data.transform_adjoint(window, y, back)
-        total += back
-    return total
+def _some(x: np.ndarray, windows: np.ndarray, y: np.ndarray) -> None:
+    for window, out in zip(windows, y, strict=True):
+        data.transform(window, x, out)

@@ -51,7 +51,7 @@ class Blur(pylops.LinearOperator):
 
 def stack(size: Size) -> Callable[[], Any]:
     A, x = _stacked(size), _whole(data.picture(size))
-    return lambda: A.H @ (A @ x)
+    return lambda: A @ x
 
 
 def halo(size: Size) -> Callable[[], Any]:

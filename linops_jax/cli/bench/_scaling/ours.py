@@ -44,7 +44,7 @@ class Blur(lo.LinearOperator):
 
 
 def stack(size: Size, mesh: Any) -> Callable[[], Any]:
-    return _run(lambda A, x: A.H(A(x)), _stacked(size, mesh), _placed(data.picture(size), mesh, WHOLE))
+    return _run(lambda A, x: A(x), _stacked(size, mesh), _placed(data.picture(size), mesh, WHOLE))
 
 
 def halo(size: Size, mesh: Any) -> Callable[[], Any]:

@@ -14,7 +14,8 @@ SPREAD, WHOLE = jax.P("i"), jax.P()
 
 
 def stack(size: Size, mesh: Any, by_hand: bool) -> Callable[[], Any]:
-    return _run(_gram(mesh, by_hand), _windows(size, mesh), _placed(data.picture(size), mesh, WHOLE))
+    function = _mapped(_forward, mesh, (SPREAD, WHOLE), SPREAD) if by_hand else _forward
+    return _run(function, _windows(size, mesh), _placed(data.picture(size), mesh, WHOLE))
 
 
 def halo(size: Size, mesh: Any, by_hand: bool) -> Callable[[], Any]:
@@ -40,9 +41,13 @@ def solve(size: Size, mesh: Any, by_hand: bool) -> Callable[[], Any]:
 
 def _gram(mesh: Any, by_hand: bool) -> Callable[[Any, Any], Any]:
     def gram(windows: Any, x: Any) -> Any:
-        return _adjoint(windows, jnp.fft.fft2(windows * x[None]))
+        return _adjoint(windows, _forward(windows, x))
 
     return _mapped(lambda w, x: jax.lax.psum(gram(w, x), "i"), mesh, (SPREAD, WHOLE), WHOLE) if by_hand else gram
+
+
+def _forward(windows: Any, x: Any) -> Any:
+    return jnp.fft.fft2(windows * x[None])
 
 
 def _adjoint(windows: Any, y: Any) -> Any:
