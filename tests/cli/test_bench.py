@@ -160,7 +160,7 @@ def test_work_on_four_devices_is_right(problem, library):
 
 def test_scaling_is_measured_in_other_processes(tmp_path):
     rows, *_ = rows_of(tmp_path, "devices")
-    found = {row["who"]: row for row in rows if row["case"] == "blur with halos, 256 x 32, 2 devices"}
+    found = {row["who"]: row for row in rows if row["case"] == "blur with halos, 256 x 8, 2 devices"}
     optional = found.pop("pylops-mpi, 2 processes")
     assert optional["note"] in ("", "pylops_mpi is not installed", "there is no mpiexec")
     assert list(found) == [

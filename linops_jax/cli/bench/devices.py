@@ -44,7 +44,7 @@ def cases(effort: Effort) -> Iterator[Case]:
 def _scaling(problem: str, devices: int, effort: Effort, ask: "_Asking") -> Case:
     """All of the work on so many devices, by each library; and all of it and one part of it on one device."""
     side = effort.pixels // 2
-    whole = Size(PART * devices, side, max(effort.steps // 5, 1))
+    whole = Size(PART * devices, side, max(effort.steps // 10, 1))
     answers: list[float] = []
     libraries = [OURS, "plain JAX", "plain JAX in shard_map", *(["bare threads"] if problem == "stack" else [])]
     contestants = {name: partial(ask.jax, name, problem, whole, devices, answers) for name in libraries}
@@ -65,7 +65,7 @@ def _described(problem: str, size: Size) -> str:
     windows = f"{size.length} windowed FFTs of {size.side} x {size.side}"
     return {
         "stack": f"stack of {windows}",
-        "halo": f"blur with halos, {size.length * size.side} x {4 * size.side}",
+        "halo": f"blur with halos, {size.length * size.side} x {size.side}",
         "solve": f"{size.steps} CGLS steps, stack of {windows}",
     }[problem]
 

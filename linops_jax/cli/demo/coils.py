@@ -105,8 +105,9 @@ def run(truth, spokes, noise, lam, seed, devices) -> Run:
     mesh = jax.make_mesh((len(devices),), ("coils",), axis_types=(axis,), devices=devices)
     with jax.enable_x64(True):
         coord, _ = trajectory(spokes, truth.shape)
-        A, G = all_coils(np.asarray(coord), truth.shape, mesh), Gradient()
-        y = jax.jit(partial(measure, noise=noise, seed=seed))(A, np.asarray(truth, complex))
+        coord, x = np.asarray(coord), np.asarray(truth, complex)  # NumPy's: a JAX array is on devices of one process
+        A, G = all_coils(coord, truth.shape, mesh), Gradient()
+        y = jax.jit(partial(measure, noise=noise, seed=seed))(A, x)
         program = reconstruct.lower(lam, A, G, y).compile()
         jax.block_until_ready(program(lam, A, G, jax.jit(jnp.zeros_like)(y)))  # no step, but processes connect
         picture, seconds, calls = _timed(lambda: program(lam, A, G, y))

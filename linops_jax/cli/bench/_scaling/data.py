@@ -37,7 +37,7 @@ def measured(size: Size) -> np.ndarray:
 
 
 def rows(size: Size) -> np.ndarray:
-    return np.random.default_rng(3).standard_normal((size.length * size.side, 4 * size.side), np.float32)
+    return np.random.default_rng(3).standard_normal((size.length * size.side, size.side), np.float32)
 
 
 def _complex(shape: tuple[int, ...], seed: int) -> np.ndarray:
