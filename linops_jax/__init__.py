@@ -70,6 +70,7 @@ __all__ = [  # the public names: what dir() and `import *` give
     "constant",
     "declare",
     "diagonal",
+    "distributed",
     "dot_test",
     "eigsh",
     "export_checks",
@@ -107,6 +108,7 @@ __all__ = [  # the public names: what dir() and `import *` give
 if TYPE_CHECKING:
     __version__: str
     from linops_jax import algebra as algebra
+    from linops_jax import distributed as distributed
     from linops_jax import functional as functional
     from linops_jax import interop as interop
     from linops_jax import ops as ops
@@ -132,6 +134,7 @@ if TYPE_CHECKING:
 
 # Modules that are imported when one of their names is used: most programs need none of them.
 _LAZY = {
+    "distributed": (),
     "measures": ("condition_number", "diagonal", "eigsh", "norm", "svds", "todense", "tosparse", "trace"),
     "solvers": ("ConvergenceError", "ConvergenceWarning", "InexactAdjointWarning", "Solution", "Stats", "solve"),
     "testing": ("check_operator", "checking", "dot_test", "operator_checks"),

@@ -231,3 +231,22 @@ def dce_rule(rule: Callable[[Sequence[bool], Any], Any]) -> Callable[..., Any]:
         return rule(used, others[-1])
 
     return call
+
+
+def coordination() -> tuple[Any, int, int]:
+    """JAX's client of the coordination service, which keeps notes of processes; the number of this one, and how many there are.
+
+    Raises NotImplementedError if this JAX has no such client, or hides it elsewhere.
+    """
+    from jax.experimental import multihost_utils
+
+    # JAX has no public function that reads or writes the notes. This is the state that its public functions use.
+    state: Any = getattr(getattr(multihost_utils, "distributed", None), "global_state", None)
+    client = getattr(state, "client", None)
+    if not (hasattr(client, "key_value_set") and hasattr(client, "key_value_dir_get")):
+        message = (
+            f"lo.distributed.watch does not work with JAX {jax.__version__}: the client of its coordination service, which JAX "
+            "does not make public, is not where it was in JAX 0.10. Run the program without it, or with JAX 0.10."
+        )
+        raise NotImplementedError(message)
+    return client, state.process_id, state.num_processes

@@ -1,25 +1,17 @@
 """Two processes with two CPU devices each: this file is the test, and the program that every process runs."""
 
-import contextlib
-import faulthandler
-import os
-import socket
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from processes import assert_right, gathered, main
 
 import linops_jax as lo  # before jax.distributed.initialize, on purpose
 
 pytestmark = pytest.mark.versions
 
-PROCESSES, DEVICES, BATCH = 2, 4, 8
-TIMEOUT = 150  # seconds
+BATCH = 8
 
 
 class Gain(lo.LinearOperator, batched=False):
@@ -44,10 +36,9 @@ class Gain(lo.LinearOperator, batched=False):
 
 
 class Twice(lo.LinearOperator):
-    """x -> 2 weights x, or with a wrong adjoint."""
+    """x -> 2 weights x."""
 
     weights: jax.Array
-    wrong: bool = lo.static(default=False)
 
     @lo.traced
     def apply(self, x):
@@ -55,7 +46,7 @@ class Twice(lo.LinearOperator):
 
     @lo.traced
     def adjoint(self, y):
-        return (3 if self.wrong else 2) * self.weights * y
+        return 2 * self.weights * y
 
     def infer_shape(self, x):
         return x
@@ -65,20 +56,9 @@ def energy(y):
     return jnp.sum(y**2) + jnp.sum(jnp.sin(y))
 
 
-def main(process, address):
-    faulthandler.dump_traceback_later(TIMEOUT - 10, exit=True)
-    jax.config.update("jax_num_cpu_devices", DEVICES // PROCESSES)
-    jax.distributed.initialize(address, num_processes=PROCESSES, process_id=process)
-    assert (jax.process_count(), jax.device_count()) == (PROCESSES, DEVICES)
-
-    from jax.experimental import multihost_utils
-
-    mesh = jax.make_mesh((DEVICES,), ("i",), axis_types=(AxisType.Auto,))
-    rng = np.random.default_rng(0)
+def gradients(mesh, place, rng):
+    """Of a batch, with respect to a field that all have; and the results."""
     gain, x = rng.standard_normal(3).astype(np.float32), rng.standard_normal((BATCH, 3)).astype(np.float32)
-    place = lambda array, *spec: jax.make_array_from_callback(  # noqa: E731
-        array.shape, NamedSharding(mesh, P(*spec)), lambda index: array[index]
-    )
     g, xs = place(gain), place(x, "i")
 
     def loss(gain, xs):
@@ -96,59 +76,51 @@ def main(process, address):
         found = program(g, xs)
         np.testing.assert_allclose(found[0].addressable_data(0), value, rtol=1e-5)
         np.testing.assert_allclose(found[1].addressable_data(0), gradient, rtol=1e-4)
-
-    ys = multihost_utils.process_allgather(jax.jit(jax.vmap(Gain(gain)))(xs), tiled=True)
-    np.testing.assert_allclose(ys, y, rtol=1e-5)
-
-    # The checks, of operators on arrays of which each process has a part
-    weights, vector = place(x.ravel(), "i"), place(rng.standard_normal(3 * BATCH).astype(np.float32), "i")
-    assert lo.dot_test(Twice(weights), vector).passed
-    assert not lo.dot_test(Twice(weights, wrong=True), vector).passed
-    lo.check_operator(Twice(weights), vector)
-    check_solvers(weights, vector, multihost_utils.process_allgather)
-    multihost_utils.sync_global_devices("done")
-    os.write(1, f"\nright {process}\n".encode())  # at once: other threads write as well
+    np.testing.assert_allclose(gathered(jax.jit(jax.vmap(Gain(gain)))(xs)), y, rtol=1e-5)
 
 
-def check_solvers(weights, y, gathered):
+def solvers(mesh, place, rng):
     """lo.solve, inverses and norms, one problem for all processes."""
-    whole = lambda tree: jax.tree.map(lambda leaf: gathered(leaf, tiled=True), tree)  # noqa: E731
-    w, expected = whole(weights), whole(y) / (2 * whole(weights))
+    weights, y = (place(rng.standard_normal(3 * BATCH).astype(np.float32), "i") for _ in range(2))
+    w, expected = gathered(weights), gathered(y) / (2 * gathered(weights))
 
     def loss(weights, y, solver):
         return jnp.sum(lo.solve(Twice(weights), y, solver=solver, rtol=1e-6, x0=jnp.zeros_like(y)).value)
 
     for solver in ("cgls", "bicgstab"):
         found = lo.solve(Twice(weights), y, solver=solver, rtol=1e-6, x0=jnp.zeros_like(y))
-        np.testing.assert_allclose(whole(found.value), expected, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(gathered(found.value), expected, rtol=1e-3, atol=1e-4)
         slopes = jax.jit(jax.grad(loss, (0, 1)), static_argnums=2)(weights, y, solver)
-        np.testing.assert_allclose(whole(slopes[0]), -expected / w, rtol=1e-2, atol=1e-2 * np.max(np.abs(expected / w)))
-        np.testing.assert_allclose(whole(slopes[1]), 1 / (2 * w), rtol=1e-2, atol=1e-3)
-    np.testing.assert_allclose(whole(Twice(weights).with_domain(y).inv(y)), expected, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(whole(lo.norm(Twice(weights), y)), 2 * np.max(np.abs(w)), rtol=1e-4)
+        np.testing.assert_allclose(
+            gathered(slopes[0]), -expected / w, rtol=1e-2, atol=1e-2 * np.max(np.abs(expected / w))
+        )
+        np.testing.assert_allclose(gathered(slopes[1]), 1 / (2 * w), rtol=1e-2, atol=1e-3)
+    np.testing.assert_allclose(gathered(Twice(weights).with_domain(y).inv(y)), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(gathered(lo.norm(Twice(weights), y)), 2 * np.max(np.abs(w)), rtol=1e-4)
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def stacks(mesh, place, rng):
+    """Stacks of one operator are computed where its fields are."""
+    d, x, ys = (rng.standard_normal(shape).astype(np.float32) for shape in ((8, 3), 3, (8, 3)))
+    fields, parts = place(d, "i", None), place(ys, "i", None)
+    for where in (mesh, None):
+        A, B, C = (make(jax.vmap(lo.Diagonal)(fields), mesh=where) for make in (lo.vstack, lo.hstack, lo.block_diag))
+        found = A(x), A.H(parts), B(parts), C(parts)
+        expected = d * x, np.sum(d * ys, axis=0), np.sum(d * ys, axis=0), d * ys
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(gathered(a), b, rtol=1e-5, atol=1e-6)
+        assert found[0].addressable_data(0).shape == found[3].addressable_data(0).shape == (2, 3)
+    gradient = jax.jit(jax.grad(lambda d: jnp.sum(lo.vstack(jax.vmap(lo.Diagonal)(d))(x) ** 2)))(fields)
+    np.testing.assert_allclose(gathered(gradient), 2 * d * x**2, rtol=1e-5)
 
 
-def test_two_processes():
-    address = f"127.0.0.1:{free_port()}"
-    # XLA has a thread for each core: with two, eager collectives of plain JAX wait for each other for good
-    environment = {**os.environ, "PJRT_NPROC": "8"}
-    commands = [[sys.executable, __file__, str(i), address] for i in range(PROCESSES)]
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with contextlib.ExitStack() as running:
-        workers = [running.enter_context(subprocess.Popen(c, env=environment, **output)) for c in commands]
-        for worker in workers:
-            running.callback(worker.kill)
-        outputs = [worker.communicate(timeout=TIMEOUT)[0] for worker in workers]
-    for i, (worker, output) in enumerate(zip(workers, outputs, strict=True)):
-        assert worker.returncode == 0, output
-        assert f"right {i}" in output
+PROGRAMS = {function.__name__: function for function in (gradients, solvers, stacks)}
+
+
+@pytest.mark.parametrize("names", [("gradients", "solvers", "stacks")], ids=" ".join)
+def test_two_processes(names):
+    assert_right(__file__, 2, *names)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(PROGRAMS, devices=2)

@@ -12,6 +12,7 @@ import pathlib
 import re
 import threading
 import traceback
+from collections.abc import Callable
 
 import jax
 
@@ -25,6 +26,7 @@ _numbers = itertools.count(1)
 _exceptions: dict[int, BaseException] = {}  # for running eager calls, which raise them
 _eager_calls: list[None] = []  # one entry for each running eager call; changed without the lock
 _last: BaseException | None = None
+observers: list[Callable[[str], None]] = []  # each is called with the text of every exception of a host hook
 
 
 def last_error() -> BaseException | None:
@@ -69,12 +71,11 @@ def report(name: str, error: BaseException) -> str:
         if _eager_calls:
             _exceptions[number] = error
             _exceptions.pop(number - _MOST_KEPT, None)
-    where = _users_line(error)
     prefix = "" if text.startswith(name) else f"{name} failed: "
-    message = (
-        f"{prefix}{type(error).__name__}: {text}{where} {advice}"
-        f"(the original exception is linops_jax.last_error()) [linops_jax error {number}]"
-    )
+    message = f"{prefix}{type(error).__name__}: {text}{users_line(error)} {advice}"
+    for observer in observers:
+        observer(message.strip())
+    message = f"{message}(the original exception is linops_jax.last_error()) [linops_jax error {number}]"
     # XLA carries C strings in UTF-8.
     return message.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -150,7 +151,7 @@ def _forget_arrays(error: BaseException) -> None:
         traceback.clear_frames(current.__traceback__)
 
 
-def _users_line(error: BaseException) -> str:
+def users_line(error: BaseException) -> str:
     """The innermost line of the traceback in the file of the hook, not in a library that the hook calls."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_PACKAGE)]
     if not frames:

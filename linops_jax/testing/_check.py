@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linops_jax._types import Specs
-from linops_jax.testing import _probes
+from linops_jax.testing import _probes, _spread
 from linops_jax.testing._subject import Operator, Subject, describe, unwatched
 
 
@@ -32,6 +32,8 @@ class Check:
         Whether it applies to a subject.
     function : callable
         What it does with a subject.
+    whole : str
+        Why it needs whole arrays; empty if it does not. It is skipped where other processes hold parts of the arrays.
 
     Notes
     -----
@@ -45,6 +47,7 @@ class Check:
     needs: tuple[str, ...]
     applies: Callable[[Subject], bool]
     function: Callable[[Subject], str | None]
+    whole: str = ""
 
     def __call__(self, op: Operator, x: Specs | None = None, *, seed: int = 0) -> str | None:
         return self.run(Subject(op, x, seed=seed, where=f"check_{self.name}"))
@@ -52,19 +55,23 @@ class Check:
     def run(self, subject: Subject) -> str | None:
         """The same for an operator and input that are one already."""
         with unwatched(), subject.on_its_mesh():
+            if self.whole and subject.is_spread:
+                return f"skipped: {self.whole}, and other processes hold parts of the arrays"
             return self.function(subject)
 
 
 _declared: dict[str, Check] = {}
 
 
-def check(*, needs: tuple[str, ...] = (), when: Callable[[Subject], bool] = lambda subject: True) -> Any:
+def check(
+    *, needs: tuple[str, ...] = (), when: Callable[[Subject], bool] = lambda subject: True, whole: str = ""
+) -> Any:
     """Makes a function of a ``Subject`` the check of the identity in the first line of its docstring."""
 
     def declare(function: Callable[[Subject], str | None]) -> Check:
         name = function.__name__.removeprefix("check_")
         text = inspect.cleandoc(function.__doc__ or "").replace("``", "")
-        _declared[name] = Check(name, text.partition("\n")[0], needs, when, function)
+        _declared[name] = Check(name, text.partition("\n")[0], needs, when, function, whole)
         object.__setattr__(_declared[name], "__doc__", text)
         return _declared[name]
 
@@ -105,9 +112,7 @@ def close(
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True):
         at = jax.tree_util.keystr(path)
         require((a.shape, a.dtype) == (b.shape, b.dtype), f"{what}{at}: {describe(a)}, expected {describe(b)}")
-        if a.dtype == jax.dtypes.float0 or np.array_equal(
-            _probes.fetch(a), _probes.fetch(b), equal_nan=_probes.is_inexact(a)
-        ):
+        if a.dtype == jax.dtypes.float0 or _probes.equal(a, b):
             continue
         error = _probes.norm(_probes.subtract(a, b))
         precision = (rtol or _probes.LOOSE * eps) if _probes.is_inexact(a) else 0.0
@@ -120,7 +125,9 @@ def close(
 
 
 def _worst(a: Any, b: Any) -> str:
-    """The element that differs most."""
+    """The element that differs most, if this process has all of them."""
+    if _spread.any_spread((a, b)):
+        return ""
     x, y = _probes.double(a), _probes.double(b)
     if x.ndim == 0:
         return f": {x:.6g} and {y:.6g}"

@@ -44,7 +44,7 @@ def _like(subject: Subject, pair: tuple[Vector, Vector]) -> list[tuple[Vector, V
     rng = subject.rng("diagnosis")
 
     def another(v: Vector, drawn: Vector) -> Vector:
-        return jax.tree.map(lambda a, b: b if np.any(_probes.fetch(a)) else jnp.zeros_like(b), v, drawn)
+        return jax.tree.map(lambda a, b: b if _probes.norm(a) else jnp.zeros_like(b), v, drawn)
 
     draws = [(subject.point(rng), subject.cotangent(rng)) for _ in range(_PROBES - 1)]
     return [pair, *((another(pair[0], u), another(pair[1], v)) for u, v in draws)]
@@ -55,7 +55,7 @@ def _support(pair: tuple[Vector, Vector]) -> str:
     texts = []
     for letter, vector in zip("uv", pair, strict=True):
         leaves = jax.tree_util.tree_leaves_with_path(vector)
-        kept = [jax.tree_util.keystr(path) for path, leaf in leaves if np.any(_probes.fetch(leaf))]
+        kept = [jax.tree_util.keystr(path) for path, leaf in leaves if _probes.norm(leaf)]
         if len(kept) < len(leaves):
             texts.append(f"{letter}{', '.join(kept)}")
     return f" (seen where only {' and '.join(texts)} is not zero)" if texts else ""
@@ -70,6 +70,8 @@ def _causes(subject: Subject, pairs: Pairs, tolerance: float) -> list[str]:
         return ["the adjoint returns zero"]
     if zero := _probes.norm(subject.reverse(jax.tree.map(jnp.zeros_like, pairs[0][1]))):
         return [f"the adjoint has an offset: A^H 0 has norm {zero:.2e} instead of 0"]
+    if subject.is_spread:
+        return [_of_parts(trials)]
     if found := _simple(trials) or _not_linear(subject, pairs[0][1], tolerance):
         return [found]
     if causes := [*_lost_part(subject, trials.reverses), *_ignored_part(trials)]:
@@ -87,7 +89,7 @@ def _causes(subject: Subject, pairs: Pairs, tolerance: float) -> list[str]:
 
 
 def _is_finite(tree: Vector) -> bool:
-    return all(np.all(np.isfinite(_probes.double(leaf))) for leaf in jax.tree.leaves(tree))
+    return math.isfinite(_probes.norm(tree))
 
 
 # ---- hypotheses ---------------------------------------------------------------------------------------------------------
@@ -105,6 +107,15 @@ def _simple(trials: Trials) -> str:
         said = _factor(factor, subject)
         return f"<u, A^H v> is {said} times <A u, v> in every probe: a constant factor{_of_a_phase(factor)}"
     return _first(trials, rearrangements(subject))
+
+
+def _of_parts(trials: Trials) -> str:
+    """What can be said where no process has whole vectors."""
+    subject = trials.subject
+    if (factor := trials.factor(Hypothesis("", subject.reverse))) is not None:
+        return f"<u, A^H v> is {_factor(factor, subject)} times <A u, v> in every probe: a constant factor"
+    found = _first(trials, conjugations(subject)) or "the two numbers have no common factor"
+    return f"{found} (one process with all parts of the arrays could say where)"
 
 
 def _first(trials: Trials, hypotheses: Iterator[Hypothesis]) -> str:
@@ -193,7 +204,7 @@ def _not_linear(subject: Subject, v: Vector, tolerance: float) -> str:
     if not _probes.all_inexact(v):
         return ""
     once, twice = subject.reverse(v), subject.reverse(jax.tree.map(lambda leaf: -2 * leaf, v))
-    difference = _probes.norm(_probes.subtract(twice, jax.tree.map(lambda leaf: -2 * _probes.double(leaf), once)))
+    difference = _probes.norm(_probes.combine((1, twice), (2, once)))
     if difference <= 10 * tolerance * _probes.norm(twice):
         return ""
     return f"the adjoint is not linear: A^H(-2 v) and -2 A^H v differ by {difference:.2e}"
@@ -243,7 +254,7 @@ def _another_map(subject: Subject, u: Vector, tolerance: float) -> Iterator[str]
     elif describe_tree(subject.spec) == describe_tree(subject.out):
         found = subject.reverse(u)
         c = _probes.inner(au, found) / max(_probes.norm(au) ** 2, 1e-300)
-        if abs(c) > 1e-3 and _differs_little(found, jax.tree.map(lambda leaf: c * _probes.double(leaf), au), tolerance):
+        if abs(c) > 1e-3 and _differs_little(found, _probes.combine((c, au)), tolerance):
             times = "" if abs(c - 1) < 1e-3 else "minus " if abs(c + 1) < 1e-3 else f"{number(c)} times "
             sign = {"": "", "minus ": "-"}.get(times, f"{number(c)} ")
             yield f"the adjoint does {times}what apply does: A^H u = {sign}A u for random u"

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax.testing import _probes
+from linops_jax.testing import _probes, _spread
 
 
 def inexact(tree: Any) -> list[Any]:
@@ -38,7 +38,12 @@ def tied(dx: Any, x: Any) -> Any:
 
 
 def moving(rng: Any, dx: Any, x: Any, alone: bool, zeros: int | None) -> Any:
-    """``dx``, in which only so many of the elements move that are zero in x, or only a single element moves at all."""
+    """``dx``, in which only so many of the elements move that are zero in x, or only a single element moves at all.
+
+    All move where other processes hold some.
+    """
+    if _spread.any_spread(x):
+        return dx
     flat = _probes.flat(dx)
     moves = flat != 0
     still = moves & (_probes.flat(x) == 0)

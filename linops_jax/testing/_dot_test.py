@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from linops_jax._types import Specs
-from linops_jax.testing import _probes
+from linops_jax.testing import _probes, _samples
 from linops_jax.testing._diagnosis import diagnose
 from linops_jax.testing._show import Printable, table, verdict
 from linops_jax.testing._subject import Operator, Subject, unwatched
@@ -152,6 +152,9 @@ def dot_test(
     of the class. It passes up to more where large numbers cancel inside the operator, as evaluations on parts of the
     vectors tell.
 
+    Where other processes hold parts of the arrays, the vectors are drawn and added up in compiled programs, and only numbers
+    are fetched. All processes must call the test, and get the same answer.
+
     References
     ----------
     * Claerbout, J. F. (1992). Earth Soundings Analysis: Processing versus Inversion. Blackwell.
@@ -181,7 +184,7 @@ def dot_test(
 def run(subject: Subject, *, probes: int = 5, rtol: float | None = None) -> DotTest:
     """The dot test of a linear subject."""
     rng = np.random.default_rng(subject.seed)
-    us, vs = list(_probes.draws(rng, subject.spec, probes)), list(_probes.draws(rng, subject.out, probes))
+    us, vs = list(_samples.draws(rng, subject.spec, probes)), list(_samples.draws(rng, subject.out, probes))
     tolerance, reason = adjoint_tolerance(subject, rtol)
     pairs = [*_as_given(subject, vs), *_pairs(us, vs, probes)]
     found = tuple(_probe(subject, u, v) for u, v in pairs)

@@ -194,6 +194,11 @@ def check_operator(op: Operator, x: Specs | None = None, *, dtypes: Sequence[Any
     TypeError
         If ``op`` is not an operator, or its input is not known.
 
+    Notes
+    -----
+    Where other processes hold parts of the arrays, all processes must call the checks, and get the same answers. Checks that
+    need whole arrays are skipped: the report says which and why.
+
     Examples
     --------
     >>> A = lo.Matrix([[1.0, 2.0], [3.0, 4.0]])

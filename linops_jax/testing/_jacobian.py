@@ -14,7 +14,8 @@ from linops_jax.testing._subject import Subject, change
 def jacobian_of(subject: Subject, x: Any = None) -> Subject:
     """The derivative at a point, as a subject of its own."""
     at = subject.first(subject.rng("jacobian at")) if x is None else x
-    return Tangents(subject.op.jacobian(at), seed=subject.seed).of(subject.op, at)
+    spec = subject.spec if subject.is_spread else None  # with its place
+    return Tangents(subject.op.jacobian(at), spec, seed=subject.seed).of(subject.op, at)
 
 
 class Tangents(Subject):
@@ -27,7 +28,7 @@ class Tangents(Subject):
 
     def sensitivity(self, direction: str, x: Any) -> float:
         def seen_from(at: Any) -> Any:
-            return getattr(Tangents(self._nonlinear.jacobian(at), seed=self.seed), direction)(x)
+            return getattr(Tangents(self._nonlinear.jacobian(at), self.spec, seed=self.seed), direction)(x)
 
         return change(seen_from, self._at, seen_from(self._at), self.rng("sensitivity"))
 

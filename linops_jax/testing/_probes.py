@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linops_jax._vectors.packing import Packing
+from linops_jax.testing import _spread
 
 # Rounding errors stay below this many eps of the norms' product for every correct operator that was measured, 10 times over.
 MARGIN = 10.0
@@ -17,8 +18,6 @@ MARGIN = 10.0
 LOOSE = 100.0
 # Eps up to which rounding errors are put down to numbers that cancel. Beyond, something is computed in lower precision.
 CANCELLATION = 2000.0
-_FEW = 20  # elements, up to which a zero among them would hide much
-_TIED = 4  # elements, from which on some may be equal
 
 
 def is_inexact(leaf: Any) -> bool:
@@ -55,6 +54,8 @@ def draw(rng: np.random.Generator, spec: Any) -> Any:
     def leaf(s: Any) -> jax.Array:
         if not isinstance(s, jax.ShapeDtypeStruct):
             return jnp.asarray(s)
+        if _spread.is_spread(s):
+            return _spread.draw(rng, s, "normal" if is_inexact(s) else "integers")
         if jnp.issubdtype(s.dtype, np.bool_):
             return place(rng.integers(0, 2, s.shape).astype(bool), s)
         if not is_inexact(s):
@@ -69,6 +70,8 @@ def draw_tangent(rng: np.random.Generator, tree: Any) -> Any:
     """Gaussians in the shapes and dtypes of ``tree``; zeros where it holds integers, which do not move."""
 
     def leaf(s: Any) -> jax.Array:
+        if _spread.is_spread(s):
+            return _spread.draw(rng, s, "normal" if is_inexact(s) else "zeros")
         values = _gaussian(rng, s) if is_inexact(s) else np.zeros(s.shape)
         return place(values, s)
 
@@ -82,102 +85,9 @@ def place(values: np.ndarray, like: Any) -> jax.Array:
         return jnp.asarray(values, dtype=dtype)
     if isinstance(sharding.mesh, jax.sharding.AbstractMesh):
         return jax.sharding.reshard(jnp.asarray(values, dtype=dtype), sharding)
+    if _spread.is_spread(values):
+        return _spread.place(values, like)
     return jax.device_put(np.asarray(values).astype(dtype), sharding)
-
-
-def is_local(tree: Any) -> bool:
-    """Whether this process has all parts of all arrays."""
-    return all(leaf.is_fully_addressable for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array))
-
-
-def fetch(leaf: Any) -> np.ndarray:
-    """The whole array, as NumPy has it; also where other processes hold parts of it, which must ask for it as well."""
-    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
-        from jax.experimental import multihost_utils
-
-        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
-    return np.asarray(leaf)
-
-
-def near(rng: np.random.Generator, arrays: Any) -> Any:
-    """Other values close to ``arrays``, each with its sign: what a function's domain most likely contains as well."""
-    return jax.tree.map(
-        lambda a: (a * (1 + 0.01 * rng.uniform(-1, 1, a.shape))).astype(a.dtype) if is_inexact(a) else a, arrays
-    )
-
-
-def with_zeros(rng: np.random.Generator, arrays: Any, zeros: float = 0.1) -> Any:
-    """A few elements of each floating array set to exactly zero.
-
-    Arrays of one element, those of one sign, and those of which this process has a part only, stay.
-    """
-
-    def leaf(a: Any) -> Any:
-        if not is_local(a):
-            return a
-        values = np.array(a)
-        one_sign = not is_complex(a) and (np.all(values > 0) or np.all(values < 0))
-        if not is_inexact(a) or values.size < 2 or one_sign:
-            return a
-        at = rng.choice(values.size, max(1, int(zeros * values.size)), replace=False)
-        values.reshape(-1)[at] = 0
-        return jnp.asarray(values)
-
-    return jax.tree.map(leaf, arrays)
-
-
-def with_ties(rng: np.random.Generator, arrays: Any) -> Any:
-    """The largest and the smallest element of each real floating array next to another one like it along each axis.
-
-    Arrays of few elements, and those of which this process has a part only, stay.
-    """
-
-    def leaf(a: Any) -> Any:
-        if not is_inexact(a) or is_complex(a) or a.size < _TIED or not is_local(a):
-            return a
-        values = np.array(a)
-        for at in (np.argmax(values), np.argmin(values)):
-            place = np.unravel_index(at, values.shape)
-            for axis, length in enumerate(values.shape):
-                for step in rng.permutation([-1, 1]):
-                    neighbour = (*place[:axis], (place[axis] + step) % length, *place[axis + 1 :])
-                    if values[neighbour]:  # zeros are there on purpose
-                        values[neighbour] = values[place]
-                        break
-        return jnp.asarray(values)
-
-    return jax.tree.map(leaf, arrays)
-
-
-def nudged(rng: np.random.Generator, arrays: Any) -> Iterator[Any]:
-    """``arrays``, twice, changed in their last digits: up and down at random, or what all have in common would cancel.
-
-    The second time half of the elements go the other way than the first time, so that not even two or three of them go
-    the same way both times.
-    """
-    leaves, tree = jax.tree.flatten(arrays)
-    signs = [rng.choice([-1.0, 1.0], leaf.shape) for leaf in leaves]
-    others = [s * (-1.0) ** (i + np.arange(s.size).reshape(s.shape)) for i, s in enumerate(signs)]
-    for chosen in (signs, others):
-        moved = [
-            (a * (1 + eps(a) * s)).astype(a.dtype) if is_inexact(a) else a for a, s in zip(leaves, chosen, strict=True)
-        ]
-        yield jax.tree.unflatten(tree, moved)
-
-
-def draws(rng: np.random.Generator, spec: Any, probes: int) -> Iterator[Any]:
-    """``probes`` full draws, the last of several with a few exact zeros; then each leaf alone.
-
-    Otherwise a small block could hide behind a large one.
-    """
-    for number in range(1, probes + 1):
-        full = draw(rng, spec)
-        yield with_zeros(rng, full) if 1 < number == probes and size(spec) > _FEW else full
-    leaves, tree = jax.tree.flatten(spec)
-    if len(leaves) > 1:
-        for alone in range(len(leaves)):
-            full = jax.tree.leaves(draw(rng, spec))
-            yield jax.tree.unflatten(tree, [x if i == alone else jnp.zeros_like(x) for i, x in enumerate(full)])
 
 
 def _gaussian(rng: np.random.Generator, spec: Any) -> np.ndarray:
@@ -187,7 +97,7 @@ def _gaussian(rng: np.random.Generator, spec: Any) -> np.ndarray:
 
 def double(leaf: Any) -> Any:
     """A NumPy array in double precision."""
-    array = fetch(leaf)
+    array = np.asarray(leaf)
     return array.astype(np.complex128 if is_complex(array) else np.float64)
 
 
@@ -204,26 +114,50 @@ def unflat(vector: np.ndarray, like: Any) -> Any:
 
 def inner(u: Any, v: Any) -> complex:
     """<u, v> = sum conj(u) v, accumulated in double precision."""
-    pairs = zip(jax.tree.leaves(u), jax.tree.leaves(v), strict=True)
-    return complex(sum(np.vdot(double(a), double(b)) for a, b in pairs))
+
+    def one(a: Any, b: Any) -> complex:
+        return _spread.inner(a, b) if _spread.any_spread((a, b)) else np.vdot(double(a), double(b))
+
+    return complex(sum(one(a, b) for a, b in zip(jax.tree.leaves(u), jax.tree.leaves(v), strict=True)))
 
 
 def norm(u: Any) -> float:
     """Of a vector that may be too small or large to be squared."""
-    numbers = flat(u)
+    numbers = flat([_spread.norm(leaf) if _spread.is_spread(leaf) else leaf for leaf in jax.tree.leaves(u)])
     largest = float(np.max(np.abs(numbers), initial=0.0))
     if not 1e-100 < largest < 1e100:  # zero, infinite and NaN included
         return largest * float(np.linalg.norm(numbers / largest)) if 0 < largest < np.inf else largest
     return float(np.linalg.norm(numbers))
 
 
+def combine(*terms: tuple[complex, Any]) -> Any:
+    """The sum of multiples of trees, ``combine((a, u), (b, v))`` = a u + b v, in double precision."""
+    scalars, trees = zip(*terms, strict=True)
+
+    def one(*leaves: Any) -> Any:
+        if _spread.any_spread(leaves):
+            return _spread.combine(scalars, leaves)
+        numbers = map(double, leaves)
+        return functools.reduce(np.add, [a if c == 1 else c * a for c, a in zip(scalars, numbers, strict=True)])
+
+    return jax.tree.map(one, *trees)
+
+
 def add(u: Any, v: Any, factor: float = 1.0) -> Any:
     """u + factor v, rounded to the dtypes of u; integers stay."""
-    return jax.tree.map(lambda a, b: place(double(a) + factor * double(b), a) if is_inexact(a) else a, u, v)
+    total = combine((1, u), (factor, v))
+    return jax.tree.map(lambda a, b: place(b, a) if is_inexact(a) else a, u, total)
 
 
 def subtract(u: Any, v: Any) -> Any:
-    return jax.tree.map(lambda a, b: double(a) - double(b), u, v)
+    return combine((1, u), (-1, v))
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether two arrays hold the same numbers; NaN is like NaN."""
+    if _spread.any_spread((a, b)):
+        return _spread.equal(a, b)
+    return np.array_equal(np.asarray(a), np.asarray(b), equal_nan=is_inexact(a))
 
 
 def eps(*trees: Any) -> float:

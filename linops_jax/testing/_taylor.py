@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 
 from linops_jax.testing import _probes
@@ -138,9 +137,7 @@ def _orders(remainders: list[tuple[float, float]], floor: float) -> list[float]:
 def _remainder(function: Any, x: Any, d: Any, derivative: Any, y: Any, h: float) -> float:
     moved = _probes.add(x, d, h)
     step = _probes.subtract(moved, x)  # what the rounding of x + h d has left of it
-    loss = _probes.norm(jax.tree.map(lambda s, t: s - h * _probes.double(t), step, d)) / max(
-        h * _probes.norm(d), 1e-300
-    )
+    loss = _probes.norm(_probes.combine((1, step), (-h, d))) / max(h * _probes.norm(d), 1e-300)
     if loss > 1e-2:
         return math.nan
     try:
@@ -148,7 +145,7 @@ def _remainder(function: Any, x: Any, d: Any, derivative: Any, y: Any, h: float)
     except Exception:  # outside of the function's domain
         return math.nan
     change = _probes.subtract(value, y)
-    return _probes.norm(jax.tree.map(lambda c, t: c - h * _probes.double(t), change, derivative))
+    return _probes.norm(_probes.combine((1, change), (-h, derivative)))
 
 
 def rounding(function: Any, x: Any, y: Any, scale: float) -> float:

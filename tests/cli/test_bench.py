@@ -1,14 +1,28 @@
 """`linops-jax bench`: what it measures, writes and compares, on tiny sizes; the figures themselves prove nothing here."""
 
+import contextlib
 import dataclasses
 import json
 import sys
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from linops_jax.cli import app
-from linops_jax.cli.bench import COMPARISONS, _machine, _measure, _recorded, _report, derivatives, solvers, startup
+from linops_jax.cli.bench import (
+    COMPARISONS,
+    _machine,
+    _measure,
+    _recorded,
+    _report,
+    derivatives,
+    devices,
+    solvers,
+    startup,
+)
+from linops_jax.cli.bench._scaling import data, worker
+from linops_jax.cli.bench._scaling.asking import Child, Request
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +37,9 @@ TINY = dataclasses.replace(
     pixels=16,
     steps=3,
     repeated=(100, 3),
+    spread=("halo",),
 )
+SIZE = data.Size(8, 6, 2)
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +103,7 @@ def test_the_figures_of_calls(tmp_path):
     assert "≤ 0.035" in shown
 
 
-@pytest.mark.parametrize("name", ["dispatch", "batches", "derivatives", "programs", "models", "threads", "devices"])
+@pytest.mark.parametrize("name", ["dispatch", "batches", "derivatives", "programs", "models", "threads"])
 def test_every_contestant_of_a_comparison_has_a_figure(tmp_path, name, monkeypatch):
     monkeypatch.setattr(derivatives, "SIZES", (8,))
     rows, *_ = rows_of(tmp_path, name)
@@ -115,6 +131,71 @@ def test_a_wrong_answer_is_no_contestant():
     solvers._checked(lambda: lambda: [1.0, 2.0], answers)
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         solvers._checked(lambda: lambda: [1.0, 2.1], answers)
+
+
+def right_answer(problem):
+    """By NumPy's FFT, dense least squares after as many steps, and slices."""
+    windows, rows = data.windows(SIZE), np.pad(data.rows(SIZE), ((1, 1), (0, 0)))
+    if problem == "stack":
+        return np.fft.fft2(windows * data.picture(SIZE))
+    if problem == "halo":
+        return (rows[:-2] + rows[1:-1] + rows[2:]) / 3
+    gram = np.sum(abs(windows) ** 2, axis=0) * SIZE.side**2  # a diagonal
+    back = np.sum(np.conj(windows) * np.fft.ifft2(data.measured(SIZE), norm="forward"), axis=0)
+    krylov = np.stack([back, gram * back], axis=-1).reshape(-1, SIZE.steps)
+    return krylov @ np.linalg.solve(
+        np.conj(krylov.T) @ (gram.reshape(-1, 1) * krylov), np.conj(krylov.T) @ back.ravel()
+    )
+
+
+@pytest.mark.parametrize("library", ["linops_jax", "plain JAX", "plain JAX in shard_map", "bare threads"])
+@pytest.mark.parametrize("problem", ["stack", "halo", "solve"])
+def test_work_on_four_devices_is_right(problem, library):
+    if library == "bare threads" and problem != "stack":
+        return
+    expected = right_answer(problem)
+    found = np.reshape(worker.build(library, problem, SIZE)(), expected.shape)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.max(abs(expected)))
+
+
+def test_scaling_is_measured_in_other_processes(tmp_path):
+    rows, *_ = rows_of(tmp_path, "devices")
+    found = {row["who"]: row for row in rows if row["case"] == "blur with halos, 256 x 8, 2 devices"}
+    optional = found.pop("pylops-mpi, 2 processes")
+    assert optional["note"] in ("", "pylops_mpi is not installed", "there is no mpiexec")
+    assert list(found) == [
+        "linops_jax",
+        "plain JAX",
+        "plain JAX in shard_map",
+        "the same on one device",
+        "a device's part, on one device",
+    ]
+    assert not [row for row in rows if row is not optional and row["median"] is None]
+
+
+def test_a_process_that_fails_says_why():
+    child = Child(sys.executable, "-c", "import sys; sys.exit('no devices here')")
+    with pytest.raises(RuntimeError, match=r"ended:\nno devices here"):
+        child.ask(Request("linops_jax", "stack", SIZE, 0.0))
+    child.close()
+
+
+def test_pylops_mpi_needs_a_launcher(monkeypatch):
+    monkeypatch.setattr(devices, "_require", lambda *modules: None)
+    monkeypatch.setattr(devices.shutil, "which", lambda name, path=None: None)
+    with pytest.raises(_measure.Missing, match="there is no mpiexec"):
+        devices._mpiexec()
+
+
+def test_spread_work_with_a_wrong_answer_is_no_contestant():
+    program = "for _ in iter(input, ''): print('{\"seconds\": 1.0, \"fingerprint\": 2.0}', flush=True)"
+    with contextlib.ExitStack() as ends:
+        child = Child(sys.executable, "-c", program)
+        ends.callback(child.close)
+        asking, request = devices._Asking(TINY, ends), Request("linops_jax", "stack", SIZE, 0.0)
+        assert asking._run(child, request, [2.0])() == 1.0
+        with pytest.raises(AssertionError, match="Not equal to tolerance"):
+            asking._run(child, request, [2.1])
 
 
 def test_a_peer_that_is_not_installed_is_a_row_that_says_so(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from functools import partial
 
 import jax
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 import linops_jax as lo
 from linops_jax.cli import app
-from linops_jax.cli.demo import _picture, mri
+from linops_jax.cli.demo import _coils_runs, _picture, coils, mri
 
 COMMAND = [sys.executable, "-m", "linops_jax"]
 
@@ -167,6 +168,52 @@ def test_as_a_process(image, tmp_path):
     assert (tmp_path / "out" / "mri.png").exists()
 
 
+# --- On several devices ------------------------------------------------------------------------------------
+
+
+def test_all_coils_are_the_sum_of_each(slice64, x64):
+    """The normal operator on two devices, against NUFFTs that know of no coils."""
+    mesh = jax.make_mesh((2,), ("coils",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
+    coord, _ = mri.trajectory(5, slice64.shape)
+    A, one, maps = (
+        coils.all_coils(coord, slice64.shape, mesh),
+        mri.NUFFT(coord, slice64.shape),
+        coils.sensitivities((64, 64)),
+    )
+    x = jnp.asarray(slice64 + 1j * slice64.T)
+    expected = sum(np.conj(s) * one.H(one(s * x)) for s in np.asarray(maps)) / len(coord)
+    found = jax.jit(lambda A, x: A.H(A(x)))(A, x)
+    np.testing.assert_allclose(found, expected, atol=1e-8 * np.max(abs(expected)))
+
+
+def test_devices_and_processes_come_to_the_same_picture(image, tmp_path):
+    arguments = ["--image", image, "--spokes", 12, "--devices", 2, "--processes", 2, "--out", tmp_path]
+    result = demo(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "3 all-reduce" in result.stdout
+    with Image.open(tmp_path / "mri-devices.png") as written:
+        assert min(written.size) > 400
+    found = json.loads((tmp_path / "mri-devices.json").read_text())
+    assert [(run["devices"], run["processes"]) for run in found["runs"]] == [(1, 1), (2, 1), (2, 2)]
+    calls = coils.COILS * (2 * coils.STEPS + 3)  # A.H(y); A and A.H at the start and in each step
+    for run in found["runs"]:
+        assert run["hook_calls_per_device"] == calls / run["devices"]
+        assert run["collectives"] == ({"all-reduce": 3} if run["devices"] > 1 else {})
+        assert run["difference"] < 1e-6
+        assert run["seconds"] > 0
+    assert found["psnr_reconstruction"] > 20
+    assert (found["spokes"], found["lambda"], found["height"], found["width"]) == (12, 0.3, 64, 64)
+
+
+def test_a_process_that_fails_is_told_and_ends_the_others(tmp_path, monkeypatch):
+    program = "import sys, time; time.sleep(60) if sys.argv[-1] == '0' else sys.exit('no device')"
+    monkeypatch.setattr(_coils_runs, "COMMAND", [sys.executable, "-c", program])
+    started = time.monotonic()
+    with pytest.raises(RuntimeError, match=r"process 1 of 2 ended with exit code 1:\nno device"):
+        _coils_runs._in_processes(2, 2, {})
+    assert time.monotonic() - started < 30
+
+
 # --- Reading pictures --------------------------------------------------------------------------------------
 
 
@@ -279,6 +326,10 @@ def test_missing_file(tmp_path):
         ("--noise", "nan", "--noise must be finite and 0 or more, found nan"),
         ("--lambda", 0, "--lambda must be finite and more than 0, found 0.0"),
         ("--lambda", "inf", "--lambda must be finite and more than 0, found inf"),
+        ("--devices", 3, "--devices must be a number that divides 8, that of the coils, found 3"),
+        ("--processes", 3, "--devices must be a number that divides 8, that of the coils, found 3"),
+        ("--processes", 0, "--processes must be 1 or more, found 0"),
+        ("--devices", 8, "--devices 8: JAX runs already in this process, with 4 CPU devices"),
     ],
 )
 def test_bad_numbers(option, value, message, tmp_path):

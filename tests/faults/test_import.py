@@ -172,7 +172,8 @@ def test_import_of_the_package_needs_no_optional_dependency(run_child):
 
 ORDER = [
     "_compat", "_types", "_public", "_model", "_native", "_trampoline_ext", "_engine", "_vectors", "_operators", "functional",
-    "algebra", "ops", "_views", "_simplify", "measures", "solvers", "testing", "__init__", "interop", "cli", "__main__",
+    "algebra", "ops", "_views", "_simplify", "measures", "solvers", "testing", "distributed", "__init__", "interop",
+    "cli", "__main__",
 ]  # fmt: skip
 
 
@@ -438,7 +439,7 @@ def test_the_public_names_are_those_of_the_reference():
     """And submodules, which hold more."""
     page = (pathlib.Path(__file__).parents[2] / "docs" / "reference.md").read_text()
     documented = set(re.findall(r"^\.\. auto(?:class|function|exception):: (\w+)$", page, flags=re.MULTILINE))
-    assert set(lo.__all__) == documented | {"algebra", "functional", "interop", "ops", "testing"}
+    assert set(lo.__all__) == documented | {"algebra", "distributed", "functional", "interop", "ops", "testing"}
     assert len(set(lo.__all__)) == len(lo.__all__)
 
 

@@ -44,6 +44,10 @@ class Effort:
         Calls and operators for growth in memory.
     modules : tuple of str
         What is imported, ours first.
+    devices : tuple of int
+        Numbers of devices over which work is spread.
+    spread : tuple of str
+        What is spread over devices.
     """
 
     rounds: int
@@ -57,6 +61,8 @@ class Effort:
     variants: int
     repeated: tuple[int, int]
     modules: tuple[str, ...]
+    devices: tuple[int, ...]
+    spread: tuple[str, ...]
 
 
 FULL = Effort(
@@ -71,6 +77,8 @@ FULL = Effort(
     variants=4,
     repeated=(100_000, 1000),
     modules=("linops_jax", "jax", "jaxbind", "lineax", "pylops"),
+    devices=(1, 2, 4),
+    spread=("stack", "halo", "solve"),
 )
 QUICK = Effort(
     rounds=5,
@@ -84,6 +92,8 @@ QUICK = Effort(
     variants=1,
     repeated=(20_000, 200),
     modules=("linops_jax", "jax"),
+    devices=(2,),
+    spread=("stack",),
 )
 
 
@@ -162,12 +172,12 @@ class Row:
 def measure(comparison: str, case: Case, effort: Effort) -> list[Row]:
     """One row for each contestant of the case, in their order."""
     runs, notes = _build(case.contestants)
-    inner = {name: _inner(run, effort) if case.timed else 1 for name, run in runs.items()}
+    inner = {name: repetitions(run, effort.seconds) if case.timed else 1 for name, run in runs.items()}
     gc.collect()
     samples: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(effort.slow_rounds if case.slow else effort.rounds):
         for name, run in runs.items():
-            samples[name].append((_seconds(run, inner[name]) if case.timed else float(run())) / case.calls)
+            samples[name].append((seconds(run, inner[name]) if case.timed else float(run())) / case.calls)
     ours = next(iter(case.contestants))
     return [_row(comparison, case, name, ours, samples, notes.get(name, "")) for name in case.contestants]
 
@@ -187,13 +197,14 @@ def _build(contestants: Mapping[str, Callable[[], Run]]) -> tuple[dict[str, Run]
     return runs, notes
 
 
-def _inner(run: Run, effort: Effort) -> int:
-    """How often a run is repeated for one sample."""
-    once = min(_seconds(run, 1) for _ in range(2))
-    return min(10_000, math.ceil(effort.seconds / max(once, 1e-7)))
+def repetitions(run: Run, least: float) -> int:
+    """How often a run is repeated for one sample, which takes at least so many seconds."""
+    once = min(seconds(run, 1) for _ in range(2))
+    return min(10_000, math.ceil(least / max(once, 1e-7)))
 
 
-def _seconds(run: Run, times: int) -> float:
+def seconds(run: Run, times: int) -> float:
+    """Of one run, when it is repeated."""
     start = time.perf_counter()
     for _ in range(times):
         run()

@@ -1,7 +1,12 @@
-"""A batch sharded over CPU devices, under plain `jit`: whether each device computes its own part."""
+"""Work that is spread over CPU devices: strong and weak scaling, and a sharded batch under plain `jit`."""
 
+import importlib.util
+import shutil
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,49 +15,123 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-import linops_jax as lo
-
 from ._machine import DEVICES
-from ._measure import Case, Effort, Missing, Run
+from ._measure import Case, Effort, Goal, Missing, Run
 from ._negation import OURS
+from ._scaling import data
+from ._scaling.asking import Child, Request
+from ._scaling.data import Size
+from ._scaling.ours import Windowed
 
-TITLE = "Sharded batches"
+TITLE = "Devices"
 LENGTH = 16
+PROCESSES = 2  # of pylops-mpi
+PART = 16  # windows of each device
+EFFICIENCY = 0.9
 
-
-class Windowed(lo.LinearOperator):
-    """FFT by ducc0 of a picture times a window, which is the same for the whole batch."""
-
-    window: jax.Array
-
-    def apply(self, x, *, out):
-        _transform(self.window, x, out)
-
-    def adjoint(self, y, *, out):
-        from ducc0 import fft
-
-        np.multiply(np.conj(self.window), fft.c2c(y, forward=False), out=out)
-
-    def infer_shape(self, x):
-        return x
+# ---- scaling --------------------------------------------------------------------------------------------------------
 
 
 def cases(effort: Effort) -> Iterator[Case]:
+    yield _batch(effort.pixels // 2)
+    with ExitStack() as ends:
+        ask = _Asking(effort, ends)
+        for problem in effort.spread:
+            for devices in effort.devices:
+                yield _scaling(problem, devices, effort, ask)
+
+
+def _scaling(problem: str, devices: int, effort: Effort, ask: "_Asking") -> Case:
+    """All of the work on so many devices, by each library; and all of it and one part of it on one device."""
     side = effort.pixels // 2
+    whole = Size(PART * devices, side, max(effort.steps // 10, 1))
+    answers: list[float] = []
+    libraries = [OURS, "plain JAX", "plain JAX in shard_map", *(["bare threads"] if problem == "stack" else [])]
+    contestants = {name: partial(ask.jax, name, problem, whole, devices, answers) for name in libraries}
+    if devices == PROCESSES:
+        contestants[f"pylops-mpi, {PROCESSES} processes"] = partial(ask.mpi, problem, whole, answers)
+    goals = {}
+    if devices > 1:
+        part = whole._replace(length=PART)
+        contestants["the same on one device"] = partial(ask.jax, OURS, problem, whole, 1, answers)
+        contestants["a device's part, on one device"] = partial(ask.jax, OURS, problem, part, 1, [])
+    if problem == "stack" and devices == 2:
+        goals["a device's part, on one device"] = Goal(round(1 / EFFICIENCY, 2))
+    name = f"{_described(problem, whole)}, {devices} device{'s' * (devices > 1)}"
+    return Case(name, contestants, timed=False, goals=goals, slow=True)
+
+
+def _described(problem: str, size: Size) -> str:
+    windows = f"{size.length} windowed FFTs of {size.side} x {size.side}"
+    return {
+        "stack": f"stack of {windows}",
+        "halo": f"blur with halos, {size.length * size.side} x {size.side}",
+        "solve": f"{size.steps} CGLS steps, stack of {windows}",
+    }[problem]
+
+
+class _Asking:
+    """Contestants that run in other processes, which have as many devices as the work is for."""
+
+    def __init__(self, effort: Effort, ends: ExitStack):
+        self._least, self._ends = effort.seconds, ends
+        self._children: dict[tuple[str, ...], Child] = {}
+
+    def jax(self, library: str, problem: str, size: Size, devices: int, answers: list[float]) -> Run:
+        child = self._child(sys.executable, "-m", f"{_scaling_package()}.worker", str(devices))
+        return self._run(child, Request(library, problem, size, self._least), answers)
+
+    def mpi(self, problem: str, size: Size, answers: list[float]) -> Run:
+        arguments = ("-n", str(PROCESSES), sys.executable, "-m", f"{_scaling_package()}.mpi")
+        child = self._child(_mpiexec(), *arguments)
+        return self._run(child, Request("pylops-mpi", problem, size, self._least), answers)
+
+    def _child(self, *command: str) -> Child:
+        _require("ducc0")
+        if command not in self._children:
+            self._children[command] = Child(*command)
+            self._ends.callback(self._children[command].close)
+        return self._children[command]
+
+    def _run(self, child: Child, request: Request, answers: list[float]) -> Run:
+        """The first answer to a request is checked against what others found."""
+        answers.append(child.ask(request).fingerprint)
+        np.testing.assert_allclose(answers[-1], answers[0], rtol=1e-3)
+        return lambda: child.ask(request).seconds
+
+
+def _scaling_package() -> str:
+    return data.__name__.rpartition(".")[0]
+
+
+def _require(*modules: str) -> None:
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            msg = f"{module} is not installed"
+            raise Missing(msg)
+
+
+def _mpiexec() -> str:
+    """Where `mpiexec` is: on the path, or beside Python, where `pip install mpich` puts it."""
+    _require("pylops_mpi", "mpi4py")
+    found = shutil.which("mpiexec") or shutil.which("mpiexec", path=str(Path(sys.executable).parent))
+    if not found:
+        msg = "there is no mpiexec"
+        raise Missing(msg)
+    return found
+
+
+# ---- a sharded batch ------------------------------------------------------------------------------------------------
+
+
+def _batch(side: int) -> Case:
     contestants = {
         OURS: partial(_sharded, _by_operator, side),
         "the same in shard_map": partial(_in_shard_map, side),
         "the same on one device": partial(_on_one_device, side),
         "JAXbind": partial(_sharded, _by_jaxbind, side),
     }
-    yield Case(f"{LENGTH} windowed FFTs of {side} x {side} on {DEVICES} devices", contestants, slow=True)
-
-
-def _transform(window: Any, x: Any, out: Any) -> None:
-    from ducc0 import fft
-
-    np.multiply(window, x, out=out)
-    fft.c2c(out, out=out)
+    return Case(f"{LENGTH} windowed FFTs of {side} x {side} on {DEVICES} devices", contestants, slow=True)
 
 
 def _by_operator(window: jax.Array) -> Callable[[Any], Any]:
@@ -67,7 +146,7 @@ def _by_jaxbind(window: jax.Array) -> Callable[[Any], Any]:
 
     def transform(out, args, kwargs_dump):
         window, x = args
-        _transform(window, x, out[0])
+        data.transform(window, x, out[0])
 
     def abstract(window, x):
         return ((x.shape, x.dtype),)
@@ -77,9 +156,8 @@ def _by_jaxbind(window: jax.Array) -> Callable[[Any], Any]:
 
 
 def _data(side: int) -> tuple[jax.Array, np.ndarray]:
-    random = np.random.default_rng(0).standard_normal
-    window = random((side, side), np.float32).astype(np.complex64)
-    return jnp.asarray(window), random((LENGTH, side, side, 2), np.float32).view(np.complex64)[..., 0]
+    size = Size(LENGTH, side, 0)
+    return jnp.asarray(data.picture(size)), data.windows(size)
 
 
 def _mesh() -> jax.sharding.Mesh:

@@ -38,10 +38,13 @@ class NUFFT(lo.LinearOperator, batched=True):
         Frequencies, in radians per pixel.
     shape : pair of int
         Height and width of the picture.
+    threads : int
+        That ducc0 uses for a call; 0: all hardware threads.
     """
 
     coord: jax.Array
     shape: tuple[int, int] = lo.static()
+    threads: int = lo.static(default=0)
 
     def apply(self, x, *, out):
         grids, samples = x.reshape(-1, *self.shape), out.reshape(-1, len(self.coord))
@@ -59,7 +62,7 @@ class NUFFT(lo.LinearOperator, batched=True):
 
     def _options(self, values):
         accuracy = 1e-5 if values.dtype == np.complex64 else 1e-10
-        return {"coord": self.coord, "epsilon": accuracy, "nthreads": 0}  # 0: all hardware threads
+        return {"coord": self.coord, "epsilon": accuracy, "nthreads": self.threads}
 
     @classmethod
     def examples(cls):

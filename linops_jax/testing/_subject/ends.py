@@ -16,7 +16,6 @@ from linops_jax._model import shapes
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import Operator
 from linops_jax._operators.printing import exact
-from linops_jax.testing import _probes
 
 
 class Ends:
@@ -90,11 +89,6 @@ class Ends:
             return jax.set_mesh(self._mesh)
         return contextlib.nullcontext()
 
-    @property
-    def is_local(self) -> bool:
-        """Whether this process has all of the operator's arrays and of those that were given."""
-        return _probes.is_local((self.op, self._given))
-
 
 def _refuse_tracing(op: Any, x: Any, where: str) -> None:
     """Raises where JAX is tracing: checks compare numbers, and in a program new arrays have none."""
@@ -113,11 +107,10 @@ def _refuse_tracing(op: Any, x: Any, where: str) -> None:
 
 
 def _placed_spec(leaf: Any) -> jax.ShapeDtypeStruct:
-    """The spec of an array, with its place on a mesh: vectors are drawn there."""
-    spec = shapes.specs(leaf)
-    if isinstance(leaf, jax.Array) and isinstance(leaf.sharding, jax.sharding.NamedSharding):
-        return spec.update(sharding=leaf.sharding)
-    return spec
+    """The spec of an array or spec, with its place on a mesh: vectors are drawn there."""
+    spec, sharding = shapes.specs(leaf), getattr(leaf, "sharding", None)
+    has_place = isinstance(sharding, jax.sharding.NamedSharding) and isinstance(sharding.mesh, jax.sharding.Mesh)
+    return spec.update(sharding=sharding) if has_place else spec
 
 
 def _is_index(leaf: Any) -> bool:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linops_jax._model import shapes
-from linops_jax.testing import _probes
+from linops_jax.testing import _probes, _samples, _spread
 from linops_jax.testing._subject.vectors import Vectors
 
 _USUAL = 10.0  # eps by which a result changes where nothing cancels
@@ -19,6 +19,22 @@ _USUAL = 10.0  # eps by which a result changes where nothing cancels
 
 class Evaluations(Vectors):
     """Evaluates an operator and its adjoint, and knows how exact that can be."""
+
+    @functools.cached_property
+    def out(self) -> Any:
+        """Specs of the result; where other processes hold parts of it, with the place of one."""
+        out = super().out
+        if jax.process_count() == 1:
+            return out
+        y = self.forward(self.first(self.rng("place")))
+        return jax.tree.map(
+            lambda spec, leaf: spec.update(sharding=leaf.sharding) if _spread.is_spread(leaf) else spec, out, y
+        )
+
+    @functools.cached_property
+    def is_spread(self) -> bool:
+        """Whether other processes hold parts of the operator, its input or its result."""
+        return _spread.any_spread((self.op, self.spec, self.out))
 
     def forward(self, u: Any) -> Any:
         return self.op._forward(u)
@@ -82,7 +98,7 @@ class Evaluations(Vectors):
 
 def _split(function: Callable[[Any], Any], x: Any, rng: np.random.Generator) -> float:
     """|A a + A b - A(a + b)|, with a and b random parts of x. Rounding scales with powers of two, an offset does not."""
-    masks = jax.tree.map(lambda leaf: rng.permutation(leaf.size).reshape(leaf.shape) % 2 == 0, x)
+    masks = jax.tree.map(lambda leaf: _half(rng, leaf), x)
 
     def residual(scale: float) -> float:
         whole = jax.tree.map(lambda leaf: (leaf * scale).astype(leaf.dtype), x)
@@ -93,14 +109,21 @@ def _split(function: Callable[[Any], Any], x: Any, rng: np.random.Generator) -> 
             for keep in (True, False)
         ]
         first, second, both = (function(vector) for vector in (*parts, whole))
-        total = jax.tree.map(lambda a, b: _probes.double(a) + _probes.double(b), first, second)
+        total = _probes.combine((1, first), (1, second))
         return _probes.norm(_probes.subtract(total, both)) / scale
 
     found, again = residual(1.0), residual(2.0**-6)
     return found if np.isfinite(found) and found / 3 <= again <= 3 * found else 0.0
 
 
+def _half(rng: np.random.Generator, leaf: Any) -> Any:
+    """Which elements are in the first of two parts: half of them, or each at random where other processes hold some."""
+    if _spread.is_spread(leaf):
+        return _samples.signs(rng, leaf) > 0
+    return rng.permutation(leaf.size).reshape(leaf.shape) % 2 == 0
+
+
 def change(function: Callable[[Any], Any], x: Any, y: Any, rng: np.random.Generator) -> float:
     """By how much y = function(x) changes where x changes in its last digits; 0 where it cannot be told."""
-    changes = [_probes.norm(_probes.subtract(function(moved), y)) for moved in _probes.nudged(rng, x)]
+    changes = [_probes.norm(_probes.subtract(function(moved), y)) for moved in _samples.nudged(rng, x)]
     return max(filter(np.isfinite, changes), default=0.0)

@@ -116,6 +116,6 @@ def _poisons(dtype: Any) -> tuple[Any, Any]:
 
 
 def _readonly(leaf: Any) -> np.ndarray:
-    array = np.array(_probes.fetch(leaf))
+    array = np.array(leaf)
     array.flags.writeable = False
     return array

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linops_jax._model import fields
-from linops_jax.testing import _probes
+from linops_jax.testing import _probes, _samples, _spread
 from linops_jax.testing._subject.abilities import Abilities
 
 WITH_ZEROS = " at a point with exact zeros and equal numbers"
@@ -29,7 +29,7 @@ class Vectors(Abilities):
         """An input."""
         if self.is_linear or not are_arrays(self._given):
             return _probes.draw(rng, self.spec)
-        return _probes.near(rng, jax.tree.map(jnp.asarray, self._given))
+        return _samples.near(rng, jax.tree.map(jnp.asarray, self._given))
 
     def points(self, rng: np.random.Generator, count: int) -> list[Any]:
         return [self.point(rng) for _ in range(count)]
@@ -51,7 +51,9 @@ class Vectors(Abilities):
         if self.given is not None:
             yield " at the arrays as given", self.given
         point = self.point(rng)
-        zeros = _probes.with_ties(rng, _probes.with_zeros(rng, point))
+        if _spread.any_spread(point):
+            return
+        zeros = _samples.with_ties(rng, _samples.with_zeros(rng, point))
         if any(map(np.any, jax.tree.leaves(jax.tree.map(lambda a, b: np.asarray(a) != b, zeros, point)))):
             yield WITH_ZEROS, zeros
 

@@ -17,6 +17,7 @@ from linops_jax.testing._subject import Hand, Subject, describe_tree, shape_diff
 
 _THREADS = 4
 _SLOW = 0.01  # seconds
+_BY_HAND = "it calls hooks by hand, with whole NumPy arrays"
 
 
 def _has_host_hooks(subject: Subject) -> bool:
@@ -27,7 +28,10 @@ def _has_host_hooks(subject: Subject) -> bool:
 def check_promises(subject: Subject) -> str | None:
     """A(x) has the shapes and dtypes of ``infer_shape``, and so has every host hook, called with read-only NumPy arrays."""
     finer: list[str] = []
-    for hand in subject.host_hooks():
+    hands = subject.host_hooks()
+    if hands and subject.is_spread:
+        hands, finer = [], ["not by hand, with whole NumPy arrays: other processes hold parts of the arrays"]
+    for hand in hands:
         arguments = hand.arguments()
         found = hand.call(arguments, hand.poisoned())
         broken = list(hand.broken_promises(found))
@@ -56,7 +60,7 @@ def check_adjoint_shape(subject: Subject) -> None:
     require(wrong is None, str(wrong))
 
 
-@check(needs=("promises",), when=_has_host_hooks)
+@check(needs=("promises",), when=_has_host_hooks, whole=_BY_HAND)
 def check_inputs(subject: Subject) -> None:
     """No hook changes its input arrays, the operator's own among them."""
     for hand in subject.host_hooks():
@@ -72,7 +76,7 @@ def check_inputs(subject: Subject) -> None:
             require(same, f"{hand.label} writes into its input: argument {jax.tree_util.keystr(path)} has changed")
 
 
-@check(needs=("promises",), when=lambda subject: any(hand.takes_out for hand in subject.host_hooks()))
+@check(needs=("promises",), when=lambda subject: any(hand.takes_out for hand in subject.host_hooks()), whole=_BY_HAND)
 def check_written(subject: Subject) -> None:
     """A hook that takes ``out`` writes every element of it, and reads none."""
     for hand in subject.host_hooks():
@@ -103,13 +107,13 @@ def _same(subject: Subject, first: Any, second: Any, what: str) -> None:
     if not subject.is_deterministic:
         return close(first, second, what, subject, amplified=False)
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
-        bits = _probes.fetch(a).tobytes() == _probes.fetch(b).tobytes()
+        bits = _probes.equal(a, b) if subject.is_spread else np.asarray(a).tobytes() == np.asarray(b).tobytes()
         difference = _probes.norm(_probes.subtract(a, b))
         require(bits, f"{what}: declared deterministic, but the bits differ; the numbers by {difference:.2e}")
     return None
 
 
-@check(needs=("repeatable",), when=_has_host_hooks)
+@check(needs=("repeatable",), when=_has_host_hooks, whole=_BY_HAND)
 def check_by_hand(subject: Subject) -> None:
     """A hook called by hand, with NumPy alone, and called through JAX give the same numbers."""
     through_jax = {
@@ -136,12 +140,11 @@ def check_by_hand(subject: Subject) -> None:
                 close(jnp.asarray(a, dtype=b.dtype), b, f"{hand.label} by hand and through JAX", subject)
 
 
-def _has_threads(subject: Subject) -> bool:
-    """Whether threads may call: programs of several processes must run in the same order in all of them."""
-    return _has_host_hooks(subject) and jax.process_count() == 1
-
-
-@check(needs=("repeatable",), when=_has_threads)
+@check(
+    needs=("repeatable",),
+    when=_has_host_hooks,
+    whole="all processes must run their programs in the same order, which threads do not",
+)
 def check_threads(subject: Subject) -> None:
     """Calls from several threads at once give what they give one after another."""
     rng = subject.rng("threads")

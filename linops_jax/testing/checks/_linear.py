@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax.testing import _dense, _probes
+from linops_jax.testing import _dense, _probes, _samples
 from linops_jax.testing._check import check, close, require
 from linops_jax.testing._dot_test import adjoint_tolerance, run
 from linops_jax.testing._hypotheses import number
@@ -66,13 +66,13 @@ def _linearity(subject: Subject, a: complex, b: complex, x: Any = None) -> tuple
     """Difference and tolerance where the former exceeds the latter; at x, or at a random vector."""
     rng = subject.rng("linear")
     gaussian, z = subject.points(rng, 2)
-    z = _probes.with_zeros(rng, z)
+    z = _samples.with_zeros(rng, z)
     given, x = x is not None, gaussian if x is None else x
     combined = jax.tree.map(
         lambda p, q: jnp.asarray(a * p + b * q, dtype=p.dtype) if _probes.is_inexact(p) else p, x, z
     )
     found, ax, az = subject.forward(combined), subject.forward(x), subject.forward(z)
-    expected = jax.tree.map(lambda p, q: a * _probes.double(p) + b * _probes.double(q), ax, az)
+    expected = _probes.combine((a, ax), (b, az))
     difference = _probes.norm(_probes.subtract(found, expected))
     size = _probes.norm(ax)
     if given:  # what it has in common with a null space is no mistake, and large
@@ -124,9 +124,7 @@ def _why_not_linear(subject: Subject, difference: float) -> str:
     if _probes.norm(_probes.subtract(minus, value)) <= tolerance:
         return "A(-x) = A(x): an absolute value, a square?"
     twice = subject.forward(jax.tree.map(lambda leaf: leaf + leaf, x))  # rounding scales with powers of two
-    scales = (
-        _probes.norm(jax.tree.map(lambda a, b: _probes.double(a) - 2 * _probes.double(b), twice, value)) <= tolerance
-    )
+    scales = _probes.norm(_probes.combine((1, twice), (-2, value))) <= tolerance
     for name, coarse in (("float32", 2.0**-23), ("bfloat16 or float16", 2.0**-8)):
         fine = _probes.eps(subject.spec, subject.out) < coarse and difference <= _probes.MARGIN * coarse * size
         if fine and scales:
@@ -141,7 +139,14 @@ def check_adjoint(subject: Subject) -> None:
     require(test.passed, f"{test.sentence}; {test.diagnosis}")
 
 
-@check(needs=("adjoint",), when=lambda subject: _has_adjoint(subject) and is_inexact(subject) and is_small(subject))
+ENTRIES = "it compares all entries of two matrices"
+
+
+@check(
+    needs=("adjoint",),
+    when=lambda subject: _has_adjoint(subject) and is_inexact(subject) and is_small(subject),
+    whole=ENTRIES,
+)
 def check_dense_adjoint(subject: Subject) -> None:
     """The matrix of A^H is the conjugate transpose of the matrix of A, entry by entry (small sizes)."""
     compare_dense(subject)
@@ -220,7 +225,7 @@ def _other_gram(subject: Subject, x: Any, found: Any, expected: Any) -> str:
         return _probes.norm(_probes.subtract(a, b)) <= tolerance * _probes.norm(b)
 
     c = _probes.inner(expected, found) / max(_probes.norm(expected) ** 2, 1e-300)
-    if c and same(found, jax.tree.map(lambda leaf: c * _probes.double(leaf), expected)):
+    if c and same(found, _probes.combine((c, expected))):
         return f"; gram(x) is {number(c)} A^H A x: a constant factor"
     if cast_obstacle(subject.out, subject.spec) is None and same(found, subject.forward(subject.reverse(x))):
         return "; gram(x) is A A^H x"

@@ -17,7 +17,14 @@ from linops_jax.testing._kinks import kink_test
 from linops_jax.testing._pairings import seen_through, size_through
 from linops_jax.testing._subject import WITH_ZEROS, Subject
 from linops_jax.testing._taylor import at_several_points, taylor_test
-from linops_jax.testing.checks._linear import DROPPED, _linearity, compare_dense, is_small, without_imaginary_part
+from linops_jax.testing.checks._linear import (
+    DROPPED,
+    ENTRIES,
+    _linearity,
+    compare_dense,
+    is_small,
+    without_imaginary_part,
+)
 
 
 def _moves(subject: Subject) -> bool:
@@ -49,7 +56,7 @@ def check_jacobian(subject: Subject) -> None:
         dx = moving(rng, subject.tangent(rng), x, alone=False, zeros=0)  # these stay zero: F may have kinks there
         taylor_test(function, x, dx, derivative(x, dx), what, rtol=subject.jacobian_rtol)
 
-    for where, x in subject.special_points(rng):
+    for where, x in [] if subject.is_spread else subject.special_points(rng):
         _at_a_special_point(subject, x, where, rng, derivative, what)
     at_several_points(attempt)
 
@@ -159,6 +166,7 @@ def _run_if_finite(jacobian: Subject) -> DotTest | None:
         and _probes.all_inexact((subject.spec, subject.out))
         and is_small(subject)
     ),
+    whole=ENTRIES,
 )
 def check_dense_jacobian_adjoint(subject: Subject) -> None:
     """The matrix of J^H is the conjugate transpose of the matrix of J, entry by entry (small sizes)."""

@@ -45,7 +45,7 @@ def check_hessian(subject: Subject) -> None:
         try:
             taylor_test(function, x, dx2, derivative, what, of="jacobian_apply", rtol=rtol)
         except AssertionError:
-            if all(np.all(_probes.fetch(leaf)) for leaf in jax.tree.leaves(x)):
+            if subject.is_spread or all(np.all(np.asarray(leaf)) for leaf in jax.tree.leaves(x)):
                 raise
             slope = lambda at: _hessian(subject, at, dx1, dx2)  # noqa: E731
             kink_test(function, slope, x, dx2, derivative, what, rng=rng, rtol=rtol)

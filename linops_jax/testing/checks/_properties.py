@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linops_jax.testing import _dense, _probes
+from linops_jax.testing import _dense, _probes, _samples
 from linops_jax.testing._check import check, close, require
 from linops_jax.testing._dot_test import run
 from linops_jax.testing._subject import Subject, cast_obstacle, describe_tree
@@ -64,14 +64,14 @@ def _like(tree: Any, spec: Any) -> Any:
 @check(needs=("symmetric",), when=_between_equals("positive"))
 def check_positive(subject: Subject) -> None:
     """<x, A x> >= 0, where A is declared positive; for small sizes, no eigenvalue is negative."""
-    if is_small(subject):
+    if is_small(subject) and not subject.is_spread:
         a = _dense.matrix(subject.forward, subject.spec, _probes.real_size(subject.out))
         values = np.linalg.eigvalsh((a + a.T) / 2)
         tolerance = _tolerance(subject) * np.abs(values).max()
         found = f"the smallest eigenvalue is {values.min():.6g}, below {-tolerance:.2e}"
         require(values.min() >= -tolerance, f"declared positive, but {found}; the largest is {values.max():.6g}")
         return
-    for x in _probes.draws(subject.rng("positive"), subject.spec, 5):
+    for x in _samples.draws(subject.rng("positive"), subject.spec, 5):
         y = subject.forward(x)
         product, scale = _probes.inner(x, y).real, _probes.norm(x) * _probes.norm(y)
         tolerance = _tolerance(subject) * scale
@@ -107,7 +107,7 @@ def check_diagonal(subject: Subject) -> None:
     _require_one_space(subject, "diagonal")
     rng = subject.rng("diagonal")
     x = subject.point(rng)
-    signs = jax.tree.map(lambda leaf: rng.choice([-1.0, 1.0], leaf.shape), x)
+    signs = jax.tree.map(lambda leaf: _samples.signs(rng, leaf), x)
     flipped, expected = (
         jax.tree.map(lambda s, leaf: (s * leaf).astype(leaf.dtype), signs, tree) for tree in (x, subject.forward(x))
     )

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linops_jax.testing import _probes
+from linops_jax.testing import _probes, _spread
 from linops_jax.testing._check import check, close, conj, stack
 from linops_jax.testing._subject import Subject
 from linops_jax.testing.checks._linear import fixed, is_inexact
@@ -42,7 +42,7 @@ def check_jit(subject: Subject) -> None:
 
 def _jit(op: Any, transform: Callable[[Any], Any] = lambda op: op) -> Callable[[Any], Any]:
     """The transformed operator under ``jit``, as a closure where JAX allows it: not over parts of other processes' arrays."""
-    if _probes.is_local(op):
+    if not _spread.any_spread(op):
         return jax.jit(lambda x: transform(op)(x))
     return lambda x: jax.jit(lambda op, x: transform(op)(x))(op, x)
 

@@ -12,7 +12,11 @@ from linops_jax.testing._subject import Subject
 from linops_jax.testing.checks._transforms import pullable
 
 
-@check(needs=("jit",), when=lambda subject: bool(subject.host_hooks()) and _is_not_empty(subject))
+@check(
+    needs=("jit",),
+    when=lambda subject: bool(subject.host_hooks()) and _is_not_empty(subject),
+    whole="it compiles the operator with its arrays as constants",
+)
 def check_calls(subject: Subject) -> None:
     """One host call per evaluation on each device: of ``apply`` for a value, of the adjoint for a gradient."""
     calls: dict[str, int] = {}
