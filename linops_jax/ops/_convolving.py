@@ -56,9 +56,10 @@ def adjoint(y: Any, kernel: Any, widths: Widths, boundary: str, method: str) -> 
         back = tuple((n - before, n - after) for n, (before, after) in zip(rest, widths, strict=True))
         return convolved(y, mirrored, back, boundary, method)
     extended = convolved(y, mirrored, tuple((n, n) for n in rest), "zero", method)
-    shape = [n - before - after for n, (before, after) in zip(extended.shape, widths, strict=True)]
+    ends = [n - after for n, (_, after) in zip(extended.shape, widths, strict=True)]
+    inside = jax.lax.slice(extended, [before for before, _ in widths], ends)  # for its type
     extend = lambda x: jnp.pad(x, widths, mode=MODES[boundary])  # noqa: E731
-    return jax.linear_transpose(extend, jax.ShapeDtypeStruct(shape, extended.dtype))(extended)[0]
+    return jax.linear_transpose(extend, inside)(extended)[0] if inside.size else inside
 
 
 def centered(kernel_shape: tuple[int, ...], centers: tuple[int, ...]) -> Widths:
