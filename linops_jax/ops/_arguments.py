@@ -12,6 +12,9 @@ import numpy as np
 
 import linops_jax as lo
 
+# The names of what lies beyond the ends of an array, and those that np.pad has for them.
+PAD_MODES = {"zero": "constant", "periodic": "wrap", "edge": "edge", "reflect": "reflect", "symmetric": "symmetric"}
+
 
 def as_field(value: Any, where: str) -> Any:
     """A list of numbers, or nested lists, as an array; other values as they are. Raises TypeError for operators."""

@@ -15,7 +15,9 @@ from linops_jax.ops import _arguments, _stencils
 class OfDerivatives(lo.LinearOperator):
     """What operators made of first derivatives have in common: the arguments, and the rows of numbers that these mean."""
 
-    axes: tuple[int, ...] | None = lo.static(default=None)
+    axes: Any = lo.static(
+        default=None
+    )  # a tuple or None, but the constructors that type checkers see here take an integer too
     step: float | tuple[float, ...] = lo.static(default=1.0)
     kind: str = lo.static(default="forward")
     edge: bool = lo.static(default=False)

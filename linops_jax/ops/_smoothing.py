@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 import linops_jax as lo
 from linops_jax.ops import _arguments, _convolving
@@ -162,7 +163,7 @@ class GaussianBlur(lo.LinearOperator):
         number = isinstance(width, int | float | tuple) and not isinstance(width, bool)
         self.width = _arguments.as_field(jnp.asarray(width) if number else width, "GaussianBlur.width")
         self.axes = _arguments.as_axes(axes, "GaussianBlur.axes")
-        self.boundary = _arguments.one_of(boundary, _convolving.MODES, "GaussianBlur.boundary")
+        self.boundary = _arguments.one_of(boundary, _arguments.PAD_MODES, "GaussianBlur.boundary")
         self.truncate = _arguments.as_positive(truncate, "GaussianBlur.truncate")
         self.radius = radius if radius is None else _arguments.as_integer(radius, "GaussianBlur.radius", 0)
         self.reach = self._found_reach() if hasattr(self.width, "ndim") else None
@@ -185,7 +186,7 @@ class GaussianBlur(lo.LinearOperator):
     def _found_reach(self) -> tuple[int, ...] | None:
         if self.width.ndim > 1:
             _arguments.require_ndim(self.width, 1, "GaussianBlur.width")
-        if isinstance(self.width, jax.core.Tracer):
+        if isinstance(self.width, Tracer):
             return None if self.radius is None else (self.radius,)
         widths = np.atleast_1d(np.asarray(self.width, np.float64))
         for width in widths:

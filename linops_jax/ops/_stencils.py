@@ -65,8 +65,8 @@ def differences(x: Any, axis: int, stencils: Stencils, kind: str, edge: bool, bo
     before = {"forward": 0, "backward": len(stencil) - 1, "centered": len(stencil) // 2}[kind]
     after = len(stencil) - 1 - before
     if boundary is not None and x.size:
-        mode = {"zero": "constant", "periodic": "wrap"}[boundary]
-        return _inside(jnp.pad(x, _widths(x, axis, before, after), mode=mode), axis, stencil)
+        widths = _widths(x, axis, before, after)
+        return _inside(jnp.pad(x, widths, mode=_arguments.PAD_MODES[boundary]), axis, stencil)
     rows, size = _inside(x, axis, stencil), x.shape[axis]
     before = min(before, size)
     return jnp.pad(rows, _widths(x, axis, before, size - rows.shape[axis] - before))
