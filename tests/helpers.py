@@ -111,3 +111,31 @@ def conj(tree):
 
 def stack(trees, axis=0):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *trees)
+
+
+def matrix_of(function, shape, dtype):
+    """The matrix of a linear NumPy function of one array, column by column."""
+    size = int(np.prod(shape))
+    rows = [np.asarray(function(e)).ravel() for e in np.eye(size, dtype=dtype).reshape(size, *shape)]
+    return np.array(rows).reshape(size, np.size(function(np.zeros(shape, dtype)))).T
+
+
+def agree(*cases):
+    """Asserts that operators are NumPy functions, and their adjoints the adjoints of the matrices of these.
+
+    Each case is ``(op, function, shape, dtype)``; all run in one program.
+    """
+    inputs, expected = [], []
+    for i, (_, function, shape, dtype) in enumerate(cases):
+        x = normal(shape, dtype, i)
+        y = np.asarray(function(x))
+        dy = normal(y.shape, y.dtype, i + 100)
+        back = (matrix_of(function, shape, dtype).conj().T @ dy.ravel()).reshape(shape)
+        inputs.append((x, dy))
+        expected.append((jnp.asarray(y), jnp.asarray((back if is_complex(x) else back.real).astype(dtype))))
+
+    @jax.jit
+    def found(inputs):
+        return [(op(x), op.with_domain(x).H(dy)) for (op, *_), (x, dy) in zip(cases, inputs, strict=True)]
+
+    close(dict(enumerate(found(inputs))), dict(enumerate(expected)))

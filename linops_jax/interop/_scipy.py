@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -14,8 +15,8 @@ import linops_jax as lo
 from linops_jax._types import Specs
 from linops_jax._vectors import MatrixForm, in_complex_numbers
 from linops_jax.interop import _arguments
-from linops_jax.interop._sparse import SparseMatrix, along_last_axis, result
 from linops_jax.interop._vectors import Vectorized, VectorOperator, arrays
+from linops_jax.ops._sparse import SparseMatrix
 
 
 def to_scipy(op: lo.LinearOperator, spec: Specs | None = None) -> OperatorAsMatrix:
@@ -185,24 +186,40 @@ class ForwardScipyOperator(lo.LinearOperator, batched=True):
     adjoint = None  # type: ignore[assignment]
 
     def apply(self, x: Any) -> Any:
-        return along_last_axis(self.operator.matvec, self.operator.matmat, x, self.operator.shape[0])
+        return _along_last_axis(self.operator.matvec, self.operator.matmat, x, self.operator.shape[0])
 
     def infer_shape(self, x: Any) -> Any:
-        return result(self, x, self.operator.shape, _dtype(self.operator))
+        return _result(self, x, self.operator.shape, _dtype(self.operator))
 
 
 class ScipyOperator(ForwardScipyOperator, batched=True):
     """A LinearOperator of SciPy."""
 
     def adjoint(self, y: Any) -> Any:
-        return along_last_axis(self.operator.rmatvec, self.operator.rmatmat, y, self.operator.shape[1])
+        return _along_last_axis(self.operator.rmatvec, self.operator.rmatmat, y, self.operator.shape[1])
 
     def infer_adjoint_shape(self, y: Any) -> Any:
-        return result(self, y, self.operator.shape[::-1], _dtype(self.operator))
+        return _result(self, y, self.operator.shape[::-1], _dtype(self.operator))
 
     @classmethod
     def examples(cls) -> Any:
         yield cls(scipy.sparse.linalg.aslinearoperator(np.arange(6.0).reshape(2, 3))), jax.ShapeDtypeStruct((3,), float)
+
+
+def _along_last_axis(of_one: Any, of_columns: Any, x: Any, size: int) -> Any:
+    *lead, last = x.shape
+    columns = x.reshape(math.prod(lead), last).T
+    y = of_one(columns[:, 0]) if columns.shape[1] == 1 else of_columns(columns).T
+    return np.reshape(y, (*lead, size))
+
+
+def _result(op: Any, x: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    if getattr(x, "shape", None) != (shape[1],):
+        message = (
+            f"{type(op).__name__} of a {shape[0]} x {shape[1]} matrix takes vectors of {shape[1]} numbers, found {x}."
+        )
+        raise ValueError(message)
+    return jax.ShapeDtypeStruct((shape[0],), jnp.result_type(jax.dtypes.canonicalize_dtype(dtype), x.dtype))
 
 
 def _dtype(L: Any) -> Any:

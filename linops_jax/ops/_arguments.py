@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -109,7 +110,9 @@ def require_sizes(x: Any, axes: tuple[int, ...], sizes: tuple[int, ...], where: 
     """Raises ValueError if the array does not have these sizes along these axes."""
     found = tuple(x.shape[axis] for axis in axes)
     if found != sizes:
-        message = f"{where} expects sizes {sizes} along the axes {axes}, found {found} in an array of shape {x.shape}."
+        one = len(axes) == 1
+        expected = f"size {sizes[0]} along axis {axes[0]}" if one else f"sizes {sizes} along the axes {axes}"
+        message = f"{where} expects {expected}, found {found[0] if one else found} in an array of shape {x.shape}."
         raise ValueError(message)
 
 
@@ -126,6 +129,56 @@ def resized(x: Any, axes: tuple[int, ...], sizes: tuple[int, ...], dtype: Any = 
     for axis, size in zip(axes, sizes, strict=True):
         shape[axis] = size
     return jax.ShapeDtypeStruct(tuple(shape), x.dtype if dtype is None else dtype)
+
+
+def along_axis(x: Any, axis: int, size: int, new: int, where: str, *dtypes: Any) -> jax.ShapeDtypeStruct:
+    """Specs of the product of a matrix of shape (new, size) and an array along one axis; ``dtypes`` are those of the matrix.
+
+    Raises TypeError or ValueError for another input. ``where`` is the operator, or its adjoint: ``"Name.H"``.
+    """
+    require_array(x, where)
+    axis = axis_of(x, axis, f"{where.removesuffix('.H')}.axis")
+    require_sizes(x, (axis,), (size,), where)
+    return resized(x, (axis,), (new,), jnp.result_type(x.dtype, *dtypes))
+
+
+def one_for_each(values: tuple[int, ...], axes: tuple[int, ...], where: str) -> tuple[int, ...]:
+    """One value for each axis; a single one is for all axes. Raises ValueError for another number of values."""
+    if len(values) not in (1, len(axes)):
+        message = f"{where} is {values}; expected one value, or one for each of the {len(axes)} axes."
+        raise ValueError(message)
+    return values if len(values) == len(axes) else values * len(axes)
+
+
+def as_indices(value: Any, size: int | None, where: str) -> Any:
+    """Indices of an axis of this size (None: their number), from 0 on: a NumPy array, or a JAX array if they are traced."""
+    indices = value if isinstance(value, jax.core.Tracer) else np.asarray(value)
+    if not jnp.issubdtype(indices.dtype, jnp.integer) and np.size(indices) > 0:
+        message = f"{where} holds {indices.dtype}; expected integers."
+        raise TypeError(message)
+    require_ndim(indices, 1, where)
+    size = int(indices.size) if size is None else size
+    if isinstance(indices, np.ndarray) and (wrong := indices[(indices < -size) | (indices >= size)]).size:
+        message = f"{where} holds {wrong[0]}, which is not an index of an axis of size {size}."
+        raise ValueError(message)
+    indices = indices.astype(np.int32 if size < 2**31 else np.int64)
+    return (np if isinstance(indices, np.ndarray) else jnp).where(indices < 0, indices + size, indices)
+
+
+def require_broadcast(value: Any, x: Any, where: str) -> None:
+    """Raises ValueError if the array field does not broadcast to the shape of the input."""
+    if value.ndim > x.ndim or jnp.broadcast_shapes(value.shape, x.shape) != x.shape:
+        message = (
+            f"{where} has shape {value.shape}, which does not broadcast to that of the input, {x.shape}. Add "
+            "the missing axes to the input."
+        )
+        raise ValueError(message)
+
+
+def with_ndim(value: Any, ndim: int) -> Any:
+    """The array with axes of size 1 in front, because rank promotion may be forbidden."""
+    value = jnp.asarray(value)
+    return value.reshape((1,) * (ndim - value.ndim) + value.shape)
 
 
 def _is_operator(value: Any) -> bool:

@@ -46,8 +46,7 @@ class Diagonal(lo.LinearOperator):
 
     @lo.traced
     def apply(self, x: Any) -> Any:
-        d = jnp.asarray(self.d)
-        return d.reshape((1,) * (x.ndim - d.ndim) + d.shape) * x  # reshaped, because rank promotion may be forbidden
+        return _arguments.with_ndim(self.d, x.ndim) * x
 
     @lo.traced
     def inverse(self, y: Any) -> Any:
@@ -63,12 +62,7 @@ class Diagonal(lo.LinearOperator):
 
     def infer_shape(self, x: Any) -> Any:
         _arguments.require_array(x, "Diagonal")
-        if self.d.ndim > x.ndim or jnp.broadcast_shapes(self.d.shape, x.shape) != x.shape:
-            message = (
-                f"Diagonal.d has shape {self.d.shape}, which does not broadcast to that of the input, {x.shape}. Add "
-                "the missing axes to the input."
-            )
-            raise ValueError(message)
+        _arguments.require_broadcast(self.d, x, "Diagonal.d")
         return jax.ShapeDtypeStruct(x.shape, jnp.result_type(self.d.dtype, x.dtype))
 
     def infer_adjoint_shape(self, y: Any) -> Any:
