@@ -142,7 +142,7 @@ def along_axis(x: Any, axis: int, size: int, new: int, where: str, *dtypes: Any)
     return resized(x, (axis,), (new,), jnp.result_type(x.dtype, *dtypes))
 
 
-def one_for_each(values: tuple[int, ...], axes: tuple[int, ...], where: str) -> tuple[int, ...]:
+def one_for_each(values: tuple[Any, ...], axes: tuple[int, ...], where: str) -> tuple[Any, ...]:
     """One value for each axis; a single one is for all axes. Raises ValueError for another number of values."""
     if len(values) not in (1, len(axes)):
         message = f"{where} is {values}; expected one value, or one for each of the {len(axes)} axes."

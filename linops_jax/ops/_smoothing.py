@@ -80,7 +80,7 @@ class Smoothing(lo.LinearOperator):
     def _kernels(self, x: Any) -> dict[int, Any]:
         _arguments.require_array(x, "Smoothing")
         axes = _arguments.axes_of(x, self.axes, "Smoothing.axes")
-        sizes = _one_each(self.size, axes, "Smoothing.size")
+        sizes = _arguments.one_for_each(self.size, axes, "Smoothing.size")
         return {axis: jnp.full(size, 1 / size, _dtype_of_kernels(x)) for axis, size in zip(axes, sizes, strict=True)}
 
     @classmethod
@@ -150,7 +150,7 @@ class GaussianBlur(lo.LinearOperator):
     radius: int | None = lo.static(default=None)
     reach: tuple[int, ...] | None = lo.static(
         init=False
-    )  # how far the entries of the kernel reach, or None if that is unknown
+    )  # how far the kernel reaches; None: not known when it was made
 
     def __init__(
         self,
@@ -199,9 +199,14 @@ class GaussianBlur(lo.LinearOperator):
     def _kernels(self, x: Any) -> dict[int, Any]:
         _arguments.require_array(x, "GaussianBlur")
         axes = _arguments.axes_of(x, self.axes, "GaussianBlur.axes")
-        widths = _one_each(tuple(jnp.atleast_1d(self.width)), axes, "GaussianBlur.width")
+        if self.width.size not in (1, n := len(axes)):
+            message = (
+                f"GaussianBlur.width has shape {self.width.shape}; expected one value, or one for each of the {n} axes."
+            )
+            raise ValueError(message)
+        widths = jnp.broadcast_to(self.width, n)
         longest = tuple(max(x.shape[axis] - 1, 64) for axis in axes)
-        reach = longest if self.reach is None else _one_each(self.reach, axes, "GaussianBlur.width")
+        reach = longest if self.reach is None else _arguments.one_for_each(self.reach, axes, "GaussianBlur.width")
         dtype = _dtype_of_kernels(x)
         return {axis: self._gaussian(width, r, dtype) for axis, width, r in zip(axes, widths, reach, strict=True)}
 
@@ -229,13 +234,6 @@ def _along_axes(step: Step, x: Any, kernels: dict[int, Any], boundary: str) -> A
         widths = _convolving.centered(kernel.shape, ((kernel.size - 1) // 2,))
         x = step(x, *_convolving.aligned(kernel, widths, (axis,), x.ndim), boundary, "auto")
     return x
-
-
-def _one_each(values: tuple[Any, ...], axes: tuple[int, ...], where: str) -> tuple[Any, ...]:
-    if len(values) not in (1, len(axes)):
-        message = f"{where} has {len(values)} entries, expected one for each of {len(axes)} axes, or one for all."
-        raise ValueError(message)
-    return values if len(values) == len(axes) else values * len(axes)
 
 
 def _dtype_of_kernels(x: Any) -> Any:

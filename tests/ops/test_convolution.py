@@ -158,7 +158,7 @@ def test_four_axes(method):
         (
             lambda: Convolution(np.ones(3), offset=(0, 1)),
             ValueError,
-            r"Convolution\.offset \(0, 1\) is not an index of",
+            r"Convolution\.offset is \(0, 1\); expected one value",
         ),
         (
             lambda: Convolution(np.ones(3), offset=-1),

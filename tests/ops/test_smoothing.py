@@ -128,7 +128,7 @@ def test_dtypes():
         (
             lambda: Smoothing((3, 3))(np.ones(3)),
             ValueError,
-            r"Smoothing\.size has 2 entries, expected one for each of 1 ax",
+            r"Smoothing\.size is \(3, 3\); expected one value, or one for",
         ),
         (lambda: Smoothing(3)([np.ones(3)]), TypeError, r"Smoothing takes one array, found list"),
         (lambda: GaussianBlur(0.0), ValueError, r"GaussianBlur\.width is .*0\.0.*; expected a number above zero"),
@@ -155,7 +155,7 @@ def test_dtypes():
         (
             lambda: GaussianBlur((1.0, 2.0))(np.ones(3)),
             ValueError,
-            r"GaussianBlur\.width has 2 entries, expected one for ea",
+            r"GaussianBlur\.width has shape \(2,\); expected one value, or one for each of the 1 axes",
         ),
         (lambda: GaussianBlur(1.0)((np.ones(3),)), TypeError, r"GaussianBlur takes one array, found tuple"),
     ],
