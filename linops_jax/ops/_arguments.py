@@ -13,6 +13,9 @@ import numpy as np
 
 import linops_jax as lo
 
+# The names of what lies beyond the ends of an array, and those that np.pad has for them.
+PAD_MODES = {"zero": "constant", "periodic": "wrap", "edge": "edge", "reflect": "reflect", "symmetric": "symmetric"}
+
 
 def as_field(value: Any, where: str) -> Any:
     """A list of numbers, or nested lists, as an array; other values as they are. Raises TypeError for operators."""
@@ -166,7 +169,7 @@ def along_axis(x: Any, axis: int, size: int, new: int, where: str, *dtypes: Any)
     return resized(x, (axis,), (new,), jnp.result_type(x.dtype, *dtypes))
 
 
-def one_for_each(values: tuple[int, ...], axes: tuple[int, ...], where: str) -> tuple[int, ...]:
+def one_for_each(values: tuple[Any, ...], axes: tuple[int, ...], where: str) -> tuple[Any, ...]:
     """One value for each axis; a single one is for all axes. Raises ValueError for another number of values."""
     if len(values) not in (1, len(axes)):
         message = f"{where} is {values}; expected one value, or one for each of the {len(axes)} axes."

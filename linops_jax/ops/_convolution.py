@@ -126,7 +126,7 @@ class Convolution(lo.LinearOperator):
         if self.boundary not in ("zero", "periodic"):
             message = f"Convolution.offset is {self.offset}, but there is none for boundary={self.boundary!r}. Drop it."
             raise ValueError(message)
-        if len(self.offset) not in (1, len(shape)) or any(c >= k for c, k in zip(self._centers, shape, strict=True)):
+        if any(c >= k for c, k in zip(self._centers, shape, strict=True)):
             message = f"Convolution.offset {self.offset} is not an index of the kernel, which has shape {shape}."
             raise ValueError(message)
 
@@ -163,7 +163,7 @@ class Convolution(lo.LinearOperator):
         shape = self.kernel.shape
         if self.offset is None:
             return tuple((k - 1) // 2 for k in shape)
-        return self.offset * len(shape) if len(self.offset) == 1 else self.offset
+        return _arguments.one_for_each(self.offset, tuple(range(len(shape))), "Convolution.offset")
 
     @property
     def _beyond(self) -> str:

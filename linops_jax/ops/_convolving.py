@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# The names of boundaries, with those that np.pad has for them.
-MODES = {"zero": "constant", "periodic": "wrap", "edge": "edge", "reflect": "reflect", "symmetric": "symmetric"}
+from linops_jax.ops._arguments import PAD_MODES
+
 METHODS = ("auto", "direct", "fft")
 
 # Measured on two cores with 512 x 512 pixels in all four dtypes: FFTs are faster for kernels with more entries.
@@ -24,7 +24,7 @@ Widths = tuple[tuple[int, int], ...]  # how far each axis is extended: before an
 def aligned(kernel: Any, widths: Widths, axes: tuple[int, ...], ndim: int) -> tuple[Any, Widths]:
     """A kernel for some axes, counted from the end, and their widths, as those for all axes of an array."""
     places = [axis + ndim for axis in axes]
-    kernel = jnp.transpose(kernel, np.argsort(places))
+    kernel = jnp.transpose(kernel, sorted(range(len(places)), key=places.__getitem__))
     kernel = jnp.expand_dims(kernel, [i for i in range(ndim) if i not in places])
     found = dict(zip(places, widths, strict=True))
     return kernel, tuple(found.get(i, (0, 0)) for i in range(ndim))
@@ -39,7 +39,7 @@ def convolved(x: Any, kernel: Any, widths: Widths, boundary: str, method: str) -
     if method == "auto":
         method = "direct" if kernel.size <= _MOST_DIRECT else "fft"
     if method == "direct" or boundary not in ("zero", "periodic"):
-        x, widths, boundary = jnp.pad(x, widths, mode=MODES[boundary]), ((0, 0),) * x.ndim, "zero"
+        x, widths, boundary = jnp.pad(x, widths, mode=PAD_MODES[boundary]), ((0, 0),) * x.ndim, "zero"
     if method == "direct":
         return _sum_of_shifts(x, jnp.flip(kernel), shape)
     by_fft = _circular if boundary == "periodic" else _by_fft
@@ -56,9 +56,10 @@ def adjoint(y: Any, kernel: Any, widths: Widths, boundary: str, method: str) -> 
         back = tuple((n - before, n - after) for n, (before, after) in zip(rest, widths, strict=True))
         return convolved(y, mirrored, back, boundary, method)
     extended = convolved(y, mirrored, tuple((n, n) for n in rest), "zero", method)
-    shape = [n - before - after for n, (before, after) in zip(extended.shape, widths, strict=True)]
-    extend = lambda x: jnp.pad(x, widths, mode=MODES[boundary])  # noqa: E731
-    return jax.linear_transpose(extend, jax.ShapeDtypeStruct(shape, extended.dtype))(extended)[0]
+    ends = [n - after for n, (_, after) in zip(extended.shape, widths, strict=True)]
+    inside = jax.lax.slice(extended, [before for before, _ in widths], ends)  # for its type
+    extend = lambda x: jnp.pad(x, widths, mode=PAD_MODES[boundary])  # noqa: E731
+    return jax.linear_transpose(extend, inside)(extended)[0] if inside.size else inside
 
 
 def centered(kernel_shape: tuple[int, ...], centers: tuple[int, ...]) -> Widths:
@@ -70,7 +71,8 @@ def _of_one_type(x: Any, kernel: Any) -> tuple[Any, Any]:
     """Both as floating point arrays; real ones stay real."""
     dtype = jnp.result_type(x, kernel)
     dtype = dtype if jnp.issubdtype(dtype, np.inexact) else jnp.result_type(float)
-    return tuple(jnp.asarray(a, dtype if jnp.iscomplexobj(a) else jnp.finfo(dtype).dtype) for a in (x, kernel))
+    cast = lambda a: jnp.asarray(a, dtype if jnp.iscomplexobj(a) else jnp.finfo(dtype).dtype)  # noqa: E731
+    return cast(x), cast(kernel)
 
 
 def _sizes(x: Any, kernel: Any, widths: Widths) -> tuple[int, ...]:

@@ -15,8 +15,9 @@ from linops_jax.ops import _arguments, _stencils
 class OfDerivatives(lo.LinearOperator):
     """What operators made of first derivatives have in common: the arguments, and the rows of numbers that these mean."""
 
-    axes: tuple[int, ...] | None = lo.static(default=None)
-    step: float | tuple[float, ...] = lo.static(default=1.0)
+    # Tuples, but the constructors that type checkers see in the subclasses take one number too.
+    axes: Any = lo.static(default=None)
+    step: Any = lo.static(default=(1.0,))
     kind: str = lo.static(default="forward")
     edge: bool = lo.static(default=False)
     boundary: str | None = lo.static(default=None)
@@ -31,14 +32,14 @@ class OfDerivatives(lo.LinearOperator):
     ):
         where = type(self).__name__
         self.axes = _arguments.as_axes(axes, f"{where}.axes")
-        self.step = _stencils.checked_per_axis(step, f"{where}.step")
+        self.step = _stencils.checked_steps(step, f"{where}.step")
         self.kind, self.edge, self.boundary = _stencils.checked_rows(where, kind, edge, boundary)
 
     def _derivatives(self, x: Any, axes: tuple[int, ...]) -> list[Any]:
         where = type(self).__name__
         return [
             _stencils.differences(x, axis, _stencils.FIRST, self.kind, self.edge, self.boundary, where) / step
-            for axis, step in zip(axes, _stencils.per_axis(self.step, axes, f"{where}.step"), strict=True)
+            for axis, step in zip(axes, _arguments.one_for_each(self.step, axes, f"{where}.step"), strict=True)
         ]
 
     def _axes_of(self, x: Any) -> tuple[int, ...]:

@@ -54,7 +54,7 @@ class Laplacian(lo.LinearOperator):
     """
 
     axes: tuple[int, ...] | None = lo.static(default=None)
-    step: float | tuple[float, ...] = lo.static(default=1.0)
+    step: tuple[float, ...] = lo.static(default=(1.0,))
     kind: str = lo.static(default="centered")
     edge: bool = lo.static(default=False)
     boundary: str | None = lo.static(default=None)
@@ -68,14 +68,14 @@ class Laplacian(lo.LinearOperator):
         boundary: str | None = None,
     ):
         self.axes = _arguments.as_axes(axes, "Laplacian.axes")
-        self.step = _stencils.checked_per_axis(step, "Laplacian.step")
+        self.step = _stencils.checked_steps(step, "Laplacian.step")
         self.kind, self.edge, self.boundary = _stencils.checked_rows("Laplacian", kind, edge, boundary)
 
     @lo.traced
     def apply(self, x: Any) -> Any:
         _arguments.require_array(x, "Laplacian")
         axes = _stencils.some_axes_of(x, self.axes, "Laplacian.axes")
-        steps = _stencils.per_axis(self.step, axes, "Laplacian.step")
+        steps = _arguments.one_for_each(self.step, axes, "Laplacian.step")
         terms = [
             _stencils.differences(x, axis, _stencils.SECOND, self.kind, self.edge, self.boundary, "Laplacian") / step**2
             for axis, step in zip(axes, steps, strict=True)

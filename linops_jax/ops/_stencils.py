@@ -32,20 +32,9 @@ def checked_rows(where: str, kind: str, edge: bool, boundary: str | None) -> tup
     return kind, bool(edge), boundary
 
 
-def checked_per_axis(values: Any, where: str) -> float | tuple[float, ...]:
-    """One number above zero for all axes, or a tuple with one for each."""
-    if np.ndim(values) == 0:
-        return _arguments.as_positive(values, where)
-    return tuple(_arguments.as_positive(value, where) for value in values)
-
-
-def per_axis(values: float | tuple[float, ...], axes: tuple[int, ...], where: str) -> tuple[float, ...]:
-    """One number for each axis. Raises ValueError if there are more or fewer."""
-    found = values if isinstance(values, tuple) else (values,) * len(axes)
-    if len(found) != len(axes):
-        message = f"{where} has {len(found)} numbers, expected one for each of {len(axes)} axes, or one for all."
-        raise ValueError(message)
-    return found
+def checked_steps(steps: Any, where: str) -> tuple[float, ...]:
+    """One number above zero for all axes, or one for each."""
+    return tuple(_arguments.as_positive(step, where) for step in (steps if np.ndim(steps) else (steps,)))
 
 
 def some_axes_of(x: Any, axes: tuple[int, ...] | None, where: str) -> tuple[int, ...]:
@@ -65,8 +54,8 @@ def differences(x: Any, axis: int, stencils: Stencils, kind: str, edge: bool, bo
     before = {"forward": 0, "backward": len(stencil) - 1, "centered": len(stencil) // 2}[kind]
     after = len(stencil) - 1 - before
     if boundary is not None and x.size:
-        mode = {"zero": "constant", "periodic": "wrap"}[boundary]
-        return _inside(jnp.pad(x, _widths(x, axis, before, after), mode=mode), axis, stencil)
+        widths = _widths(x, axis, before, after)
+        return _inside(jnp.pad(x, widths, mode=_arguments.PAD_MODES[boundary]), axis, stencil)
     rows, size = _inside(x, axis, stencil), x.shape[axis]
     before = min(before, size)
     return jnp.pad(rows, _widths(x, axis, before, size - rows.shape[axis] - before))

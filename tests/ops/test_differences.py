@@ -155,7 +155,7 @@ def test_integers_and_booleans_become_floats():
         (
             lambda: Laplacian(step=(1, 2, 3))(np.ones((3, 3))),
             ValueError,
-            r"Laplacian\.step has 3 numbers, expected one for each of 2 axes",
+            r"Laplacian\.step is \(1\.0, 2\.0, 3\.0\); expected one value, or one for each of the 2 axes",
         ),
     ],
 )

@@ -74,7 +74,7 @@ def test_symmetrized_gradient_has_the_norm_of_the_symmetric_part():
         (
             lambda: Gradient(step=(1, 1))(np.ones(3)),
             ValueError,
-            r"Gradient\.step has 2 numbers, expected one for each of 1",
+            r"Gradient\.step is \(1\.0, 1\.0\); expected one value, or one",
         ),
         (
             lambda: Gradient().H(np.ones((3, 4, 4))),

@@ -4,6 +4,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from linops_jax.ops._convolution import Convolution
+from linops_jax.ops._differences import FirstDerivative
+from linops_jax.ops._integration import CausalIntegration
 from linops_jax.ops._padded import Downsample, Pad
 from linops_jax.ops._patches import Patches
 from linops_jax.ops._rearranged import Flip, Roll
@@ -18,6 +21,10 @@ OPERATORS = [
     Downsample(2, axes=1),
     Flip(1),
     Roll(1, 0),
+    FirstDerivative(1, edge=True),
+    CausalIntegration(1, kind="half"),
+    Convolution(jnp.ones(3), 1),
+    Convolution(jnp.ones(20), 1, boundary="periodic", method="direct"),
 ]
 
 
