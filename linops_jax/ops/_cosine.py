@@ -53,17 +53,19 @@ class _Transform(lo.LinearOperator):
     @lo.traced
     def apply(self, x: Any) -> Any:
         axes, dtype = self._axes(x), self.infer_shape(x).dtype
-        of_input, of_result = _ENDS.get((self._kind, self.type), ((), ()))
-        x = self._scaled(x.astype(_arguments.single(x.dtype)), axes, of_input, 0.5**0.5)
-        y = Orthogonal(self._kind, self.type, axes, self.norm)(x)
-        return self._scaled(y, axes, of_result, 2**0.5).astype(dtype)
-
-    def _scaled(self, x: Any, axes: tuple[int, ...], ends: tuple[int, ...], factor: float) -> Any:
-        if self.norm == "ortho" or not ends:
-            return x
+        of_input, of_result = _ends(self._kind, self.type)
+        transform = Orthogonal(self._kind, self.type, axes)
+        x = x.astype(_arguments.single(x.dtype))
+        if self.norm == "ortho":
+            return transform(x).astype(dtype)
+        more, power = _SUMS[self._kind, self.type][2], 0.5 if self.norm == "backward" else -0.5
         for axis in axes:
-            x = _arguments.with_ndim(_along(axis, _weights(x.shape[axis], ends, factor), x.real.dtype), x.ndim) * x
-        return x
+            x = _times(_weights(x.shape[axis], of_input, 0.5**0.5), x, axis)
+        y = transform(x)
+        for axis in axes:
+            size = y.shape[axis]
+            y = _times((2 * (size + more)) ** power * _weights(size, of_result, 2**0.5), y, axis)
+        return y.astype(dtype)
 
     @property
     def properties(self) -> lo.Properties:
@@ -189,43 +191,37 @@ class DST(_Transform):
 
 def _by_scipy(self: Any, x: Any) -> Any:
     transform = scipy.fft.dctn if self.kind == "dct" else scipy.fft.dstn
-    return transform(
-        x, self.type, axes=self.axes, norm=self.norm, orthogonalize=True, workers=os.cpu_count()
-    )
+    return transform(x, self.type, axes=self.axes, norm="ortho", workers=os.cpu_count())
 
 
 def _by_fft(self: Any, x: Any) -> Any:
     if jnp.iscomplexobj(x):
         return jax.lax.complex(_by_fft(self, x.real), _by_fft(self, x.imag))
-    return functools.reduce(lambda x, axis: _sum(self.kind, self.type, self.norm, x, axis), self.axes, x)
+    return functools.reduce(lambda x, axis: _sum(self.kind, self.type, x, axis), self.axes, x)
 
 
-def _sum(kind: str, type: int, norm: str, x: Any, axis: int) -> Any:
+def _sum(kind: str, type: int, x: Any, axis: int) -> Any:
     """The transform along one axis: (n + a) (k + b) = n k + n b + a (k + b), a Fourier transform between two phases."""
-    size, dtype = x.shape[axis], jnp.result_type(x.dtype, jnp.complex64)
     a, b, more = _SUMS[kind, type]
-    m, k = size + more, np.arange(size)
-    ends = _ENDS.get((kind, type), ((), ()))
-    before, after = (_weights(size, at, 0.5**0.5) for at in ends)
-    scale = {"ortho": (2 / m) ** 0.5, "backward": 2.0, "forward": 1 / m}[norm]
+    size, k = x.shape[axis], np.arange(x.shape[axis])
+    m, (of_input, of_result) = size + more, _ends(kind, type)
     turn = 1 if kind == "dct" else 1j  # the real part, or the negative imaginary part
-    x = _arguments.with_ndim(_along(axis, before * np.exp(-1j * np.pi * b * k / m), dtype), x.ndim) * x
-    y = jax.lax.slice_in_dim(jnp.fft.fft(x, 2 * m, axis), 0, size, axis=x.ndim + axis)
-    phases = scale * turn * after * np.exp(-1j * np.pi * a * (k + b) / m)
-    return (_arguments.with_ndim(_along(axis, phases, dtype), x.ndim) * y).real
+    before = _weights(size, of_input, 0.5**0.5) * np.exp(-1j * np.pi * b * k / m)
+    after = turn * (2 / m) ** 0.5 * _weights(size, of_result, 0.5**0.5) * np.exp(-1j * np.pi * a * (k + b) / m)
+    y = jnp.fft.fft(_times(before, x, axis), 2 * m, axis)
+    return _times(after, jax.lax.slice_in_dim(y, 0, size, axis=x.ndim + axis), axis).real
 
 
 def _adjoint(forward: Any) -> Any:
-    return lambda self, y: forward(Orthogonal(self.kind, _ADJOINT_TYPES[self.type], self.axes, self.norm), y)
+    return lambda self, y: forward(Orthogonal(self.kind, _ADJOINT_TYPES[self.type], self.axes), y)
 
 
 class Orthogonal(lo.LinearOperator, batched=True):
-    """A multiple of an orthogonal matrix along each axis, counted from the end."""
+    """The transform with an orthogonal matrix along each axis, counted from the end."""
 
     kind: str = lo.static()
     type: int = lo.static()
     axes: tuple[int, ...] = lo.static()
-    norm: str = lo.static()
 
     apply = lo.per_platform(cpu=_by_scipy, default=lo.traced(_by_fft))
     adjoint = lo.per_platform(cpu=_adjoint(_by_scipy), default=lo.traced(_adjoint(_by_fft)))
@@ -237,12 +233,17 @@ class Orthogonal(lo.LinearOperator, batched=True):
         return y
 
 
+def _ends(kind: str, type: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return _ENDS.get((kind, type), ((), ()))
+
+
 def _weights(size: int, ends: tuple[int, ...], factor: float) -> Any:
     weights = np.ones(size)
     weights[list(ends)] *= factor
     return weights
 
 
-def _along(axis: int, values: Any, dtype: Any) -> Any:
-    """The values along one axis, counted from the end, of an array of this type."""
-    return values.astype(dtype).reshape(-1, *[1] * (-1 - axis))
+def _times(values: Any, x: Any, axis: int) -> Any:
+    """The array times these values along one axis, counted from the end; real values keep real arrays real."""
+    dtype = jnp.result_type(x.dtype, jnp.complex64) if np.iscomplexobj(values) else x.dtype
+    return _arguments.with_ndim(values.astype(dtype).reshape(-1, *[1] * (-1 - axis)), x.ndim) * x

@@ -1,0 +1,188 @@
+"""RFFT, Hartley, DCT, DST and Shift against NumPy, SciPy, ducc0 and sums that are written out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.fft
+from helpers import S, close, energy, normal
+
+import linops_jax as lo
+from linops_jax.ops import _cosine
+from linops_jax.ops._cosine import DCT, DST
+from linops_jax.ops._real_fft import RFFT, Hartley
+from linops_jax.ops._shift import Shift
+
+NORMS = ("ortho", "backward", "forward")
+
+
+def matrices(op, spec):
+    """The matrix of an operator between real arrays, and that of its adjoint."""
+    fixed = op.with_domain(spec)
+    return lo.todense(fixed), lo.todense(fixed.H)
+
+
+# ---- RFFT -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 6])
+def test_rfft_is_that_of_numpy_and_its_adjoint_a_sum_over_the_bins(n, x64):
+    for norm in NORMS:
+        x, bins = normal((2, n, 3)), np.arange(n // 2 + 1)
+        op, y = RFFT(-2, norm), normal((2, n // 2 + 1, 3), complex, 1)
+        close(op(x), jnp.asarray(np.fft.rfft(x, axis=1, norm=norm)))
+        scale = {"ortho": n**-0.5, "backward": 1, "forward": 1 / n}[norm]
+        waves = scale * np.exp(2j * np.pi * np.outer(bins, np.arange(n)) / n)
+        expected = jnp.asarray(np.einsum("bkc,kn->bnc", y, waves).real)
+        close(op.with_domain(x).H(y), expected)
+        close(jax.vjp(op, x)[1](y.conj())[0], expected)
+
+
+def test_rfft_of_other_types():
+    assert {dtype: RFFT()(jnp.ones(4, dtype)).dtype for dtype in ("float32", "bfloat16", "int32", "bool")} == dict.fromkeys(
+        ("float32", "bfloat16", "int32", "bool"), jnp.dtype("complex64")
+    )
+    assert RFFT().with_domain(S((5,), jnp.bfloat16)).H(jnp.ones(3)).dtype == jnp.bfloat16
+
+
+# ---- Hartley --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axes", [None, -1, (0, -2)], ids=str)
+def test_hartley_is_that_of_ducc0(axes, x64):
+    fft = pytest.importorskip("ducc0").fft
+    x = normal((3, 4, 5))
+    along = axes if axes is None else [axis % 3 for axis in np.atleast_1d(axes)]
+    for inorm, norm in enumerate(("backward", "ortho", "forward")):
+        for kind, oracle in (("genuine", fft.genuine_fht), ("separable", fft.separable_fht)):
+            op = Hartley(axes, kind, norm)
+            expected = jnp.asarray(oracle(x, axes=along, inorm=inorm))
+            close(op(x), expected)
+            close(op.H(x - 2j * x), expected - 2j * expected)
+
+
+def test_hartley_is_its_own_inverse():
+    x = normal((4, 5), np.float32)
+    close(Hartley()(Hartley()(x)), jnp.asarray(x))
+    assert Hartley().properties == lo.Properties(symmetric=True, unitary=True)
+    assert Hartley(norm="backward").properties == lo.Properties(symmetric=True)
+
+
+# ---- DCT and DST ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("type", [1, 2, 3, 4])
+@pytest.mark.parametrize("cls", [DCT, DST])
+def test_cosine_and_sine_transforms_are_those_of_scipy(cls, type, x64):
+    oracle = scipy.fft.dctn if cls is DCT else scipy.fft.dstn
+    for norm in NORMS:
+        for x, axes in ((normal((4, 5)), None), (normal((3, 2, 5), complex), (0, -1)), (normal((2, 3), np.float32), -2)):
+            along = axes if axes is None else np.atleast_1d(axes)
+            op = cls(type, axes, norm)
+            close(op(x), jnp.asarray(oracle(x, type, axes=along, norm=norm)))
+        a, adjoint = matrices(cls(type, norm=norm), S((5,), float))
+        close(adjoint, a.T)
+        properties = cls(type, norm=norm).properties
+        assert properties.symmetric == np.allclose(a, a.T)
+        assert properties.unitary == np.allclose(a @ a.T, np.eye(5))
+
+
+@pytest.mark.parametrize("kind", ["dct", "dst"])
+def test_the_code_for_other_devices_is_that_of_scipy(kind, x64):
+    for type in (1, 2, 3, 4):
+        for n in (2, 3, 8):
+            x = normal((3, n), complex)
+            op = _cosine.Orthogonal(kind, type, (-2, -1))
+            close(_cosine._by_fft(op, x), jnp.asarray(_cosine._by_scipy(op, x)))
+
+
+def test_cosine_transforms_under_transformations():
+    x = normal((3, 4), np.float32)
+    for op in (DCT(), DCT(2, 0, "backward")):
+        matrix = scipy.fft.dctn(np.eye(12).reshape(12, 3, 4), 2, axes=(1, 2) if op.axes is None else 1, norm=op.norm)
+        twin = jnp.asarray(matrix.reshape(12, 12).T, jnp.float32)
+        gradient = jax.jit(jax.vmap(jax.grad(lambda v: energy(op(v.reshape(3, 4)).ravel()))))  # noqa: B023
+        xs = jnp.stack([x.ravel(), 2 * x.ravel()])
+        close(gradient(xs), jax.vmap(jax.grad(lambda v: energy(twin @ v)))(xs))  # noqa: B023
+
+
+def test_types_of_real_transforms():
+    for dtype in (jnp.float32, jnp.bfloat16, jnp.complex64, jnp.int32):
+        expected = jnp.float32 if dtype == jnp.int32 else dtype
+        x = jnp.ones(4, dtype)
+        for op in (DCT(), DST(1, norm="forward"), Hartley(), Shift(0.5)):
+            assert op(x).dtype == expected
+            assert op.H(op(x)).dtype == expected
+
+
+# ---- Shift ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 5, 6])
+def test_shift_delays_every_wave(n, x64):
+    """Real waves below the Nyquist frequency are moved; the Nyquist wave of an even length is multiplied by cos(π d)."""
+    t, waves = np.arange(n), range((n + 1) // 2)
+    for d in (0.3, -2.7, 5.0):
+        x = [np.cos(2 * np.pi * k * t / n + k) for k in waves] + [np.cos(np.pi * t)] * (n % 2 == 0)
+        y = [np.cos(2 * np.pi * k * (t - d) / n + k) for k in waves] + [np.cos(np.pi * d) * np.cos(np.pi * t)] * (n % 2 == 0)
+        x, y = np.stack(x), np.stack(y)
+        close(Shift(d)(x), jnp.asarray(y))
+        close(Shift(d, axis=0)((1 + 2j) * x.T), jnp.asarray((1 + 2j) * y.T))
+        a, adjoint = matrices(Shift(d), S((n,), float))
+        close(adjoint, a.T)
+
+
+def test_shift_by_whole_samples_is_a_roll_also_by_many_of_a_long_array():
+    x = normal((5000,), np.float32)
+    for d in (1, -3, 123_456.0):
+        close(Shift(d)(x), jnp.asarray(np.roll(x, int(d))))
+    d = 1234.375
+    lost = np.exp(-2j * np.pi * np.fft.rfftfreq(5000) * d)
+    close(Shift(d)(x), jnp.asarray(np.fft.irfft(lost * np.fft.rfft(x.astype(float)), 5000).astype(np.float32)))
+
+
+def test_shift_is_that_of_pylops(x64):
+    pylops = pytest.importorskip("pylops")
+    x = normal((3, 7))
+    oracle = pylops.signalprocessing.Shift((3, 7), 1.4, axis=1, real=True)
+    close(Shift(1.4)(x), jnp.asarray(oracle @ x))
+    close(Shift(1.4).H(x), jnp.asarray(oracle.H @ x))
+
+
+@pytest.mark.parametrize("dtype", [float, complex])
+def test_derivatives_in_the_shift(dtype, x64):
+    x, h = normal((2, 6), dtype), 1e-4
+    losses = (lambda d: energy(Shift(d)(x))), (lambda d: energy(Shift(d).H(x)))
+    for loss in losses:
+        for d in (0.3, 2.0):
+            np.testing.assert_allclose(jax.grad(loss)(d), (loss(d + h) - loss(d - h)) / (2 * h), rtol=1e-6, atol=1e-6)
+    ds = jnp.array([0.5, 1.5])
+    close(jax.vmap(lambda d: Shift(d)(x))(ds), jnp.stack([Shift(d)(x) for d in ds]))
+
+
+# ---- errors ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: RFFT()(np.ones(3, complex)), TypeError, r"RFFT takes a real array, found complex\d+\. lo\.FFT"),
+        (lambda: RFFT(norm="unit"), ValueError, r"RFFT\.norm is 'unit'; expected one of 'ortho'"),
+        (lambda: RFFT(1)(np.ones(3)), ValueError, r"RFFT\.axis 1 is not an axis of .*\(3,\)"),
+        (lambda: RFFT()(np.ones((2, 0))), ValueError, r"RFFT needs at least 1 samples .*\(2, 0\)"),
+        (lambda: RFFT().H(np.ones(3)), TypeError, r"RFFT.* needs .*with_domain"),
+        (lambda: Hartley(kind="old"), ValueError, r"Hartley\.kind is 'old'; expected one of 'genuine', 'separable'"),
+        (lambda: Hartley((0, -1))(np.ones(3)), ValueError, r"Hartley\.axes \(0, -1\) are not distinct axes"),
+        (lambda: DCT(5), ValueError, r"DCT\.type is 5; expected one of 1, 2, 3, 4"),
+        (lambda: DST(norm=None), ValueError, r"DST\.norm is None; expected one of 'ortho', 'backward', 'forward'"),
+        (lambda: DST(axes=2)(np.ones(3)), ValueError, r"DST\.axes \(2,\) are not distinct axes"),
+        (lambda: DCT(1)(np.ones((3, 1))), ValueError, r"DCT needs at least 2 samples along the axes .*\(3, 1\)"),
+        (lambda: Shift([1.0, 2.0]), ValueError, r"Shift\.shift is float32 of shape \(2,\); expected one real number"),
+        (lambda: Shift(np.complex64(1)), ValueError, r"Shift\.shift is complex64 .*; expected one real number"),
+        (lambda: Shift(1, axis=0.5), TypeError, r"Shift\.axis is 0\.5; expected an integer"),
+        (lambda: Shift(1)(np.ones((2, 0))), ValueError, r"Shift needs at least 1 samples .*\(2, 0\)"),
+    ],
+)
+def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
