@@ -138,7 +138,9 @@ class Wavelet(lo.LinearOperator):
     def _dual(self) -> Wavelet:
         """The transform whose adjoint is the inverse."""
         if self.wavelet == "dmey":
-            message = "Wavelet.wavelet is 'dmey', whose filters have no exact inverse. Use another wavelet, or lo.solve."
+            message = (
+                "Wavelet.wavelet is 'dmey', whose filters have no exact inverse. Use another wavelet, or lo.solve."
+            )
             raise ValueError(message)
         family = {"bior": "rbio", "rbio": "bior"}.get(self.wavelet[:4], self.wavelet[:4])
         return Wavelet(self.shape, family + self.wavelet[4:], self.level, self.axes)
@@ -166,8 +168,8 @@ def _known(wavelet: Any) -> str:
     names = _pywt().wavelist(kind="discrete")
     if wavelet not in names:
         message = (
-            f"Wavelet.wavelet is {wavelet!r}; expected the name of a discrete wavelet, such as 'haar', 'db4', 'sym8' or 'bior4.4': "
-            "one of pywt.wavelist(kind='discrete')."
+            f"Wavelet.wavelet is {wavelet!r}; expected the name of a discrete wavelet, one of pywt.wavelist(kind='discrete'), "
+            "such as 'haar', 'db4', 'sym8' or 'bior4.4'."
         )
         raise ValueError(message)
     return wavelet
@@ -217,7 +219,10 @@ def _split_once(x: Any, filters: Any, axis: int) -> Any:
     blocks = x.reshape(*x.shape[:axis], count + more, block, *x.shape[axis + 1 :])
     y = sum(
         jnp.tensordot(
-            jax.lax.slice_in_dim(blocks, k, k + count, axis=axis), matrix, ((axis + 1,), (0,)), precision=jax.lax.Precision.HIGHEST
+            jax.lax.slice_in_dim(blocks, k, k + count, axis=axis),
+            matrix,
+            ((axis + 1,), (0,)),
+            precision=jax.lax.Precision.HIGHEST,
         )
         for k, matrix in enumerate(matrices)
     )

@@ -16,10 +16,9 @@ from linops_jax.ops._shift import Shift
 NORMS = ("ortho", "backward", "forward")
 
 
-def matrices(op, spec):
-    """The matrix of an operator between real arrays, and that of its adjoint."""
-    fixed = op.with_domain(spec)
-    return lo.todense(fixed), lo.todense(fixed.H)
+def evaluated(*pairs):
+    """Operators applied to arrays, in one program."""
+    return jax.jit(lambda arrays: [op(x) for (op, _), x in zip(pairs, arrays, strict=True)])([x for _, x in pairs])
 
 
 # ---- RFFT -----------------------------------------------------------------------------------------------------------
@@ -27,21 +26,20 @@ def matrices(op, spec):
 
 @pytest.mark.parametrize("n", [1, 2, 5, 6])
 def test_rfft_is_that_of_numpy_and_its_adjoint_a_sum_over_the_bins(n, x64):
-    for norm in NORMS:
-        x, bins = normal((2, n, 3)), np.arange(n // 2 + 1)
-        op, y = RFFT(-2, norm), normal((2, n // 2 + 1, 3), complex, 1)
-        close(op(x), jnp.asarray(np.fft.rfft(x, axis=1, norm=norm)))
-        scale = {"ortho": n**-0.5, "backward": 1, "forward": 1 / n}[norm]
-        waves = scale * np.exp(2j * np.pi * np.outer(bins, np.arange(n)) / n)
-        expected = jnp.asarray(np.einsum("bkc,kn->bnc", y, waves).real)
-        close(op.with_domain(x).H(y), expected)
-        close(jax.vjp(op, x)[1](y.conj())[0], expected)
+    x, y, bins = normal((2, n, 3)), normal((2, n // 2 + 1, 3), complex, 1), np.arange(n // 2 + 1)
+    ops = [RFFT(-2, norm) for norm in NORMS]
+    close(evaluated(*((op, x) for op in ops)), [jnp.asarray(np.fft.rfft(x, axis=1, norm=norm)) for norm in NORMS])
+    waves = np.exp(2j * np.pi * np.outer(bins, np.arange(n)) / n)
+    adjoint = jnp.asarray(np.einsum("bkc,kn->bnc", y, waves).real)
+    expected = [adjoint / n**0.5, adjoint, adjoint / n]
+    close(evaluated(*((op.with_domain(x).H, y) for op in ops)), expected)
+    close(evaluated(*((lambda y, op=op: jax.vjp(op, x)[1](y)[0], y.conj()) for op in ops)), expected)
 
 
 def test_rfft_of_other_types():
-    assert {dtype: RFFT()(jnp.ones(4, dtype)).dtype for dtype in ("float32", "bfloat16", "int32", "bool")} == dict.fromkeys(
-        ("float32", "bfloat16", "int32", "bool"), jnp.dtype("complex64")
-    )
+    assert {
+        dtype: RFFT()(jnp.ones(4, dtype)).dtype for dtype in ("float32", "bfloat16", "int32", "bool")
+    } == dict.fromkeys(("float32", "bfloat16", "int32", "bool"), jnp.dtype("complex64"))
     assert RFFT().with_domain(S((5,), jnp.bfloat16)).H(jnp.ones(3)).dtype == jnp.bfloat16
 
 
@@ -53,12 +51,12 @@ def test_hartley_is_that_of_ducc0(axes, x64):
     fft = pytest.importorskip("ducc0").fft
     x = normal((3, 4, 5))
     along = axes if axes is None else [axis % 3 for axis in np.atleast_1d(axes)]
-    for inorm, norm in enumerate(("backward", "ortho", "forward")):
-        for kind, oracle in (("genuine", fft.genuine_fht), ("separable", fft.separable_fht)):
-            op = Hartley(axes, kind, norm)
-            expected = jnp.asarray(oracle(x, axes=along, inorm=inorm))
-            close(op(x), expected)
-            close(op.H(x - 2j * x), expected - 2j * expected)
+    oracles = {"genuine": fft.genuine_fht, "separable": fft.separable_fht}
+    cases = [(norm, kind) for norm in enumerate(("backward", "ortho", "forward")) for kind in oracles]
+    ops = [Hartley(axes, kind, norm) for (_, norm), kind in cases]
+    expected = [jnp.asarray(oracles[kind](x, axes=along, inorm=inorm)) for (inorm, _), kind in cases]
+    close(evaluated(*((op, x) for op in ops)), expected)
+    close(evaluated(*((op.H, x - 2j * x) for op in ops)), [y - 2j * y for y in expected])
 
 
 def test_hartley_is_its_own_inverse():
@@ -75,25 +73,27 @@ def test_hartley_is_its_own_inverse():
 @pytest.mark.parametrize("cls", [DCT, DST])
 def test_cosine_and_sine_transforms_are_those_of_scipy(cls, type, x64):
     oracle = scipy.fft.dctn if cls is DCT else scipy.fft.dstn
-    for norm in NORMS:
-        for x, axes in ((normal((4, 5)), None), (normal((3, 2, 5), complex), (0, -1)), (normal((2, 3), np.float32), -2)):
-            along = axes if axes is None else np.atleast_1d(axes)
-            op = cls(type, axes, norm)
-            close(op(x), jnp.asarray(oracle(x, type, axes=along, norm=norm)))
-        a, adjoint = matrices(cls(type, norm=norm), S((5,), float))
-        close(adjoint, a.T)
-        properties = cls(type, norm=norm).properties
-        assert properties.symmetric == np.allclose(a, a.T)
-        assert properties.unitary == np.allclose(a @ a.T, np.eye(5))
+    arrays = ((normal((4, 5)), None), (normal((3, 2, 5), complex), (0, -1)), (normal((2, 3), np.float32), -2))
+    cases = [(x, axes, norm) for x, axes in arrays for norm in NORMS]
+    expected = [
+        oracle(x, type, axes=None if axes is None else np.atleast_1d(axes), norm=norm) for x, axes, norm in cases
+    ]
+    close(evaluated(*((cls(type, axes, norm), x) for x, axes, norm in cases)), list(map(jnp.asarray, expected)))
+    ops, y = [cls(type, norm=norm) for norm in NORMS], normal((5,), complex)
+    matrices = [oracle(np.eye(5), type, axes=0, norm=norm) for norm in NORMS]
+    close(evaluated(*((op.H, y) for op in ops)), [jnp.asarray(a.T @ y) for a in matrices])
+    for op, a in zip(ops, matrices, strict=True):
+        assert op.properties.symmetric == np.allclose(a, a.T)
+        assert op.properties.unitary == np.allclose(a @ a.T, np.eye(5))
 
 
 @pytest.mark.parametrize("kind", ["dct", "dst"])
 def test_the_code_for_other_devices_is_that_of_scipy(kind, x64):
-    for type in (1, 2, 3, 4):
-        for n in (2, 3, 8):
-            x = normal((3, n), complex)
-            op = _cosine.Orthogonal(kind, type, (-2, -1))
-            close(_cosine._by_fft(op, x), jnp.asarray(_cosine._by_scipy(op, x)))
+    ops = [_cosine.Orthogonal(kind, type, (-2, -1)) for type in (1, 2, 3, 4)]
+    for n in (2, 3, 8):
+        x = normal((3, n), complex)
+        found = evaluated(*((lambda x, op=op: _cosine._by_fft(op, x), x) for op in ops))
+        close(found, [jnp.asarray(_cosine._by_scipy(op, x)) for op in ops])
 
 
 def test_cosine_transforms_under_transformations():
@@ -121,15 +121,16 @@ def test_types_of_real_transforms():
 @pytest.mark.parametrize("n", [1, 5, 6])
 def test_shift_delays_every_wave(n, x64):
     """Real waves below the Nyquist frequency are moved; the Nyquist wave of an even length is multiplied by cos(π d)."""
-    t, waves = np.arange(n), range((n + 1) // 2)
-    for d in (0.3, -2.7, 5.0):
-        x = [np.cos(2 * np.pi * k * t / n + k) for k in waves] + [np.cos(np.pi * t)] * (n % 2 == 0)
-        y = [np.cos(2 * np.pi * k * (t - d) / n + k) for k in waves] + [np.cos(np.pi * d) * np.cos(np.pi * t)] * (n % 2 == 0)
-        x, y = np.stack(x), np.stack(y)
-        close(Shift(d)(x), jnp.asarray(y))
-        close(Shift(d, axis=0)((1 + 2j) * x.T), jnp.asarray((1 + 2j) * y.T))
-        a, adjoint = matrices(Shift(d), S((n,), float))
-        close(adjoint, a.T)
+    t, waves, shifts = np.arange(n), range((n + 1) // 2), (0.3, -2.7, 5.0)
+    x = np.stack([np.cos(2 * np.pi * k * t / n + k) for k in waves] + [np.cos(np.pi * t)] * (n % 2 == 0))
+
+    def moved(d):
+        end = [np.cos(np.pi * d) * np.cos(np.pi * t)] * (n % 2 == 0)
+        return jnp.asarray(np.stack([np.cos(2 * np.pi * k * (t - d) / n + k) for k in waves] + end))
+
+    close(evaluated(*((Shift(d), x) for d in shifts)), [moved(d) for d in shifts])
+    close(evaluated(*((Shift(d).H, x) for d in shifts)), [moved(-d) for d in shifts])
+    close(evaluated(*((Shift(d, 0), (1 + 2j) * x.T) for d in shifts)), [(1 + 2j) * moved(d).T for d in shifts])
 
 
 def test_shift_by_whole_samples_is_a_roll_also_by_many_of_a_long_array():

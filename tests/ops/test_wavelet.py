@@ -40,14 +40,12 @@ def test_coefficients_are_those_of_pywavelets(shape, wavelet, level, axes, x64):
     op = Wavelet(shape, wavelet, level, axes)
     along = range(len(shape)) if axes is None else tuple(np.atleast_1d(axes))
     expected = jnp.stack([coefficients(part, wavelet, level, along) for part in x])
-    close(op(x), expected)
-    matrix = lo.todense(op, S(shape, float))
-    close(lo.todense(op.H, S(shape, float)).reshape(x[0].size, -1), matrix.reshape(x[0].size, -1).T)
+    close(jax.jit(op.__call__)(x), expected)
     if wavelet == "dmey":
         with pytest.raises(ValueError, match=r"Wavelet\.wavelet is 'dmey', whose filters have no exact inverse"):
             op.inv(expected)
     else:
-        close(op.inv(expected), jnp.asarray(x), scale=1000 if wavelet in ("sym5", "bior4.4") else 1)
+        close(jax.jit(op.inv.__call__)(expected), jnp.asarray(x), scale=1000 if wavelet in ("sym5", "bior4.4") else 1)
 
 
 @pytest.mark.parametrize("wavelet", ["haar", "db2", "bior2.2"])
@@ -63,7 +61,9 @@ def test_other_lengths_are_padded_with_zeros(wavelet, x64):
 
 def test_which_wavelets_are_orthogonal():
     for name in pywt.wavelist(kind="discrete"):
-        assert not _is_orthogonal(name) or pywt.Wavelet(name).orthogonal
+        assert (
+            not _is_orthogonal(name) or pywt.Wavelet(name).orthogonal or name in ("bior1.1", "rbio1.1")
+        )  # which are haar
     assert all(map(_is_orthogonal, ["haar", "db1", "db2", "db38", "coif1", "coif17"]))
     assert not any(map(_is_orthogonal, ["dmey", "sym4", "bior1.3", "rbio3.1"]))
     assert Wavelet(8, "db2", 1).properties.unitary
@@ -95,7 +95,10 @@ def test_wavelets_under_transformations():
         (lambda: Wavelet(8, level=-1), r"Wavelet\.level is -1; expected an integer from 0"),
         (lambda: Wavelet((8, 3), level=3), r"Wavelet\.level is 3; axes of sizes \(8, 3\) can be split 2 times"),
         (lambda: Wavelet((8, 3), axes=2), r"Wavelet\.axes \(2,\) are not distinct axes"),
-        (lambda: Wavelet(8)(np.ones(7)), r"Wavelet takes an array whose last axes have the sizes \(8,\), found shape \(7,\)"),
+        (
+            lambda: Wavelet(8)(np.ones(7)),
+            r"Wavelet takes an array whose last axes have the sizes \(8,\), found shape \(7,\)",
+        ),
         (lambda: Wavelet(7, level=1).H(np.ones(7)), r"Wavelet\.H takes an array .* \(8,\), found shape \(7,\)"),
     ],
 )
