@@ -189,9 +189,13 @@ class DST(_Transform):
 # ---- the orthogonal transforms -------------------------------------------------------------------------------------------
 
 
-def _by_scipy(self: Any, x: Any) -> Any:
+def _by_scipy(self: Any, x: Any, *, out: Any) -> None:
+    """In place, as SciPy does not write into arrays that it is given."""
     transform = scipy.fft.dctn if self.kind == "dct" else scipy.fft.dstn
-    return transform(x, self.type, axes=self.axes, norm="ortho", workers=os.cpu_count())
+    out[...] = x
+    y = transform(out, self.type, axes=self.axes, norm="ortho", overwrite_x=True, workers=os.cpu_count())
+    if not np.may_share_memory(y, out):
+        out[...] = y
 
 
 def _by_fft(self: Any, x: Any) -> Any:
@@ -212,10 +216,6 @@ def _sum(kind: str, type: int, x: Any, axis: int) -> Any:
     return _times(after, jax.lax.slice_in_dim(y, 0, size, axis=x.ndim + axis), axis).real
 
 
-def _adjoint(forward: Any) -> Any:
-    return lambda self, y: forward(Orthogonal(self.kind, _ADJOINT_TYPES[self.type], self.axes), y)
-
-
 class Orthogonal(lo.LinearOperator, batched=True):
     """The transform with an orthogonal matrix along each axis, counted from the end."""
 
@@ -224,13 +224,19 @@ class Orthogonal(lo.LinearOperator, batched=True):
     axes: tuple[int, ...] = lo.static()
 
     apply = lo.per_platform(cpu=_by_scipy, default=lo.traced(_by_fft))
-    adjoint = lo.per_platform(cpu=_adjoint(_by_scipy), default=lo.traced(_adjoint(_by_fft)))
+    adjoint = lo.per_platform(
+        cpu=lambda self, y, *, out: _by_scipy(self._paired(), y, out=out),
+        default=lo.traced(lambda self, y: _by_fft(self._paired(), y)),
+    )
 
     def infer_shape(self, x: Any) -> Any:
         return x
 
     def infer_adjoint_shape(self, y: Any) -> Any:
         return y
+
+    def _paired(self) -> Orthogonal:
+        return Orthogonal(self.kind, _ADJOINT_TYPES[self.type], self.axes)
 
 
 def _ends(kind: str, type: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
