@@ -95,12 +95,14 @@ class Interpolation(lo.LinearOperator):
     @lo.traced
     def apply(self, x: Any) -> Any:
         dtype = self.infer_shape(x).dtype
-        x = jax.lax.optimization_barrier(self._extended(x.astype(_arguments.single(x.dtype))))  # made once, not for each point
+        x = jax.lax.optimization_barrier(
+            self._extended(x.astype(_arguments.single(x.dtype)))
+        )  # made once, not for each point
         at, weights = self._neighbours(x)
         flat = x.reshape(*x.shape[: x.ndim - len(self.shape)], math.prod(x.shape[x.ndim - len(self.shape) :]))
         values = flat.at[..., at.reshape(at.size)].get(mode="promise_in_bounds").reshape(*flat.shape[:-1], *at.shape)
         # jnp.sum over the neighbours takes several times as long on the CPU
-        y = sum(_arguments.with_ndim(weights[k], flat.ndim) * values[..., k, :] for k in range(len(at)))
+        y: Any = sum(_arguments.with_ndim(weights[k], flat.ndim) * values[..., k, :] for k in range(len(at)))
         return y.astype(dtype)
 
     def infer_shape(self, x: Any) -> Any:

@@ -67,14 +67,14 @@ class Wavelet(lo.LinearOperator):
     Examples
     --------
     >>> A = lo.ops.Wavelet(4, "haar", level=1)
-    >>> A(jnp.array([1.0, 1.0, 3.0, 1.0])).round(3).tolist()
-    [1.414, 2.828, 0.0, 1.414]
+    >>> (A(jnp.array([1.0, 1.0, 3.0, 1.0])) * 2**0.5).round(3).tolist()
+    [2.0, 4.0, 0.0, 2.0]
     """
 
     shape: tuple[int, ...] = lo.static()
     wavelet: str = lo.static(default="haar")
-    level: int = lo.static()
-    axes: tuple[int, ...] = lo.static()
+    level: int = lo.static(default=0)
+    axes: tuple[int, ...] = lo.static(default=())
 
     def __init__(
         self,

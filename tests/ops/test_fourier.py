@@ -8,7 +8,7 @@ import scipy.fft
 from helpers import S, close, energy, normal
 
 import linops_jax as lo
-from linops_jax.ops import _cosine
+from linops_jax.ops import _trigonometric
 from linops_jax.ops._cosine import DCT, DST
 from linops_jax.ops._real_fft import RFFT, Hartley
 from linops_jax.ops._shift import Shift
@@ -89,10 +89,10 @@ def test_cosine_and_sine_transforms_are_those_of_scipy(cls, type, x64):
 
 @pytest.mark.parametrize("kind", ["dct", "dst"])
 def test_the_code_for_other_devices_is_that_of_scipy(kind, x64):
-    ops = [_cosine.Orthogonal(kind, type, (-2, -1)) for type in (1, 2, 3, 4)]
+    ops = [_trigonometric.Orthogonal(kind, type, (-2, -1)) for type in (1, 2, 3, 4)]
     for n in (2, 3, 8):
         x = normal((3, n), complex)
-        found = evaluated(*((lambda x, op=op: _cosine._by_fft(op, x), x) for op in ops))
+        found = evaluated(*((lambda x, op=op: _trigonometric.by_fft(op, x), x) for op in ops))
         oracle = scipy.fft.dctn if kind == "dct" else scipy.fft.dstn
         close(found, [jnp.asarray(oracle(x, op.type, norm="ortho")) for op in ops])
 
