@@ -25,7 +25,7 @@ class _Transform(lo.LinearOperator):
 
     def __init__(self, type: int = 2, axes: int | tuple[int, ...] | None = None, norm: str = "ortho"):
         name = self.__class__.__name__
-        self.type = _arguments.one_of(type, trigonometric.ADJOINT_TYPES, f"{name}.type")
+        self.type = int(_arguments.one_of(type, trigonometric.ADJOINT_TYPES, f"{name}.type"))
         self.axes = _arguments.as_axes(axes, f"{name}.axes")
         self.norm = _arguments.one_of(norm, _NORMS, f"{name}.norm")
 

@@ -80,7 +80,7 @@ class Interpolation(lo.LinearOperator):
     def __init__(self, positions: Any, shape: int | tuple[int, ...], order: int = 1, boundary: str = "zero"):
         self.positions = _arguments.as_field(positions, "Interpolation.positions")
         self.shape = _arguments.as_integers(shape, "Interpolation.shape", least=1)
-        self.order = _arguments.one_of(order, (1, 3), "Interpolation.order")
+        self.order = int(_arguments.one_of(order, (1, 3), "Interpolation.order"))
         self.boundary = _arguments.one_of(boundary, BOUNDARIES, "Interpolation.boundary")
         found = getattr(
             self.positions, "shape", (0, len(self.shape))
