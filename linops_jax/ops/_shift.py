@@ -96,9 +96,9 @@ class Shift(lo.LinearOperator):
 
     @classmethod
     def examples(cls) -> Any:
-        yield cls(0.3), jax.ShapeDtypeStruct((2, 5), jnp.float32)
-        yield cls(-1.6, axis=0), jax.ShapeDtypeStruct((4, 3), jnp.complex64)
-        yield cls(2.5), jax.ShapeDtypeStruct((6,), jnp.float32)
+        yield cls(jnp.float32(0.3)), jax.ShapeDtypeStruct((2, 5), jnp.float32)
+        yield cls(jnp.float32(-1.6), axis=0), jax.ShapeDtypeStruct((4, 3), jnp.complex64)
+        yield cls(jnp.float32(2.5)), jax.ShapeDtypeStruct((6,), jnp.float32)
 
 
 def _turns(bins: Any, shift: Any, size: int) -> Any:

@@ -52,8 +52,9 @@ class Wavelet(lo.LinearOperator):
 
     The adjoint is the transpose of this matrix, and removes the padding. For orthogonal wavelets Aᴴ A = I, and without padding
     the adjoint is the inverse. For biorthogonal wavelets the adjoint has the analysis filters, too; ``A.inv`` has the synthesis
-    filters, as ``pywt.waverecn``. The filters ``"dmey"`` of PyWavelets are orthogonal to 2e-3 only, ``"sym2"`` to ``"sym20"``
-    to 1e-11; they count as not orthogonal here if the error exceeds rounding.
+    filters, as ``pywt.waverecn``, and also removes the padding: then it inverts A on the range of A only. The filters of
+    ``"dmey"`` in PyWavelets are orthogonal to 2e-3 only, those of ``"sym2"`` to ``"sym20"`` to 1e-11; where the error exceeds
+    rounding, they do not count as orthogonal here.
 
     PyWavelets gives the filters, and XLA computes the transform, as products of short blocks and small matrices.
 
@@ -66,14 +67,14 @@ class Wavelet(lo.LinearOperator):
     Examples
     --------
     >>> A = lo.ops.Wavelet(4, "haar", level=1)
-    >>> A(jnp.array([1.0, 1.0, 3.0, 1.0])).round(3).tolist()
-    [1.414, 2.828, 0.0, 1.414]
+    >>> (A(jnp.array([1.0, 1.0, 3.0, 1.0])) * 2**0.5).round(3).tolist()
+    [2.0, 4.0, 0.0, 2.0]
     """
 
     shape: tuple[int, ...] = lo.static()
     wavelet: str = lo.static(default="haar")
-    level: int = lo.static()
-    axes: tuple[int, ...] = lo.static()
+    level: int = lo.static(default=0)
+    axes: tuple[int, ...] = lo.static(default=())
 
     def __init__(
         self,
@@ -88,7 +89,7 @@ class Wavelet(lo.LinearOperator):
         self.axes = _arguments.axes_of(spec, _arguments.as_axes(axes, "Wavelet.axes"), "Wavelet.axes")
         sizes = [self.shape[axis] for axis in self.axes]
         if level is None:
-            taps = _filters(wavelet)[0].shape[1]
+            taps = _filters(wavelet).shape[1]
             level = min((_pywt().dwt_max_level(size, taps) for size in sizes), default=0)
         self.level = _arguments.as_integer(level, "Wavelet.level", least=0)
         most = min(((size - 1).bit_length() for size in sizes), default=0)
@@ -98,23 +99,23 @@ class Wavelet(lo.LinearOperator):
 
     @lo.traced
     def apply(self, x: Any) -> Any:
-        return self._analysis(_filters(self.wavelet)[0], x)
-
-    @lo.traced
-    def adjoint(self, y: Any) -> Any:
-        return self._transposed(_filters(self.wavelet)[0], y)
+        dtype = self.infer_shape(x).dtype
+        x = x.astype(_arguments.single(x.dtype))
+        widths = [(0, p - n) for n, p in zip(self.shape, self._padded(), strict=True)]
+        x = jnp.pad(x, [(0, 0)] * (x.ndim - len(widths)) + widths)
+        return _split(x, _filters(self.wavelet), [axis + x.ndim for axis in self.axes], self.level).astype(dtype)
 
     @lo.traced
     def gram(self, x: Any) -> Any:
-        return x if _is_orthogonal(self.wavelet) else self.adjoint(self.apply(x))
+        return x if _is_orthogonal(self.wavelet) else self.H(self(x))
 
     @lo.traced
     def inverse(self, y: Any) -> Any:
-        return self._transposed(self._dual_filters(), y)
+        return self._dual().H(y)
 
     @lo.traced
     def inverse_adjoint(self, x: Any) -> Any:
-        return self._analysis(self._dual_filters(), x)
+        return self._dual()(x)
 
     @property
     def properties(self) -> lo.Properties:
@@ -134,28 +135,15 @@ class Wavelet(lo.LinearOperator):
             shape[axis] += -shape[axis] % 2**self.level
         return tuple(shape)
 
-    def _analysis(self, filters: Any, x: Any) -> Any:
-        dtype = self.infer_shape(x).dtype
-        x = x.astype(_arguments.single(x.dtype))
-        widths = [(0, 0)] * (x.ndim - len(self.shape)) + [(0, p - n) for n, p in zip(self.shape, self._padded(), strict=True)]
-        axes = [axis + x.ndim for axis in self.axes]
-        return _split(jnp.pad(x, widths), filters, axes, self.level).astype(dtype)
-
-    def _transposed(self, filters: Any, y: Any) -> Any:
-        spec = self.infer_adjoint_shape(y)
-        return jax.linear_transpose(functools.partial(self._analysis, filters), spec)(y.astype(spec.dtype))[0]
-
-    def _dual_filters(self) -> Any:
-        if self._padded() != self.shape:
+    def _dual(self) -> Wavelet:
+        """The transform whose adjoint is the inverse."""
+        if self.wavelet == "dmey":
             message = (
-                f"Wavelet of shape {self.shape} has no inverse, as it pads the array to {self._padded()} for level {self.level}. "
-                "Use a lower level, or lo.solve."
+                "Wavelet.wavelet is 'dmey', whose filters have no exact inverse. Use another wavelet, or lo.solve."
             )
             raise ValueError(message)
-        if self.wavelet == "dmey":
-            message = "Wavelet.wavelet is 'dmey', whose filters have no exact inverse. Use another wavelet, or lo.solve."
-            raise ValueError(message)
-        return _filters(self.wavelet)[1]
+        family = {"bior": "rbio", "rbio": "bior"}.get(self.wavelet[:4], self.wavelet[:4])
+        return Wavelet(self.shape, family + self.wavelet[4:], self.level, self.axes)
 
     @classmethod
     def examples(cls) -> Any:
@@ -180,24 +168,24 @@ def _known(wavelet: Any) -> str:
     names = _pywt().wavelist(kind="discrete")
     if wavelet not in names:
         message = (
-            f"Wavelet.wavelet is {wavelet!r}; expected the name of a discrete wavelet, such as 'haar', 'db4', 'sym8' or 'bior4.4': "
-            "one of pywt.wavelist(kind='discrete')."
+            f"Wavelet.wavelet is {wavelet!r}; expected the name of a discrete wavelet, one of pywt.wavelist(kind='discrete'), "
+            "such as 'haar', 'db4', 'sym8' or 'bior4.4'."
         )
         raise ValueError(message)
     return wavelet
 
 
 @functools.cache
-def _filters(wavelet: str) -> tuple[np.ndarray, np.ndarray]:
-    """The filters of the analysis, low and high, and those with whose adjoint they are inverted."""
+def _filters(wavelet: str) -> np.ndarray:
+    """The filters of the analysis, low and high."""
     bank = _pywt().Wavelet(wavelet)
-    return np.array([bank.dec_lo, bank.dec_hi]), np.array([bank.rec_lo[::-1], bank.rec_hi[::-1]])
+    return np.array([bank.dec_lo, bank.dec_hi])
 
 
 @functools.cache
 def _is_orthogonal(wavelet: str) -> bool:
     """Whether the filters are orthogonal up to rounding; PyWavelets says so of some that are not."""
-    both = _filters(wavelet)[0]
+    both = _filters(wavelet)
     taps = both.shape[1]
     shifted = [np.pad(both, ((0, 0), (shift, taps - 2 - shift))) for shift in range(0, taps, 2)]
     rows = np.concatenate(shifted)
@@ -231,7 +219,10 @@ def _split_once(x: Any, filters: Any, axis: int) -> Any:
     blocks = x.reshape(*x.shape[:axis], count + more, block, *x.shape[axis + 1 :])
     y = sum(
         jnp.tensordot(
-            jax.lax.slice_in_dim(blocks, k, k + count, axis=axis), matrix, ((axis + 1,), (0,)), precision=jax.lax.Precision.HIGHEST
+            jax.lax.slice_in_dim(blocks, k, k + count, axis=axis),
+            matrix,
+            ((axis + 1,), (0,)),
+            precision=jax.lax.Precision.HIGHEST,
         )
         for k, matrix in enumerate(matrices)
     )
