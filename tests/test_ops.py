@@ -11,7 +11,8 @@ import linops_jax as lo
 from linops_jax import ops
 
 DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
-CLASSES = [cls for cls in vars(ops).values() if isinstance(cls, type) and hasattr(cls, "examples")]
+CLASSES = [getattr(ops, name) for name in ops.__all__]
+LINEAR = [cls for cls in CLASSES if issubclass(cls, lo.LinearOperator)]
 
 
 def real_matrix(function, spec):
@@ -21,11 +22,10 @@ def real_matrix(function, spec):
 
 
 def test_every_operator_has_examples():
-    assert {cls.__name__ for cls in CLASSES} == {"Identity", "Zero", "Diagonal", "Matrix", "FFT", "Halo"}
     assert all(list(cls.examples()) for cls in CLASSES)
 
 
-@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", LINEAR, ids=lambda cls: cls.__name__)
 def test_the_adjoint_is_the_transposed_matrix(cls):
     for op, spec in cls.examples():
         fixed = op.with_domain(spec)
@@ -35,7 +35,7 @@ def test_the_adjoint_is_the_transposed_matrix(cls):
         close(real_matrix(lambda y, f=transpose: jnp.conj(f(jnp.conj(y))[0]), fixed.codomain), a.T)
 
 
-@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", LINEAR, ids=lambda cls: cls.__name__)
 def test_vmap_is_a_loop(cls):
     for op, spec in cls.examples():
         xs = like(spec, 1, lead=(3,))

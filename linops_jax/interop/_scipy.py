@@ -16,7 +16,7 @@ from linops_jax._types import Specs
 from linops_jax._vectors import MatrixForm, in_complex_numbers
 from linops_jax.interop import _arguments
 from linops_jax.interop._vectors import Vectorized, VectorOperator, arrays
-from linops_jax.ops._sparse import SparseMatrix
+from linops_jax.ops import SparseMatrix
 
 
 def to_scipy(op: lo.LinearOperator, spec: Specs | None = None) -> OperatorAsMatrix:

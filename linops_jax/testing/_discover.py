@@ -130,7 +130,9 @@ def _contains(op: Any, cls: Any) -> bool:
 
 def _classes(module: ModuleType, first: ModuleType) -> Iterator[Any]:
     own, distribution = module.__name__, first.__name__.partition(".")[0]
-    found = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Operator)]
+    names = {*vars(module), *getattr(module, "__all__", ())}  # some are loaded on first use
+    values = {id(value): value for value in (getattr(module, name, None) for name in names)}.values()
+    found = [value for value in values if isinstance(value, type) and issubclass(value, Operator)]
     for cls in sorted(found, key=_line):
         home = cls.__module__
         exported = module is first and home.partition(".")[0] == distribution
