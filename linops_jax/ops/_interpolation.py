@@ -146,7 +146,6 @@ class Interpolation(lo.LinearOperator):
         points = jnp.array([[0.3, 1.6], [2.0, 0.1], [2.0, 0.1], [-0.4, 3.3]], jnp.float32)
         yield cls(points, (4, 3)), jax.ShapeDtypeStruct((4, 3), jnp.float32)
         yield cls(points[:, :1], 5, order=3, boundary="periodic"), jax.ShapeDtypeStruct((2, 5), jnp.complex64)
-        yield cls(points, (3, 4), order=3, boundary="reflect"), jax.ShapeDtypeStruct((3, 4), jnp.float32)
 
 
 def _folded(t: Any, size: int, boundary: str) -> Any:

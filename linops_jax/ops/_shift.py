@@ -66,18 +66,22 @@ class Shift(lo.LinearOperator):
 
     @lo.traced
     def apply(self, x: Any) -> Any:
-        axis, dtype = _arguments.axis_of(x, self.axis, "Shift.axis"), self.infer_shape(x).dtype
-        x, size = x.astype(_arguments.single(x.dtype)), x.shape[axis]
-        if jnp.iscomplexobj(x):
-            y = jnp.fft.ifft(self._factors(x, axis, np.arange(size)) * jnp.fft.fft(x, axis=axis), axis=axis)
-        else:
-            bins = np.arange(size // 2 + 1)
-            y = jnp.fft.irfft(self._factors(x, axis, bins) * jnp.fft.rfft(x, axis=axis), size, axis=axis)
-        return y.astype(dtype)
+        return self._moved(x, -1)
 
     @lo.traced
     def adjoint(self, y: Any) -> Any:
-        return Shift(-self.shift, self.axis).apply(y)
+        return self._moved(y, 1)
+
+    def _moved(self, x: Any, sign: int) -> Any:
+        """The array with the factors exp(± 2 π i f d)."""
+        axis, dtype = _arguments.axis_of(x, self.axis, "Shift.axis"), self.infer_shape(x).dtype
+        x, size = x.astype(_arguments.single(x.dtype)), x.shape[axis]
+        if jnp.iscomplexobj(x):
+            y = jnp.fft.ifft(self._factors(x, axis, np.arange(size), sign) * jnp.fft.fft(x, axis=axis), axis=axis)
+        else:
+            bins = np.arange(size // 2 + 1)
+            y = jnp.fft.irfft(self._factors(x, axis, bins, sign) * jnp.fft.rfft(x, axis=axis), size, axis=axis)
+        return y.astype(dtype)
 
     def infer_shape(self, x: Any) -> Any:
         _arguments.require_array(x, "Shift")
@@ -87,12 +91,13 @@ class Shift(lo.LinearOperator):
     def infer_adjoint_shape(self, y: Any) -> Any:
         return self.infer_shape(y)
 
-    def _factors(self, x: Any, axis: int, bins: Any) -> Any:
+    def _factors(self, x: Any, axis: int, bins: Any, sign: int) -> Any:
         """The factors of these bins, along the axis."""
-        size = x.shape[axis]
-        angle = 2 * np.pi * _turns(bins, jnp.asarray(self.shift), size).astype(x.real.dtype)
-        sine = jnp.where(2 * bins == size, 0, jnp.sin(angle))
-        return _arguments.with_ndim(jax.lax.complex(jnp.cos(angle), -sine).reshape(-1, *[1] * (-1 - axis)), x.ndim)
+        size, shift = x.shape[axis], jnp.asarray(self.shift)
+        shift = shift.astype(jnp.result_type(shift.dtype, x.real.dtype))
+        angle = 2 * np.pi * _turns(bins, shift, size).astype(x.real.dtype)
+        sine = jnp.where(2 * bins == size, 0, sign * jnp.sin(angle))
+        return _arguments.with_ndim(jax.lax.complex(jnp.cos(angle), sine).reshape(-1, *[1] * (-1 - axis)), x.ndim)
 
     @classmethod
     def examples(cls) -> Any:
@@ -106,7 +111,6 @@ def _turns(bins: Any, shift: Any, size: int) -> Any:
 
     The whole samples are counted in integers: in single precision, the product of bin and shift has lost the phase.
     """
-    shift = shift.astype(_arguments.single(shift.dtype))
     whole = jnp.floor(shift)
     samples, turned = jnp.mod(whole, size).astype(jnp.int32), jnp.zeros(len(bins), jnp.int32)
     for place in range(0, size.bit_length(), 4)[::-1]:  # of hexadecimal digits: below 2**31 for sizes up to 2**26

@@ -208,7 +208,7 @@ def _split(x: Any, filters: Any, axes: list[int], level: int) -> Any:
 def _split_once(x: Any, filters: Any, axis: int) -> Any:
     """The coarse half and the details along one axis: each block of the result is a matrix times a few blocks of x.
 
-    A few products of matrices compile in a tenth of the time that sums over all taps need, and run about as fast.
+    A few products of matrices compile much faster than sums over all taps, and run about as fast.
     """
     size, taps = x.shape[axis], filters.shape[1]
     block = min(size, 16 if taps <= 16 else 32)
