@@ -65,7 +65,8 @@ def public_objects():
     """What the reference lists, and the methods and properties of its classes: each once, by its first name."""
     page = (ROOT / "docs" / "reference.md").read_text()
     names = re.findall(r"^\.\. auto(?:class|function|exception):: ([\w.]+)$", page, flags=re.MULTILINE)
-    names = [name.removeprefix("linops_jax.") for name in names] + [f"algebra.{name}" for name in lo.algebra.__all__]
+    names = [name.removeprefix("linops_jax.") for name in names]
+    names += [f"algebra.{name}" for name in lo.algebra.__all__] + [f"ops.{name}" for name in lo.ops.__all__]
     found = {}
     for name in names:
         value = functools.reduce(getattr, name.split("."), lo)
@@ -115,7 +116,7 @@ def test_public_names_are_checked():
     assert {
         "solve",
         "LinearOperator.inv",
-        "Diagonal",
+        "ops.Diagonal",
         "testing.Checkup.report",
         "interop.to_scipy",
         "algebra.Sum",

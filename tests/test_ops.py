@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import between_reals, close, energy, like, normal, stack
+from helpers import between_reals, close, conj, energy, like, normal, stack
 from operators import CASES
 
 import linops_jax as lo
@@ -13,6 +13,14 @@ from linops_jax import ops
 DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
 CLASSES = [getattr(ops, name) for name in ops.__all__]
 LINEAR = [cls for cls in CLASSES if issubclass(cls, lo.LinearOperator)]
+
+
+def scaled(factor, tree):
+    return jax.tree.map(lambda leaf: factor * leaf, tree)
+
+
+def element(tree, i):
+    return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
 def real_matrix(function, spec):
@@ -32,21 +40,20 @@ def test_the_adjoint_is_the_transposed_matrix(cls):
         a = real_matrix(op, spec)
         close(real_matrix(fixed.H, fixed.codomain), a.T)
         transpose = jax.linear_transpose(op, spec)
-        close(real_matrix(lambda y, f=transpose: jnp.conj(f(jnp.conj(y))[0]), fixed.codomain), a.T)
+        close(real_matrix(lambda y, f=transpose: conj(f(conj(y))[0]), fixed.codomain), a.T)
 
 
 @pytest.mark.parametrize("cls", LINEAR, ids=lambda cls: cls.__name__)
 def test_vmap_is_a_loop(cls):
     for op, spec in cls.examples():
         xs = like(spec, 1, lead=(3,))
-        expected = jnp.stack([op(x) for x in xs])
+        expected = stack([op(element(xs, i)) for i in range(3)])
         close(jax.vmap(op)(xs), expected)
-        close(
-            jax.jit(jax.vmap(jax.vmap(op), -1, 1))(jnp.stack([xs, 2 * xs], -1)), jnp.stack([expected, 2 * expected], 1)
-        )
+        twice = stack([xs, scaled(2, xs)], -1)
+        close(jax.jit(jax.vmap(jax.vmap(op), -1, 1))(twice), stack([expected, scaled(2, expected)], 1))
         ys = like(jax.eval_shape(op, spec), 2, lead=(3,))
         fixed = op.with_domain(spec)
-        close(jax.vmap(fixed.H)(ys), jnp.stack([fixed.H(y) for y in ys]))
+        close(jax.vmap(fixed.H)(ys), stack([fixed.H(element(ys, i)) for i in range(3)]))
 
 
 @pytest.mark.parametrize("name", ["pytrees", "indices", "dense real"])
