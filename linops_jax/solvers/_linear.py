@@ -31,7 +31,7 @@ def minimise(
     ``inner`` is the method's own preconditioner; ``outer`` is M, of which x = M z.
     """
     axes = method.axes
-    target = y if x0 is None else _remaining(y, op(x0), *limits, axes)
+    target = y if x0 is None else _remaining(y, op(x0), *limits, axes=axes)
     op = op if outer is None else op @ outer
     run = lambda op, y, inner: solve(PseudoInverse(op, method, inner), y, watch)  # noqa: E731
     z, found = in_own_numbers(run, op, target, inner, wide, axes)
