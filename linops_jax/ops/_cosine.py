@@ -14,7 +14,7 @@ from linops_jax.ops import _trigonometric as trigonometric
 _NORMS = ("ortho", "backward", "forward")
 
 
-class _Transform(lo.LinearOperator):
+class _Transform:
     """What both transforms share: a multiple of an orthogonal matrix along each axis, between factors for its ends."""
 
     type: int = lo.static(default=2)
@@ -68,7 +68,7 @@ class _Transform(lo.LinearOperator):
         return _arguments.axes_of(x, self.axes, f"{self.__class__.__name__}.axes")
 
 
-class DCT(_Transform):
+class DCT(_Transform, lo.LinearOperator):
     r"""The discrete cosine transform of one array, real or complex.
 
     Parameters
@@ -124,7 +124,7 @@ class DCT(_Transform):
         yield cls(type=1, axes=0, norm="backward"), jax.ShapeDtypeStruct((3, 2), jnp.complex64)
 
 
-class DST(_Transform):
+class DST(_Transform, lo.LinearOperator):
     r"""The discrete sine transform of one array, real or complex.
 
     Parameters

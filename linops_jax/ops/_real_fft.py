@@ -113,6 +113,11 @@ class SizedRFFT(lo.LinearOperator, real_linear=True):
     def infer_adjoint_shape(self, y: Any) -> Any:
         return _arguments.resized(y, (self.axis,), (self.size,), y.real.dtype)
 
+    @classmethod
+    def examples(cls) -> Any:
+        yield cls(5, -2, "ortho"), jax.ShapeDtypeStruct((5, 2), jnp.float32)
+        yield cls(4, -1, "backward"), jax.ShapeDtypeStruct((4,), jnp.float32)
+
 
 class Hartley(lo.LinearOperator, symmetric=True):
     r"""The discrete Hartley transform of one array, real or complex: a Fourier transform with real numbers only.

@@ -86,6 +86,11 @@ class Orthogonal(lo.LinearOperator, batched=True):
     def _paired(self) -> Orthogonal:
         return Orthogonal(self.kind, ADJOINT_TYPES[self.type], self.axes)
 
+    @classmethod
+    def examples(cls) -> Any:
+        yield cls("dct", 2, (-1,)), jax.ShapeDtypeStruct((2, 5), jnp.float32)
+        yield cls("dst", 3, (-2, -1)), jax.ShapeDtypeStruct((4, 3), jnp.complex64)
+
 
 def ends(kind: str, type: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return ENDS.get((kind, type), ((), ()))
