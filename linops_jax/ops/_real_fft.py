@@ -111,7 +111,7 @@ class SizedRFFT(lo.LinearOperator, real_linear=True):
         return _arguments.resized(x, (self.axis,), (self.size // 2 + 1,), jnp.result_type(x.dtype, jnp.complex64))
 
     def infer_adjoint_shape(self, y: Any) -> Any:
-        return _arguments.resized(y, (self.axis,), (self.size,), y.real.dtype)
+        return _arguments.resized(y, (self.axis,), (self.size,), jnp.finfo(y.dtype).dtype)
 
     @classmethod
     def examples(cls) -> Any:
