@@ -171,6 +171,18 @@ def test_options(option):
     close(found, jax.jit(lambda y, x0: solve(whole, second, y, x0))(Y, x0), scale=1e4)
 
 
+def test_derivatives_in_the_damping():
+    solve = in_parts(lambda w, damp, y: lo.solve(on_part(w), y, damp=damp, rtol=1e-13).value, (P(), P(), P("i")))
+    damp = jnp.asarray(0.7)
+
+    def normal_equations(w, damp, y):
+        m = matrix(w)
+        return jnp.linalg.solve(m.T @ m + damp**2 * jnp.eye(N), m.T @ y)
+
+    close(solve(W, damp, Y), normal_equations(W, damp, Y), scale=1e3)
+    close(slopes(solve, W, damp, Y), slopes(normal_equations, W, damp, Y), scale=1e4)
+
+
 def test_one_axis_couples_the_other_does_not():
     """Along j each device has a problem of its own, with its own number of steps."""
     ys = np.stack([Y, np.eye(N)[0]], 1)
