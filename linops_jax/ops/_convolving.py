@@ -13,7 +13,7 @@ from linops_jax.ops._arguments import PAD_MODES
 
 METHODS = ("auto", "direct", "fft")
 
-# Measured on two cores with 512 x 512 pixels in all four dtypes: FFTs are faster for kernels with more entries.
+# Measured on two cores with 512 x 512 pixels in single and double precision: FFTs are faster for kernels with more entries.
 _MOST_DIRECT = 128
 # So many products are added in one pass over the memory. XLA's code is slower with more operands.
 _TOGETHER = 16

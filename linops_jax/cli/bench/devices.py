@@ -78,11 +78,11 @@ class _Asking:
         self._children: dict[tuple[str, ...], Child] = {}
 
     def jax(self, library: str, problem: str, size: Size, devices: int, answers: list[float]) -> Run:
-        child = self._child(sys.executable, "-m", f"{_scaling_package()}.worker", str(devices))
+        child = self._child(sys.executable, "-P", "-m", f"{_scaling_package()}.worker", str(devices))
         return self._run(child, Request(library, problem, size, self._least), answers)
 
     def mpi(self, problem: str, size: Size, answers: list[float]) -> Run:
-        arguments = ("-n", str(PROCESSES), sys.executable, "-m", f"{_scaling_package()}.mpi")
+        arguments = ("-n", str(PROCESSES), sys.executable, "-P", "-m", f"{_scaling_package()}.mpi")
         child = self._child(_mpiexec(), *arguments)
         return self._run(child, Request("pylops-mpi", problem, size, self._least), answers)
 

@@ -17,7 +17,7 @@ from .._children import environment
 from .._errors import require
 from .coils import COILS, Run, run
 
-COMMAND = [sys.executable, "-m", __name__]
+COMMAND = [sys.executable, "-P", "-m", __name__]
 POLL = 0.05  # seconds between looks at the processes
 
 
