@@ -98,6 +98,10 @@ def test_all_devices_say_the_same_of_one_problem():
     np.testing.assert_allclose(stats.residual, float(alone.stats.residual), rtol=1e-3)
 
 
+def never(*arguments):
+    raise AssertionError
+
+
 class Rows(lo.LinearOperator):
     """Some rows of a matrix, for an x that all devices share: the adjoint adds what they have."""
 
@@ -118,13 +122,45 @@ class Rows(lo.LinearOperator):
         return S(self.rows.shape[1:], y.dtype)
 
 
-def test_an_unknown_that_all_devices_share():
-    m, y = normal((16, 5), np.float64, 1), normal((16,), np.float64, 2)
-    solve = in_parts(lambda m, y: lo.solve(Rows(m), y, rtol=1e-13).value, (P("i"), P("i")), P())
-    close(solve(m, y), np.linalg.lstsq(m, y)[0], scale=1e3)
-    close(slopes(solve, m, y), slopes(lambda m, y: jnp.linalg.pinv(m) @ y, m, y), scale=1e4)
-    norm = in_parts(lambda m: lo.norm(Rows(m), S((5,), np.float64), rtol=1e-8)[None], P("i"))
-    np.testing.assert_allclose(norm(m), np.linalg.norm(m, 2))
+SHARED = r"acts on vectors that all of its devices share\. In shard_map each .* lo\.vstack\(A, mesh=mesh\)"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda A, y: lo.solve(A, y).value,
+        lambda A, y: lo.solve(A, y, damp=0.9).value,
+        lambda A, y: lo.solve(A, y, solver="bicgstab").value,
+        lambda A, y: lo.solve(lo.vstack([A, 0.9 * lo.Identity()]), [y, jnp.zeros(4)]).value,
+        lambda A, y: lo.solve(A.H @ A + 0.81 * lo.Identity(), A.H(y), solver="cg").value,
+        lambda A, y: (A.H @ A + 0.81 * lo.Identity()).with_domain(A.H(y)).inv(A.H(y)),
+        lambda A, y: lo.norm(A, S((4,), np.float64)),
+        lambda A, y: lo.norm(lo.vstack([A, 0.9 * lo.Identity()]), S((4,), np.float64)),
+        lambda A, y: lo.norm(A.H @ A + 0.81 * lo.Identity(), S((4,), np.float64)),
+    ],
+)
+def test_unknowns_that_all_devices_share_are_refused(call):
+    m, y = normal((16, 4), np.float64, 1), normal((16,), np.float64, 2)
+    with pytest.raises(NotImplementedError, match=SHARED):
+        in_parts(lambda m, y: (call(Rows(m), y), never())[1], (PARTS, PARTS))(m, y)
+
+
+def test_a_gradient_of_some_parts_of_a_solution():
+    """The cotangents of the others are zeros that do not differ between devices."""
+
+    def first(w, y):
+        A = lo.block_diag({"a": on_part(w), "b": on_part(2 * w)})
+        return lo.solve(A, {"a": y, "b": 3 * y}, rtol=1e-13).value["a"]
+
+    found = slopes(in_parts(first, (P(), PARTS)), W, Y)
+    close(found, slopes(lambda w, y: jnp.linalg.solve(matrix(w), y), W, Y), scale=1e5)
+
+
+def test_tolerances_are_the_same_on_all_devices():
+    """The first device to stop would let the others wait for good."""
+    solve = in_parts(lambda r, y: lo.solve(on_part(jnp.asarray(W)), y, rtol=r[0]).value, (PARTS, PARTS))
+    with pytest.raises(ValueError, match=r"rtol and atol must be the same on all devices along 'i'"):
+        solve(np.array([1e-2, 1e-12, 1e-12, 1e-12]), Y)
 
 
 def test_data_that_all_devices_share():
@@ -246,10 +282,6 @@ def test_collectives_in_each_step(solver, where):
         if name in loops
     ]
     assert [dict(count) for count in counts if count] == [PER_STEP[solver]]
-
-
-def never(*arguments):
-    raise AssertionError
 
 
 @pytest.mark.parametrize(

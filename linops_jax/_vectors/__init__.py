@@ -11,9 +11,13 @@ from linops_jax._vectors.arithmetic import norm as norm
 from linops_jax._vectors.arithmetic import restored as restored
 from linops_jax._vectors.arithmetic import shift as shift
 from linops_jax._vectors.arithmetic import times as times
+from linops_jax._vectors.coupled import Sides as Sides
 from linops_jax._vectors.coupled import coupled_axes as coupled_axes
 from linops_jax._vectors.coupled import fitted as fitted
+from linops_jax._vectors.coupled import refuse_shared as refuse_shared
+from linops_jax._vectors.coupled import sides as sides
 from linops_jax._vectors.coupled import spread_domain as spread_domain
+from linops_jax._vectors.coupled import varied as varied
 from linops_jax._vectors.matrix_form import MatrixForm as MatrixForm
 from linops_jax._vectors.matrix_form import in_complex_numbers as in_complex_numbers
 from linops_jax._vectors.matrix_form import in_own_space as in_own_space

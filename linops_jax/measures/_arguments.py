@@ -42,7 +42,7 @@ def require_linear(op: Any, spec: Any, where: str) -> LinearOperator:
 
 def refuse_coupled(op: LinearOperator, where: str) -> None:
     """Raises NotImplementedError for an operator that communicates in ``shard_map``: its matrix has columns of all devices."""
-    if axes := coupled_axes([op], where, adjoint=False):
+    if axes := coupled_axes([op], where, needs_adjoint=False):
         message = (
             f"{where}: {exact(op)} communicates over {', '.join(map(repr, axes))} in shard_map, so the part of one device has "
             "no matrix. lo.norm does work there; all measures take lo.sharded(...), outside of shard_map."

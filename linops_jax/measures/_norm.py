@@ -15,7 +15,18 @@ from linops_jax._engine.compiled import compiled
 from linops_jax._model.renamed import renamed_arguments
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._types import Seed, Specs
-from linops_jax._vectors import Axes, MatrixForm, add, coupled_axes, exponent, in_own_space, shift, spread_domain, times
+from linops_jax._vectors import (
+    Axes,
+    MatrixForm,
+    add,
+    coupled_axes,
+    exponent,
+    in_own_space,
+    refuse_shared,
+    shift,
+    spread_domain,
+    times,
+)
 from linops_jax._vectors import dot as _dot
 from linops_jax._vectors import norm as length
 from linops_jax.measures import _arguments
@@ -86,6 +97,8 @@ def norm(
     if 0 in form.shape:
         return jnp.zeros((), jnp.finfo(form.dtype).dtype)
     axes = coupled_axes([op], "lo.norm")
+    if axes:
+        refuse_shared(op, None, axes, "lo.norm")
     if is_small(form) and not axes:
         return _of_matrix(form)
     eps = [float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves((op.domain, op.codomain))]

@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from linops_jax import _compat
 from linops_jax._model import shapes
 from linops_jax._model.renamed import renamed_arguments
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._operators.operator import Operator
 from linops_jax._types import Arrays, Real
-from linops_jax._vectors import coupled_axes, fitted
+from linops_jax._vectors import coupled_axes, fitted, refuse_shared
 from linops_jax.solvers import _named, _progress, _real, _watch
 from linops_jax.solvers._linear import assess, minimise
 from linops_jax.solvers._problem import as_operand, damped, fit, is_zero, square, steps_allowed
@@ -96,8 +97,8 @@ def solve(
     ConvergenceError
         If the solver did not converge and ``throw`` is True.
     NotImplementedError
-        In ``jax.shard_map``, if the operator communicates between devices and the solver is not ``"cg"``, ``"cgls"`` or
-        ``"bicgstab"``. If arrays are sharded over an explicit mesh or differ between the devices of a ``shard_map``, and the
+        In ``jax.shard_map``, if the operator communicates between devices and all of them share the unknowns, or the solver is
+        not ``"cg"``, ``"cgls"`` or ``"bicgstab"``. If arrays are sharded over an explicit mesh or differ between the devices of a ``shard_map``, and the
         solver is one of lineax's or optimistix's.
     ImportError
         If the solver is one of lineax's or optimistix's and that is not installed.
@@ -198,9 +199,13 @@ def solve(
         preconditioner = square(preconditioner, A.domain)
     inner, outer = (preconditioner, None) if chosen.preconditions else (None, preconditioner)
     ops = [both] if preconditioner is None else [both, preconditioner]
-    axes = coupled_axes(ops, "lo.solve", adjoint=method.relies_on_adjoint)
-    method = _named.over(axes, method, chosen.name)
-    y, target = fitted(A, y, axes, "lo.solve"), fitted(both, target, axes, "lo.solve")
+    axes = coupled_axes(ops, "lo.solve", needs_adjoint=method.relies_on_adjoint)
+    if axes:
+        method = _named.over(axes, both, method, chosen.name)
+        _refuse_different(limits, axes)
+        y = fitted(A, y, axes, "lo.solve")
+        refuse_shared(both, target, axes, "lo.solve")
+        target = fitted(both, target, axes, "lo.solve")
 
     traced = shapes.is_being_traced((A, target, x0, damp, preconditioner, limits))
     wide = _real.is_narrower(both, chosen.narrowest)
@@ -208,6 +213,16 @@ def solve(
     with _progress.shown(progress, traced) as counted, _watch.watching(callback, room, traced) as watch:
         x, found = minimise(counted(both), target, method, limits, x0, inner, outer, wide, watch)
     return report(Solution(x, assess(A, x, y, found, axes)), chosen.name, rtol, atol, throw)
+
+
+def _refuse_different(limits: Any, axes: Any) -> None:
+    """Raises ValueError for tolerances of which each device has its own: the first to stop would let the others wait."""
+    if different := _compat.all_axes(limits) & set(axes):
+        message = (
+            f"lo.solve: rtol and atol must be the same on all devices along {', '.join(map(repr, sorted(different)))}, whose "
+            "parts are one problem. Pass for example their jax.lax.pmin."
+        )
+        raise ValueError(message)
 
 
 def _check_operator(A: Any) -> None:

@@ -13,10 +13,11 @@ from linops_jax._model.properties import Properties, common
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import ATOM
 from linops_jax._operators.printing import exact
-from linops_jax._vectors import Packing, coupled_axes, fitted
+from linops_jax._vectors import Packing, coupled_axes, fitted, refuse_shared
 from linops_jax.algebra._composite import LinearComposite, SwappedWrapper
 from linops_jax.solvers._linear import assess, minimise
 from linops_jax.solvers._methods import Iteration
+from linops_jax.solvers._named import over
 from linops_jax.solvers._problem import as_inexact, as_operand, default_steps
 from linops_jax.solvers._pseudoinverse import PseudoInverse
 from linops_jax.solvers._real import in_own_numbers
@@ -62,8 +63,11 @@ def _invert(op: LinearOperator, y: Any) -> Any:
     rtol, atol = (as_operand(limit, y) for limit in (_tolerance(y), 0))
     name = "cg" if op.properties.positive else "cgls"
     axes = coupled_axes([op], f"{exact(op)}.inv")
-    y = fitted(op, y, axes, f"{exact(op)}.inv")
-    method = Iteration(name, rtol, atol, default_steps(op), full_rank=True, axes=axes)
+    method = Iteration(name, rtol, atol, default_steps(op), full_rank=True)
+    if axes:
+        refuse_shared(op, y, axes, f"{exact(op)}.inv")
+        y = fitted(op, y, axes, f"{exact(op)}.inv")
+        method = over(axes, op, method, name)
     if shapes.is_being_traced((op, y)):  # without statistics it is a linear function, which JAX can transpose
         run = lambda A, b, _: (PseudoInverse(A, method)(b), {"converged": True})  # noqa: E731
         return in_own_numbers(run, op, y, axes=axes)[0]

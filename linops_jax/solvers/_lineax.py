@@ -56,6 +56,10 @@ class Library:
     axes = ()
 
     @property
+    def of_adjoint(self) -> Library:
+        return self
+
+    @property
     def full_rank(self) -> bool:
         return self.name == "gmres"
 
@@ -110,6 +114,10 @@ class Foreign:
     arrays: Any
 
     axes = ()
+
+    @property
+    def of_adjoint(self) -> Foreign:
+        return self
 
     @property
     def solver(self) -> Any:

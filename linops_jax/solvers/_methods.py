@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from linops_jax import _compat
 from linops_jax._operators.linear import LinearOperator
-from linops_jax._vectors import Axes, MatrixForm, exponent, restored, shift
+from linops_jax._vectors import Axes, MatrixForm, Sides, exponent, restored, shift
 from linops_jax.measures._dense import dense_form
 from linops_jax.solvers._iterate import bicgstab, cg, cgls
 from linops_jax.solvers._watch import Watch
@@ -20,14 +20,14 @@ from linops_jax.solvers._watch import Watch
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["rtol", "atol"],
-    meta_fields=["name", "max_steps", "full_rank", "axes"],
+    meta_fields=["name", "max_steps", "full_rank", "axes", "sides"],
 )
 @dataclasses.dataclass(frozen=True)
 class Iteration:
     """The solvers "cg", "cgls" and "bicgstab": they stop when ‖r‖ <= rtol ‖r_0‖ + atol, in the Euclidean norm.
 
     Where ``full_rank`` says that A is invertible, its derivatives take three solves less. ``axes`` are those of a mesh over which
-    x and y are spread.
+    x and y are spread, ``sides`` over which of them each array of y varies, and each of x.
     """
 
     name: str
@@ -36,6 +36,12 @@ class Iteration:
     max_steps: int
     full_rank: bool
     axes: Axes = ()
+    sides: Sides = ((), ())
+
+    @property
+    def of_adjoint(self) -> Iteration:
+        """The method for the adjoint of the operator."""
+        return dataclasses.replace(self, sides=self.sides[::-1])
 
     @property
     def relies_on_adjoint(self) -> bool:
@@ -64,6 +70,10 @@ class Direct:
 
     full_rank = relies_on_adjoint = False
     axes = ()
+
+    @property
+    def of_adjoint(self) -> Direct:
+        return self
 
     def solve(self, op: LinearOperator, y: Any, preconditioner: None, watch: Watch) -> tuple[Any, dict[str, Any]]:
         of_y = exponent(y)

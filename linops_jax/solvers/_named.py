@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from linops_jax._model import shapes
 from linops_jax._operators.printing import exact
-from linops_jax._vectors import Axes
+from linops_jax._vectors import Axes, sides
 from linops_jax.solvers._methods import Direct, Iteration
 from linops_jax.solvers._problem import steps_allowed
 
@@ -114,17 +114,15 @@ def _check_fits(A: Any, solver: Solver, is_damped: bool) -> None:
         raise ValueError(message)
 
 
-def over(axes: Axes, method: Any, name: str) -> Any:
-    """The method for vectors that are spread over these axes of a mesh."""
-    if not axes:
-        return method
+def over(axes: Axes, op: Any, method: Any, name: str) -> Any:
+    """The method for an operator whose vectors are spread over these axes of a mesh."""
     if not isinstance(method, Iteration):
         message = (
             f"lo.solve: in shard_map {name!r} does not take an operator that communicates, here over "
             f"{_listed(*axes)}. {_listed(*WATCHED)} do; all solvers take lo.sharded(...), outside of shard_map."
         )
         raise NotImplementedError(message)
-    return dataclasses.replace(method, axes=axes)
+    return dataclasses.replace(method, axes=axes, sides=sides(op, axes))
 
 
 def refuse_to_watch(name: str, others: Iterable[str] = WATCHED) -> None:

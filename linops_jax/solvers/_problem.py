@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from linops_jax import _compat
 from linops_jax._model import shapes
 from linops_jax._operators.linear import LinearOperator
 from linops_jax._operators.operator import UnknownShapeError
@@ -56,13 +57,24 @@ def _domain(A: Any, y: Any, x0: Any) -> Any:
     if x0 is not None:
         return shapes.specs(as_inexact(shapes.as_arrays(x0, "lo.solve: x0")))
     try:
-        return A._infer_adjoint_shape(y)
+        return _unvaried(A._infer_adjoint_shape(y))
     except UnknownShapeError as error:
         message = (
             f"lo.solve: the domain of {exact(A)} is unknown. Fix it with A.with_domain(spec), pass x0, or define "
             "infer_adjoint_shape."
         )
         raise TypeError(message) from error
+
+
+def _unvaried(specs: Any) -> Any:
+    """The specs without the axes of a ``shard_map`` over which they vary: these are those of y, and may not be those of x."""
+
+    def unvaried(leaf: Any) -> Any:
+        if not _compat.varying_axes(leaf):
+            return leaf
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=_compat.place(leaf).get("sharding"))
+
+    return jax.tree.map(unvaried, specs)
 
 
 def damped(A: Any, y: Any, damp: Any, regularizer: Any) -> tuple[Any, Any]:

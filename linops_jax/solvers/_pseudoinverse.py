@@ -13,7 +13,7 @@ from linops_jax import _compat
 from linops_jax._model import shapes
 from linops_jax._model.marks import traced
 from linops_jax._operators.linear import LinearOperator
-from linops_jax._vectors import Axes, exponent, shift
+from linops_jax._vectors import Axes, exponent, shift, varied
 from linops_jax.solvers._opened import opened
 from linops_jax.solvers._watch import SILENT, Watch
 
@@ -50,11 +50,13 @@ class PseudoInverse(LinearOperator):
         return shapes.specs(self.op.codomain)
 
     def _of_adjoint(self) -> PseudoInverse:
-        return PseudoInverse(self.op.H, self.method, self.preconditioner)
+        return PseudoInverse(self.op.H, self.method.of_adjoint, self.preconditioner)
 
 
 def solve(inverse: PseudoInverse, y: Any, watch: Watch = SILENT) -> tuple[Any, dict[str, Any]]:
     """A^+ y, with ``num_steps``, ``converged`` and what was watched. It has derivatives of every order, in A too."""
+    if inverse.method.axes:
+        y = varied(y, inverse.method.sides[0])  # of a cotangent, parts may be zeros that do not vary
     op, preconditioner, y = opened([inverse.op, inverse.preconditioner], y, inverse.method.axes)
     return _solved(PseudoInverse(op, inverse.method, preconditioner), y, watch)
 
