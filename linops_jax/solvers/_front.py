@@ -98,8 +98,8 @@ def solve(
         If the solver did not converge and ``throw`` is True.
     NotImplementedError
         In ``jax.shard_map``, if the operator communicates between devices and all of them share the unknowns, or the solver is
-        not ``"cg"``, ``"cgls"`` or ``"bicgstab"``. If arrays are sharded over an explicit mesh or differ between the devices of a ``shard_map``, and the
-        solver is one of lineax's or optimistix's.
+        not ``"cg"``, ``"cgls"`` or ``"bicgstab"``. If arrays are sharded over an explicit mesh or differ between the devices of
+        a ``shard_map``, and the solver is one of lineax's or optimistix's.
     ImportError
         If the solver is one of lineax's or optimistix's and that is not installed.
 
