@@ -91,8 +91,8 @@ class FirstDerivative(lo.LinearOperator):
         _arguments.require_array(x, "FirstDerivative")
         axis = _arguments.axis_of(x, self.axis, "FirstDerivative.axis")
         stencils = _stencils.FIRST if self.order == 3 else _stencils.FIRST_OF_ORDER_5
-        rows = _stencils.differences(x, axis, stencils, self.kind, self.edge, self.boundary, "FirstDerivative")
-        return rows / self.step
+        rows = self.step, self.kind, self.edge, self.boundary
+        return _stencils.derivatives(x, axis, stencils, *rows, "FirstDerivative")
 
     def infer_adjoint_shape(self, y: Any) -> Any:
         return y
@@ -168,8 +168,8 @@ class SecondDerivative(lo.LinearOperator):
     def apply(self, x: Any) -> Any:
         _arguments.require_array(x, "SecondDerivative")
         axis = _arguments.axis_of(x, self.axis, "SecondDerivative.axis")
-        rows = _stencils.differences(x, axis, _stencils.SECOND, self.kind, self.edge, self.boundary, "SecondDerivative")
-        return rows / self.step**2
+        rows = self.step, self.kind, self.edge, self.boundary
+        return _stencils.derivatives(x, axis, _stencils.SECOND, *rows, "SecondDerivative")
 
     @property
     def properties(self) -> lo.Properties:

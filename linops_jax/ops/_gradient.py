@@ -36,9 +36,9 @@ class OfDerivatives(lo.LinearOperator):
         self.kind, self.edge, self.boundary = _stencils.checked_rows(where, kind, edge, boundary)
 
     def _derivatives(self, x: Any, axes: tuple[int, ...]) -> list[Any]:
-        where = type(self).__name__
+        where, rows = type(self).__name__, (self.kind, self.edge, self.boundary)
         return [
-            _stencils.differences(x, axis, _stencils.FIRST, self.kind, self.edge, self.boundary, where) / step
+            _stencils.derivatives(x, axis, _stencils.FIRST, step, *rows, where)
             for axis, step in zip(axes, _arguments.one_for_each(self.step, axes, f"{where}.step"), strict=True)
         ]
 

@@ -74,13 +74,14 @@ class CausalIntegration(lo.LinearOperator):
     def apply(self, x: Any) -> Any:
         _arguments.require_array(x, "CausalIntegration")
         axis = _arguments.axis_of(x, self.axis, "CausalIntegration.axis")
-        x = (self.step if self.kind == "full" else self.step / 2) * x
+        dtype = jnp.result_type(x.dtype, float) if not jnp.issubdtype(x.dtype, jnp.inexact) else x.dtype
+        x = (self.step if self.kind == "full" else self.step / 2) * x.astype(_arguments.single(dtype))
         if self.kind != "full":
             x = x + _previous(x, axis, skipped=int(self.kind == "trapezoidal"))
         op = RunningSum(axis)
         for _ in range(x.ndim + axis):  # as a batch, arrays that are split between devices along these axes stay so
             op = jax.vmap(op)
-        return op(x)
+        return op(x).astype(dtype)
 
     def infer_adjoint_shape(self, y: Any) -> Any:
         return y

@@ -130,7 +130,7 @@ class Interpolation(lo.LinearOperator):
         positions = positions.astype(_arguments.single(positions.dtype))
         at, weights = jnp.zeros((1, len(positions)), jnp.int32), jnp.ones((1, len(positions)), positions.dtype)
         for t, size, extended in zip(positions.T, self.shape, x.shape[-len(self.shape) :], strict=True):
-            inside = inside & (t >= 0) & (t <= size - 1)
+            inside = inside & ~((t < 0) | (t > size - 1))  # a NaN is to be seen
             t = _folded(t, size, self.boundary)
             start = jnp.clip(jnp.floor(jax.lax.stop_gradient(t)), 0, size - 1)  # t may be rounded up to the size
             first = start.astype(jnp.int32) + 1 - self.order // 2

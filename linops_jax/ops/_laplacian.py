@@ -76,8 +76,9 @@ class Laplacian(lo.LinearOperator):
         _arguments.require_array(x, "Laplacian")
         axes = _stencils.some_axes_of(x, self.axes, "Laplacian.axes")
         steps = _arguments.one_for_each(self.step, axes, "Laplacian.step")
+        rows = self.kind, self.edge, self.boundary
         terms = [
-            _stencils.differences(x, axis, _stencils.SECOND, self.kind, self.edge, self.boundary, "Laplacian") / step**2
+            _stencils.derivatives(x, axis, _stencils.SECOND, step, *rows, "Laplacian")
             for axis, step in zip(axes, steps, strict=True)
         ]
         return sum(terms[1:], terms[0])

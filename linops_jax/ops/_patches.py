@@ -105,5 +105,5 @@ def _extracted(x: Any, size: int, step: int) -> Any:
     patches, blocks = (x.shape[-1] - size) // step + 1, -(-size // step)
     length = (patches + blocks - 1) * step
     x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, max(0, length - x.shape[-1]))])[..., :length]
-    x = x.reshape(*x.shape[:-1], -1, step)
+    x = x.reshape(*x.shape[:-1], patches + blocks - 1, step)
     return jnp.concatenate([x[..., b : b + patches, :] for b in range(blocks)], axis=-1)[..., :size]

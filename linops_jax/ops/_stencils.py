@@ -46,8 +46,31 @@ def some_axes_of(x: Any, axes: tuple[int, ...] | None, where: str) -> tuple[int,
     return found
 
 
-def differences(x: Any, axis: int, stencils: Stencils, kind: str, edge: bool, boundary: str | None, where: str) -> Any:
-    """A row of differences for each sample along the axis."""
+def derivatives(
+    x: Any, axis: int, stencils: Stencils, step: float, kind: str, edge: bool, boundary: str | None, where: str
+) -> Any:
+    """A row of differences for each sample along the axis, over the step, or over its square for a second derivative.
+
+    Steps that half precision does not have are no reason to lose the result: it computes in single precision.
+    """
+    is_inexact = jnp.issubdtype(x.dtype, jnp.inexact)
+    rows = _differences(
+        x.astype(_arguments.single(x.dtype)) if is_inexact else x, axis, stencils, kind, edge, boundary, where
+    )
+    return _over(rows, step, 2 if stencils is SECOND else 1).astype(x.dtype if is_inexact else rows.dtype)
+
+
+def _over(rows: Any, step: float, power: int) -> Any:
+    """The rows over a power of the step. Where that is out of range, one factor after the other, which XLA would combine."""
+    info = jnp.finfo(rows.dtype)
+    if float(info.tiny) <= step**power <= float(info.max):
+        return rows / step**power
+    for _ in range(power):
+        rows = jax.lax.optimization_barrier(rows / step)
+    return rows
+
+
+def _differences(x: Any, axis: int, stencils: Stencils, kind: str, edge: bool, boundary: str | None, where: str) -> Any:
     stencil = stencils[-1 if kind == "centered" else 0]
     if edge and kind == "centered":
         return _with_ends(x, axis, stencils, where)

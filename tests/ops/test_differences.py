@@ -162,3 +162,21 @@ def test_integers_and_booleans_become_floats():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("op", "x", "expected"),
+    [
+        (lo.ops.SecondDerivative(step=300.0), np.float16([0, 0, 9000, 0, 0]), [0, 0.1, -0.2, 0.1, 0]),
+        (lo.ops.Laplacian(step=300.0), np.float16([0, 0, 9000, 0, 0]), [0, 0.1, -0.2, 0.1, 0]),
+        (lo.ops.SecondDerivative(step=1e-4), np.float16([0, 0, 1e-6, 0, 0]), [0, 100, -200, 100, 0]),
+        (lo.ops.SecondDerivative(step=1e20), np.float32([0, 0, 1e30, 0, 0]), [0, 1e-10, -2e-10, 1e-10, 0]),
+        (lo.ops.FirstDerivative(step=1e5), np.float16([0, 0, 9000, 0, 0]), [0, 0.045, 0, -0.045, 0]),
+        (lo.ops.CausalIntegration(step=1e5), np.full(3, 1e-2, np.float16), [1e3, 2e3, 3e3]),
+    ],
+    ids=str,
+)
+def test_steps_that_the_dtype_does_not_have(op, x, expected):
+    y = jax.jit(op)(x)
+    assert y.dtype == x.dtype
+    np.testing.assert_allclose(y, expected, rtol=0.02 if x.dtype == np.float16 else 1e-6)

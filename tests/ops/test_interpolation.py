@@ -119,3 +119,10 @@ def test_double_precision_positions_of_single_precision_values(x64):
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("boundary", ["zero", "edge", "reflect", "periodic"])
+def test_positions_that_are_no_numbers_are_seen(boundary):
+    values = Interpolation([[jnp.nan], [1.0]], 3, boundary=boundary)(jnp.arange(3.0))
+    assert np.isnan(values[0])
+    assert values[1] == 1

@@ -85,3 +85,7 @@ def test_errors(call, message):
 def test_the_adjoint_needs_the_domain():
     with pytest.raises(TypeError, match=r"Patches\.H\(y\) needs .*with_domain"):
         Patches(2).H(np.ones((2, 2)))
+
+
+def test_an_empty_batch_has_empty_patches():
+    assert Patches(2, axes=-1)(jnp.zeros((0, 5))).shape == (0, 4, 2)
