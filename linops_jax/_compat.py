@@ -91,17 +91,25 @@ def named_axes(jaxpr: Any) -> frozenset[Any]:
     return communicating_axes(jaxpr) | frozenset(effect.name for effect in jaxpr.effects if hasattr(effect, "name"))
 
 
-_IN_PLACE = {"axis_index", "pvary", "preduced", "vary_unreduced_cast_p"}  # name axes, but send nothing
+_IN_PLACE = {
+    "axis_index",
+    "pvary",
+    "preduced",
+    "vary_unreduced_cast",
+    "vary_unreduced_cast_p",
+}  # name axes, send nothing
 
 
 def communicating_axes(jaxpr: Any) -> frozenset[Any]:
-    """The named axes over which a jaxpr communicates. Its effects are not enough: ``ppermute`` has none."""
+    """The named axes from outside of a jaxpr over which it communicates. Its effects are not enough: ``ppermute`` has none."""
     found: set[Any] = set()
     for equation in jaxpr.eqns:
-        leaves = jax.tree.leaves(equation.params)
-        found.update(*(communicating_axes(getattr(leaf, "jaxpr", leaf)) for leaf in leaves if hasattr(leaf, "eqns")))
+        params = equation.params
+        inner = [getattr(leaf, "jaxpr", leaf) for leaf in jax.tree.leaves(params) if hasattr(leaf, "eqns")]
+        of_a_mesh = params.get("newly_manual_axes", params.get("manual_axes", ()))  # those of a shard_map in it
+        found.update(*(communicating_axes(program) - frozenset(of_a_mesh) for program in inner))
         if equation.primitive.name not in _IN_PLACE:
-            named = [equation.params.get(name) for name in ("axis_name", "axes")]
+            named = [params.get(name) for name in ("axis_name", "axes")]
             found.update(name for name in jax.tree.leaves(named) if isinstance(name, str))
     return frozenset(found)
 

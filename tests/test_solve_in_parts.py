@@ -12,6 +12,7 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 import linops_jax as lo
+from linops_jax import _compat
 
 AUTO = jax.make_mesh((4,), ("i",), axis_types=(AxisType.Auto,))
 EXPLICIT = jax.make_mesh((4,), ("i",), axis_types=(AxisType.Explicit,))
@@ -217,6 +218,20 @@ def test_derivatives_in_the_damping():
 
     close(solve(W, damp, Y), normal_equations(W, damp, Y), scale=1e3)
     close(slopes(solve, W, damp, Y), slopes(normal_equations, W, damp, Y), scale=1e4)
+
+
+def test_the_axes_of_a_shard_map_inside_of_a_program_are_its_own():
+    outer = lambda x: jax.lax.ppermute(x, "i", [(0, 1), (1, 0)]) + jax.lax.axis_index("j")  # noqa: E731
+    found = []
+
+    def both(x):
+        found.append(_compat.communicating_axes(jax.make_jaxpr(outer)(x).jaxpr))
+        return outer(x)
+
+    mapped = jax.shard_map(both, mesh=TWO, in_specs=P("i", "j"), out_specs=P("i", "j"))
+    program = jax.make_jaxpr(mapped)(jnp.zeros((4, 4), int))
+    assert found == [{"i"}]
+    assert _compat.communicating_axes(program.jaxpr) == _compat.named_axes(program.jaxpr) == frozenset()
 
 
 def test_one_axis_couples_the_other_does_not():
