@@ -385,7 +385,14 @@ def test_zero_for_zero(solver):
 )
 @pytest.mark.parametrize("solver", ["gmres", "bicgstab"])
 def test_breakdowns_are_finite(solver, matrix, converged):
-    found = jax.jit(lambda y: solve(Dense(np.array(matrix, float)), y, solver=solver))(np.ones(2))
+    """For the caller, and for hooks."""
+
+    class Finite(Dense):
+        def apply(self, x):
+            assert np.all(np.isfinite(x))
+            return super().apply(x)
+
+    found = jax.jit(lambda y: solve(Finite(np.array(matrix, float)), y, solver=solver))(np.ones(2))
     assert np.all(np.isfinite(found.value))
     assert np.isfinite(found.stats.residual)
     reached = np.linalg.norm(matrix @ np.asarray(found.value) - 1) < 1e-5

@@ -25,7 +25,9 @@ RESTART = 30  # vectors that gmres keeps
 
 
 class Shifted(Wrapper, LinearComposite):
-    """A / 2^exponent.
+    """A / 2^exponent, which takes vectors that are not finite to NaN.
+
+    GMRES of lineax meets those where it breaks down, and hooks of users must not.
 
     It is no function of lineax's: the program of that, with all that A holds, would outlive ``jax.clear_caches()``.
     """
@@ -34,7 +36,9 @@ class Shifted(Wrapper, LinearComposite):
     exponent: Any
 
     def apply(self, x: Any) -> Any:
-        return shift(self.op(x), -self.exponent)
+        finite = is_finite(x)
+        values = self.op(jax.tree.map(lambda leaf: jnp.where(finite, leaf, 0), x))
+        return jax.tree.map(lambda leaf: jnp.where(finite, leaf, jnp.nan), shift(values, -self.exponent))
 
     def _pull_back(self, y: Any, like: Any) -> Any:
         return self.op._reverse(shift(y, -self.exponent), like)
