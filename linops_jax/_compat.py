@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.extend.core
 import jaxlib
 
 # The extension is built with the FFI headers of this version. An older jaxlib would refuse it and disable the CPU backend.
@@ -84,6 +85,11 @@ def varying_axes(value: Any) -> frozenset[Any]:
 def manual_axes() -> frozenset[Any]:
     """The mesh axes of all enclosing ``shard_map`` calls."""
     return frozenset(jax.sharding.get_abstract_mesh().manual_axes)
+
+
+def bound_axes() -> frozenset[Any]:
+    """The named axes over which collectives work here: those of enclosing ``shard_map`` and ``vmap`` calls."""
+    return frozenset(jax.extend.core.unsafe_get_axis_names_DO_NOT_USE())
 
 
 def named_axes(jaxpr: Any) -> frozenset[Any]:

@@ -337,6 +337,23 @@ def test_shard_map_must_check_what_varies():
         jax.jit(solve)(Y)
 
 
+@pytest.mark.parametrize("call", [lambda A, y: lo.solve(A, y).value, lo.norm, lambda A, y: A.inv(y), lo.todense])
+def test_named_axes_of_vmap_are_refused(call):
+    class Coupled(lo.LinearOperator):
+        @lo.traced
+        def apply(self, x):
+            return 2 * x + jax.lax.psum(x, "b")
+
+    with pytest.raises(NotImplementedError, match=r"communicates over 'b', a named axis of jax\.vmap\. Over an axis of jax"):
+        jax.vmap(lambda y: call(Coupled().with_domain(y), y), axis_name="b")(normal((2, 3), np.float64))
+
+
+def test_named_axes_that_an_operator_does_not_use():
+    solve = lambda y: lo.solve(lo.Diagonal(np.arange(1.0, 4)), y).value + jax.lax.psum(y, "b")  # noqa: E731
+    y = normal((2, 3), np.float64)
+    close(jax.vmap(solve, axis_name="b")(y), y / np.arange(1.0, 4) + y.sum(0))
+
+
 def test_nonlinear_operators_are_refused_on_parts_and_solved_as_a_whole():
     class Cubic(lo.NonlinearOperator):
         @lo.traced

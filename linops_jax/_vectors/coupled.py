@@ -35,16 +35,24 @@ def coupled_axes(ops: Sequence[Any], where: str, *, needs_adjoint: bool = True) 
     ------
     ValueError
         If one communicates, and ``shard_map`` does not check over which axes arrays vary.
+    NotImplementedError
+        If one communicates over a named axis of ``vmap``.
     """
-    manual = _compat.manual_axes()
-    if not manual:
+    if not _compat.bound_axes():
         return ()
     found: set[Any] = set()
     for op in ops:
         found |= _compat.communicating_axes(_forward(op).jaxpr)
         with contextlib.nullcontext() if needs_adjoint else contextlib.suppress(Exception):  # there may be none
             found |= _compat.communicating_axes(_reverse(op).jaxpr)
+    manual = _compat.manual_axes()
     axes = tuple(sorted(found & manual))
+    if mapped := found - manual:
+        message = (
+            f"{where}: {ops[0]!r:.80} communicates over {_listed(mapped)}, a named axis of jax.vmap. Over an axis of "
+            "jax.shard_map it may."
+        )
+        raise NotImplementedError(message)
     if axes and not _compat.varying_axes(_compat.vary(jnp.zeros(()), frozenset(axes))):
         message = (
             f"{where}: {ops[0]!r:.80} communicates over {_listed(axes)}, in a shard_map that does not check over which axes "
