@@ -23,10 +23,14 @@ def element(tree, i):
     return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
-def real_matrix(function, spec):
-    """Over the reals, complex numbers as pairs."""
-    g, v = between_reals(function, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), spec))
-    return jax.jit(jax.vmap(g, 0, 1))(jnp.eye(v.size, dtype=v.dtype))
+def real_matrices(*functions_and_specs):
+    """Over the reals, complex numbers as pairs; all from one compiled program."""
+    pairs = [
+        between_reals(function, jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), spec))
+        for function, spec in functions_and_specs
+    ]
+    units = [np.eye(v.size, dtype=v.dtype) for _, v in pairs]
+    return jax.jit(lambda units: [jax.vmap(g, 0, 1)(unit) for (g, _), unit in zip(pairs, units, strict=True)])(units)
 
 
 def test_every_operator_has_examples():
@@ -37,23 +41,33 @@ def test_every_operator_has_examples():
 def test_the_adjoint_is_the_transposed_matrix(cls):
     for op, spec in cls.examples():
         fixed = op.with_domain(spec)
-        a = real_matrix(op, spec)
-        close(real_matrix(fixed.H, fixed.codomain), a.T)
         transpose = jax.linear_transpose(op, spec)
-        close(real_matrix(lambda y, f=transpose: conj(f(conj(y))[0]), fixed.codomain), a.T)
+        back = lambda y, f=transpose: conj(f(conj(y))[0])  # noqa: E731
+        matrix, adjoint, transposed = real_matrices((op, spec), (fixed.H, fixed.codomain), (back, fixed.codomain))
+        close(adjoint, matrix.T)
+        close(transposed, matrix.T)
 
 
 @pytest.mark.parametrize("cls", LINEAR, ids=lambda cls: cls.__name__)
 def test_vmap_is_a_loop(cls):
+    def each(function, xs):
+        return stack([function(element(xs, i)) for i in range(3)])
+
     for op, spec in cls.examples():
-        xs = like(spec, 1, lead=(3,))
-        expected = stack([op(element(xs, i)) for i in range(3)])
-        close(jax.vmap(op)(xs), expected)
-        twice = stack([xs, scaled(2, xs)], -1)
-        close(jax.jit(jax.vmap(jax.vmap(op), -1, 1))(twice), stack([expected, scaled(2, expected)], 1))
-        ys = like(jax.eval_shape(op, spec), 2, lead=(3,))
         fixed = op.with_domain(spec)
-        close(jax.vmap(fixed.H)(ys), stack([fixed.H(element(ys, i)) for i in range(3)]))
+        xs, ys = like(spec, 1, lead=(3,)), like(fixed.codomain, 2, lead=(3,))
+
+        @jax.jit
+        def found(xs, ys, op=op, adjoint=fixed.H):
+            twice = stack([xs, scaled(2, xs)], -1)
+            return jax.vmap(op)(xs), jax.vmap(jax.vmap(op), -1, 1)(twice), jax.vmap(adjoint)(ys)
+
+        @jax.jit
+        def expected(xs, ys, op=op, adjoint=fixed.H):
+            images = each(op, xs)
+            return images, stack([images, scaled(2, images)], 1), each(adjoint, ys)
+
+        close(found(xs, ys), expected(xs, ys))
 
 
 @pytest.mark.parametrize("name", ["pytrees", "indices", "dense real"])
