@@ -1,4 +1,4 @@
-"""Every check of this library on the operators that it ships."""
+"""Every check of this library on some of the operators that it ships, one for each way of writing them."""
 
 import pytest
 
@@ -7,15 +7,22 @@ from linops_jax import ops
 
 pytestmark = pytest.mark.slow
 
-OPERATORS = [getattr(ops, name) for name in ops.__all__]
-OWN = [cls for cls in OPERATORS if "adjoint" in vars(cls)]
+# By SciPy, by NumPy and by JAX; with fields and without; between real and complex spaces, and with an adjoint of its own.
+CLASSES = [
+    ops.Broadcast,
+    ops.Convolution,
+    ops.FFT,
+    ops.LowRank,
+    ops.Matrix,
+    ops.Real,
+    ops.Restriction,
+    ops.Shift,
+    ops.SparseMatrix,
+    ops.XRay,
+]
 
 
-@pytest.mark.parametrize("cls", OWN, ids=lambda cls: cls.__name__)
-def test_those_with_an_adjoint_of_their_own_pass_every_check(cls):
-    """On the first of their examples. ``linops-jax check linops_jax.ops`` takes all, and those that JAX derives."""
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_they_pass_every_check(cls):
+    """On the first of their examples. ``linops-jax check linops_jax.ops`` takes all operators and examples."""
     lo.check_operator(*next(iter(cls.examples())))
-
-
-def test_there_are_such_operators():
-    assert len(OWN) > 10
