@@ -100,6 +100,11 @@ ffi::Error Executable::read(const ffi::Dictionary& attributes) {
   return ffi::Error::Success();
 }
 
+void Executable::set(TargetPtr target, std::string batch) {
+  target_ = std::move(target);
+  batch_ = std::move(batch);
+}
+
 const Resolved* Executable::resolve(bool is_native, const XLA_FFI_CallFrame& frame, std::string& error) {
   auto made = std::make_unique<Resolved>();
   made->target = target_ != nullptr ? target_ : target_of(key_);

@@ -26,9 +26,15 @@ struct Resolved {
 class Executable {
  public:
   Executable() = default;
-  ~Executable() { delete resolved_.load(); }
+  virtual ~Executable() { delete resolved_.load(); }
   Executable(const Executable&) = delete;
   Executable& operator=(const Executable&) = delete;
+
+  // One call, without the GIL. The text of an error; empty if there is none.
+  virtual std::string run(const XLA_FFI_CallFrame& frame) = 0;
+
+  // Where no program of XLA says it: see on_arrays.h.
+  void set(TargetPtr target, std::string batch);
 
   // What the program says. No GIL here: XLA compiles on any thread.
   xla::ffi::Error read(const xla::ffi::Dictionary& attributes);
@@ -46,7 +52,7 @@ class Executable {
 
 // ---- the two handlers -----------------------------------------------------------------------------------------------
 
-// State: an Executable with a type that XLA knows by kType and id, and with execute(frame).
+// State: an Executable with a type that XLA knows by kType and id.
 template <typename State>
 xla::ffi::ErrorOr<std::unique_ptr<State>> make_state(xla::ffi::Dictionary attributes) {
   auto state = std::make_unique<State>();
@@ -75,7 +81,8 @@ XLA_FFI_Error* execute(XLA_FFI_CallFrame* frame) {
   State* state = nullptr;
   if (XLA_FFI_Error* error = get_state(*frame, state)) return error;
   try {
-    return state->execute(*frame);
+    const std::string error = state->run(*frame);
+    return error.empty() ? nullptr : make_error(*frame, XLA_FFI_Error_Code_INTERNAL, error);
   } catch (const std::exception& error) {
     return make_error(*frame, XLA_FFI_Error_Code_INTERNAL, error.what());
   }

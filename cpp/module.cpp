@@ -9,12 +9,14 @@
 
 #include "interpreter.h"
 #include "native.h"
+#include "on_arrays.h"
 #include "registry.h"
 #include "trampoline.h"
 #include "views.h"
 
 namespace nb = nanobind;
 using linops::Counter;
+using linops::OnArrays;
 using linops::Signature;
 using linops::Target;
 using linops::TargetHandle;
@@ -23,6 +25,12 @@ namespace {
 
 nb::capsule handler(XLA_FFI_Error* (*function)(XLA_FFI_CallFrame*)) {
   return nb::capsule(reinterpret_cast<void*>(function));
+}
+
+std::vector<PyObject*> pointers(const std::vector<nb::handle>& objects) {
+  std::vector<PyObject*> found;
+  for (nb::handle object : objects) found.push_back(object.ptr());
+  return found;
 }
 
 void configure(nb::dict dtypes, nb::object resolve, nb::object report, nb::object collect, nb::object derived_arrays,
@@ -77,6 +85,21 @@ NB_MODULE(_trampoline_ext, m) {
       "register_target",
       [](const std::string& key, const TargetHandle& handle) { return linops::register_target(key, handle.target); },
       nb::arg("key"), nb::arg("target"));
+  nb::class_<OnArrays>(m, "OnArrays")
+      .def(
+          "__init__",
+          [](OnArrays* self, const TargetHandle& handle, std::string batch) {
+            new (self) OnArrays(handle.target, std::move(batch));
+          },
+          nb::arg("target"), nb::arg("batch"))
+      .def(
+          "__call__",
+          [](OnArrays& self, const std::vector<nb::handle>& operands, const std::vector<nb::handle>& results) {
+            std::string error;
+            if (!self.run(pointers(operands), pointers(results), error)) nb::raise_python_error();
+            return error;
+          },
+          nb::arg("operands"), nb::arg("results"));
   m.def("count_targets", &linops::count_targets);
   m.def("configure", &configure, nb::kw_only(), nb::arg("dtypes"), nb::arg("resolve"), nb::arg("report"),
         nb::arg("collect"), nb::arg("derived_arrays"), nb::arg("swap_no_execution"), nb::arg("main_thread"));

@@ -2,6 +2,7 @@
 #include "native.h"
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "executable.h"
@@ -22,25 +23,25 @@ std::string report_text(const std::string& name, const std::string& text) {
   return report_exception(name);
 }
 
-struct State : Executable {
+struct State final : Executable {
   static constexpr const char* kType = "LinopsJaxNativeCpu";
   static xla::ffi::TypeId id;
 
   // Only the ways into Python count as calls in flight: to the interpreter's end a C function is no more than any other
   // part of a program.
-  XLA_FFI_Error* execute(const XLA_FFI_CallFrame& frame) {
+  std::string run(const XLA_FFI_CallFrame& frame) override {
     std::string error;
     const Resolved* found = resolved();
     if (found == nullptr) found = resolve_in_python(frame, error);
-    if (found == nullptr) return make_error(frame, XLA_FFI_Error_Code_INTERNAL, error);
+    if (found == nullptr) return error;
     const Execution execution{*found->target, *found->loop, found->plans.get(), frame};
     const int64_t evaluations = execution.loop.evaluations;
-    if (evaluations == 0) return nullptr;
-    const bool parallel = execution.target.parallel && evaluations > 1;
+    if (evaluations == 0) return {};
+    const bool has_pool = frame.api != nullptr;
+    const bool parallel = has_pool && execution.target.parallel && evaluations > 1;
     const Failure failure = parallel ? run_in_parallel(execution) : run_on_this_thread(execution, 0, evaluations);
-    if (!failure) return nullptr;
-    error = failure.is_reported ? failure.text : report_text(execution.target.name, failure.text);
-    return make_error(frame, XLA_FFI_Error_Code_INTERNAL, error);
+    if (!failure) return {};
+    return failure.is_reported ? failure.text : report_text(execution.target.name, failure.text);
   }
 
  private:
@@ -54,6 +55,9 @@ struct State : Executable {
 xla::ffi::TypeId State::id = {};
 
 }  // namespace
+
+std::unique_ptr<Executable> make_native_executable() { return std::make_unique<State>(); }
+
 }  // namespace linops
 
 extern "C" XLA_FFI_Error* linops_native_instantiate(XLA_FFI_CallFrame* frame) {

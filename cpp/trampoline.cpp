@@ -1,7 +1,9 @@
 // trampoline.cpp: from XLA into Python and back: the GIL, interrupts, errors.
 #include "trampoline.h"
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "evaluation.h"
@@ -14,8 +16,10 @@
 namespace linops {
 namespace {
 
-// XLA's number of this run of the program.
+// XLA's number of this run of the program. A call that is not XLA's is a run of its own.
 int64_t run_of(const XLA_FFI_CallFrame& frame) {
+  static std::atomic<int64_t> others{-1};
+  if (frame.api == nullptr) return --others;
   XLA_FFI_RunId_Get_Args args = {};
   args.struct_size = XLA_FFI_RunId_Get_Args_STRUCT_SIZE;
   args.ctx = frame.ctx;
@@ -25,17 +29,16 @@ int64_t run_of(const XLA_FFI_CallFrame& frame) {
   return args.run_id;
 }
 
-class State : public Executable {
+class State final : public Executable {
  public:
   static constexpr const char* kType = "LinopsJaxStateCpu";
   static xla::ffi::TypeId id;
 
-  XLA_FFI_Error* execute(const XLA_FFI_CallFrame& frame) {
+  std::string run(const XLA_FFI_CallFrame& frame) override {
     Entry entry;
-    if (!entry) return make_error(frame, XLA_FFI_Error_Code_ABORTED, kShuttingDown);
+    if (!entry) return kShuttingDown;
     DefaultFloats floats;
-    const std::string error = call(frame);
-    return error.empty() ? nullptr : make_error(frame, XLA_FFI_Error_Code_INTERNAL, error);
+    return call(frame);
   }
 
  private:
@@ -92,6 +95,9 @@ class State : public Executable {
 xla::ffi::TypeId State::id = {};
 
 }  // namespace
+
+std::unique_ptr<Executable> make_host_executable() { return std::make_unique<State>(); }
+
 }  // namespace linops
 
 extern "C" XLA_FFI_Error* linops_instantiate(XLA_FFI_CallFrame* frame) {

@@ -76,6 +76,26 @@ void IdleViews::give(size_t operand, PyObject* view) {
   Py_XDECREF(std::exchange(views_[operand], view));  // another thread may have been faster
 }
 
+bool read_array(PyObject* value, XLA_FFI_Buffer& buffer) {
+  auto* array = reinterpret_cast<PyArrayObject*>(value);
+  if (!PyArray_CheckExact(value) || !PyArray_IS_C_CONTIGUOUS(array)) {
+    PyErr_SetString(PyExc_TypeError, "expected a contiguous array");
+    return false;
+  }
+  for (int code = 0; code < kDtypes; ++code) {
+    if (dtypes[code] == nullptr || !PyArray_EquivTypes(dtypes[code], PyArray_DESCR(array))) continue;
+    buffer = {};
+    buffer.struct_size = XLA_FFI_Buffer_STRUCT_SIZE;
+    buffer.dtype = static_cast<XLA_FFI_DataType>(code);
+    buffer.data = PyArray_DATA(array);
+    buffer.rank = PyArray_NDIM(array);
+    buffer.dims = reinterpret_cast<int64_t*>(PyArray_DIMS(array));
+    return true;
+  }
+  PyErr_SetString(PyExc_TypeError, "XLA has no such element type");
+  return false;
+}
+
 const char* data_of(PyObject* array) { return PyArray_BYTES(reinterpret_cast<PyArrayObject*>(array)); }
 
 bool has_type_and_shape(PyObject* value, const Layout& layout) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "loop.h"
+#include "xla/ffi/api/c_api.h"
 
 namespace linops {
 
@@ -29,6 +30,9 @@ class IdleViews {
  private:
   std::vector<PyObject*> views_;
 };
+
+// The other way round: a contiguous array as XLA would describe its buffer. False with a Python exception.
+bool read_array(PyObject* array, XLA_FFI_Buffer& buffer);
 
 const char* data_of(PyObject* array);
 

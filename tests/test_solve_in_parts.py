@@ -344,7 +344,9 @@ def test_named_axes_of_vmap_are_refused(call):
         def apply(self, x):
             return 2 * x + jax.lax.psum(x, "b")
 
-    with pytest.raises(NotImplementedError, match=r"communicates over 'b', a named axis of jax\.vmap\. Over an axis of jax"):
+    with pytest.raises(
+        NotImplementedError, match=r"communicates over 'b', a named axis of jax\.vmap\. Over an axis of jax"
+    ):
         jax.vmap(lambda y: call(Coupled().with_domain(y), y), axis_name="b")(normal((2, 3), np.float64))
 
 

@@ -12,12 +12,12 @@ import numpy as np
 from jax.interpreters import mlir
 
 from linops_jax import _compat
-from linops_jax._engine import absent, dtypes, refused, trampoline
+from linops_jax._engine import absent, callback, dtypes, refused, trampoline
 from linops_jax._engine.batch import Batch
 from linops_jax._engine.binding import Binding, as_lowered, looped_axes, of_variant
 from linops_jax._engine.evaluation import evaluate_traced, refuse_to_gather
 from linops_jax._model.hooks import Hook
-from linops_jax._model.kinds import HOST, MISSING, NATIVE, REFUSED, TRACED
+from linops_jax._model.kinds import HOST, MISSING, NATIVE, REFUSED, TRACED, runs_anywhere
 from linops_jax._native import Handler
 
 
@@ -31,7 +31,7 @@ def register(primitive: Any, hook: Hook) -> None:
 
 def _platform(hook: Hook) -> str:
     """The platform on which a hook without variants can run; ``"default"`` for all platforms."""
-    return hook.kind.platform_of(hook.function) or "default"
+    return "default" if runs_anywhere(hook.function) else "cpu"
 
 
 def _traced(hook: Hook, context: Any, *operands: Any, binding: Binding, **params: Any) -> Any:
@@ -48,8 +48,21 @@ def _host(hook: Hook, context: Any, *operands: Any, binding: Binding, batch: Bat
     binding = of_variant(binding, hook)
     dtypes.refuse_unknown(binding.label, (*context.avals_in, *context.avals_out))
     binding = as_lowered(binding, layout=binding.convention.layout(context.avals_in, context.avals_out, batch))
-    same = _aliases(context, binding, batch)
-    return trampoline.call(context, operands, binding, batch, trampoline.OF_HOST, same)
+    return _call(context, operands, binding, batch, trampoline.OF_HOST)
+
+
+def _call(context: Any, operands: Sequence[Any], binding: Binding, batch: Batch, names: trampoline.Names) -> Any:
+    if callback.is_needed(context):
+        return _callback(context, operands, binding, batch)
+    return trampoline.call(context, operands, binding, batch, names, _aliases(context, binding, batch))
+
+
+def _callback(context: Any, operands: Sequence[Any], binding: Binding, batch: Batch) -> Any:
+    function = callback.as_function(context, binding, batch)
+    try:
+        return mlir.lower_fun(function, multiple_results=True)(context, *operands)
+    except (ValueError, NotImplementedError) as error:
+        raise callback.not_here(context, binding, error) from error
 
 
 def _without_closures(context: Any, operands: Sequence[Any], binding: Binding, batch: Batch) -> Any:
@@ -85,8 +98,7 @@ def _native(
     dtypes.refuse_unknown(binding.label, (*context.avals_in, *context.avals_out))
     native: Any = hook.function
     binding = as_lowered(binding, signature=native.signature(binding.label, *_shown(context, binding, batch)))
-    same = _aliases(context, binding, batch)
-    return trampoline.call(context, operands, binding, batch, trampoline.OF_NATIVE, same)
+    return _call(context, operands, binding, batch, trampoline.OF_NATIVE)
 
 
 def _shown(context: Any, binding: Binding, batch: Batch) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
@@ -188,8 +200,8 @@ def _refuse_platform(hook: Hook, context: Any, *operands: Any, **params: Any) ->
         )
     else:
         message = (
-            f"{label} is a {hook.kind} hook and runs on the CPU only, not on {platforms}. Run it under "
-            "jax.default_device(jax.devices('cpu')[0]), write it with lo.traced, or give both with lo.per_platform."
+            f"{label} is an FFI handler for the CPU, not for {platforms}. Give one for each platform with lo.per_platform, or "
+            "its name, if it is registered for all; or run it under jax.default_device(jax.devices('cpu')[0])."
         )
     raise NotImplementedError(message)
 

@@ -144,6 +144,14 @@ def _resolve(key: str) -> Any:
         raise resolving.too_deep(key) from None
 
 
+def on_arrays(binding: Binding, batch: Batch) -> Callable[[list[Any], list[Any]], str]:
+    """A hook as a function of NumPy arrays, which are contiguous: of its operands, and of its results, which it fills.
+
+    It returns the text of an exception, which ``errors`` knows, or an empty one.
+    """
+    return _ext.OnArrays(_target_of(binding), batch.text())
+
+
 # ---- custom calls in programs -------------------------------------------------------------------------------------
 
 

@@ -21,8 +21,6 @@ class Kind(str):
         Whether its calls are counted.
     is_numpy : bool
         Whether it is a Python function of NumPy arrays, which the checks also call by hand.
-    platform : str or None
-        The only platform that it runs on; None for all.
     refuses : mapping of str to str
         The keyword-only arguments that its functions cannot have, and what the error says of each.
     """
@@ -30,7 +28,6 @@ class Kind(str):
     is_foreign: bool
     is_counted: bool
     is_numpy: bool
-    platform: str | None
     refuses: Mapping[str, str]
 
     def __new__(
@@ -40,11 +37,10 @@ class Kind(str):
         is_foreign: bool = False,
         is_counted: bool = False,
         is_numpy: bool = False,
-        platform: str | None = None,
         refuses: Mapping[str, str] | None = None,
     ) -> Kind:
         new = super().__new__(cls, name)
-        new.is_foreign, new.is_counted, new.is_numpy, new.platform = is_foreign, is_counted, is_numpy, platform
+        new.is_foreign, new.is_counted, new.is_numpy = is_foreign, is_counted, is_numpy
         new.refuses = refuses or {}
         return new
 
@@ -57,15 +53,11 @@ class Kind(str):
         function._linops_kind = self  # type: ignore[attr-defined]
         return function
 
-    def platform_of(self, code: Any) -> str | None:
-        """The only platform that code of this kind runs on; None for all. Native code may say that it runs on all."""
-        return None if getattr(code, "anywhere", False) else self.platform
 
-
-HOST = Kind("host", is_foreign=True, is_counted=True, is_numpy=True, platform="cpu")
-NATIVE = Kind("native", is_foreign=True, is_counted=True, platform="cpu")
+HOST = Kind("host", is_foreign=True, is_counted=True, is_numpy=True)
+NATIVE = Kind("native", is_foreign=True, is_counted=True)
 # Not defined: zero for zero tangents, an error for all others.
-REFUSED = Kind("refused", is_foreign=True, platform="cpu")
+REFUSED = Kind("refused", is_foreign=True)
 TRACED = Kind(
     "traced",
     refuses={
@@ -115,6 +107,11 @@ def kind_of(value: Any) -> Kind:
 def variants_of(value: Any) -> Mapping[str, Any]:
     """The code of a hook for each platform; empty if it is the same everywhere."""
     return value.variants if isinstance(value, Code) else {}
+
+
+def runs_anywhere(value: Any) -> bool:
+    """Whether a hook, which is not ``lo.per_platform``, runs on all platforms. An FFI handler may be for the CPU alone."""
+    return getattr(value, "anywhere", True)
 
 
 def codes_of(value: Any) -> list[Any]:

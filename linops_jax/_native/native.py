@@ -18,7 +18,7 @@ class Native(Code):
     parallel : bool
         Whether elements of a batch may be evaluated on several threads at once.
     anywhere : bool
-        Whether it can run on all platforms; otherwise on the CPU only.
+        Whether programs for all platforms can call it; otherwise those for the CPU only.
     what : str
         What messages call it.
     """
@@ -26,7 +26,7 @@ class Native(Code):
     kind = NATIVE
     keywords = ("out",)
     parallel: bool = False
-    anywhere: bool = False
+    anywhere: bool = True
     what: ClassVar[str] = "a native hook"
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from linops_jax._model.kinds import PER_PLATFORM, Code, is_hook, is_traced, kind_of, variants_of
-from linops_jax._native.handler import Handler
+from linops_jax._model.kinds import PER_PLATFORM, Code, is_hook, is_traced, runs_anywhere, variants_of
 
 
 class PerPlatform(Code):
@@ -43,11 +42,11 @@ def per_platform(*, default: Any = None, **platforms: Any) -> PerPlatform:
     Parameters
     ----------
     default : hook, optional
-        The code for all other platforms. A plain function, a C function or a Numba kernel is used on the CPU only.
+        The code for all other platforms. An FFI handler without a name is used on the CPU only.
     **platforms : hook
-        The code for ``cpu``, ``gpu``, ``cuda``, ``rocm`` or ``tpu``: a native hook, a traced function or, for ``cpu``, a
-        plain function. C functions and Numba kernels run on the CPU only. An FFI handler is registered for the platform
-        for which it is given.
+        The code for ``cpu``, ``gpu``, ``cuda``, ``rocm`` or ``tpu``: a native hook, a traced function or a plain function.
+        Plain functions, C functions and Numba kernels run on the host in any case. An FFI handler is registered for the
+        platform for which it is given.
 
     Returns
     -------
@@ -57,7 +56,7 @@ def per_platform(*, default: Any = None, **platforms: Any) -> PerPlatform:
     Raises
     ------
     TypeError
-        If a value is not a hook, or cannot run on its platform.
+        If a value is not a hook, or a platform is unknown.
 
     Notes
     -----
@@ -79,14 +78,10 @@ def per_platform(*, default: Any = None, **platforms: Any) -> PerPlatform:
         raise TypeError(message)
     for name, value in variants.items():
         _check_variant(name, value)
-    if default is not None and not _is_anywhere(default):
+    if not runs_anywhere(default):
         del variants["default"]
         variants.setdefault("cpu", default)
     return PerPlatform(variants)
-
-
-def _is_anywhere(value: Any) -> bool:
-    return kind_of(value).platform_of(value) is None
 
 
 def _check_variant(name: str, value: Any) -> None:
@@ -99,8 +94,3 @@ def _check_variant(name: str, value: Any) -> None:
             f"{type(value).__name__}."
         )
         raise TypeError(message)
-    if name in ("cpu", "default") or _is_anywhere(value) or isinstance(value, Handler):
-        return
-    what = getattr(value, "what", f"a {kind_of(value)} hook")
-    message = f"lo.per_platform({name}=...): {what} runs on the CPU only. Use an XLA FFI handler or lo.traced(f) here."
-    raise TypeError(message)

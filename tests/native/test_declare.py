@@ -167,8 +167,6 @@ def test_functions_of_many_packages(function, options):
         (lambda: lo.per_platform(), TypeError, "needs at least one hook"),
         (lambda: lo.per_platform(cpu=3), TypeError, r"per_platform\(cpu=\.\.\.\) must be lo\.native.*not int"),
         (lambda: lo.per_platform(metal=lo.native("f")), TypeError, "unknown platform 'metal'; use cpu"),
-        (lambda: lo.per_platform(cuda=lo.native(C.meet)), TypeError, "a C function runs on the CPU only"),
-        (lambda: lo.per_platform(cuda=same), TypeError, "a host hook runs on the CPU only"),
         (
             lambda: operator(infer_shape=lo.native(C.meet)),
             TypeError,

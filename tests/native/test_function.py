@@ -338,11 +338,17 @@ def test_a_cpp_exception_is_an_error():
         op(X)
 
 
-def test_another_platform():
-    with pytest.raises(
-        NotImplementedError, match=r"RunningSum\.apply is a native hook and runs on the CPU only, not on cuda"
-    ):
-        jax.jit(RunningSum(D)).trace(X).lower(lowering_platforms=("cuda",))
+@KINDS
+def test_by_the_callback_of_jax(cls, monkeypatch):
+    """As on platforms on which XLA cannot call the extension."""
+    monkeypatch.setenv("LINOPS_JAX_ROUTE", "callback")
+    x = jnp.stack([X, 2 * X, 3 * X])
+    found = jax.jit(jax.value_and_grad(lambda d, x: energy(jax.vmap(cls(d))(x)), argnums=(0, 1)))
+    expected = jax.value_and_grad(lambda d, x: energy(jax.vmap(lambda x: twin(d, x))(x)), argnums=(0, 1))
+    close(found(D, x), expected(D, x))
+    assert "python_cpu_callback" in found.lower(D, x).as_text()
+    with pytest.raises(RuntimeError, match="out of cheese"):
+        failing(library("handlers.cpp").throws)(X)
 
 
 def test_nothing_is_left_behind():

@@ -1,0 +1,116 @@
+"""Host and native hooks on platforms where XLA cannot call the extension: JAX's own callback brings the arrays there.
+
+The hook is then called by the extension as in any other program: with the same checks, the same loop over a batch and the
+same errors. Only ``vmap_method`` of ``jax.pure_callback`` and its treatment of exceptions are not used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from linops_jax import _compat
+from linops_jax._engine import trampoline
+from linops_jax._engine.batch import Batch
+from linops_jax._engine.binding import Binding
+
+ROUTE = "LINOPS_JAX_ROUTE"  # the name of the environment variable that says how hooks are called on the CPU
+_ROUTES = ("trampoline", "callback")
+
+
+def is_needed(context: Any) -> bool:
+    """Whether a program calls hooks this way: if it is for another platform than the CPU, or the user asks for it.
+
+    Raises ValueError if the environment asks for what there is not.
+    """
+    route = os.environ.get(ROUTE, "") or _ROUTES[0]
+    if route not in _ROUTES:
+        message = f"The environment variable {ROUTE} is {route!r}; expected one of {', '.join(map(repr, _ROUTES))}."
+        raise ValueError(message)
+    return route == "callback" or _platforms(context) != ("cpu",)
+
+
+def as_function(context: Any, binding: Binding, batch: Batch) -> Callable[..., Any]:
+    """The call of a hook as a JAX function of its operands, to be lowered in this context."""
+    _refuse_to_export(context, binding)
+    _require_cpu(context, binding)
+    binding.promises.keep(context.avals_in, context.avals_out, batch)
+    _compat.keep_alive(context, binding)
+    specs = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in context.avals_out]
+    hook = _OnHost(binding, batch, context.avals_in, specs)
+    many = _compat.number_of_devices(context) > 1
+
+    def evaluate(*arrays: Any) -> Any:
+        results = jax.pure_callback(hook, specs, *arrays)
+        # Without it JAX says of results that a sharded program returns that all of them are on the first device.
+        return jax.lax.optimization_barrier(results) if many else results
+
+    return evaluate
+
+
+def not_here(context: Any, binding: Binding, error: Exception) -> NotImplementedError:
+    """The error for a process without the platform of the program, for which JAX makes no callbacks."""
+    return NotImplementedError(f"{binding.label} cannot be lowered for {', '.join(_platforms(context))} here: {error}.")
+
+
+class HookError(RuntimeError):
+    """Carries the text of a hook's exception through JAX's callback."""
+
+
+class _OnHost:
+    """A hook as JAX's callback calls it. The executable owns it, and it owns the hook's target."""
+
+    def __init__(self, binding: Binding, batch: Batch, avals_in: Sequence[Any], specs: Sequence[Any]):
+        self._run = trampoline.on_arrays(binding, batch)
+        self._label = binding.label
+        self._dtypes = [np.dtype(aval.dtype) for aval in avals_in]
+        self._specs = [(spec.shape, np.dtype(spec.dtype)) for spec in specs]
+
+    def __call__(self, *operands: Any) -> list[np.ndarray]:
+        arrays = [np.asarray(x, order="C") for x in operands]
+        self._check_dtypes(arrays)
+        results = [np.empty(shape, dtype) for shape, dtype in self._specs]
+        error = self._run(arrays, results)
+        if error:
+            del operands, arrays, results  # JAX logs the exception, and who keeps the record keeps this frame
+            raise HookError(error)
+        return results
+
+    def _check_dtypes(self, arrays: Sequence[np.ndarray]) -> None:
+        found = [array.dtype for array in arrays]
+        if found != self._dtypes:
+            message = (
+                f"{self._label}: JAX gave its callback arrays of {', '.join(map(str, found))}, where the program has "
+                f"{', '.join(map(str, self._dtypes))}. This happens with jax.enable_x64 as a context manager, which does not "
+                'reach XLA\'s threads: use jax.config.update("jax_enable_x64", True).'
+            )
+            raise TypeError(message)
+
+
+def _platforms(context: Any) -> tuple[str, ...]:
+    return tuple(context.platforms or context.module_context.platforms)
+
+
+def _refuse_to_export(context: Any, binding: Binding) -> None:
+    if _compat.is_lowering_for_export(context):
+        message = (
+            f"{binding.label} cannot be exported for {', '.join(_platforms(context))}: JAX's callbacks do not leave their "
+            "process. Export for the CPU, or give it traced code or an FFI handler for this platform with lo.per_platform."
+        )
+        raise TypeError(message)
+
+
+def _require_cpu(context: Any, binding: Binding) -> None:
+    """Raises NotImplementedError if JAX was started without the CPU, from where it calls back."""
+    try:
+        jax.local_devices(backend="cpu")
+    except RuntimeError as error:
+        message = (
+            f"{binding.label} runs on the host, and JAX was started for {', '.join(_platforms(context))} only. Add the CPU: "
+            f"JAX_PLATFORMS={','.join((*_platforms(context), 'cpu'))}."
+        )
+        raise NotImplementedError(message) from error
