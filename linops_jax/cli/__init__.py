@@ -9,14 +9,16 @@ import linops_jax
 from . import demo
 from .bench import bench
 from .check import check
+from .new import new
 
 app = typer.Typer(
-    help="Check operators and their adjoints, measure what calls cost, and run a demo.",
+    help="Write an operator, check operators and their adjoints, measure what calls cost, and run a demo.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(demo.app, name="demo")
+app.command()(new)
 app.command()(check)
 app.command()(bench)
 

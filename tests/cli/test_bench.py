@@ -18,6 +18,7 @@ from linops_jax.cli.bench import (
     _report,
     derivatives,
     devices,
+    operators,
     solvers,
     startup,
 )
@@ -35,6 +36,7 @@ TINY = dataclasses.replace(
     batches=(1, 3),
     chain=(1, 3),
     pixels=16,
+    pictures=(16,),
     steps=3,
     repeated=(100, 3),
     spread=("halo",),
@@ -131,6 +133,38 @@ def test_a_wrong_answer_is_no_contestant():
     solvers._checked(lambda: lambda: [1.0, 2.0], answers)
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         solvers._checked(lambda: lambda: [1.0, 2.1], answers)
+
+
+def test_operators_are_measured_beside_their_peers(tmp_path, monkeypatch):
+    few = ("RFFT", "DCT", "CausalIntegration", "Mask", "Flip", "SparseMatrix", "XRay")
+    monkeypatch.setattr(operators, "ENTRIES", {name: operators.ENTRIES[name] for name in few})  # CI measures all
+    rows, *_ = rows_of(tmp_path, "operators")
+    optional = {"SCICO", "ASTRA, linear", "ASTRA, strip"}
+    assert {found["who"] for found in rows} == {"linops_jax", "PyLops", "NumPy", "SciPy"} | optional
+    assert [found["case"] for found in rows if found["who"] == "linops_jax"] == [f"{name}, 16 x 16" for name in few]
+    assert {found["who"] for found in rows if found["note"]} <= optional
+    assert not [found for found in rows if not found["note"] and found["median"] is None]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        (lambda x: x[:-1], "a result has 240 numbers, that of the others has 256"),
+        (
+            lambda x: x * np.float32(1.001),
+            r"a result differs from that of the others by 1\.0e-03 of its norm, more than 1e-05",
+        ),
+        (lambda x: x * np.nan, "a result differs from that of the others by nan of its norm"),
+    ],
+)
+def test_an_operator_with_another_result_is_no_contestant(wrong, text):
+    entry, answers = operators.ENTRIES["Flip"](16), []
+    pair = entry.contestants["NumPy"]()
+    operators._checked(lambda: pair, entry, answers)
+    with pytest.raises(AssertionError, match=text):
+        operators._checked(lambda: pair._replace(forward=lambda x: wrong(pair.forward(x))), entry, answers)
+    with pytest.raises(AssertionError, match=text):
+        operators._checked(lambda: pair._replace(adjoint=lambda y: wrong(pair.adjoint(y))), entry, answers)
 
 
 def right_answer(problem):

@@ -20,6 +20,7 @@ COMPARISONS = (
     "programs",
     "memory",
     "startup",
+    "operators",
     "solvers",
     "models",
     "threads",

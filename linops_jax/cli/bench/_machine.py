@@ -13,7 +13,20 @@ from typing import Any
 import numpy as np
 
 DEVICES = 2
-LIBRARIES = ("linops-jax", "jax", "jaxlib", "numpy", "scipy", "jaxbind", "pylops", "lineax", "scico", "ducc0")
+LIBRARIES = (
+    "linops-jax",
+    "jax",
+    "jaxlib",
+    "numpy",
+    "scipy",
+    "jaxbind",
+    "pylops",
+    "lineax",
+    "scico",
+    "ducc0",
+    "pywavelets",
+    "astra-toolbox",
+)
 
 
 @dataclass(frozen=True)

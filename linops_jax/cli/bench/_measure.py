@@ -36,6 +36,8 @@ class Effort:
         Numbers of operators in one program.
     pixels : int
         Side of the picture.
+    pictures : tuple of int
+        Sides of the pictures of ready-made operators.
     steps : int
         Steps of the solvers.
     variants : int
@@ -57,6 +59,7 @@ class Effort:
     batches: tuple[int, ...]
     chain: tuple[int, ...]
     pixels: int
+    pictures: tuple[int, ...]
     steps: int
     variants: int
     repeated: tuple[int, int]
@@ -73,6 +76,7 @@ FULL = Effort(
     batches=(1, 10, 1000),
     chain=(1, 10, 100),
     pixels=512,
+    pictures=(512, 4096),
     steps=50,
     variants=4,
     repeated=(100_000, 1000),
@@ -88,6 +92,7 @@ QUICK = Effort(
     batches=(1000,),
     chain=(20,),
     pixels=128,
+    pictures=(128,),
     steps=10,
     variants=1,
     repeated=(20_000, 200),
