@@ -63,7 +63,7 @@ def run_tomography(
     ] = None,
     size: Size = 512,
     angles: Annotated[int, typer.Option(help="Number of angles, spread over half a turn.")] = 100,
-    noise: Noise = 0.03,
+    noise: Noise = 0.01,
     factor: Factor = 1,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder to write tomography.png and tomography.json to.")] = Path("out"),

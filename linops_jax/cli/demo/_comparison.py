@@ -124,7 +124,7 @@ def figure(result: Comparison) -> bytes:
     canvas = Figure(figsize=(len(pictures) * width, 2 * height + width + 1.9), layout="constrained")
     canvas.suptitle(result.title, fontsize=16)
     grid = canvas.add_gridspec(4, len(pictures), height_ratios=(height, width, height, 0.12))
-    first, second, third = ([canvas.add_subplot(cell) for cell in grid[row, :]] for row in range(3))
+    first, second, third = ([canvas.add_subplot(grid[row, k]) for k in range(len(pictures))] for row in range(3))
     _show_pictures(first, pictures, result)
     _show_zooms(first[0], second, pictures, result.zoom)
     _show_data(third[0], result)
@@ -153,8 +153,8 @@ def _show_zooms(whole, row, pictures, zoom):
 
 
 def _show_data(axes, result):
-    limits = {"vmin": min(0, result.data.min()), "vmax": max(1, result.data.max())}
-    show(axes, result.data, result.data_title, **limits)
+    show(axes, result.data, result.data_title, vmin=None, vmax=None, aspect="auto")
+    axes.set_box_aspect(result.truth.shape[0] / result.truth.shape[1])
 
 
 def _show_errors(row, below, result):
@@ -164,4 +164,4 @@ def _show_errors(row, below, result):
         title = f"error: {100 * relative_error(found, result):.1f} %"
         image = show(axes, error, title, cmap="RdBu_r", vmin=-limit, vmax=limit)
     label = "reconstruction - truth"
-    below.figure.colorbar(image, cax=below, orientation="horizontal", extend="both", label=label)
+    below.figure.colorbar(image, cax=below, orientation="horizontal", extend="both", extendfrac=0.02, label=label)
