@@ -12,6 +12,7 @@ any linear operator, also from a stack and from a product.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -62,12 +63,13 @@ def total_variation(A, y, weight, monitor):
     """
     G = lo.ops.Gradient().with_domain(A.domain)
     K = lo.interop.to_pylops(lo.vstack([A, G]))  # of norm 3 at most: A is an average, and |G|² <= 8
-    terms = pyproximal.VStack(
-        [pyproximal.L2(b=np.ravel(y)), pyproximal.L21(ndim=2, sigma=weight)], [y.size, 2 * K.shape[1]]
-    )
+    # Any: these arguments of pyproximal are annotated as something else.
+    terms: Any = [pyproximal.L2(b=np.ravel(y)), pyproximal.L21(ndim=2, sigma=weight)]
+    sizes: Any = [y.size, 2 * K.shape[1]]
+    both = pyproximal.VStack(terms, sizes)
     nothing, mu = pyproximal.L2(sigma=0.0), 0.01
-    x = PrimalDual(nothing, terms, K, start(K), tau=0.99 / (9 * mu), mu=mu, niter=2 * STEPS, callback=monitor)
-    return jnp.asarray(x.reshape(K.dims))
+    x = PrimalDual(nothing, both, K, start(K), tau=0.99 / (9 * mu), mu=mu, niter=2 * STEPS, callback=monitor)
+    return jnp.reshape(jnp.asarray(x), K.dims)
 
 
 def wavelets(A, y, weight, monitor):
@@ -80,7 +82,7 @@ def wavelets(A, y, weight, monitor):
     B = lo.interop.to_pylops(A @ W.H)  # of norm 1 at most
     misfit, penalty = pyproximal.L2(Op=B, b=np.ravel(y)), pyproximal.L1(weight)
     c = ProximalGradient(misfit, penalty, start(B), tau=1, niter=STEPS, acceleration="fista", callback=monitor)
-    return W.H(jnp.asarray(c.reshape(B.dims)))
+    return W.H(jnp.reshape(jnp.asarray(c), B.dims))
 
 
 def start(op):

@@ -27,7 +27,7 @@ from ._comparison import Comparison
 from .mri import measure
 
 WEIGHTS = {"quadratic": 5e-3, "total variation": 4e-4, "wavelets": 4e-4}  # λ
-STEPS, INNER_STEPS = 40, 10  # of the loop, and of the loop inside of it
+STEPS, INNER_STEPS = 30, 10  # of the loop, and of the loop inside of it; more would still gain some tenths of a dB
 
 # --- The problem -------------------------------------------------------------------------------------------
 
@@ -59,17 +59,18 @@ def quadratic(A, y, weight, monitor):
 
 
 @partial(jax.jit, static_argnames=("monitor", "prox"))
-def proximal_gradient(A, y, weight, monitor, prox):
+def proximal_gradient(A, y, weight, monitor, x0, prox):
     """The minimiser of |A x - y|² / 2 + λ R(x): each step follows the slope of the first term, then prox lowers the second.
 
-    `prox(z, λ)` is the proximal map of R: the minimiser of |x - z|² / 2 + λ R(x). It is all that the loop knows of R.
+    `prox(z, λ)` is the proximal map of R: the minimiser of |x - z|² / 2 + λ R(x). It is all that the loop knows of R. A start x0
+    close to the minimum saves steps.
     """
 
     def step(z):
         jax.debug.callback(monitor)
         return prox(z - A.H(A(z) - y), weight)
 
-    return accelerated(step, jnp.zeros(A.domain.shape, A.domain.dtype), STEPS)
+    return accelerated(step, x0, STEPS)
 
 
 def accelerated(step, x, steps):
@@ -118,20 +119,22 @@ def run(truth, angles, noise, factor, seed, display):
     display.dot_tests(dot_tests)
 
     y = measure(A, x, noise, seed)
-    methods = {
-        "back-projection": lambda *_: filtered_back_projection(A, y, x),
-        "quadratic": partial(quadratic, A, y),
-        "total variation": partial(proximal_gradient, A, y, prox=prox_total_variation),
-        "wavelets": partial(proximal_gradient, A, y, prox=prox_wavelets),
-    }
-    weights = {name: factor * WEIGHTS.get(name, 0) for name in methods}
+
+    def reconstruct(name, method):
+        return display.reconstruct(name, factor * WEIGHTS.get(name, 0), method, STEPS)
+
+    plain = reconstruct("back-projection", lambda *_: filtered_back_projection(A, y, x))
+    smooth = reconstruct("quadratic", partial(quadratic, A, y))
+    from_smooth = partial(proximal_gradient, A, y, x0=jnp.asarray(smooth.picture))
+    sharp = reconstruct("total variation", partial(from_smooth, prox=prox_total_variation))
+    sparse = reconstruct("wavelets", partial(from_smooth, prox=prox_wavelets))
     return Comparison(
         title=f"Tomography: {angles} angles, {100 * noise:g} % noise",
         settings={"angles": angles, "noise": noise, "factor": factor, "seed": seed},
         truth=truth,
         data=np.asarray(y),
         data_title="data: angles × detectors",
-        reconstructions=[display.reconstruct(name, weights[name], methods[name], STEPS) for name in methods],
+        reconstructions=[plain, smooth, sharp, sparse],
         dot_tests=dot_tests,
         zoom=(0.55, 0.6, 0.25),
     )
