@@ -1,17 +1,14 @@
 """What `demo mri --devices` shows and writes: a table of its runs, their pictures, and the same as JSON."""
 
-import json
 from collections.abc import Iterable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 
-from ._report import psnr
+from ._report import Display, as_json, png, psnr, show
 from .coils import COILS, Run, sensitivities
 
 
@@ -21,11 +18,11 @@ class Report:
     def __init__(self, truth: np.ndarray, settings: dict[str, Any]):
         self.truth, self.settings = truth, settings
         self.runs: list[Run] = []
-        self._console = Console()
+        self._display = Display()
 
     def collect(self, runs: Iterable[Run]) -> None:
         """Takes all runs, and shows which ones there are while they come."""
-        with self._console.status("reconstruction") as status:
+        with self._display.console.status("reconstruction") as status:
             for run in runs:
                 self.runs.append(run)
                 status.update(f"reconstruction; done on {', '.join(map(_where, self.runs))}")
@@ -40,9 +37,9 @@ class Report:
             counts = (str(run.devices), str(run.processes), f"{run.seconds:.2f}")
             sent = ", ".join(f"{count} {name}" for name, count in run.collectives.items()) or "none"
             table.add_row(*counts, sent, f"{run.calls:g}", f"{self._difference(run):.1e}")
-        self._console.print(table)
-        self._console.print(f"PSNR {psnr(self.runs[0].picture, self.truth):.2f} dB", highlight=False)
-        self._console.print("written:", *map(str, files), highlight=False)
+        self._display.console.print(table)
+        self._display.console.print(f"PSNR {psnr(self.runs[0].picture, self.truth):.2f} dB", highlight=False)
+        self._display.written(files)
 
     def _difference(self, run: Run) -> float:
         return float(np.max(abs(run.picture - self.runs[0].picture)))
@@ -60,7 +57,7 @@ class Report:
             "psnr_reconstruction": psnr(self.runs[0].picture, self.truth),
             "runs": [self._plain(run) for run in self.runs],
         }
-        return json.dumps(values, indent=2).encode() + b"\n"
+        return as_json(values)
 
     def _plain(self, run: Run) -> dict[str, Any]:
         names = ("devices", "processes", "seconds", "collectives")
@@ -71,14 +68,13 @@ class Report:
         """The truth, what each coil sees of it, and all reconstructions, as PNG."""
         canvas = Figure(figsize=(3.2 * (2 + len(self.runs)), 3.8), layout="constrained")
         truth, seen, *others = canvas.subplots(1, 2 + len(self.runs))
-        _show(truth, self.truth, "truth")
-        _show(seen, _side_by_side(self.truth * abs(np.asarray(sensitivities(self.truth.shape)))), "seen by the coils")
+        show(truth, self.truth, "truth", fontsize=10)
+        coils = _side_by_side(self.truth * abs(np.asarray(sensitivities(self.truth.shape))))
+        show(seen, coils, "seen by the coils", fontsize=10, vmax=None)
         for axes, run in zip(others, self.runs, strict=True):
             title = f"{_where(run)}: {run.seconds:.2f} s\ndifference at most {self._difference(run):.0e}"
-            _show(axes, run.picture, title if run is not self.runs[0] else title.partition("\n")[0], vmax=1)
-        stream = BytesIO()
-        canvas.savefig(stream, format="png", dpi=110)
-        return stream.getvalue()
+            show(axes, run.picture, title if run is not self.runs[0] else title.partition("\n")[0], fontsize=10)
+        return png(canvas)
 
 
 def _where(run: Run) -> str:
@@ -90,9 +86,3 @@ def _side_by_side(pictures: np.ndarray) -> np.ndarray:
     """All coils in two columns, each at half its size."""
     small = pictures[:, ::2, ::2]
     return np.concatenate([np.concatenate(row, axis=1) for row in small.reshape(-1, 2, *small.shape[1:])])
-
-
-def _show(axes: Any, picture: np.ndarray, title: str, vmax: float | None = None) -> None:
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=vmax, interpolation="nearest")
-    axes.set_title(title, fontsize=10)
-    axes.set_axis_off()

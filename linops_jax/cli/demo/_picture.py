@@ -10,20 +10,23 @@ from PIL import Image, ImageOps
 from .._errors import BadInput, require
 
 SMALLEST, LARGEST = 8, 512  # pixels along one side
+SAMPLES = Path(matplotlib.get_data_path(), "sample_data")
+PORTRAIT = SAMPLES / "grace_hopper.jpg"  # 600 x 512: a photograph of the U.S. Navy, in the public domain
 
 
-def read(file: Path | None) -> np.ndarray:
+def read(file: Path | None, size: int | None = None) -> np.ndarray:
     """The picture in `file`, or matplotlib's MRI slice: float64 (height, width) from 0 to 1.
 
-    Colours become grey levels; a picture with more than `LARGEST` pixels along a side is reduced.
+    Colours become grey levels. The longer side gets `size` pixels; by default, it keeps its own, but not more than `LARGEST`.
     """
     name = str(file or "the MRI slice")
-    return _reduced(_normalised(_grey_levels(file) if file else _mri_slice(), name))
+    pixels = _normalised(_grey_levels(file) if file else _mri_slice(), name)
+    return _scaled(pixels, min(max(pixels.shape), LARGEST) if size is None else size, name)
 
 
 def _mri_slice() -> np.ndarray:
     """The 256 x 256 slice among matplotlib's sample data: big-endian 16-bit integers."""
-    file = Path(matplotlib.get_data_path(), "sample_data", "s1045.ima.gz")
+    file = SAMPLES / "s1045.ima.gz"
     try:
         return np.frombuffer(gzip.decompress(file.read_bytes()), ">u2").reshape(256, 256)
     except (OSError, EOFError, ValueError) as error:
@@ -63,9 +66,16 @@ def _normalised(levels: np.ndarray, name: str) -> np.ndarray:
     return (levels.astype(np.float64) - lowest) / (highest - lowest)
 
 
-def _reduced(pixels: np.ndarray) -> np.ndarray:
-    if max(pixels.shape) <= LARGEST:
+def _scaled(pixels: np.ndarray, size: int, name: str) -> np.ndarray:
+    """Means of neighbours where the picture has more pixels, a cubic interpolation where it has less."""
+    longer = max(pixels.shape)
+    if longer == size:
         return pixels
+    height, width = (round(side * size / longer) for side in pixels.shape)
+    least = f"at least {SMALLEST} x {SMALLEST} are needed"
+    require(
+        min(height, width) >= SMALLEST, f"{name} has {height} x {width} pixels if its longer side has {size}: {least}"
+    )
     image = Image.fromarray(pixels.astype(np.float32))
-    image.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
-    return np.asarray(image, dtype=np.float64)
+    image = image.resize((width, height), Image.Resampling.BOX if longer > size else Image.Resampling.BICUBIC)
+    return np.clip(np.asarray(image, dtype=np.float64), 0, 1)
