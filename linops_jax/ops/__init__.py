@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from linops_jax.ops._elementwise import Softplus as Softplus
     from linops_jax.ops._elementwise import Sqrt as Sqrt
     from linops_jax.ops._elementwise import Tanh as Tanh
+    from linops_jax.ops._fan_beam import FanBeam as FanBeam
     from linops_jax.ops._gradient import Divergence as Divergence
     from linops_jax.ops._gradient import Gradient as Gradient
     from linops_jax.ops._gradient import SymmetrizedGradient as SymmetrizedGradient
@@ -79,6 +80,7 @@ _FAMILIES = {
     "_differences": ("FirstDerivative", "SecondDerivative"),
     "_einsum": ("Einsum",),
     "_elementwise": ("Cos", "Exp", "Log", "Power", "Sigmoid", "Sin", "Softplus", "Sqrt", "Tanh"),
+    "_fan_beam": ("FanBeam",),
     "_gradient": ("Divergence", "Gradient", "SymmetrizedGradient"),
     "_integration": ("CausalIntegration",),
     "_interpolation": ("Interpolation",),
@@ -123,6 +125,7 @@ __all__ = [
     "Downsample",
     "Einsum",
     "Exp",
+    "FanBeam",
     "FirstDerivative",
     "Flip",
     "GaussianBlur",
