@@ -174,10 +174,17 @@ class _View(NamedTuple):
         """The same view of the transposed image."""
         return self._replace(along=self.along[::-1], source=self.source[::-1])
 
-    def bin_at(self, row: Any, column: Any) -> tuple[Any, Any]:
-        """The bin that sees a point, and the depth of this point: its distance from the source over that of the centre."""
-        depth = 1 - self.nearness * (row * self.source[0] + column * self.source[1])
-        return self.scale * (row * self.along[0] + column * self.along[1]) / depth, depth
+    def in_row(self, row: Any) -> Any:
+        """(t0, t1, d0, d1, c, s): in this row the bin is t = (t0 + t1 * column) / depth, with depth = d0 + d1 * column.
+
+        The share of a bin that is before a point, measured in the row, is p * (1 + (1 - p) * c * depth) for the share p on the
+        detector; s is the sign of the derivative of the bin in the column.
+        """
+        (u, v), (a, b) = self.along, self.source
+        start, step = self.scale * u * row, self.scale * v
+        depth, deeper = 1 - self.nearness * a * row, -self.nearness * b
+        slope = step * depth - start * deeper
+        return jnp.stack([start, step, depth, deeper, -deeper / jnp.where(slope == 0, 1, slope), jnp.sign(slope)])
 
 
 def _by_rows(view: _View, detectors: int) -> Any:
@@ -201,7 +208,7 @@ def _project(x: Any, views: _View, detectors: int) -> Any:
     def project(view: _View) -> Any:
         by_rows = _by_rows(view, detectors)
         rows, columns = (jnp.where(by_rows, *sizes) / 2 for sizes in (x.shape, x.shape[::-1]))
-        part = jnp.where(by_rows, jnp.uint32(0), jnp.uint32(size + 1))
+        part = jnp.where(by_rows, 0, size + 1)
 
         def crossing(t: Any) -> tuple[Any, Any]:
             """Where a ray crosses line 0, counted from the end of the line, and how far it goes from line to line."""
@@ -216,9 +223,9 @@ def _project(x: Any, views: _View, detectors: int) -> Any:
             first, last = start + start_step * line, stop + stop_step * line
 
             def integral(s: Any) -> Any:
-                pixel = jnp.floor(jnp.clip(s, 0, size))
-                at = pixel.astype(jnp.uint32) + part
-                return _at(before, at) + (jnp.clip(s, 0, size) - pixel) * _at(values, at)
+                s = jnp.clip(s, 0, size)
+                pixel = jnp.floor(s)
+                return _rays.at(before, pixel + part) + (s - pixel) * _rays.at(values, pixel + part)
 
             width = last - first
             return jnp.where(width == 0, 0, (integral(last) - integral(first)) / jnp.where(width == 0, 1, width))
@@ -246,30 +253,22 @@ def _project_back_rows(y: Any, used: Any, views: _View, shape: tuple[int, int]) 
     ends = jnp.arange(shape[1] + 1, dtype=views.scale.dtype) - shape[1] / 2  # of the pixels
 
     def back_row(row: Any) -> Any:
-        def see(values: Any, before: Any, view: _View) -> Any:
-            # the derivative of the bin in the column is that over the square of the depth
-            slope = view.scale * (view.along[1] * (1 - view.nearness * row * view.source[0]) + view.nearness * row * view.along[0] * view.source[1])
+        def see(values: Any, before: Any, view: Any) -> Any:
+            bin_0, bins, depth_0, depths, bend, sign = view
 
             def integral(column: Any) -> Any:
-                t, depth = view.bin_at(row, column)
-                t = jnp.clip(t + detectors / 2, 0, detectors)
-                bin_ = jnp.floor(t)
-                at, part = bin_.astype(jnp.uint32), t - bin_
-                part = part * (1 + (1 - part) * view.nearness * view.source[1] * depth / jnp.where(slope == 0, 1, slope))
-                return _at(before, at) + part * _at(values, at)
+                depth = depth_0 + depths * column
+                t = jnp.clip((bin_0 + bins * column) / depth + detectors / 2, 0, detectors)
+                first = jnp.floor(t)
+                part = t - first
+                part = part * (1 + (1 - part) * bend * depth)  # of the bin, as measured in the row
+                return _rays.at(before, first) + part * _rays.at(values, first)
 
-            return jnp.sign(slope) * (integral(ends[1:]) - integral(ends[:-1]))
+            return sign * (integral(ends[1:]) - integral(ends[:-1]))
 
-        def see_if_used(used: Any, *view: Any) -> Any:
-            return jax.lax.cond(used, see, lambda values, *_: jnp.zeros(shape[1], values.dtype), *view)
-
-        return _rays.sum_over(see_if_used, used, values, before, views)
+        return _rays.sum_over(see, values, before, jax.vmap(lambda view: view.in_row(row))(views), used=used)
 
     return jax.lax.map(jax.checkpoint(back_row, prevent_cse=False), _rays.centred(shape[0], ends))
-
-
-def _at(values: Any, indices: Any) -> Any:
-    return values.at[indices].get(mode="promise_in_bounds")
 
 
 def _as_number(value: Any, where: str, least: float) -> Any:
