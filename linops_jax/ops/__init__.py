@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from linops_jax.ops._warp import Warp as Warp
     from linops_jax.ops._wavelet import Wavelet as Wavelet
     from linops_jax.ops._xray import XRay as XRay
+    from linops_jax.ops._xray_3d import XRay3D as XRay3D
 
 _FAMILIES = {
     "_bilinear": ("BiConvolution", "Product"),
@@ -102,6 +103,7 @@ _FAMILIES = {
     "_warp": ("Warp",),
     "_wavelet": ("Wavelet",),
     "_xray": ("XRay",),
+    "_xray_3d": ("XRay3D",),
 }
 _FILES = {name: file for file, names in _FAMILIES.items() for name in names}
 

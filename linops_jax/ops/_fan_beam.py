@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 
 import linops_jax as lo
 from linops_jax.ops import _arguments, _rays
 
 
 class FanBeam(lo.LinearOperator):
-    r"""The X-ray transform of an image: its line integrals along beams from a point source to a flat detector, for several angles.
+    r"""The X-ray transform of an image: its line integrals along fan beams, for several angles.
 
     Parameters
     ----------
@@ -23,8 +25,8 @@ class FanBeam(lo.LinearOperator):
     shape : tuple of int
         The two sizes of the image. The axes of the input in front of these two are batch axes.
     source_distance : float or array
-        The distance of the source from the centre of the image, in pixels. The source is outside of the image at every angle. With
-        ``math.inf`` the beams are parallel. It can be differentiated.
+        The distance of the source from the centre of the image, in pixels. The source is outside of the image at every angle.
+        With ``math.inf`` the beams are parallel. It can be differentiated.
     detector_distance : float or array, optional
         The distance of the detector from the centre, in pixels. By default it is 0: a virtual detector through the centre. It can
         be differentiated.
@@ -42,9 +44,9 @@ class FanBeam(lo.LinearOperator):
         If ``shape`` or ``detectors`` are not integers, distances or the width are not numbers, or the number of detectors is not
         known.
     ValueError
-        If ``angles`` do not have one axis, ``shape`` does not have two sizes, there are none of something, the source is inside of
-        the image, or a distance or width is negative. When the operator is applied, if the last axes of the input do not have
-        these sizes.
+        If ``angles`` do not have one axis, ``shape`` does not have two sizes, there are none of something, the source is inside
+        of the image, or a distance or width is negative. When the operator is applied, if the last axes of the input do not
+        have these sizes.
 
     Notes
     -----
@@ -63,8 +65,8 @@ class FanBeam(lo.LinearOperator):
 
     .. math:: y_{\theta t} = \frac{1}{|\cos \alpha|} \sum_i \frac{1}{b - a} \int_a^b x_i(j)\, dj ,
 
-    with the angle α between the ray and the columns, and x_i constant in each pixel. Otherwise rows and columns change places. The
-    adjoint has the same weights to rounding. A bin should not see more than 45°.
+    with the angle α between the ray and the columns, and x_i constant in each pixel. Otherwise rows and columns change places.
+    The adjoint has the same weights to rounding. A bin should not see more than 45°.
 
     The weights have kinks in angles and distances, and small jumps where a ray passes from rows to columns. There the derivative
     takes one side.
@@ -99,9 +101,10 @@ class FanBeam(lo.LinearOperator):
         bin_width: Any = None,
     ):
         self.angles, self.shape = _rays.as_angles_and_shape(angles, shape, "FanBeam")
-        self.source_distance = _as_number(source_distance, "FanBeam.source_distance", math.hypot(*self.shape) / 2)
-        self.detector_distance = _as_number(detector_distance, "FanBeam.detector_distance", 0)
-        self.bin_width = None if bin_width is None else _as_number(bin_width, "FanBeam.bin_width", 0)
+        self.source_distance = _as_number(source_distance, "FanBeam.source_distance")
+        self.detector_distance = _as_number(detector_distance, "FanBeam.detector_distance")
+        self.bin_width = None if bin_width is None else _as_number(bin_width, "FanBeam.bin_width")
+        self._require_distances()
         detectors = self._enough_detectors() if detectors is None else detectors
         self.detectors = _arguments.as_integer(detectors, "FanBeam.detectors", least=1)
 
@@ -125,10 +128,18 @@ class FanBeam(lo.LinearOperator):
         lead = _arguments.lead_of(y, (*self.angles.shape, self.detectors), "FanBeam.H")
         return jax.ShapeDtypeStruct((*lead, *self.shape), _arguments.inexact(y.dtype))
 
+    def _require_distances(self) -> None:
+        radius = math.hypot(*self.shape) / 2
+        outside = f"more than {radius:g}, half the diagonal of the image: the source is outside of it"
+        _require(self.source_distance, lambda number: number > radius, "FanBeam.source_distance", outside)
+        _require(self.detector_distance, lambda number: number >= 0, "FanBeam.detector_distance", "a number from 0")
+        if self.bin_width is not None:
+            _require(self.bin_width, lambda number: number > 0, "FanBeam.bin_width", "a number above 0")
+
     def _enough_detectors(self) -> int:
         numbers = (self.source_distance, self.detector_distance, self.bin_width)
         if any(isinstance(number, jax.core.Tracer) for number in numbers):
-            message = "FanBeam.detectors is None, but JAX traces a distance or the bin width; expected an integer. Give the number of bins."
+            message = "FanBeam.detectors is None while JAX traces a distance or a width; expected an integer."
             raise TypeError(message)
         source, radius = float(self.source_distance), math.hypot(*self.shape) / 2
         magnification = 1 + float(self.detector_distance) / source
@@ -202,8 +213,12 @@ def _lengths(view: _View, detectors: int) -> Any:
 def _project(x: Any, views: _View, detectors: int) -> Any:
     """The rays of all views. Row i and column i are next to each other, so that one loop over i serves the rays over both."""
     size = max(x.shape)
-    parts = [jnp.pad(part, [(0, size + extra - n) for extra, n in zip((0, 1), part.shape, strict=True)]) for part in (x, x.T)]
-    values, before = (jnp.concatenate(arrays, axis=1) for arrays in (parts, [jnp.cumsum(part, axis=1) - part for part in parts]))
+    parts = [
+        jnp.pad(part, [(0, size + extra - n) for extra, n in zip((0, 1), part.shape, strict=True)]) for part in (x, x.T)
+    ]
+    values, before = (
+        jnp.concatenate(arrays, axis=1) for arrays in (parts, [jnp.cumsum(part, axis=1) - part for part in parts])
+    )
 
     def project(view: _View) -> Any:
         by_rows = _by_rows(view, detectors)
@@ -271,9 +286,19 @@ def _project_back_rows(y: Any, used: Any, views: _View, shape: tuple[int, int]) 
     return jax.lax.map(jax.checkpoint(back_row, prevent_cse=False), _rays.centred(shape[0], ends))
 
 
-def _as_number(value: Any, where: str, least: float) -> Any:
-    """One number above ``least`` as an array field."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = jnp.asarray(float(value))
+def _as_number(value: Any, where: str) -> Any:
+    """One number as an array field. Raises TypeError or ValueError for others."""
+    if isinstance(value, int | float | np.generic) and not isinstance(value, bool):
+        value = jnp.asarray(value, jnp.result_type(float))
+    if not hasattr(value, "ndim"):
+        message = f"{where} is {value!r:.80}; expected a number, or an array that holds one."
+        raise TypeError(message)
     _arguments.require_ndim(value, 0, where)
     return value
+
+
+def _require(number: Any, holds: Callable[[float], bool], where: str, expected: str) -> None:
+    """Raises ValueError if a number is out of range, as far as it is known."""
+    if not isinstance(number, jax.core.Tracer) and not holds(float(number)):
+        message = f"{where} is {float(number):g}; expected {expected}."
+        raise ValueError(message)
