@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 import jax
@@ -13,6 +12,8 @@ import numpy as np
 
 import linops_jax as lo
 from linops_jax.ops import _arguments, _rays
+
+_ORDERS = ((0, 1, 2), (1, 0, 2), (2, 0, 1))  # of the axes: one across planes, two along them
 
 
 class XRay3D(lo.LinearOperator):
@@ -153,39 +154,40 @@ def _steps(views: Any, dtype: Any) -> Any:
 
 def _project(x: Any, steps: Any, detectors: tuple[int, ...]) -> Any:
     """The rays of all views, each over planes across one of the three axes."""
-    volumes = [jnp.moveaxis(x, axis, 0) for axis in range(3)]
-    padded = [jnp.pad(planes, [(0, 0), (1, 1), (1, 1)]) for planes in volumes]
-    branches = [partial(_project_planes, planes, axis=axis, detectors=detectors) for axis, planes in enumerate(padded)]
+    size = max(x.shape)
+    pad = [(0, 0), (1, 1), (1, 1)]  # zeros around each plane
+    moved = [jnp.moveaxis(x, axis, 0) for axis in range(3)]
+    cubes = [jnp.pad(planes, [(0, size - n) for n in planes.shape]) for planes in moved]
+    volumes = jnp.stack([jnp.pad(planes, pad).reshape(size, (size + 2) ** 2) for planes in cubes])
+    shapes = jnp.array([planes.shape for planes in moved], steps.dtype)
+    v, u = (_rays.centred(count, steps) for count in detectors)
 
     def project(steps: Any) -> Any:
         direction = jnp.cross(steps[0], steps[1])
-        return jax.lax.switch(jnp.argmax(jnp.abs(direction)), branches, steps, direction).reshape(detectors)
+        axis = jnp.argmax(jnp.abs(direction))
+        parts = jnp.concatenate([steps, direction[None]])[:, jnp.array(_ORDERS)[axis]]
+        rays = [(v[:, None] * row + u[None, :] * column).ravel() for row, column in parts[:2].T]
+        y = _sum_over_planes(volumes[axis], shapes[axis], rays, parts[2] / parts[2, 0])
+        return y.reshape(detectors)
 
     return jax.lax.map(jax.checkpoint(project, prevent_cse=False), steps)
 
 
-def _project_planes(planes: Any, steps: Any, direction: Any, *, axis: int, detectors: tuple[int, ...]) -> Any:
-    """The sum over planes across an axis; there are zeros around each plane."""
-    inner = [size - 2 for size in planes.shape[1:]]
-    axes = (axis, *(other for other in range(3) if other != axis))
-    direction = direction[jnp.array(axes)] / direction[axis]  # of which one step leads to the next plane
-    v, u = (_rays.centred(size, steps) for size in detectors)
-    start = [(v[:, None] * row + u[None, :] * column).ravel() for row, column in steps[:, jnp.array(axes)].T]
-    places = [
-        place - start[0] * slope + (size + 1) / 2
-        for place, slope, size in zip(start[1:], direction[1:], inner, strict=True)
-    ]
+def _sum_over_planes(planes: Any, shape: Any, rays: Any, direction: Any) -> Any:
+    """The sum over planes of this shape, with more zeros behind, for rays through points, in a direction with first part 1."""
+    side = math.isqrt(planes.shape[1])
+    centre = (shape - 1) / 2
+    starts = [ray - rays[0] * slope + c + 1 for ray, slope, c in zip(rays[1:], direction[1:], centre[1:], strict=True)]
 
     def add(plane: Any, position: Any) -> Any:
         i, j = (
-            jnp.clip(place + slope * position, 0, size + 1)
-            for place, slope, size in zip(places, direction[1:], inner, strict=True)
+            jnp.clip(start + slope * position, 0, n + 1)
+            for start, slope, n in zip(starts, direction[1:], shape[1:], strict=True)
         )
-        above, left = jnp.minimum(jnp.floor(i), inner[0]), jnp.minimum(jnp.floor(j), inner[1])
-        corner, down, right = above * (inner[1] + 2) + left, i - above, j - left
-        value = [_rays.at(plane, corner + offset) for offset in (0, 1, inner[1] + 2, inner[1] + 3)]
-        upper, lower = ((1 - right) * a + right * b for a, b in (value[:2], value[2:]))
-        return (1 - down) * upper + down * lower
+        above, left = jnp.minimum(jnp.floor(i), side - 2), jnp.minimum(jnp.floor(j), side - 2)
+        corner, down, right = above * side + left, i - above, j - left
+        a, b, c, d = (_rays.at(plane, corner + offset) for offset in (0, 1, side, side + 1))
+        return (1 - down) * ((1 - right) * a + right * b) + down * ((1 - right) * c + right * d)
 
-    lengths = jnp.sqrt(jnp.sum(direction**2))
-    return lengths * _rays.sum_over(add, planes.reshape(len(planes), -1), _rays.centred(len(planes), steps))
+    positions = jnp.arange(len(planes), dtype=centre.dtype) - centre[0]
+    return jnp.sqrt(jnp.sum(direction**2)) * _rays.sum_over(add, planes, positions)
