@@ -61,5 +61,5 @@ def sum_over(function: Any, *arrays: Any, used: Any = None) -> Any:
 
 
 def at(values: Any, indices: Any) -> Any:
-    """The entries at indices, given as numbers, which are in the array. On a CPU, signed ones take twice as long."""
+    """The entries at indices of any type, which are in the array. On a CPU, signed ones take twice as long."""
     return values.at[indices.astype(jnp.uint32)].get(mode="promise_in_bounds")

@@ -1,4 +1,4 @@
-"""XRay: the X-ray transform of images by parallel beams."""
+"""XRay: the X-ray transform of images by parallel beams. FanBeam is the one from a point source, XRay3D that of volumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class XRay(lo.LinearOperator):
         The angles, in radians. They can be differentiated.
     shape : tuple of int
         The two sizes of the image. The axes of the input in front of these two are batch axes, for example the slices of a
-        volume that turns around its first axis.
+        volume that turns around its first axis. For other directions there is ``XRay3D``.
     detectors : int, optional
         The number of detector bins, which are as wide as a pixel. By default there are enough for the diagonal of the image.
         Less do not see all of it.

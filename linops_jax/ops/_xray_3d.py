@@ -185,7 +185,7 @@ def _sum_over_planes(planes: Any, shape: Any, rays: Any, direction: Any) -> Any:
             for start, slope, n in zip(starts, direction[1:], shape[1:], strict=True)
         )
         above, left = jnp.minimum(jnp.floor(i), side - 2), jnp.minimum(jnp.floor(j), side - 2)
-        corner, down, right = above * side + left, i - above, j - left
+        corner, down, right = above.astype(jnp.uint32) * side + left.astype(jnp.uint32), i - above, j - left
         a, b, c, d = (_rays.at(plane, corner + offset) for offset in (0, 1, side, side + 1))
         return (1 - down) * ((1 - right) * a + right * b) + down * ((1 - right) * c + right * d)
 
