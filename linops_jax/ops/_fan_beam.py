@@ -240,8 +240,8 @@ def _project(x: Any, views: _View, detectors: int) -> Any:
                 pixel = jnp.floor(s)
                 return _rays.at(before, pixel + part) + (s - pixel) * _rays.at(values, pixel + part)
 
-            width = last - first
-            return jnp.where(width == 0, 0, (integral(last) - integral(first)) / jnp.where(width == 0, 1, width))
+            width = last - first  # 0 in the line of the source, as is the difference of the integrals there
+            return (integral(last) - integral(first)) / jnp.where(width == 0, 1, width)
 
         return _lengths(view, detectors) * _rays.sum_over(add, values, before, jnp.arange(size, dtype=t.dtype))
 

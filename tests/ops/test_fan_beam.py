@@ -41,7 +41,7 @@ def matrix(angles, shape, source, detector, detectors, width):
 
 @pytest.mark.parametrize(
     ("shape", "distances", "detectors", "width"),
-    [((4, 3), (3.0, 2.0), 6, 1.3), ((1, 5), (4.0, 0.0), 9, 0.4)],
+    [((4, 3), (3.0, 2.0), 6, 1.3), ((5, 1), (3.0, 1.0), 4, 3.0)],
     ids=str,
 )
 def test_it_is_the_matrix_of_mean_values_between_rays(shape, distances, detectors, width, x64):
