@@ -121,12 +121,12 @@ def test_an_ellipse_has_its_chords():
 def test_derivatives_in_angles_distances_and_width(x64):
     geometry = [normal((5,), seed=1), np.float64(7.3), np.float64(2.1), np.float64(1.2)]
     directions = [normal(number.shape, seed=2) for number in geometry]
-    x, y = normal((4, 5), np.complex128, 3), normal((5, 6), np.complex128, 4)
+    x, y = normal((4, 5), seed=3), normal((5, 6), seed=4)
 
     def product(geometry):
         angles, source, detector, width = geometry
         op = FanBeam(angles, (4, 5), source, detector, 6, width)
-        return jnp.vdot(y, op(x)).real + jnp.vdot(op.H(y), 2j * x).real
+        return jnp.vdot(y, op(x)) + jnp.vdot(op.H(y), x**2)
 
     gradient = jax.jit(jax.grad(product))(geometry)
     product, h = jax.jit(product), 1e-5
