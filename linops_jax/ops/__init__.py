@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from linops_jax.ops._elementwise import Softplus as Softplus
     from linops_jax.ops._elementwise import Sqrt as Sqrt
     from linops_jax.ops._elementwise import Tanh as Tanh
+    from linops_jax.ops._fan_beam import FanBeam as FanBeam
     from linops_jax.ops._gradient import Divergence as Divergence
     from linops_jax.ops._gradient import Gradient as Gradient
     from linops_jax.ops._gradient import SymmetrizedGradient as SymmetrizedGradient
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from linops_jax.ops._warp import Warp as Warp
     from linops_jax.ops._wavelet import Wavelet as Wavelet
     from linops_jax.ops._xray import XRay as XRay
+    from linops_jax.ops._xray_3d import XRay3D as XRay3D
 
 _FAMILIES = {
     "_bilinear": ("BiConvolution", "Product"),
@@ -79,6 +81,7 @@ _FAMILIES = {
     "_differences": ("FirstDerivative", "SecondDerivative"),
     "_einsum": ("Einsum",),
     "_elementwise": ("Cos", "Exp", "Log", "Power", "Sigmoid", "Sin", "Softplus", "Sqrt", "Tanh"),
+    "_fan_beam": ("FanBeam",),
     "_gradient": ("Divergence", "Gradient", "SymmetrizedGradient"),
     "_integration": ("CausalIntegration",),
     "_interpolation": ("Interpolation",),
@@ -100,6 +103,7 @@ _FAMILIES = {
     "_warp": ("Warp",),
     "_wavelet": ("Wavelet",),
     "_xray": ("XRay",),
+    "_xray_3d": ("XRay3D",),
 }
 _FILES = {name: file for file, names in _FAMILIES.items() for name in names}
 
@@ -123,6 +127,7 @@ __all__ = [
     "Downsample",
     "Einsum",
     "Exp",
+    "FanBeam",
     "FirstDerivative",
     "Flip",
     "GaussianBlur",

@@ -1,4 +1,4 @@
-"""XRay: the X-ray transform of images by parallel beams."""
+"""XRay: the X-ray transform of images by parallel beams. FanBeam is the one from a point source, XRay3D that of volumes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 import linops_jax as lo
-from linops_jax.ops import _arguments
+from linops_jax.ops import _arguments, _rays
 
 
 class XRay(lo.LinearOperator):
@@ -21,7 +21,7 @@ class XRay(lo.LinearOperator):
         The angles, in radians. They can be differentiated.
     shape : tuple of int
         The two sizes of the image. The axes of the input in front of these two are batch axes, for example the slices of a
-        volume that turns around its first axis.
+        volume that turns around its first axis. For other directions there is ``XRay3D``.
     detectors : int, optional
         The number of detector bins, which are as wide as a pixel. By default there are enough for the diagonal of the image.
         Less do not see all of it.
@@ -69,16 +69,9 @@ class XRay(lo.LinearOperator):
     detectors: int = lo.static()
 
     def __init__(self, angles: Any, shape: tuple[int, int], detectors: int | None = None):
-        self.angles = _arguments.as_field(angles, "XRay.angles")
-        _arguments.require_ndim(self.angles, 1, "XRay.angles")
-        self.shape = _arguments.as_integers(shape, "XRay.shape", least=1)
-        if len(self.shape) != 2 or jnp.size(self.angles) == 0:
-            found = f"{jnp.size(self.angles)} angles and shape {shape}"
-            message = f"XRay needs at least one angle and two sizes of the image, found {found}."
-            raise ValueError(message)
+        self.angles, self.shape = _rays.as_angles_and_shape(angles, shape, "XRay")
         if detectors is None:
-            detectors = math.ceil(math.hypot(*self.shape))
-            detectors += (detectors - self.shape[1]) % 2
+            detectors = _rays.enough_bins(math.hypot(*self.shape), self.shape[1])
         self.detectors = _arguments.as_integer(detectors, "XRay.detectors", least=1)
 
     @lo.traced
@@ -90,7 +83,7 @@ class XRay(lo.LinearOperator):
     @lo.traced
     def adjoint(self, y: Any) -> Any:
         project_back, angles = jax.checkpoint(self._project_back, prevent_cse=False), self._angles(y)
-        transform = jnp.vectorize(lambda y: _sum_over(project_back, y, angles), signature="(a,t)->(i,j)")
+        transform = jnp.vectorize(lambda y: _rays.sum_over(project_back, y, angles), signature="(a,t)->(i,j)")
         return transform(y)
 
     def infer_shape(self, x: Any) -> Any:
@@ -129,7 +122,7 @@ class XRay(lo.LinearOperator):
             between = jnp.where(jnp.floor(stop) - pixel > 1, _at(row, pixel + 1), 0)
             return (start - pixel) * value, value + between
 
-        before, whole = _sum_over(project_row, _between_zeros(x), _centred(rows, across) * across / along)
+        before, whole = _rays.sum_over(project_row, _between_zeros(x), _rays.centred(rows, across) * across / along)
         y = whole[:-1] - before[:-1] + before[1:]  # without what is before the start, with what is before the stop
         return jnp.where(along < 0, y[::-1], y)
 
@@ -137,7 +130,7 @@ class XRay(lo.LinearOperator):
         """What the image gets of one row of the result."""
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         width = jnp.maximum(jnp.abs(cos), jnp.abs(sin))  # of a pixel, in bins: at most 1, so that 2 bins see it
-        i, j = (_centred(size, angle) for size in self.shape)
+        i, j = (_rays.centred(size, angle) for size in self.shape)
         start = j[None, :] * cos - i[:, None] * sin + (self.detectors - width) / 2
         bin_ = jnp.floor(start)
         last = jnp.maximum(start + width - bin_ - 1, 0) / width
@@ -159,26 +152,3 @@ def _between_zeros(x: Any) -> Any:
 def _at(row: Any, indices: Any) -> Any:
     """The entries of a row between zeros, at indices that count from the first of these entries; zero elsewhere."""
     return jnp.take(row, indices.astype(jnp.int32) + 1, mode="clip")
-
-
-def _centred(size: int, like: Any) -> Any:
-    """The positions 0 to size - 1, counted from their middle."""
-    return jnp.arange(size, dtype=like.dtype) - (size - 1) / 2
-
-
-def _sum_over(function: Any, *arrays: Any) -> Any:
-    """The sum of function(*elements) over the first axis of the arrays, for each array that the function returns."""
-    first = function(*(array[0] for array in arrays))  # not for its values: it varies over the right axes of a mesh
-    zeros = jax.tree.map(jnp.zeros_like, first)
-
-    def one_by_one(*arrays: Any) -> Any:  # so that a CPU has the terms in its cache
-        return jax.lax.scan(lambda sums, elements: (_added(sums, function(*elements)), None), zeros, arrays)[0]
-
-    def at_once(*arrays: Any) -> Any:  # one term is too little for a GPU
-        return jax.tree.map(lambda terms: jnp.sum(terms, axis=0), jax.vmap(function)(*arrays))
-
-    return jax.lax.platform_dependent(*arrays, cpu=one_by_one, default=at_once)
-
-
-def _added(a: Any, b: Any) -> Any:
-    return jax.tree.map(jnp.add, a, b)
