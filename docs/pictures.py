@@ -36,7 +36,7 @@ def show(name: str, op: Any, x: Any, view: Callable[[Any], Any] = jnp.real) -> N
 
 def draw(name: str, *panels: Panel) -> None:
     """Panels in a row; the second one is the thumbnail."""
-    figure, all_axes = plt.subplots(1, len(panels), figsize=(9, 2.8), layout="constrained")
+    _, all_axes = plt.subplots(1, len(panels), figsize=(9, 2.8), layout="constrained")
     for axes, panel in zip(all_axes, panels, strict=True):
         _draw(axes, *panel)
     thumbnail = Figure(figsize=(2.2, 1.8), layout="constrained")
