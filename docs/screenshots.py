@@ -41,7 +41,7 @@ LOOK = r"""
     if (!scrolls(pre)) found.push(`a block is cut off: ${shown(pre)}`);
     else if (wide && !pre.closest(".cell_output")) found.push(`a line of code does not fit: ${shown(pre)}`);
   }
-  for (const all of [document.documentElement, ...document.querySelectorAll(".content, article")])
+  for (const all of [document.documentElement, ...document.querySelectorAll(".content")])
     if (all.scrollWidth > all.clientWidth + 1) found.push(`${all.tagName} is ${all.scrollWidth} pixels wide`);
   for (const image of document.querySelectorAll("article img"))
     if (image.complete && image.naturalWidth === 0) found.push(`a picture is missing: ${image.getAttribute("src")}`);
