@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 _COLORS = {"green": "#2f8f4e", "red": "#c9485b"}  # readable on white and on black
-_CELL = "white-space: normal; padding: 0.15em 0.6em; vertical-align: top"  # notebooks cut long lines of tables
+_CELL = "padding: 0.15em 0.6em; vertical-align: top"
+# Notebooks do not wrap in tables, which cuts long texts; numbers stay whole.
+_ALIGNED = {"left": "text-align: left; white-space: normal", "right": "text-align: right; white-space: nowrap"}
 
 
 class Printable:
@@ -68,7 +70,7 @@ def _table(shown: Any) -> str:
 
 def _row(tag: str, columns: Any, cells: Iterable[str]) -> str:
     pairs = zip(columns, cells, strict=True)
-    shown = (f'<{tag} style="{_CELL}; text-align: {column.justify}">{_inline(cell)}</{tag}>' for column, cell in pairs)
+    shown = (f'<{tag} style="{_CELL}; {_ALIGNED[column.justify]}">{_inline(cell)}</{tag}>' for column, cell in pairs)
     return f"<tr>{''.join(shown)}</tr>"
 
 
