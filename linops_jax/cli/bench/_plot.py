@@ -48,7 +48,8 @@ def draw(machine: Machine, rows: list[Row], file: Path) -> None:
     lines = (len(curves) + 2) // 2 if curves else 0
     heights = 3.1 * lines or 0.1, 0.165 * len(ratios) + 1.3
     figure = Figure(figsize=(WIDTH, 0.5 + sum(heights)), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=heights)
+    both: Any = figure.subfigures(2, 1, height_ratios=heights)
+    above, below = both
     grid = above.add_gridspec(max(lines, 1), 2)
     for number, (name, title, axis) in enumerate(curves):
         place = grid[0, :] if number == 0 else grid[(number + 1) // 2, (number + 1) % 2]
