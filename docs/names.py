@@ -31,9 +31,7 @@ class Links(SphinxPostTransform):
             name = full_name(literal.astext())
             if name and not _is_within(literal, ELSEWHERE):
                 options = {"refdomain": "py", "reftype": "obj", "reftarget": name, "refwarn": False}
-                literal.replace_self(
-                    pending_xref("", literal.deepcopy(), refdoc=self.env.current_document.docname, **options)
-                )
+                literal.replace_self(pending_xref("", literal.deepcopy(), refdoc=self.env.docname, **options))
 
 
 def _is_within(node: nodes.Node, kinds: tuple[type, ...]) -> bool:
