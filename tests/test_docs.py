@@ -6,6 +6,7 @@ import enum
 import functools
 import inspect
 import pathlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -141,3 +142,64 @@ def test_examples_in_docstrings(path):
 
 def test_there_are_examples():
     assert len(EXAMPLES) > 5
+
+
+# ---- the site -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def site(monkeypatch):
+    """What lies beside `docs/conf.py`."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+
+
+@pytest.mark.usefixtures("site")
+def test_the_table_of_operators_says_what_the_classes_do():
+    import operator_table
+
+    def cells(name):
+        return operator_table.row(getattr(lo.ops, name)).strip("| ").split(" | ")
+
+    assert cells("DCT")[2:-1] == ["(4,\N{NO-BREAK SPACE}3) → (4,\N{NO-BREAK SPACE}3)", "ℂ, unitary", "exact", "host"]
+    assert cells("Real")[3:-1] == ["ℝ", "exact", "XLA"]
+    assert cells("Abs")[1] == r"The modulus x → \|x\| of each element, real or complex. The result is real."
+    assert [int(cells(name)[-1]) > 10 for name in ("Real", "Abs")] == [True, True]
+
+
+@pytest.mark.usefixtures("site")
+def test_the_table_has_the_formulas_of_what_becomes_of_x():
+    from operator_table import formula
+
+    assert formula("A.\n\n.. math:: y = U x, \\qquad A^H y = V y .\n\nB") == "y = U x"
+    assert formula("A.\n\n.. math::\n    a = h x,\n    \\qquad d = \\|g\\| .") == r"a = h x$<br>$d = \Vert g\Vert "
+    assert formula("A.\n\n.. math:: p = \\max(t) .") == ""
+    assert formula("A.\n\n.. math:: y = \\begin{cases} x \\end{cases}") == ""
+
+
+def test_every_operator_has_a_place_on_its_page():
+    page = (ROOT / "docs" / "operators.md").read_text()
+    shown = re.findall(r"^\.\. autoclass:: (?:linops_jax\.ops\.)?(\w+)$", page, flags=re.MULTILINE)
+    assert sorted(shown) == sorted(lo.ops.__all__)
+
+
+@pytest.mark.usefixtures("site")
+def test_names_in_code_are_those_of_the_reference():
+    from names import full_name
+
+    assert full_name("lo.solve(A, y)") == "linops_jax.solve"
+    assert full_name("@lo.traced") == "linops_jax.traced"
+    assert full_name("jnp.linalg.norm") == "jax.numpy.linalg.norm"
+    assert full_name("A.H(y)") is full_name("lo") is full_name("jax and lo.solve") is None
+
+
+@pytest.mark.usefixtures("site")
+def test_the_names_of_other_libraries_exist():
+    import inventories
+    from sphinx.util.inventory import InventoryFile
+
+    for library, (_, page, names) in inventories.LIBRARIES.items():
+        found = InventoryFile.loads(inventories.inventory(library, page, names.split()), uri="https://x").data
+        assert sorted(found["py:function"]) == sorted(names.split())
+        for name, item in found["py:function"].items():
+            assert pkgutil.resolve_name(name) is not None
+            assert item.uri == f"https://x/{page.format(name)}#{name}"

@@ -25,6 +25,12 @@ COLOURS = {
     "SCICO": "#e377c2",
 }
 OTHER = "#bcbd22"
+CURVES = (
+    ("calls", "Time per call in a compiled loop", "floats"),
+    ("batches", "vmap, a call for each element", "elements of 8 floats"),
+    ("programs", "Compiling a chain, per operator", "operators in the program"),
+)
+WIDTH = 8.4  # inches: about the width of a page of the documents, where letters of 8 points can be read
 BYTES = 4 * 2  # a float is read and one is written
 
 
@@ -36,32 +42,27 @@ def require_format(file: Path) -> None:
 
 
 def draw(machine: Machine, rows: list[Row], file: Path) -> None:
-    """Two columns: curves on the left where there are any, ratios on the right."""
+    """Curves where there are any, and ratios below: each as wide as it likes, since labels of ratios are long."""
     ratios = _selected(rows)
-    curves = [
-        (name, title, axis)
-        for name, title, axis in (
-            ("calls", "Time per call in a compiled loop", "floats"),
-            ("batches", "vmap, a call for each element", "elements of 8 floats"),
-            ("programs", "Compiling a chain, per operator", "operators in the program"),
-        )
-        if _lines(rows, name)
-    ]
-    figure = Figure(figsize=(15, max(4.5 * len(curves), 0.2 * len(ratios) + 2, 4)), layout="constrained")
-    grid = figure.add_gridspec(max(len(curves), 1), 2, width_ratios=(1, 1.15) if curves else (0.01, 1))
+    curves = [(name, *texts) for name, *texts in CURVES if _lines(rows, name)]
+    lines = (len(curves) + 2) // 2 if curves else 0
+    heights = 3.1 * lines or 0.1, 0.165 * len(ratios) + 1.3
+    figure = Figure(figsize=(WIDTH, 0.5 + sum(heights)), layout="constrained")
+    both: Any = figure.subfigures(2, 1, height_ratios=heights)
+    above, below = both
+    grid = above.add_gridspec(max(lines, 1), 2)
     for number, (name, title, axis) in enumerate(curves):
-        _curve(
-            figure.add_subplot(grid[number, 0]), _lines(rows, name), title, axis, machine if name == "calls" else None
-        )
+        place = grid[0, :] if number == 0 else grid[(number + 1) // 2, (number + 1) % 2]
+        _curve(above.add_subplot(place), _lines(rows, name), title, axis, machine if name == "calls" else None)
     if ratios:
-        _ratios(figure.add_subplot(grid[:, 1]), ratios)
+        _ratios(below.add_subplot(), ratios)
     versions = machine.versions
     figure.suptitle(
-        f"linops_jax {versions['linops-jax']} on JAX {versions['jax']}, {machine.processor}, {machine.cores} cores. "
+        f"linops_jax {versions['linops-jax']} on JAX {versions['jax']}, {machine.processor}, {machine.cores} cores.\n"
         "Medians; bands and bars from the lower to the upper quartile.",
-        fontsize=10,
+        fontsize=9,
     )
-    figure.savefig(file, dpi=110)
+    figure.savefig(file, dpi=150)
 
 
 def _selected(rows: list[Row]) -> list[Row]:
@@ -108,11 +109,12 @@ def _curve(axes: Any, lines: dict[str, list[Row]], title: str, label: str, machi
         limit = [BYTES * size / machine.bandwidth for size in x]
         axes.plot(x, limit, "k--", lw=1, label="copy beyond the caches")
         axes.set_ylim(bottom=min(row.median or 1 for rows in lines.values() for row in rows) / 3)
-    axes.set(xscale="log", yscale="log", title=title, xlabel=label)
+    axes.set(xscale="log", yscale="log", xlabel=label)
+    axes.set_title(title, fontsize=10)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value, "s")))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=7)
 
 
 def _ratios(axes: Any, rows: list[Row]) -> None:
@@ -132,10 +134,9 @@ def _ratios(axes: Any, rows: list[Row]) -> None:
             place += 1
         place += 0.6
     axes.axvline(1, color="k", lw=1)
-    axes.set(
-        xscale="log", ylim=(place, -1), title="Time (or memory) of linops_jax over that of … : left of 1 is better"
-    )
-    axes.set_yticks(places, labels, fontsize=7)
+    axes.set(xscale="log", ylim=(place, -1))
+    axes.set_title("Time (or memory) of linops_jax over that of …", fontsize=10)
+    axes.set_yticks(places, labels, fontsize=8)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.grid(axis="x", alpha=0.3)
-    axes.set_xlabel("ratio; a small bar is the goal: green where it is met, red where it is not")
+    axes.set_xlabel("ratio: left of 1 is better;\na small bar is the goal, green where it is met")
