@@ -181,5 +181,7 @@ def test_a_handler_for_another_platform_is_lowered_for_it():
 
 
 def test_a_handler_for_the_cpu_is_not_called_elsewhere():
-    with pytest.raises(NotImplementedError, match=r"Scale\.apply is an FFI handler for the CPU, not for cuda\. Give one for"):
+    with pytest.raises(
+        NotImplementedError, match=r"Scale\.apply is an FFI handler for the CPU, not for cuda\. Give one for"
+    ):
         jax.jit(Scale(D)).trace(X).lower(lowering_platforms=("cuda",))
