@@ -18,6 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of workers and children, w
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_enable_x64", False)
+jax.config.update("jax_traceback_in_locations_limit", 0)  # where in the tests an operation comes from, nobody reads
 
 
 CACHE = "LINOPS_JAX_TESTS_COMPILED"

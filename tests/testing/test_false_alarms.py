@@ -1,4 +1,4 @@
-"""A right operator never fails: over a generated family, 100 seeds each."""
+"""A right operator never fails: over a generated family, 30 seeds each."""
 
 import jax
 import pytest
@@ -7,7 +7,7 @@ from right import FAMILY
 from linops_jax.testing import Checkup, checks
 from linops_jax.testing._subject import Subject
 
-SEEDS = 100
+SEEDS = 30
 OF_THE_SEED = (
     *(checks.check_linear, checks.check_adjoint, checks.check_gram, checks.check_inverse, checks.check_inverse_adjoint),
     *(checks.check_jacobian, checks.check_jacobian_linear, checks.check_jacobian_adjoint),
@@ -25,7 +25,7 @@ def elements(spec):
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_no_false_alarm_in_100_seeds(name):
+def test_no_false_alarm_in_any_seed(name):
     op, spec = FAMILY[name]()
     chosen = [check for check in OF_THE_SEED if check.applies(Subject(op, spec))]
     assert chosen
