@@ -14,6 +14,8 @@ from helpers import close, like
 import linops_jax as lo
 from linops_jax._engine.written import write_call
 
+pytestmark = pytest.mark.route
+
 F32 = np.float32
 
 

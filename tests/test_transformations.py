@@ -28,7 +28,7 @@ from operators import (
 
 import linops_jax as lo
 
-pytestmark = pytest.mark.versions
+pytestmark = [pytest.mark.versions, pytest.mark.route]
 
 # ---- the transformations: (function, input) -> pytree of results ----------------------------------------------------
 

@@ -170,6 +170,7 @@ __all__ = [
     "Warp",
     "Wavelet",
     "XRay",
+    "XRay3D",
     "Zero",
 ]
 

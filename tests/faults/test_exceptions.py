@@ -13,7 +13,7 @@ import pytest
 
 import linops_jax as lo
 
-pytestmark = pytest.mark.versions
+pytestmark = [pytest.mark.versions, pytest.mark.route]
 
 COMPILED = (ValueError, jax.errors.JaxRuntimeError)  # the second on the first call, the first on the fast path
 X = np.arange(3, dtype=np.float32)

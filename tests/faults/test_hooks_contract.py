@@ -12,7 +12,7 @@ import pytest
 
 import linops_jax as lo
 
-pytestmark = pytest.mark.versions
+pytestmark = [pytest.mark.versions, pytest.mark.route]
 
 FAILURES = (ValueError, TypeError, RuntimeError)  # compiled code: JaxRuntimeError, ValueError on the fast path
 X = np.arange(8, dtype=np.float32)

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 import linops_jax as lo
 
-pytestmark = pytest.mark.versions
+pytestmark = [pytest.mark.versions, pytest.mark.route]
 
 X = np.arange(8, dtype=np.float32)
 RARE = np.dtype(np.uint16)  # each array refers to its dtype: of a rare one they can be counted

@@ -9,7 +9,7 @@ import pytest
 
 import linops_jax as lo
 
-pytestmark = pytest.mark.newest
+pytestmark = [pytest.mark.newest, pytest.mark.route]
 
 
 class Slowish(lo.LinearOperator):
