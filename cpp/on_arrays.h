@@ -1,5 +1,5 @@
-// on_arrays.h: a hook called on NumPy arrays instead of XLA's buffers, for platforms where XLA cannot call the extension:
-// JAX's own callback brings the arrays.
+// on_arrays.h: a hook called on NumPy arrays instead of XLA's buffers, for platforms where XLA cannot call the
+// extension: JAX's own callback brings the arrays.
 #pragma once
 
 #define PY_SSIZE_T_CLEAN
@@ -13,7 +13,8 @@
 
 namespace linops {
 
-// It has the guards, the loop over a batch and the errors of a call in a program of XLA, and owns the target as that does.
+// It has the guards, the loop over a batch and the errors of a call in a program of XLA, and owns the target as that
+// does.
 class OnArrays {
  public:
   OnArrays(TargetPtr target, std::string batch);
