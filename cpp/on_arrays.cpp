@@ -1,6 +1,7 @@
 // on_arrays.cpp: see on_arrays.h.
 #include "on_arrays.h"
 
+#include <exception>
 #include <utility>
 
 #include "native.h"
@@ -41,7 +42,11 @@ bool OnArrays::run(const std::vector<PyObject*>& operands, const std::vector<PyO
   frame.rets.size = static_cast<int64_t>(results.size());
   frame.rets.rets = wanted.pointers.data();
   Py_BEGIN_ALLOW_THREADS;
-  error = executable_->run(frame);
+  try {
+    error = executable_->run(frame);
+  } catch (const std::exception& raised) {  // nanobind would meet it without the GIL
+    error = raised.what();
+  }
   Py_END_ALLOW_THREADS;
   return true;
 }

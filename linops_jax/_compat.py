@@ -116,7 +116,7 @@ def communicating_axes(jaxpr: Any) -> frozenset[Any]:
         found.update(*(communicating_axes(program) - frozenset(of_a_mesh) for program in inner))
         if equation.primitive.name not in _IN_PLACE:
             named = [params.get(name) for name in ("axis_name", "axes")]
-            found.update(name for name in jax.tree.leaves(named) if isinstance(name, str))
+            found.update(name for name in jax.tree.leaves(named) if not isinstance(name, int))  # numbers are positions
     return frozenset(found)
 
 

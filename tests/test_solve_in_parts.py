@@ -344,10 +344,28 @@ def test_named_axes_of_vmap_are_refused(call):
         def apply(self, x):
             return 2 * x + jax.lax.psum(x, "b")
 
-    with pytest.raises(
-        NotImplementedError, match=r"communicates over 'b', a named axis of jax\.vmap\. Over an axis of jax"
-    ):
+    with pytest.raises(NotImplementedError, match=r"communicates over 'b', a named axis of jax\.vmap, so each element"):
         jax.vmap(lambda y: call(Coupled().with_domain(y), y), axis_name="b")(normal((2, 3), np.float64))
+
+
+def test_named_axes_of_vmap_that_are_no_text_are_refused():
+    name = object()
+
+    class Coupled(lo.LinearOperator):
+        @lo.traced
+        def apply(self, x):
+            return x + jax.lax.psum(x, name)
+
+    class Cubic(lo.NonlinearOperator):
+        @lo.traced
+        def apply(self, x):
+            return x**3 + jax.lax.pmean(x, name)
+
+    for solve in (lambda y: lo.solve(Coupled().with_domain(y), y).value, lambda y: lo.solve(Cubic(), y, x0=y).value):
+        with pytest.raises(
+            NotImplementedError, match=r"lo\.solve: .* communicates over <object .*>, a named axis of jax\.vmap"
+        ):
+            jax.vmap(solve, axis_name=name)(normal((2, 3), np.float64))
 
 
 def test_named_axes_that_an_operator_does_not_use():

@@ -1,7 +1,7 @@
 """Host and native hooks on platforms where XLA cannot call the extension: JAX's own callback brings the arrays there.
 
 The hook is then called by the extension as in any other program: with the same checks, the same loop over a batch and the
-same errors. Only ``vmap_method`` of ``jax.pure_callback`` and its treatment of exceptions are not used.
+same errors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from linops_jax import _compat
-from linops_jax._engine import trampoline
+from linops_jax._engine import errors, trampoline
 from linops_jax._engine.batch import Batch
 from linops_jax._engine.binding import Binding
 
@@ -34,27 +34,19 @@ def is_needed(context: Any) -> bool:
     return route == "callback" or _platforms(context) != ("cpu",)
 
 
-def as_function(context: Any, binding: Binding, batch: Batch) -> Callable[..., Any]:
-    """The call of a hook as a JAX function of its operands, to be lowered in this context."""
+def prepared(context: Any, binding: Binding, batch: Batch) -> Callable[..., tuple[np.ndarray, ...]]:
+    """What JAX's callback is to call for a hook, in a program that is lowered in this context."""
     _refuse_to_export(context, binding)
     _require_cpu(context, binding)
     binding.promises.keep(context.avals_in, context.avals_out, batch)
     _compat.keep_alive(context, binding)
-    specs = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in context.avals_out]
-    hook = _OnHost(binding, batch, context.avals_in, specs)
-    many = _compat.number_of_devices(context) > 1
-
-    def evaluate(*arrays: Any) -> Any:
-        results = jax.pure_callback(hook, specs, *arrays)
-        # Without it JAX says of results that a sharded program returns that all of them are on the first device.
-        return jax.lax.optimization_barrier(results) if many else results
-
-    return evaluate
+    return _OnHost(binding, batch, context.avals_in, context.avals_out)
 
 
 def not_here(context: Any, binding: Binding, error: Exception) -> NotImplementedError:
     """The error for a process without the platform of the program, for which JAX makes no callbacks."""
-    return NotImplementedError(f"{binding.label} cannot be lowered for {', '.join(_platforms(context))} here: {error}.")
+    platforms, reason = ", ".join(_platforms(context)), str(error).rstrip(".")
+    return NotImplementedError(f"{binding.label} cannot be lowered for {platforms} here: {reason}.")
 
 
 class HookError(RuntimeError):
@@ -62,33 +54,36 @@ class HookError(RuntimeError):
 
 
 class _OnHost:
-    """A hook as JAX's callback calls it. The executable owns it, and it owns the hook's target."""
+    """A hook as JAX's callback calls it, with NumPy arrays. The executable owns it, and it owns the hook's target."""
 
-    def __init__(self, binding: Binding, batch: Batch, avals_in: Sequence[Any], specs: Sequence[Any]):
+    def __init__(self, binding: Binding, batch: Batch, avals_in: Sequence[Any], avals_out: Sequence[Any]):
         self._run = trampoline.on_arrays(binding, batch)
         self._label = binding.label
         self._dtypes = [np.dtype(aval.dtype) for aval in avals_in]
-        self._specs = [(spec.shape, np.dtype(spec.dtype)) for spec in specs]
+        self._results = [(aval.shape, np.dtype(aval.dtype)) for aval in avals_out]
 
-    def __call__(self, *operands: Any) -> list[np.ndarray]:
+    def __call__(self, *operands: Any) -> tuple[np.ndarray, ...]:
+        results = [np.empty(shape, dtype) for shape, dtype in self._results]
+        try:
+            error = self._evaluate(operands, results)
+        except BaseException as raised:  # Ctrl-C, for example, arrives wherever Python code runs
+            error = errors.report(self._label, raised)
+        if not error:
+            return tuple(results)
+        del operands, results  # who keeps the exception keeps this frame
+        raise HookError(error)
+
+    def _evaluate(self, operands: Sequence[Any], results: list[np.ndarray]) -> str:
         arrays = [np.asarray(x, order="C") for x in operands]
-        self._check_dtypes(arrays)
-        results = [np.empty(shape, dtype) for shape, dtype in self._specs]
-        error = self._run(arrays, results)
-        if error:
-            del operands, arrays, results  # JAX logs the exception, and who keeps the record keeps this frame
-            raise HookError(error)
-        return results
-
-    def _check_dtypes(self, arrays: Sequence[np.ndarray]) -> None:
         found = [array.dtype for array in arrays]
         if found != self._dtypes:
             message = (
-                f"{self._label}: JAX gave its callback arrays of {', '.join(map(str, found))}, where the program has "
+                f"JAX gave its callback arrays of {', '.join(map(str, found))}, where the program has "
                 f"{', '.join(map(str, self._dtypes))}. This happens with jax.enable_x64 as a context manager, which does not "
                 'reach XLA\'s threads: use jax.config.update("jax_enable_x64", True).'
             )
             raise TypeError(message)
+        return self._run(arrays, results)
 
 
 def _platforms(context: Any) -> tuple[str, ...]:

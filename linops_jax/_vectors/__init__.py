@@ -14,6 +14,7 @@ from linops_jax._vectors.arithmetic import times as times
 from linops_jax._vectors.coupled import Sides as Sides
 from linops_jax._vectors.coupled import coupled_axes as coupled_axes
 from linops_jax._vectors.coupled import fitted as fitted
+from linops_jax._vectors.coupled import refuse_over_a_batch as refuse_over_a_batch
 from linops_jax._vectors.coupled import refuse_shared as refuse_shared
 from linops_jax._vectors.coupled import sides as sides
 from linops_jax._vectors.coupled import spread_domain as spread_domain

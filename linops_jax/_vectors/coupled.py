@@ -47,12 +47,7 @@ def coupled_axes(ops: Sequence[Any], where: str, *, needs_adjoint: bool = True) 
             found |= _compat.communicating_axes(_reverse(op).jaxpr)
     manual = _compat.manual_axes()
     axes = tuple(sorted(found & manual))
-    if mapped := found - manual:
-        message = (
-            f"{where}: {ops[0]!r:.80} communicates over {_listed(mapped)}, a named axis of jax.vmap. Over an axis of "
-            "jax.shard_map it may."
-        )
-        raise NotImplementedError(message)
+    _refuse_mapped(ops[0], found - manual, where)
     if axes and not _compat.varying_axes(_compat.vary(jnp.zeros(()), frozenset(axes))):
         message = (
             f"{where}: {ops[0]!r:.80} communicates over {_listed(axes)}, in a shard_map that does not check over which axes "
@@ -60,6 +55,22 @@ def coupled_axes(ops: Sequence[Any], where: str, *, needs_adjoint: bool = True) 
         )
         raise ValueError(message)
     return axes
+
+
+def refuse_over_a_batch(op: Any, x: Any, where: str) -> None:
+    """Raises NotImplementedError if an operator, linear or not, communicates over a named axis of ``vmap`` at x."""
+    if _compat.bound_axes() - _compat.manual_axes():
+        used = _compat.communicating_axes(jax.make_jaxpr(op)(x).jaxpr)
+        _refuse_mapped(op, used - _compat.manual_axes(), where)
+
+
+def _refuse_mapped(op: Any, axes: frozenset[Any] | set[Any], where: str) -> None:
+    if axes:
+        message = (
+            f"{where}: {op!r:.80} communicates over {_listed(axes)}, a named axis of jax.vmap, so each element of the batch is "
+            "part of one problem. This works for axes of jax.shard_map, with linear operators."
+        )
+        raise NotImplementedError(message)
 
 
 def refuse_shared(op: Any, y: Any, axes: Axes, where: str) -> None:
@@ -151,4 +162,4 @@ def _zeros(specs: Any, axes: Iterable[frozenset[Any]]) -> Any:
 
 
 def _listed(axes: Any) -> str:
-    return ", ".join(map(repr, sorted(axes)))
+    return ", ".join(map(repr, sorted(axes, key=str)))

@@ -68,7 +68,9 @@ class FanBeam(lo.LinearOperator):
     The adjoint has the same weights to rounding. A bin should not see more than 45°.
 
     The weights have kinks in angles and distances, and small jumps where a ray passes from rows to columns. There the derivative
-    takes one side.
+    of each weight takes one side of its own, as at angle 0, where ends of bins and of pixels coincide.
+
+    The memory of a call is that of some squares with the longer side of the image.
 
     References
     ----------
@@ -132,9 +134,11 @@ class FanBeam(lo.LinearOperator):
         radius = math.hypot(*self.shape) / 2
         outside = f"more than {radius:g}, half the diagonal of the image: the source is outside of it"
         _require(self.source_distance, lambda number: number > radius, "FanBeam.source_distance", outside)
-        _require(self.detector_distance, lambda number: number >= 0, "FanBeam.detector_distance", "a number from 0")
+        finite = lambda number: 0 <= number < math.inf  # noqa: E731
+        positive = lambda number: 0 < number < math.inf  # noqa: E731
+        _require(self.detector_distance, finite, "FanBeam.detector_distance", "a finite number from 0")
         if self.bin_width is not None:
-            _require(self.bin_width, lambda number: number > 0, "FanBeam.bin_width", "a number above 0")
+            _require(self.bin_width, positive, "FanBeam.bin_width", "a finite number above 0")
 
     def _enough_detectors(self) -> int:
         numbers = (self.source_distance, self.detector_distance, self.bin_width)
@@ -291,12 +295,15 @@ def _before(values: Any) -> Any:
 
 def _as_number(value: Any, where: str) -> Any:
     """One number as an array field. Raises TypeError or ValueError for others."""
-    if isinstance(value, int | float | np.generic) and not isinstance(value, bool):
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
         value = jnp.asarray(value, jnp.result_type(float))
     if not hasattr(value, "ndim"):
         message = f"{where} is {value!r:.80}; expected a number, or an array that holds one."
         raise TypeError(message)
     _arguments.require_ndim(value, 0, where)
+    if jnp.iscomplexobj(value):
+        message = f"{where} has dtype {jnp.result_type(value)}; expected a real number."
+        raise TypeError(message)
     return value
 
 

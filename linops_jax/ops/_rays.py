@@ -13,7 +13,7 @@ from linops_jax.ops import _arguments
 
 def as_angles_and_shape(angles: Any, shape: Any, where: str) -> tuple[Any, tuple[int, ...]]:
     """The array field of angles, and the two sizes of the image. Raises TypeError or ValueError for others."""
-    angles = _arguments.as_field(angles, f"{where}.angles")
+    angles = as_numbers(angles, f"{where}.angles")
     _arguments.require_ndim(angles, 1, f"{where}.angles")
     sizes = _arguments.as_integers(shape, f"{where}.shape", least=1)
     if len(sizes) != 2 or jnp.size(angles) == 0:
@@ -21,6 +21,15 @@ def as_angles_and_shape(angles: Any, shape: Any, where: str) -> tuple[Any, tuple
         message = f"{where} needs at least one angle and two sizes of the image, found {found}."
         raise ValueError(message)
     return angles, sizes
+
+
+def as_numbers(value: Any, where: str) -> Any:
+    """The array field of real numbers. Raises TypeError for others."""
+    value = _arguments.as_field(value, where)
+    if value is None or jnp.issubdtype(getattr(value, "dtype", float), jnp.complexfloating):
+        message = f"{where} is {value!r:.80}; expected an array of real numbers, or a list."
+        raise TypeError(message)
+    return value
 
 
 def enough_bins(width: float, columns: int) -> int:

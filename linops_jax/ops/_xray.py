@@ -50,7 +50,8 @@ class XRay(lo.LinearOperator):
     If the detector sees all of the image, every angle has the sum of the image. The adjoint has the same weights to rounding.
     The default number of bins is even where the number of columns is, so that at angle 0 they coincide.
 
-    The weights are piecewise linear in p. Where they have a kink, the derivative in the angle takes one side of it.
+    The weights are piecewise linear in p. Where they have kinks, the derivative of each weight in the angle takes
+    one side of its own.
 
     References
     ----------

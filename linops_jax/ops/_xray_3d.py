@@ -62,8 +62,10 @@ class XRay3D(lo.LinearOperator):
     A volume that turns around its first axis is a batch of slices for ``XRay``, which is much faster, and takes mean values over
     the width of a bin in the place of interpolated ones.
 
-    The weights have kinks in the directions, and so have they where another axis becomes the largest. There the derivative takes
-    one side.
+    The weights have kinks in the directions, and so have they where another axis becomes the largest. There the derivative
+    of each weight takes one side of its own.
+
+    The memory of a call is that of some cubes with the longest side of the volume.
 
     References
     ----------
@@ -85,7 +87,7 @@ class XRay3D(lo.LinearOperator):
     detectors: tuple[int, ...] = lo.static()
 
     def __init__(self, views: Any, shape: tuple[int, int, int], detectors: tuple[int, int] | None = None):
-        self.views = _arguments.as_field(views, "XRay3D.views")
+        self.views = _rays.as_numbers(views, "XRay3D.views")
         self.shape = _arguments.as_integers(shape, "XRay3D.shape", least=1)
         if len(self.shape) != 3:
             message = f"XRay3D.shape is {shape}; expected three sizes."
@@ -136,9 +138,13 @@ def _require_views(views: Any) -> None:
         raise ValueError(message)
     if len(shape) == 3 and not isinstance(views, jax.core.Tracer):
         lengths = np.linalg.norm(np.cross(*np.moveaxis(np.asarray(views, np.float64), 1, 0)), axis=1)
-        if not (lengths > 0).all():
-            found = np.asarray(views)[np.argmin(lengths > 0)].tolist()
-            message = f"XRay3D.views holds the steps {found}, which are parallel; expected two directions that span the detector."
+        right = np.isfinite(lengths) & (lengths > 0)
+        if not right.all():
+            found = np.asarray(views)[np.argmin(right)].tolist()
+            message = (
+                f"XRay3D.views holds the steps {found}, which are parallel or not finite; expected two directions that span the "
+                "detector."
+            )
             raise ValueError(message)
 
 

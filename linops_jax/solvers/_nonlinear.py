@@ -45,6 +45,7 @@ def solve(
     x0 = _problem.as_inexact(shapes.as_arrays(x0, "lo.solve: x0"))
     _refuse_placed(A, y, x0)
     A, y = _problem.fit(A, y, x0)
+    _vectors.refuse_over_a_batch(A, x0, "lo.solve")
     rtol, atol = (_problem.as_operand(limit, y) for limit in (rtol, atol))
     name, method = _choose(solver, rtol, jnp.maximum(atol, rtol))
     is_watched = isinstance(method, optx.AbstractGaussNewton)

@@ -24,7 +24,7 @@ class Printable:
     def __str__(self) -> str:
         from rich.console import Console
 
-        console = Console(width=120, force_terminal=False, color_system=None)
+        console = Console(width=120, force_terminal=False, color_system=None, emoji=False)
         with console.capture() as capture:
             console.print(self)
         return capture.get().rstrip("\n")
@@ -79,7 +79,7 @@ def _inline(markup: str) -> str:
     from rich.console import Console
     from rich.text import Text
 
-    segments = Text.from_markup(markup).render(Console())
+    segments = Text.from_markup(markup, emoji=False).render(Console())
     return "".join(_styled(text, style) for text, style, _ in segments).replace("\n", "<br>")
 
 

@@ -93,6 +93,11 @@ def test_names(name, cls, module):
         (["none"], "'none' cannot be used: None is a keyword of Python"),
         (["Random"], "'Random' cannot be used: random.py would hide the module random, which is installed"),
         (["Numpy"], "'Numpy' cannot be used: numpy.py would hide the module numpy, which is installed"),
+        (["Conftest"], "'Conftest' cannot be used: pytest loads conftest.py by itself"),
+        (
+            ["Blur", "--directory", "my-pack"],
+            "--directory my-pack is in the package 'my-pack', which Python cannot import",
+        ),
         (["Blur", "--native", "--traced"], "--native and --traced cannot be combined: choose one"),
         (["Blur", "--directory", "taken"], "test_blur.py exists and is not overwritten: choose another name or --dir"),
         (["Blur", "--directory", "taken/test_blur.py"], "--directory taken/test_blur.py is a file: give a folder"),
@@ -101,11 +106,13 @@ def test_names(name, cls, module):
 def test_refusals(arguments, message):
     pathlib.Path("taken").mkdir()
     pathlib.Path("taken/test_blur.py").write_text("mine")
+    pathlib.Path("my-pack").mkdir()
+    pathlib.Path("my-pack/__init__.py").touch()
     result = new(*arguments)
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert message in result.stderr
-    assert files() == ["taken/test_blur.py"]
+    assert files() == ["my-pack/__init__.py", "taken/test_blur.py"]
     assert pathlib.Path("taken/test_blur.py").read_text() == "mine"
 
 

@@ -158,12 +158,33 @@ def test_dtypes(dtype, expected):
         (
             ValueError,
             lambda: FanBeam([0.0], (2, 3), 9, -1),
-            r"FanBeam\.detector_distance is -1; expected a number from 0",
+            r"FanBeam\.detector_distance is -1; expected a finite number from 0",
         ),
         (
             ValueError,
+            lambda: FanBeam([0.0], (2, 3), 9, math.inf),
+            r"FanBeam\.detector_distance is inf; expected a finite",
+        ),
+        (
+            ValueError,
+            lambda: FanBeam([0.0], (2, 3), 9, bin_width=math.inf),
+            r"FanBeam\.bin_width is inf; expected a finite",
+        ),
+        (
+            TypeError,
+            lambda: FanBeam([0.0], (2, 3), np.complex64(9)),
+            r"FanBeam\.source_distance has dtype complex.*real",
+        ),
+        (
+            TypeError,
+            lambda: FanBeam(None, (2, 3), 9),
+            r"FanBeam\.angles is None; expected an array of real numbers, or a list",
+        ),
+        (TypeError, lambda: FanBeam([1j], (2, 3), 9), r"FanBeam\.angles is .*; expected an array of real numbers"),
+        (
+            ValueError,
             lambda: FanBeam([0.0], (2, 3), 9, bin_width=0),
-            r"FanBeam\.bin_width is 0; expected a number above 0",
+            r"FanBeam\.bin_width is 0; expected a finite number above 0",
         ),
         (
             ValueError,

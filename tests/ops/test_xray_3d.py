@@ -112,6 +112,12 @@ def test_derivatives_in_the_steps(x64):
             lambda: XRay3D([[[1.0, 0, 0], [2.0, 0, 0]]], (2, 3, 4)),
             r"XRay3D\.views holds the steps \[\[1\.0, 0\.0, 0\.0\], \[2\.0, 0\.0, 0\.0\]\], which are parallel",
         ),
+        (
+            ValueError,
+            lambda: XRay3D([[[1.0, 0, 0], [0, np.nan, 0]]], (2, 3, 4)),
+            r"XRay3D\.views holds the steps .*nan.*, which are parallel or not finite",
+        ),
+        (TypeError, lambda: XRay3D(None, (2, 3, 4)), r"XRay3D\.views is None; expected an array of real numbers"),
         (ValueError, lambda: XRay3D([0.0], (2, 3)), r"XRay3D\.shape is \(2, 3\); expected three sizes"),
         (ValueError, lambda: XRay3D([0.0], (2, 3, 0)), r"XRay3D\.shape is 0; expected an integer from 1"),
         (

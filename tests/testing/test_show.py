@@ -56,7 +56,7 @@ def test_a_failed_dot_test_shows_its_numbers_and_all_of_its_diagnosis():
 
 
 def test_a_report_escapes_and_keeps_whole_what_failed():
-    long = "f32[3] is <b>not</b> " + 60 * "what was promised, "
+    long = "f32[3] is <b>not</b> :x: " + 60 * "what was promised, "
     outcomes = Outcome("promises", "A[x] & shape", "failed", f"{long}\nnor that"), Outcome("adjoint", "", "blocked")
     report = Report("Blur(name='[red]')", "f32[3]", outcomes)
     shown = lines(report)

@@ -60,6 +60,10 @@ class _Written:
         written = cls(_camel(name), name if name.islower() else _snake(_camel(name)), directory)
         for made in (written.cls, written.module):
             require(not keyword.iskeyword(made), f"{name!r} cannot be used: {made} is a keyword of Python")
+        require(written.module != "conftest", f"{name!r} cannot be used: pytest loads conftest.py by itself")
+        for part in written.package.split(".")[:-1]:
+            can_be_imported = part.isidentifier() and not keyword.iskeyword(part)
+            require(can_be_imported, f"--directory {directory} is in the package {part!r}, which Python cannot import")
         hides = not written.package and importlib.util.find_spec(written.module) is not None
         taken = directory / f"{written.module}.py"
         require(

@@ -22,7 +22,7 @@ class MyOperator(lo.LinearOperator):
         return x + self.weight * np.roll(x, self.shift, axis=-1)
 
     def adjoint(self, y):
-        return y + np.conj(self.weight) * np.roll(y, -self.shift, axis=-1)
+        return y + np.roll(np.conj(self.weight) * y, -self.shift, axis=-1)
 
     def infer_shape(self, x):
         if not x.shape:

@@ -39,6 +39,9 @@ class MyOperator(lo.LinearOperator):
     )
 
     def infer_shape(self, x):
+        if self.weight.shape:
+            message = f"weight is one number, found shape {self.weight.shape}"
+            raise ValueError(message)
         if not x.shape:
             message = "expected an array with an axis, found a scalar"
             raise ValueError(message)

@@ -31,6 +31,9 @@ class MyOperator(lo.NonlinearOperator):
     )
 
     def infer_shape(self, x):
+        if self.weight.shape:
+            message = f"weight is one number, found shape {self.weight.shape}"
+            raise ValueError(message)
         return x
 
     @classmethod
