@@ -196,3 +196,49 @@ for op in (Caller("jnp"), Failing(), other):
 """,
         timeout=60,
     )
+
+
+def test_large_arrays_brought_by_a_callback(run_child):
+    """JAX's own ``pure_callback`` waits for itself here; and an exception on one device must not keep the others waiting."""
+    run_child(
+        """
+        import jax, jax.numpy as jnp, numpy as np
+        from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+        import linops_jax as lo
+
+        jax.config.update("jax_num_cpu_devices", 4)
+
+        class Double(lo.LinearOperator):
+            fails: bool = lo.static(default=False)
+
+            def apply(self, x):
+                if self.fails:
+                    raise ValueError("no licence")
+                return 2 * x
+
+            adjoint = apply
+
+            def infer_shape(self, x):
+                return x
+
+        def loop(op):
+            return jax.jit(lambda x: jax.lax.fori_loop(0, 5, lambda _, x: jax.vmap(op)(x) * 0.5, x))
+
+        mesh = jax.make_mesh((4,), ("i",), axis_types=(AxisType.Auto,))
+        x = jax.device_put(jnp.ones((4, 200_000)), NamedSharding(mesh, P("i")))
+        call, y = loop(Double()), x
+        for _ in range(5):
+            y = call(y)
+        assert float(jnp.sum(y)) == 800_000
+        y = jnp.ones(200_000)
+        for _ in range(20):
+            y = Double()(y) * 0.5
+        assert float(jnp.sum(y)) == 200_000
+        try:
+            jax.block_until_ready(loop(Double(fails=True))(x))
+        except jax.errors.JaxRuntimeError as error:
+            assert "Double.apply failed: ValueError: no licence" in str(error)
+        """,
+        timeout=60,
+        LINOPS_JAX_ROUTE="callback",
+    )
