@@ -40,7 +40,7 @@ def prepared(context: Any, binding: Binding, batch: Batch) -> Callable[..., tupl
     _require_cpu(context, binding)
     binding.promises.keep(context.avals_in, context.avals_out, batch)
     _compat.keep_alive(context, binding)
-    return _OnHost(binding, batch, context.avals_in, context.avals_out)
+    return _OnHost(binding, batch, context.avals_out)
 
 
 def not_here(context: Any, binding: Binding, error: Exception) -> NotImplementedError:
@@ -56,10 +56,9 @@ class HookError(RuntimeError):
 class _OnHost:
     """A hook as JAX's callback calls it, with NumPy arrays. The executable owns it, and it owns the hook's target."""
 
-    def __init__(self, binding: Binding, batch: Batch, avals_in: Sequence[Any], avals_out: Sequence[Any]):
+    def __init__(self, binding: Binding, batch: Batch, avals_out: Sequence[Any]):
         self._run = trampoline.on_arrays(binding, batch)
         self._label = binding.label
-        self._dtypes = [np.dtype(aval.dtype) for aval in avals_in]
         self._results = [(aval.shape, np.dtype(aval.dtype)) for aval in avals_out]
 
     def __call__(self, *operands: Any) -> tuple[np.ndarray, ...]:
@@ -74,16 +73,15 @@ class _OnHost:
         raise HookError(error)
 
     def _evaluate(self, operands: Sequence[Any], results: list[np.ndarray]) -> str:
-        arrays = [np.asarray(x, order="C") for x in operands]
-        found = [array.dtype for array in arrays]
-        if found != self._dtypes:
-            message = (
-                f"JAX gave its callback arrays of {', '.join(map(str, found))}, where the program has "
-                f"{', '.join(map(str, self._dtypes))}. This happens with jax.enable_x64 as a context manager, which does not "
-                'reach XLA\'s threads: use jax.config.update("jax_enable_x64", True).'
-            )
-            raise TypeError(message)
-        return self._run(arrays, results)
+        for _, dtype in self._results:
+            if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+                message = (
+                    f"JAX has no {dtype} on this thread, in which the result of {self._label} is. This happens with "
+                    "jax.enable_x64 as a context manager, which does not reach XLA's threads: use "
+                    'jax.config.update("jax_enable_x64", True).'
+                )
+                raise TypeError(message)
+        return self._run([np.asarray(x, order="C") for x in operands], results)
 
 
 def _platforms(context: Any) -> tuple[str, ...]:

@@ -18,8 +18,6 @@ class CFunction(Native):
     Compiled programs keep the hook alive, so the function lives at least as long as each program that calls it.
     """
 
-    what = "a C function"
-
     def __init__(
         self, function: Any, user_data: Any, owner: Any, dtypes: Sequence[Any] | None, parallel: bool, plan: Any
     ):

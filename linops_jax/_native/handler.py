@@ -16,8 +16,6 @@ from linops_jax._native.native import Native
 class Handler(Native):
     """A hook that is an FFI handler: the name of a registered target, or a handler that is registered at its first use."""
 
-    what = "an XLA FFI handler"
-
     def __init__(self, handler: Any, owner: Any, attributes: Any):
         self._attributes = attributes
         self._kept = (handler, owner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from linops_jax._model.kinds import NATIVE, Code
 
@@ -19,15 +19,12 @@ class Native(Code):
         Whether elements of a batch may be evaluated on several threads at once.
     anywhere : bool
         Whether programs for all platforms can call it; otherwise those for the CPU only.
-    what : str
-        What messages call it.
     """
 
     kind = NATIVE
     keywords = ("out",)
     parallel: bool = False
     anywhere: bool = True
-    what: ClassVar[str] = "a native hook"
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         message = (

@@ -28,8 +28,6 @@ _TYPES = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16"
 class NumbaKernel(Native):
     """A hook that Numba compiles once for each combination of dtypes and ranks. The code lives as long as the hook."""
 
-    what = "a Numba kernel"
-
     def __init__(self, kernel: Any, parallel: bool):
         if is_traced(kernel) or not callable(kernel):
             message = (
