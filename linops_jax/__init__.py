@@ -10,6 +10,7 @@ from linops_jax._engine.errors import last_error as last_error
 from linops_jax._engine.trampoline import export_checks as export_checks
 from linops_jax._model.declarations import constant as constant
 from linops_jax._model.declarations import static as static
+from linops_jax._model.marks import device as device
 from linops_jax._model.marks import in_place as in_place
 from linops_jax._model.marks import traced as traced
 from linops_jax._model.properties import Properties as Properties
@@ -69,6 +70,7 @@ __all__ = [  # the public names: what dir() and `import *` give
     "condition_number",
     "constant",
     "declare",
+    "device",
     "diagonal",
     "distributed",
     "dot_test",

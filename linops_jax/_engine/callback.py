@@ -31,7 +31,7 @@ def is_needed(context: Any) -> bool:
     if route not in _ROUTES:
         message = f"The environment variable {ROUTE} is {route!r}; expected one of {', '.join(map(repr, _ROUTES))}."
         raise ValueError(message)
-    return route == "callback" or _platforms(context) != ("cpu",)
+    return route == "callback" or platforms_of(context) != ("cpu",)
 
 
 def prepared(context: Any, binding: Binding, batch: Batch) -> Callable[..., tuple[np.ndarray, ...]]:
@@ -45,7 +45,7 @@ def prepared(context: Any, binding: Binding, batch: Batch) -> Callable[..., tupl
 
 def not_here(context: Any, binding: Binding, error: Exception) -> NotImplementedError:
     """The error for a process without the platform of the program, for which JAX makes no callbacks."""
-    platforms, reason = ", ".join(_platforms(context)), str(error).rstrip(".")
+    platforms, reason = ", ".join(platforms_of(context)), str(error).rstrip(".")
     return NotImplementedError(f"{binding.label} cannot be lowered for {platforms} here: {reason}.")
 
 
@@ -84,14 +84,14 @@ class _OnHost:
         return self._run([np.asarray(x, order="C") for x in operands], results)
 
 
-def _platforms(context: Any) -> tuple[str, ...]:
+def platforms_of(context: Any) -> tuple[str, ...]:
     return tuple(context.platforms or context.module_context.platforms)
 
 
 def _refuse_to_export(context: Any, binding: Binding) -> None:
     if _compat.is_lowering_for_export(context):
         message = (
-            f"{binding.label} cannot be exported for {', '.join(_platforms(context))}: JAX's callbacks do not leave their "
+            f"{binding.label} cannot be exported for {', '.join(platforms_of(context))}: JAX's callbacks do not leave their "
             "process. Export for the CPU, or give it traced code or an FFI handler for this platform with lo.per_platform."
         )
         raise TypeError(message)
@@ -103,7 +103,7 @@ def _require_cpu(context: Any, binding: Binding) -> None:
         jax.local_devices(backend="cpu")
     except RuntimeError as error:
         message = (
-            f"{binding.label} runs on the host, and JAX was started for {', '.join(_platforms(context))} only. Add the CPU: "
-            f"JAX_PLATFORMS={','.join((*_platforms(context), 'cpu'))}."
+            f"{binding.label} runs on the host, and JAX was started for {', '.join(platforms_of(context))} only. Add the CPU: "
+            f"JAX_PLATFORMS={','.join((*platforms_of(context), 'cpu'))}."
         )
         raise NotImplementedError(message) from error

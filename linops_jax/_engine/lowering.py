@@ -12,12 +12,12 @@ import numpy as np
 from jax.interpreters import mlir
 
 from linops_jax import _compat
-from linops_jax._engine import absent, callback, dtypes, refused, trampoline
+from linops_jax._engine import absent, callback, device, dtypes, refused, trampoline
 from linops_jax._engine.batch import Batch
 from linops_jax._engine.binding import Binding, as_lowered, looped_axes, of_variant
 from linops_jax._engine.evaluation import evaluate_traced, refuse_to_gather
 from linops_jax._model.hooks import Hook
-from linops_jax._model.kinds import HOST, MISSING, NATIVE, REFUSED, TRACED, runs_anywhere
+from linops_jax._model.kinds import DEVICE, HOST, MISSING, NATIVE, REFUSED, TRACED, runs_anywhere
 from linops_jax._native import Handler
 
 
@@ -127,7 +127,7 @@ def _handler(context: Any, *operands: Any, binding: Binding, batch: Batch, out: 
     call = trampoline.handler_call(context, binding, attributes)
     if not any(batch.own):
         call = functools.partial(call, same=same)
-    evaluate = functools.partial(_evaluate_handler, call, binding=binding, batch=batch, out=out)
+    evaluate = functools.partial(_evaluate_looped, call, binding=binding, batch=batch, out=out)
     return mlir.lower_fun(evaluate, multiple_results=True)(context, *operands)
 
 
@@ -152,12 +152,12 @@ def _can_loop(context: Any, binding: Binding, batch: Batch, attributes: Mapping[
     return on_cpu and handler.is_function and looped_axes(binding, batch) > 0 and not {"key", "batch"} & set(attributes)
 
 
-def _evaluate_handler(
+def _evaluate_looped(
     call: Callable[..., Any], *operands: Any, binding: Binding, batch: Batch, out: tuple[Any, ...]
 ) -> list[Any]:
-    """The handler as a JAX function of the operands, with a loop of XLA over the batch.
+    """Foreign code as a JAX function of the operands, with a loop of XLA over the batch.
 
-    It is for handlers that only XLA can call: those with stages or a state, and those given by name.
+    It is for what only XLA can call: device hooks, and handlers with stages or a state, or given by name.
     """
     looped, fields = looped_axes(binding, batch), binding.are_fields()
     sizes = batch.sizes([jax.typeof(x) for x in operands])[looped:]
@@ -190,6 +190,29 @@ def _loop(function: Callable[..., list[Any]], mapped: Sequence[bool]) -> Callabl
     return loop
 
 
+# ---- device hooks -------------------------------------------------------------------------------------------------
+
+
+def _device(
+    hook: Hook, context: Any, *operands: Any, binding: Binding, batch: Batch, out: tuple[Any, ...], **traced: Any
+) -> Any:
+    context, operands, batch = _without_closures(context, operands, binding, batch)
+    binding = of_variant(binding, hook)
+    dtypes.refuse_unknown(binding.label, (*context.avals_in, *context.avals_out))
+    one = [
+        jax.ShapeDtypeStruct(aval.shape[own:], aval.dtype)
+        for aval, own in zip(context.avals_in, batch.own, strict=True)
+    ]
+    prepared = device.prepared(context, binding, one, [jax.ShapeDtypeStruct(*spec) for spec in out])
+    same = {} if any(batch.own) else _aliases(context, binding, batch)
+    call = functools.partial(device.called, prepared, same=same)
+    evaluate = functools.partial(_evaluate_looped, call, binding=binding, batch=batch, out=out)
+    try:
+        return mlir.lower_fun(evaluate, multiple_results=True)(context, *operands)
+    except (ValueError, NotImplementedError) as error:
+        raise device.not_here(context, binding, error) from error
+
+
 # ---- what cannot run ----------------------------------------------------------------------------------------------
 
 
@@ -201,7 +224,8 @@ def _refuse_platform(hook: Hook, context: Any, *operands: Any, **params: Any) ->
     if hook.variants:
         message = (
             f"{label} has no implementation for {platforms}, only for {', '.join(hook.variants)}. Add one to "
-            "lo.per_platform, or a traced default=, or run it under jax.default_device."
+            "lo.per_platform, or a default= (traced code, or a plain function, which runs on the host), or run it under "
+            "jax.default_device."
         )
     else:
         message = (
@@ -218,4 +242,4 @@ def _missing(hook: Hook, context: Any, *operands: Any, **params: Any) -> Any:
     raise params["binding"].convention.missing(hook.name, hook.rule.why)
 
 
-_RULES = {HOST: _host, REFUSED: _host, TRACED: _traced, NATIVE: _native, MISSING: _missing}
+_RULES = {HOST: _host, REFUSED: _host, TRACED: _traced, NATIVE: _native, DEVICE: _device, MISSING: _missing}

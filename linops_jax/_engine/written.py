@@ -1,4 +1,4 @@
-"""Generated functions that the trampoline calls for hooks with array fields or pytrees.
+"""Generated functions that call hooks with array fields or pytrees, and all device hooks.
 
 Such a function takes all arrays as separate arguments. Its source code is generated for the tree structures of a call, so
 that it builds tuples, dicts and operators directly. ``jax.tree.unflatten`` would take longer than everything else in a
@@ -15,6 +15,7 @@ import jax
 from linops_jax._engine import returned
 from linops_jax._model import fields
 from linops_jax._model.hooks import Hook
+from linops_jax._model.marks import STREAM
 from linops_jax._model.plan import PLAN
 from linops_jax._model.rules import STATE
 
@@ -23,12 +24,13 @@ def write_call(hook: Hook, trees: tuple[Any, ...], out_tree: Any) -> Callable[..
     """The hook as a function of arrays.
 
     It is ``call(*inputs, *outputs)`` if the hook takes ``out``, otherwise ``call(*inputs)``, which returns an array or a tuple.
-    If the hook takes a plan, this is the last argument.
+    The last arguments are the plan and the stream of the program, if the hook takes them.
     """
     writer = _Writer()
     written = dict(zip(hook.rule.arguments, map(writer.expression, trees), strict=True))
     last = [f"{STATE}={written.pop(STATE)}"] if hook.takes_state else []
-    last += [f"{PLAN}={PLAN}"] if hook.takes_plan else []
+    extra = [name for name, takes in ((PLAN, hook.takes_plan), (STREAM, hook.takes_stream)) if takes]
+    last += [f"{name}={name}" for name in extra]
     call = f"{writer.refer(hook.function)}({', '.join([*written.values(), *last])}"
     if hook.takes_out:
         inputs = writer.arrays
@@ -43,8 +45,7 @@ def write_call(hook: Hook, trees: tuple[Any, ...], out_tree: Any) -> Callable[..
     else:
         leaves = writer.refer(lambda result: tuple(returned.result_leaves(hook, out_tree, result)))
         lines = [f"return {leaves}({call}))"]
-    extra = PLAN if hook.takes_plan else ""
-    return writer.function(lines, extra, f"{__file__}, written for {hook.label}")
+    return writer.function(lines, ", ".join(extra), f"{__file__}, written for {hook.label}")
 
 
 def returns_array(hook: Hook, out_tree: Any) -> bool:

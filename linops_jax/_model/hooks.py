@@ -9,7 +9,7 @@ from typing import Any
 
 from linops_jax._model.kinds import MISSING, TRACED, Kind, kind_of, variants_of
 from linops_jax._model.lookup import find
-from linops_jax._model.marks import is_in_place, takes_out, takes_plan
+from linops_jax._model.marks import is_in_place, takes_out, takes_plan, takes_stream
 from linops_jax._model.rules import STATE, Rule
 
 
@@ -33,6 +33,8 @@ class Hook:
         Whether it fills the array ``out``.
     takes_plan : bool, optional
         Whether it takes what the class's ``prepare`` made, as a keyword-only argument ``plan``.
+    takes_stream : bool, optional
+        Whether it takes the stream of the program, as a keyword-only argument ``stream``.
     in_place : bool, optional
         Whether its last argument and its result may share memory.
     derived : bool, optional
@@ -50,6 +52,7 @@ class Hook:
     function: Callable[..., Any]
     takes_out: bool = False
     takes_plan: bool = False
+    takes_stream: bool = False
     in_place: bool = False
     derived: bool = False
     variants: Mapping[str, Hook] = dataclasses.field(default_factory=dict)
@@ -120,5 +123,5 @@ class Hook:
 def make_hook(cls: Any, name: str, value: Any, rule: Rule) -> Hook:
     """The description of a hook from its checked value in the class body."""
     variants = {platform: make_hook(cls, name, variant, rule) for platform, variant in variants_of(value).items()}
-    flags = takes_out(value), takes_plan(value), is_in_place(value)
+    flags = takes_out(value), takes_plan(value), takes_stream(value), is_in_place(value)
     return Hook(cls, name, rule, kind_of(value), value, *flags, variants=variants)

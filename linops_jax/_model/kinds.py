@@ -23,12 +23,15 @@ class Kind(str):
         Whether it is a Python function of NumPy arrays, which the checks also call by hand.
     refuses : mapping of str to str
         The keyword-only arguments that its functions cannot have, and what the error says of each.
+    requires : mapping of str to str
+        The keyword-only arguments that its functions must have, and what the error says of each.
     """
 
     is_foreign: bool
     is_counted: bool
     is_numpy: bool
     refuses: Mapping[str, str]
+    requires: Mapping[str, str]
 
     def __new__(
         cls,
@@ -38,10 +41,11 @@ class Kind(str):
         is_counted: bool = False,
         is_numpy: bool = False,
         refuses: Mapping[str, str] | None = None,
+        requires: Mapping[str, str] | None = None,
     ) -> Kind:
         new = super().__new__(cls, name)
         new.is_foreign, new.is_counted, new.is_numpy = is_foreign, is_counted, is_numpy
-        new.refuses = refuses or {}
+        new.refuses, new.requires = refuses or {}, requires or {}
         return new
 
     def mark(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,6 +60,14 @@ class Kind(str):
 
 HOST = Kind("host", is_foreign=True, is_counted=True, is_numpy=True)
 NATIVE = Kind("native", is_foreign=True, is_counted=True)
+DEVICE = Kind(
+    "device",
+    is_foreign=True,
+    requires={
+        "out": "is a device hook without out: only the library that computes on the device can write to it. Take out, "
+        "`def {name}({arguments}, *, out)`, and fill it."
+    },
+)
 # Not defined: zero for zero tangents, an error for all others.
 REFUSED = Kind("refused", is_foreign=True)
 TRACED = Kind(

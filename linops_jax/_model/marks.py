@@ -1,4 +1,4 @@
-"""The marks that users put on hooks, ``lo.traced`` and ``lo.in_place``, and what the signature of a function says."""
+"""The marks that users put on hooks, ``lo.traced``, ``lo.device`` and ``lo.in_place``, and what a signature says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from linops_jax._model.kinds import TRACED, Code, is_traced
+from linops_jax._model.kinds import DEVICE, TRACED, Code, is_traced, kind_of
+
+STREAM = "stream"  # the keyword-only argument by which a device hook asks for the stream of the program
 
 
 def traced(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,6 +49,61 @@ def traced(function: Callable[..., Any]) -> Callable[..., Any]:
     Array([2., 6.], dtype=float32)
     """
     return TRACED.mark(function)
+
+
+def device(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Marks a hook as Python code that gets the memory of the device: for CuPy, PyTorch, Numba, Warp and Triton.
+
+    Use it as a decorator of ``def apply(self, x, *, out)``. The arrays are not copied. On a GPU they lie in its memory, and on
+    the CPU in the memory of the host. **It has only been run on the CPU.**
+
+    Parameters
+    ----------
+    function : function
+        The hook: a plain method, or a function with the same arguments, that takes ``out`` and fills it. If it takes the
+        keyword-only argument ``stream``, it gets the address of the CUDA or ROCm stream of the program, an integer, or None on
+        the CPU.
+
+    Returns
+    -------
+    function
+        The same function.
+
+    Raises
+    ------
+    TypeError
+        If it is not a function. A class whose device hook does not take ``out`` is a TypeError, too.
+
+    Notes
+    -----
+    Each array that the hook gets has ``shape``, ``dtype``, ``ndim``, ``size`` and ``nbytes``, and can be given to
+    ``torch.from_dlpack`` and ``cupy.from_dlpack`` (``__dlpack__``), on a GPU also to ``cupy.asarray`` and Numba
+    (``__cuda_array_interface__``), and on the CPU to ``np.asarray``. It does no arithmetic itself, and is valid until the hook
+    returns. ``np.asarray`` of an input cannot be written to; other libraries do not know that they must not.
+
+    The work must be put on the stream of the program, or another part of the program may read ``out`` before it is written.
+    For PyTorch and CuPy, if they have been imported, this stream is the current one during the call, so there is nothing to
+    do. Other libraries need ``stream``: ``kernel[blocks, threads, stream](x, out)`` in Numba. The hook need not wait for its
+    work.
+
+    Derivatives, ``vmap`` (as a loop; ``batched=True`` gives whole batches) and ``shard_map`` work as with all hooks. XLA has
+    device memory for Python on the CPU, CUDA and ROCm: on a TPU the operator says what to add, when its program is lowered.
+    Programs with device hooks cannot be exported. JAX must not be called in the hook.
+
+    Examples
+    --------
+    >>> class Double(lo.LinearOperator):
+    ...     infer_shape = infer_adjoint_shape = lambda self, x: x
+    ...
+    ...     @lo.device
+    ...     def apply(self, x, *, out):
+    ...         np.multiply(x, 2, out=np.asarray(out))
+    ...
+    ...     adjoint = apply
+    >>> Double()(jnp.array([1.0, 3.0]))
+    Array([2., 6.], dtype=float32)
+    """
+    return DEVICE.mark(function)
 
 
 def in_place(hook: Any) -> Any:
@@ -125,3 +182,8 @@ def takes_state(hook: Any) -> bool:
 def takes_plan(hook: Any) -> bool:
     """Whether a hook takes what ``prepare`` made. Native code says so in ``lo.native``."""
     return "plan" in keywords_of(hook)
+
+
+def takes_stream(hook: Any) -> bool:
+    """Whether it is a device hook that takes the stream of the program."""
+    return inspect.isfunction(hook) and kind_of(hook) == DEVICE and STREAM in keywords_of(hook)

@@ -44,9 +44,9 @@ def per_platform(*, default: Any = None, **platforms: Any) -> PerPlatform:
     default : hook, optional
         The code for all other platforms. An FFI handler without a name is used on the CPU only.
     **platforms : hook
-        The code for ``cpu``, ``gpu``, ``cuda``, ``rocm`` or ``tpu``: a native hook, a traced function or a plain function.
-        Plain functions, C functions and Numba kernels run on the host in any case. An FFI handler is registered for the
-        platform for which it is given.
+        The code for ``cpu``, ``gpu``, ``cuda``, ``rocm`` or ``tpu``: a native hook, ``lo.traced(f)``, ``lo.device(f)`` or a
+        plain function. Plain functions, C functions and Numba kernels run on the host in any case. An FFI handler is
+        registered for the platform for which it is given.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def _check_variant(name: str, value: Any) -> None:
         raise TypeError(message)
     if not is_hook(value) or variants_of(value):
         message = (
-            f"lo.per_platform({name}=...) must be lo.native(...), lo.traced(f) or a plain function, not "
+            f"lo.per_platform({name}=...) must be lo.native(...), lo.traced(f), lo.device(f) or a plain function, not "
             f"{type(value).__name__}."
         )
         raise TypeError(message)

@@ -105,7 +105,7 @@ def test_the_figures_of_calls(tmp_path):
     assert "≤ 0.035" in shown
 
 
-@pytest.mark.parametrize("name", ["dispatch", "batches", "derivatives", "programs", "models", "threads"])
+@pytest.mark.parametrize("name", ["dispatch", "batches", "callbacks", "derivatives", "programs", "models", "threads"])
 def test_every_contestant_of_a_comparison_has_a_figure(tmp_path, name, monkeypatch):
     monkeypatch.setattr(derivatives, "SIZES", (8,))
     rows, *_ = rows_of(tmp_path, name)

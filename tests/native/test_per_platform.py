@@ -82,3 +82,74 @@ def test_a_platform_without_implementation():
 def test_export_for_several_platforms():
     exported = export.export(jax.jit(WithTraced()), platforms=("cpu", "cuda"), disabled_checks=lo.export_checks())(X)
     close(export.deserialize(exported.serialize()).call(X), 4 * X)
+
+
+# ---- every kind of hook, for platforms that are not here --------------------------------------------------------------
+
+BY_NAME = {"cuda": "scale_cuda", "rocm": "scale_rocm", "tpu": "scale_tpu"}
+
+
+@lo.device
+def on_device(self, x, *, out):
+    np.multiply(x, 4, out=np.asarray(out))
+
+
+class Mixed(lo.LinearOperator):
+    """Another kind of hook on each platform."""
+
+    adjoint = None
+    apply = lo.per_platform(cpu=lambda self, x: 4 * x, cuda=on_device, rocm=lo.native(ffi="scale_rocm"), tpu=times_four)
+    infer_shape = WithHost.infer_shape
+
+
+class ByName(Mixed):
+    apply = lo.per_platform(
+        **{platform: lo.native(ffi=name) for platform, name in BY_NAME.items()}, default=lambda self, x: 4 * x
+    )
+
+
+class OnDevice(Mixed):
+    apply = lo.per_platform(default=on_device, tpu=times_four)
+
+
+class NotOnTPU(Mixed):
+    apply = lo.per_platform(default=on_device, cpu=lambda self, x: 4 * x)
+
+
+@pytest.mark.parametrize(
+    ("op", "platform", "found"),
+    [
+        (Mixed, "cpu", "linops_jax_host"),
+        (Mixed, "cuda", "xla_buffer_python_gpu_callback"),
+        (Mixed, "rocm", "scale_rocm"),
+        (Mixed, "tpu", ""),
+        *((ByName, platform, name) for platform, name in BY_NAME.items()),
+        (ByName, "cpu", "linops_jax_host"),
+        (OnDevice, "cpu", "xla_buffer_python_cpu_callback"),
+        (OnDevice, "rocm", "xla_buffer_python_gpu_callback"),
+        (OnDevice, "tpu", ""),
+        (NotOnTPU, "cpu", "linops_jax_host"),
+        (NotOnTPU, "cuda", "xla_buffer_python_gpu_callback"),
+    ],
+)
+def test_every_kind_on_every_platform(op, platform, found):
+    """In a program with a batch, whose calls are those of the hook for this platform and no others."""
+    batch = lambda x: jax.vmap(op())(jnp.stack([x, x]))  # noqa: E731
+    program = text(batch, platform)
+    calls = {part.split("(")[0].strip() for part in program.split("stablehlo.custom_call @")[1:]}
+    assert calls == ({found} if found else set())
+
+
+def test_a_kind_that_the_platform_does_not_have():
+    with pytest.raises(NotImplementedError, match=r"NotOnTPU\.apply is a device hook, which cannot be lowered for tpu: .*traced"):
+        text(NotOnTPU(), "tpu")
+
+
+def test_a_device_hook_runs_here():
+    close(OnDevice()(X), 4 * X)
+    close(Mixed()(X), 4 * X)
+
+
+def test_what_is_no_hook_is_refused():
+    with pytest.raises(TypeError, match=r"lo\.per_platform\(cuda=\.\.\.\) must be .*lo\.device\(f\) or a plain function, not int"):
+        lo.per_platform(cuda=3)

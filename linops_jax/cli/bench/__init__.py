@@ -16,6 +16,7 @@ COMPARISONS = (
     "calls",
     "dispatch",
     "batches",
+    "callbacks",
     "derivatives",
     "programs",
     "memory",

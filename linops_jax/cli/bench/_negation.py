@@ -49,6 +49,21 @@ class ReturnedNegation(Negation):
         return np.multiply(x, -1)
 
 
+class DeviceNegation(lo.LinearOperator):
+    """Negates on the device, which here is the CPU."""
+
+    @lo.device
+    def apply(self, x, *, out):
+        np.multiply(np.asarray(x), -1, out=np.asarray(out))
+
+    @lo.device
+    def adjoint(self, y, *, out):
+        np.multiply(np.asarray(y), -1, out=np.asarray(out))
+
+    def infer_shape(self, x):
+        return x
+
+
 class WeightedNegation(lo.LinearOperator):
     """Multiplies by an array field."""
 

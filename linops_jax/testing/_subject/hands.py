@@ -53,6 +53,10 @@ class Hand:
             drawn[STATE] = self.subject.op._linearize(drawn["x"])[1]
         return [jax.tree.map(_readonly, drawn[name]) for name in self._hook.rule.arguments]
 
+    def values(self, arguments: list[Any]) -> list[Any]:
+        """Copies of what the arrays of the arguments hold now."""
+        return jax.tree.map(np.copy, arguments)
+
     def inputs(self, arguments: list[Any]) -> list[Any]:
         """Those of the arguments that are neither the operator nor the state, which follow from the others."""
         names = self._hook.rule.arguments

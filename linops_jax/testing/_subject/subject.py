@@ -8,9 +8,11 @@ from typing import Any
 
 from linops_jax._engine import trampoline
 from linops_jax._model.hooks import Hook
+from linops_jax._model.kinds import DEVICE, Kind
 from linops_jax.testing._subject import adjoint_shape, twins
 from linops_jax.testing._subject.abilities import nested
 from linops_jax.testing._subject.evaluations import Evaluations
+from linops_jax.testing._subject.device_hands import DeviceHand
 from linops_jax.testing._subject.hands import Hand
 
 
@@ -45,9 +47,9 @@ class Subject(Evaluations):
         return adjoint_shape.wrong_adjoint_shape(self.op, self.spec, self.out)
 
     def host_hooks(self) -> list[Hand]:
-        """Every host hook of the class."""
-        found = [hook for hook in type(self.op)._hooks.values() if hook.kind.is_numpy]
-        return [Hand(self, hook, self._by_hand) for hook in found if self._can_be_called(hook)]
+        """Every host hook of the class, and every device hook."""
+        found = [(_hand_of(hook.kind), hook) for hook in type(self.op)._hooks.values()]
+        return [hand(self, hook, self._by_hand) for hand, hook in found if hand is not None and self._can_be_called(hook)]
 
     def _can_be_called(self, hook: Hook) -> bool:
         """Whether there are vectors for it: floating numbers do not lead back to integers."""
@@ -92,3 +94,10 @@ class Subject(Evaluations):
     def _classes(self) -> list[Any]:
         """The classes of the operator and of all that it is made of."""
         return list(dict.fromkeys(map(type, nested(self.op))))
+
+
+def _hand_of(kind: Kind) -> type[Hand] | None:
+    """How hooks of a kind are called one by one; None if they are not Python functions of arrays."""
+    if kind == DEVICE:
+        return DeviceHand
+    return Hand if kind.is_numpy else None
