@@ -1,4 +1,4 @@
-"""Tests of the device that is there: a GPU or a TPU if JAX finds one, otherwise the CPU. `pytest tests/device` runs them alone."""
+"""Tests of the device that is there: a GPU or a TPU if JAX finds one, otherwise the CPU. `pytest tests/device` runs them."""
 
 import pathlib
 import sys

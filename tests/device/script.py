@@ -34,7 +34,14 @@ EFFORT = {"small": replace(_measure.QUICK, rounds=2, slow_rounds=2, seconds=1e-4
 
 def correctness(size: str) -> list[Row]:
     """The tests beside this file."""
-    command = [sys.executable, "-m", "pytest", "-q", "--tb=short", str(pathlib.Path(__file__).with_name("test_harness.py"))]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--tb=short",
+        str(pathlib.Path(__file__).with_name("test_harness.py")),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         print(done.stdout[-5000:])

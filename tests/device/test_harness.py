@@ -63,7 +63,9 @@ def test_transformations(kind):
 DTYPES = ["float32", "float16", "bfloat16", "int32", "complex64"]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in LINEAR if kind != "native"])  # a Numba kernel has no 16 bits, and one rank
+@pytest.mark.parametrize(
+    "kind", [kind for kind in LINEAR if kind != "native"]
+)  # a Numba kernel has no 16 bits, and one rank
 @pytest.mark.parametrize("shape", [(), (0, 3), (4,)])
 def test_dtypes_and_shapes(kind, shape):
     for dtype in DTYPES:
@@ -82,7 +84,9 @@ def test_exceptions(kind):
     for _ in range(2):
         with pytest.raises(ValueError, match=r"^no licence"):
             Broken(D)(X)
-        with pytest.raises((jax.errors.JaxRuntimeError, ValueError), match=r"Broken\.apply failed: ValueError: no licence"):
+        with pytest.raises(
+            (jax.errors.JaxRuntimeError, ValueError), match=r"Broken\.apply failed: ValueError: no licence"
+        ):
             jax.block_until_ready(jax.jit(lambda x: Broken(D)(x))(X))
     assert repr(lo.last_error()) == "ValueError('no licence')"
     close(LINEAR[kind](D)(X), D * X)

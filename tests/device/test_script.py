@@ -4,6 +4,7 @@ import json
 
 import pytest
 import script
+
 from linops_jax.cli.bench import _machine
 
 SECTIONS = [name for name in script.SECTIONS if name != "correctness"]  # that is the file beside this one

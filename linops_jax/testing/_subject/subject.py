@@ -11,8 +11,8 @@ from linops_jax._model.hooks import Hook
 from linops_jax._model.kinds import DEVICE, Kind
 from linops_jax.testing._subject import adjoint_shape, twins
 from linops_jax.testing._subject.abilities import nested
-from linops_jax.testing._subject.evaluations import Evaluations
 from linops_jax.testing._subject.device_hands import DeviceHand
+from linops_jax.testing._subject.evaluations import Evaluations
 from linops_jax.testing._subject.hands import Hand
 
 
@@ -49,7 +49,9 @@ class Subject(Evaluations):
     def host_hooks(self) -> list[Hand]:
         """Every host hook of the class, and every device hook."""
         found = [(_hand_of(hook.kind), hook) for hook in type(self.op)._hooks.values()]
-        return [hand(self, hook, self._by_hand) for hand, hook in found if hand is not None and self._can_be_called(hook)]
+        return [
+            hand(self, hook, self._by_hand) for hand, hook in found if hand is not None and self._can_be_called(hook)
+        ]
 
     def _can_be_called(self, hook: Hook) -> bool:
         """Whether there are vectors for it: floating numbers do not lead back to integers."""
