@@ -7,6 +7,8 @@ import script
 
 from linops_jax.cli.bench import _machine
 
+pytestmark = pytest.mark.slow
+
 SECTIONS = [name for name in script.SECTIONS if name != "correctness"]  # that is the file beside this one
 
 
