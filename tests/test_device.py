@@ -219,12 +219,12 @@ def test_the_memory_of_a_gpu():
         shape=(2,), dtype=np.dtype(R), __dlpack_device__=lambda: (2, 1), __dlpack__=lambda **options: options
     )
     buffer.__cuda_array_interface__ = interface
-    array = lent.DeviceArray(buffer, "Blur.apply", writeable=True)
+    array = lent.DeviceArray(buffer, "Blur.apply", False, True)
     with pytest.raises(TypeError, match=r"Blur\.apply: NumPy cannot read the memory of a GPU.*torch\.from_dlpack"):
         np.asarray(array)
     assert array.__cuda_array_interface__ is interface
     assert array.__dlpack__(stream=3, max_version=None) == {"stream": 3}
-    assert lent.place_of([array]) == (False, 1)
+    assert lent.place_of(buffer) == (False, 1)
 
 
 def test_plans():

@@ -86,11 +86,12 @@ class OnDevice:
 
     def _evaluate(self, context: Any, operands: Sequence[Any], outputs: Sequence[Any]) -> str:
         """Calls the hook. Returns the text of its exception, or an empty one."""
-        arrays = [lent.DeviceArray(buffer, self._label, writeable=False) for buffer in operands]
-        arrays += [lent.DeviceArray(buffer, self._label, writeable=True) for buffer in outputs]
+        on_cpu, number = lent.place_of(outputs[0])
+        arrays = [lent.DeviceArray(buffer, self._label, on_cpu, False) for buffer in operands]
+        arrays += [lent.DeviceArray(buffer, self._label, on_cpu, True) for buffer in outputs]
         error = ""
         try:
-            self._call_on_stream(context, arrays)
+            self._call_hook(arrays, None if on_cpu else context.stream, number)
         except BaseException as raised:  # Ctrl-C, for example, arrives wherever Python code runs
             error = errors.report(self._label, raised)
         if lent.take_back(arrays) and not error:
@@ -101,11 +102,10 @@ class OnDevice:
             error = errors.report(self._label, RuntimeError(message))
         return error
 
-    def _call_on_stream(self, context: Any, arrays: list[lent.DeviceArray]) -> None:
-        on_cpu, number = lent.place_of(arrays)
-        stream = None if on_cpu else context.stream
+    def _call_hook(self, arrays: list[lent.DeviceArray], stream: int | None, number: int) -> None:
         extra = [] if self._plan is None else [self._plan()]
-        extra += [stream] if self._takes_stream else []
+        if self._takes_stream:
+            extra.append(stream)
         before = _compat.swap_no_execution(True)
         try:
             if stream is None:

@@ -19,10 +19,10 @@ _PAUSES = (0.0, 0.001, 0.002, 0.004, 0.008, 0.016)  # seconds
 class DeviceArray:
     """An array in the memory of a device, as a device hook gets it. It is valid until the hook returns."""
 
-    __slots__ = ("__weakref__", "_array", "_buffer", "_label", "_writeable")
+    __slots__ = ("__weakref__", "_array", "_buffer", "_is_on_cpu", "_label", "_writeable")
 
-    def __init__(self, buffer: Any, label: str, *, writeable: bool):
-        self._buffer, self._label, self._writeable = buffer, label, writeable
+    def __init__(self, buffer: Any, label: str, is_on_cpu: bool, writeable: bool):
+        self._buffer, self._label, self._is_on_cpu, self._writeable = buffer, label, is_on_cpu, writeable
         self._array: np.ndarray | None = None
 
     @property
@@ -57,7 +57,8 @@ class DeviceArray:
                 "cupy.asarray(x) and torch.from_dlpack(x); or make it a host hook, for which JAX copies the arrays."
             )
             raise TypeError(message)
-        return np.array(self._seen(), dtype=dtype, copy=copy)
+        seen = self._seen()
+        return seen if dtype is None and not copy else np.array(seen, dtype=dtype, copy=copy)
 
     def __dlpack__(self, **options: Any) -> Any:
         options = {name: value for name, value in options.items() if value is not None}
@@ -86,10 +87,6 @@ class DeviceArray:
             raise RuntimeError(message)
         return self._buffer
 
-    @property
-    def _is_on_cpu(self) -> bool:
-        return self._given.__dlpack_device__()[0] == _ON_CPU
-
     def _on_host(self) -> np.ndarray:
         """The one array of NumPy, to which all others of this memory refer, and can be written to."""
         if self._array is None:
@@ -98,14 +95,16 @@ class DeviceArray:
 
     def _seen(self) -> np.ndarray:
         """The array of NumPy that the hook may see."""
+        if self._writeable:
+            return self._on_host()
         view = self._on_host()[...]
-        view.flags.writeable = self._writeable
+        view.setflags(write=False)
         return view
 
 
-def place_of(arrays: Sequence[DeviceArray]) -> tuple[bool, int]:
-    """Whether the arrays of a call are in the memory of the host; and the number of their device."""
-    kind, number = arrays[0].__dlpack_device__()
+def place_of(buffer: Any) -> tuple[bool, int]:
+    """Whether a buffer of JAX is in the memory of the host; and the number of its device."""
+    kind, number = buffer.__dlpack_device__()
     return kind == _ON_CPU, number
 
 
@@ -114,10 +113,12 @@ def take_back(arrays: Sequence[DeviceArray]) -> bool:
 
     This is known of the memory of the host. What NumPy has kept is then pointed at copies.
     """
-    hosts = [array._array for array in arrays if array._array is not None]
+    hosts = []
     for array in arrays:
+        if array._array is not None:
+            hosts.append(array._array)
         array._array = array._buffer = None
-    if max(_references(hosts), default=0) <= _ALONE or not _still_kept(hosts):
+    if not hosts or max(_references(hosts)) <= _ALONE or not _still_kept(hosts):
         return False
     for array in hosts:
         for derived in (*kept.derived_arrays(array), array):
