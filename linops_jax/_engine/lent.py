@@ -145,4 +145,4 @@ def _still_kept(hosts: list[np.ndarray]) -> bool:
 
 def _detach(array: np.ndarray) -> None:
     """Gives the array memory of its own, with the same values."""
-    array.__setstate__((1, array.shape, array.dtype, np.False_, array.tobytes()))
+    array.__setstate__((1, array.shape, array.dtype, False, array.tobytes()))  # type: ignore[arg-type]
