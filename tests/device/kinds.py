@@ -1,8 +1,9 @@
 """One linear and one nonlinear map by every kind of hook, on the device that is there.
 
-Device hooks compute with NumPy on the CPU, and on a GPU with CuPy or PyTorch, whichever is installed.
+Device hooks compute with NumPy or PyTorch on the CPU, and with CuPy or PyTorch on a GPU: with those that are installed.
 """
 
+import contextlib
 import importlib
 
 import jax
@@ -25,15 +26,15 @@ class Library:
         return getattr(self.module, name)
 
 
+CONVERSIONS = {"cpu": {"numpy": "asarray", "torch": "from_dlpack"}, "gpu": {"cupy": "asarray", "torch": "from_dlpack"}}
+
+
 def libraries():
-    """Those of this device; none on a TPU."""
-    candidates = {"numpy": "asarray"} if PLATFORM == "cpu" else {"cupy": "asarray", "torch": "from_dlpack"}
+    """Those of this device that are installed; none on a TPU."""
     found = []
-    for name, convert in candidates.items() if PLATFORM in ("cpu", "gpu") else ():
-        try:
+    for name, convert in CONVERSIONS.get(PLATFORM, {}).items():
+        with contextlib.suppress(ImportError):
             found.append(Library(name, getattr(importlib.import_module(name), convert)))
-        except ImportError:
-            continue
     return found
 
 
