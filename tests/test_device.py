@@ -117,6 +117,16 @@ def test_several_devices():
     close(gradient, 2 * x @ M.real.T @ M.real, scale=5)
 
 
+def test_an_explicit_mesh():
+    mesh = jax.make_mesh((4,), ("i",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        x = jax.device_put(normal((4,), R, 5), NamedSharding(mesh, P("i")))
+        with pytest.raises(TypeError, match=r"Doubled\.apply is foreign code and needs the whole of x"):
+            Doubled(jnp.ones(4))(x)
+        whole = jax.sharding.reshard(x, P())
+        close(np.asarray(Doubled(jnp.ones(4))(whole)), 2 * np.asarray(x))
+
+
 class Remembering(lo.NonlinearOperator):
     """x^3, whose derivatives get x^2 as the state of ``linearize``."""
 

@@ -62,7 +62,7 @@ def per_platform(*, default: Any = None, **platforms: Any) -> PerPlatform:
     -----
     If one of the functions is traced, JAX derives hooks that the class does not define from this function, as with
     ``lo.traced``. The code must compute the same on all platforms. The checks test the code for the platform on which they
-    run.
+    run. Of other platforms than the CPU only the programs have been looked at: nothing has been run there.
 
     Examples
     --------
