@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parent / "testing")]  # for helpers
+import quick_mlir  # noqa: E402, F401
 import quick_xla  # noqa: E402, F401
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of workers and children, which have the cores to share
