@@ -286,7 +286,7 @@ def test_a_conftest_may_still_configure_jax(tmp_path):
 
 @pytest.mark.slow
 def test_shipped_operators_are_found_by_the_name_of_their_package(tmp_path):
-    some = "Identity or Matrix or CausalIntegration"
+    some = "Identity"
     done = run_pytest(tmp_path, "--linops", "linops_jax.ops", "--linops-strict", "-q", "-k", some)
     assert done.returncode == 0, done.stdout[-5000:]
     assert "passed" in done.stdout
