@@ -17,6 +17,7 @@ from linops_jax._native import get_include as get_include
 from linops_jax._native import native as native
 from linops_jax._native import per_platform as per_platform
 from linops_jax._operators import constructors, meta
+from linops_jax._operators.functional import Functional as Functional
 from linops_jax._operators.linear import LinearOperator as LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator as NonlinearOperator
 from linops_jax._simplify import simplify as simplify
@@ -50,14 +51,19 @@ __all__ = [  # the public names: what dir() and `import *` give
     "ConvergenceWarning",
     "Diagonal",
     "Function",
+    "Functional",
     "Halo",
     "Identity",
     "InexactAdjointWarning",
+    "L1",
+    "L21",
     "LinearOperator",
     "Matrix",
+    "NonNegative",
     "NonlinearOperator",
     "Properties",
     "Solution",
+    "SquaredL2",
     "Stats",
     "Zero",
     "algebra",
@@ -113,6 +119,10 @@ if TYPE_CHECKING:
     from linops_jax import interop as interop
     from linops_jax import ops as ops
     from linops_jax import testing as testing
+    from linops_jax.functionals import L1 as L1
+    from linops_jax.functionals import L21 as L21
+    from linops_jax.functionals import NonNegative as NonNegative
+    from linops_jax.functionals import SquaredL2 as SquaredL2
     from linops_jax.measures import condition_number as condition_number
     from linops_jax.measures import diagonal as diagonal
     from linops_jax.measures import eigsh as eigsh
@@ -135,6 +145,7 @@ if TYPE_CHECKING:
 # Modules that are imported when one of their names is used: most programs need none of them.
 _LAZY = {
     "distributed": (),
+    "functionals": ("L1", "L21", "NonNegative", "SquaredL2"),
     "measures": ("condition_number", "diagonal", "eigsh", "norm", "svds", "todense", "tosparse", "trace"),
     "solvers": ("ConvergenceError", "ConvergenceWarning", "InexactAdjointWarning", "Solution", "Stats", "solve"),
     "testing": ("check_operator", "checking", "dot_test", "operator_checks"),
