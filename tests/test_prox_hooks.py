@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import close, normal
 from jax import export
+from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 import linops_jax as lo
@@ -152,7 +153,7 @@ def test_the_step_has_the_precision_of_x(x64):
 
 
 def test_shard_map():
-    mesh = jax.make_mesh((2,), ("i",))
+    mesh = jax.make_mesh((2,), ("i",), axis_types=(AxisType.Auto,))
     for f in (Host(W[:2]), Plain(W[:2])):
 
         @jax.jit

@@ -153,7 +153,9 @@ class Functional(NonlinearOperator, rules=rules.FUNCTIONAL, real_linear=True):
             If the class does not define it.
         """
         where = type(self)._label
-        message = f"{where} has no conjugate. Define {where}.conjugate(self, u), the supremum of Re<u, x> - f(x) over x."
+        message = (
+            f"{where} has no conjugate. Define {where}.conjugate(self, u), the supremum of Re<u, x> - f(x) over x."
+        )
         raise NotImplementedError(message)
 
     def gradient(self, x: Arrays) -> Arrays:
@@ -191,7 +193,9 @@ class Functional(NonlinearOperator, rules=rules.FUNCTIONAL, real_linear=True):
         shapes.refuse_shapes(x, where, "Pass the point, as jnp.zeros({})")
         x = self._as_input(shapes.as_arrays(x, where))
         if not all(shapes.is_inexact(leaf.dtype) for leaf in jax.tree.leaves(x)):
-            message = f"{where}: expected x of floating-point numbers, found {shapes.describe_tree(x)}. Use x.astype(float)."
+            message = (
+                f"{where}: expected x of floating-point numbers, found {shapes.describe_tree(x)}. Use x.astype(float)."
+            )
             raise TypeError(message)
         if not is_scalar(step) or jnp.iscomplexobj(step):
             found = shapes.describe_tree(step) if shapes.is_spec(step) else f"{step!r:.80}"

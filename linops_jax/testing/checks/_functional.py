@@ -153,7 +153,10 @@ def check_projection(subject: Subject) -> None:
     rng = subject.rng("projection")
     for x, step, p in _proxes(subject, rng):
         value = _value(subject, p)
-        require(value == 0, f"f(prox(x, {step})) is {value:g}, and must be 0, since the class is declared with indicator = True")
+        require(
+            value == 0,
+            f"f(prox(x, {step})) is {value:g}, and must be 0, since the class is declared with indicator = True",
+        )
         _close(subject, subject.op.prox(x, 3 * step), p, f"prox(x, {3 * step}) and prox(x, {step})", x)
         _close(subject, subject.op.prox(p, step), p, "prox(prox(x)) and prox(x)", x)
 
@@ -210,7 +213,7 @@ def check_conjugate_prox(subject: Subject) -> None:
     """conjugate_prox(u, step) = u - step prox(u / step, 1 / step): Moreau's identity."""
     rng = subject.rng("conjugate prox")
     for u, step in zip(_anywhere(subject, rng), STEPS, strict=True):
-        found = subject.op.conjugate_prox(u, step)
+        found = jax.jit(subject.op.conjugate_prox)(u, step)
         inner = subject.op.prox(jax.tree.map(lambda leaf: (leaf / step).astype(leaf.dtype), u), 1 / step)  # noqa: B023
         expected = _probes.combine((1, u), (-step, inner))
         what = f"conjugate_prox(u, {step}) and u - step prox(u / step, 1 / step)"
@@ -227,7 +230,7 @@ def check_conjugate(subject: Subject) -> None:
     rng = subject.rng("conjugate")
     for x, step, p in _proxes(subject, rng):
         u = _probes.unflat(_probes.flat(_probes.combine((1 / step, x), (-1 / step, p))), subject.spec)
-        value, dual, inner = _value(subject, p), float(subject.op.conjugate(u)), _real_inner(p, u)
+        value, dual, inner = _value(subject, p), float(jax.jit(subject.op.conjugate)(u)), _real_inner(p, u)
         require(
             abs(value + dual - inner) <= _tolerance(subject, (value, dual, inner), step, x, p),
             f"f(p) + f*(u) = {value:.8g} + {dual:.8g}, but Re <p, u> = {inner:.8g}, where p = prox(x, {step}), u = (x - p) / step",
