@@ -133,9 +133,11 @@ def test_proxes_are_minima(f, value, x64):
     xs = np.array([-4.0, -0.3, 0.2, 1.1, 5.0])
     for step in (0.4, 3.0):
         for x, found in zip(xs, np.asarray(f.prox(xs, step)), strict=True):
-            least = lambda u, x=x: value(u) + (u - x) ** 2 / (2 * step)  # noqa: B023
             best = scipy.optimize.minimize_scalar(
-                least, bounds=(0 if "K" in name(f) else -9, 9), method="bounded", options={"xatol": 1e-10}
+                lambda u, x=x: value(u) + (u - x) ** 2 / (2 * step),  # noqa: B023
+                bounds=(0 if "K" in name(f) else -9, 9),
+                method="bounded",
+                options={"xatol": 1e-10},
             )
             assert found == pytest.approx(best.x, abs=1e-6)
 
@@ -188,7 +190,7 @@ def test_derivatives_of_proxes(cls, x64):
 
         @jax.jit
         def derivatives(f, x, step, dx, dy):
-            p, in_x = jax.jvp(lambda x: f.prox(x, step), (x,), (dx,))
+            _, in_x = jax.jvp(lambda x: f.prox(x, step), (x,), (dx,))
             _, in_step = jax.jvp(lambda step: f.prox(x, step), (step,), (jnp.ones_like(step),))
             back, to_step = jax.vjp(f.prox, x, step)[1](jax.tree.map(jnp.conj, dy))
             return in_x, in_step, jax.tree.map(jnp.conj, back), to_step
@@ -272,9 +274,11 @@ def test_fields_are_batched_and_differentiated(make, values):
         (lambda: lo.L1Ball(0), ValueError, r"L1Ball\.radius: expected a positive number, found 0"),
         (lambda: lo.Huber(jnp.ones(2)), TypeError, r"Huber\.delta: expected a positive number, found Array"),
         (lambda: lo.Huber(1j), TypeError, r"Huber\.delta: expected a positive number, found 1j"),
-        (lambda: lo.Box(1.0, 0.0), ValueError, r"Box: expected lower bounds that are not above the upper ones, found 1\.0 and 0\.0"),
-        (lambda: lo.SquaredL2(jnp.ones(2))(jnp.ones(3)), ValueError, r"SquaredL2: expected arrays in the shapes of x, found \(2,\) for an x of shape \(3,\)"),
-        (lambda: lo.NonNegative()(jnp.ones(3, complex)), TypeError, r"NonNegative: expected real numbers, found complex64\. .*lo\.ops\.Real\(\)"),
+        (lambda: lo.Box(1.0, 0.0), ValueError, r"Box: expected lower bounds that are not above the upper .* 1\.0 and 0\.0"),
+        (lambda: lo.SquaredL2(jnp.ones(2))(jnp.ones(3)), ValueError,
+         r"SquaredL2: expected arrays in the shapes of x, found \(2,\) for an x of shape \(3,\)"),
+        (lambda: lo.NonNegative()(jnp.ones(3, complex)), TypeError,
+         r"NonNegative: expected real numbers, found complex64\. .*lo\.ops\.Real\(\)"),
         (lambda: lo.Box(0.0).prox(jnp.ones(3, complex), 1.0), TypeError, r"Box: expected real numbers, found complex64"),
         (lambda: lo.Simplex().prox(jnp.ones(3, complex), 1.0), TypeError, r"Simplex: expected real numbers"),
         (lambda: lo.KullbackLeibler(jnp.ones(3))(jnp.ones(3, complex)), TypeError, r"KullbackLeibler: expected real numbers"),

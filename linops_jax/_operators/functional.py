@@ -33,8 +33,8 @@ class Functional(NonlinearOperator, rules=rules.FUNCTIONAL, real_linear=True):
     Methods
     -------
     prox(x, step)
-        A hook, as ``apply`` is: host, traced or native. The point u where f(u) + \|u - x\|² / (2 step) is least. ``step`` is a real
-        array without axes. Outside of hooks, ``f.prox(x, step)`` evaluates it under every transformation of JAX; there
+        A hook, as ``apply`` is: host, traced or native. The point u where f(u) + \|u - x\|² / (2 step) is least. ``step`` is a
+        real array without axes. Outside of hooks, ``f.prox(x, step)`` evaluates it under every transformation of JAX; there
         ``step`` may be a number.
     prox_jacobian(x, step, dx)
         A hook: the derivative of ``prox(x, step)`` at x in the direction dx. If ``prox`` is traced, JAX derives it.

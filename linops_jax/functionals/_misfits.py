@@ -79,8 +79,8 @@ class KullbackLeibler(Separable):
 
     Notes
     -----
-    Terms with yᵢ = 0 are xᵢ. The prox is (b + √(b² + 4 step yᵢ)) / 2 with b = xᵢ - step. The conjugate is Σ -yᵢ log(1 - uᵢ), and ∞
-    if some uᵢ ≥ 1 (for yᵢ = 0: uᵢ > 1). The gradient has no Lipschitz constant.
+    Terms with yᵢ = 0 are xᵢ. The prox is (b + √(b² + 4 step yᵢ)) / 2 with b = xᵢ - step. The conjugate is Σ -yᵢ log(1 - uᵢ), and
+    ∞ if some uᵢ ≥ 1 (for yᵢ = 0: uᵢ > 1). The gradient has no Lipschitz constant.
 
     Examples
     --------

@@ -106,8 +106,8 @@ def check_prox(subject: Subject) -> None:
                 continue
             require(
                 total >= least - _tolerance(subject, (found, value), step, x, p, u),
-                f"f(u) + |u - x|^2 / (2 step) is {least:.8g} at u = prox(x, step), but {total:.8g} at another u, for step = {step}: "
-                "prox must give the least",
+                f"f(u) + |u - x|^2 / (2 step) is {least:.8g} at u = prox(x, step), but {total:.8g} at another u, for "
+                f"step = {step}: prox must give the least",
             )
 
 
@@ -126,8 +126,8 @@ def check_prox_nonexpansive(subject: Subject) -> None:
             right = _real_inner(_probes.subtract(p, q), _probes.subtract(x, z))
             require(
                 left <= right + _tolerance(subject, (), 1.0, x, z),
-                f"|prox(x) - prox(z)|^2 = {left:.6g} is more than Re <prox(x) - prox(z), x - z> = {right:.6g}, for step = {step}, so f "
-                "is not convex: declare the class with convex = False",
+                f"|prox(x) - prox(z)|^2 = {left:.6g} is more than Re <prox(x) - prox(z), x - z> = {right:.6g}, for step = "
+                f"{step}, so f is not convex: declare the class with convex = False",
             )
 
 
@@ -142,8 +142,8 @@ def check_prox_subgradient(subject: Subject) -> None:
             bound = value + _real_inner(u, _probes.subtract(z, p))
             require(
                 found >= bound - _tolerance(subject, (found, value), step, x, p, z),
-                f"f(z) = {found:.8g} is less than f(p) + Re <(x - p) / step, z - p> = {bound:.8g} with p = prox(x, {step}): prox is not "
-                "exact, or f is not convex",
+                f"f(z) = {found:.8g} is less than f(p) + Re <(x - p) / step, z - p> = {bound:.8g} with p = prox(x, {step}): "
+                "prox is not exact, or f is not convex",
             )
 
 
@@ -233,7 +233,8 @@ def check_conjugate(subject: Subject) -> None:
         value, dual, inner = _value(subject, p), float(jax.jit(subject.op.conjugate)(u)), _real_inner(p, u)
         require(
             abs(value + dual - inner) <= _tolerance(subject, (value, dual, inner), step, x, p),
-            f"f(p) + f*(u) = {value:.8g} + {dual:.8g}, but Re <p, u> = {inner:.8g}, where p = prox(x, {step}), u = (x - p) / step",
+            f"f(p) + f*(u) = {value:.8g} + {dual:.8g}, but Re <p, u> = {inner:.8g}, where p = prox(x, {step}) and "
+            "u = (x - p) / step",
         )
 
 
@@ -260,6 +261,7 @@ def check_smooth(subject: Subject) -> None:
             rounding = _probes.LOOSE * eps * (_probes.norm(before) + constant * _probes.norm(x)) / max(moved, 1e-30)
             require(
                 rate <= constant * (1 + _probes.LOOSE * eps) + rounding,
-                f"the gradient changes by {rate:.6g} |x - z| between two points, but smooth = {constant:.6g} promises no more than that",
+                f"the gradient changes by {rate:.6g} |x - z| between two points, but smooth = {constant:.6g} "
+                "promises no more than that",
             )
             d = change if _probes.norm(change) > 0 else subject.tangent(rng)
