@@ -145,7 +145,7 @@ class Functional(NonlinearOperator, rules=rules.FUNCTIONAL, real_linear=True):
         Returns
         -------
         jax.Array
-            f*(u), a real array without axes. Where f* is ∞ only just, by rounding of u, it is the finite value close by.
+            The value f*(u), a real array without axes. Where f* is ∞ only just, by rounding of u, it is the finite value close by.
 
         Raises
         ------

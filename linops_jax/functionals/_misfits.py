@@ -168,7 +168,7 @@ class Huber(Separable):
     def _prox_of(self, x: Any, step: Any) -> Any:
         size, delta = absolute(x), self.delta.astype(real(x))
         inner = size <= (1 + step) * delta
-        return jnp.where(inner, x / (1 + step), x * (1 - step * delta / jnp.where(inner, 1, size)))
+        return jnp.where(inner, x / (1 + step), x - step * delta * (x / jnp.where(inner, 1, size)))
 
     def conjugate(self, u: Any) -> Any:
         def one(u: Any) -> Any:

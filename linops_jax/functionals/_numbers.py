@@ -72,7 +72,7 @@ def root(x: Any) -> Any:
 def shrink(x: Any, size: Any, by: Any) -> Any:
     """The elements of x, of the given sizes, with sizes that are less by ``by``; 0 where that would be negative."""
     kept = size > by
-    return jnp.where(kept, x * (1 - by / jnp.where(kept, size, 1)), 0)
+    return jnp.where(kept, x - by * (x / jnp.where(kept, size, 1)), 0)
 
 
 def threshold(sizes: Any, total: Any, axis: int) -> Any:
