@@ -142,6 +142,32 @@ def test_proxes_are_minima(f, value, x64):
             assert found == pytest.approx(best.x, abs=1e-6)
 
 
+TIGHT = dict.fromkeys(["tol_gap_abs", "tol_gap_rel", "tol_feas"], 1e-11)
+CONVEX = {  # f(u), constraints on u; as cvxpy writes them
+    "Huber": (lo.Huber(0.75), lambda cp, u: (cp.sum(cp.huber(u, 0.75)) / 2, [])),
+    "KullbackLeibler": (
+        lo.KullbackLeibler(jnp.full((3, 2), 2.0)),
+        lambda cp, u: (cp.sum(cp.kl_div(np.full((3, 2), 2.0), u)), []),
+    ),
+    "L21": (lo.L21(), lambda cp, u: (cp.sum(cp.norm(u, 2, axis=0)), [])),
+    "L2": (lo.L2(), lambda cp, u: (cp.norm(cp.vec(u, order="C"), 2), [])),
+    "NuclearNorm": (lo.NuclearNorm(), lambda cp, u: (cp.normNuc(u), [])),
+    "Simplex": (lo.Simplex(axis=1), lambda cp, u: (0, [u >= 0, cp.sum(u, axis=1) == 1])),
+    "L1Ball": (lo.L1Ball(2.0), lambda cp, u: (0, [cp.sum(cp.abs(u)) <= 2])),
+    "Box": (lo.Box(-0.25, 0.5), lambda cp, u: (0, [u >= -0.25, u <= 0.5])),
+}
+
+
+@pytest.mark.parametrize("key", CONVEX)
+def test_proxes_are_those_of_cvxpy(key, x64):
+    cp = pytest.importorskip("cvxpy")
+    (f, write), x, step = CONVEX[key], normal((3, 2), seed=3), 0.75
+    u = cp.Variable((3, 2))
+    value, constraints = write(cp, u)
+    cp.Problem(cp.Minimize(step * value + cp.sum_squares(u - x) / 2), constraints).solve(solver="CLARABEL", **TIGHT)
+    np.testing.assert_allclose(f.prox(x, step), u.value, atol=1e-6)
+
+
 @pytest.mark.parametrize("f", SEPARABLE, ids=name)
 def test_arrays_of_a_pytree_are_separate(f):
     x = {"a": jnp.asarray(normal((3, 2), np.float32)), "b": [jnp.asarray(normal((2, 4), np.float32, 1))]}

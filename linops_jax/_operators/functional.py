@@ -145,7 +145,7 @@ class Functional(NonlinearOperator, rules=rules.FUNCTIONAL, real_linear=True):
         Returns
         -------
         jax.Array
-            The value f*(u), a real array without axes. Where f* is ∞ only just, by rounding of u, it is the finite value close by.
+            The value f*(u), a real array without axes. Where only the rounding of u makes f* infinite, it is finite.
 
         Raises
         ------
