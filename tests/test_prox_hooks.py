@@ -144,6 +144,27 @@ def test_out_and_batched():
     close(everything(Batched(W)), everything(Plain(W)))
 
 
+def soft_kernel(w, x, step, out):
+    for i in range(x.size):
+        size = abs(x[i]) - step[()] * w[i]
+        out[i] = np.sign(x[i]) * size if size > 0 else 0
+
+
+def jacobian_kernel(w, x, step, dx, out):
+    for i in range(x.size):
+        out[i] = dx[i] if abs(x[i]) > step[()] * w[i] else 0
+
+
+def test_native_hooks():
+    pytest.importorskip("numba")
+
+    class Native(Plain):
+        prox = lo.native(numba=soft_kernel)
+        prox_jacobian = lo.native(numba=jacobian_kernel)
+
+    close(everything(Native(W)), everything(Plain(W)))
+
+
 def test_the_step_has_the_precision_of_x(x64):
     f = lo.L1()
     for dtype in (np.float32, np.complex64, np.float64):

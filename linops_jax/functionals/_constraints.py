@@ -149,6 +149,9 @@ class Simplex(Separable):
     def _rows(self, x: Any) -> Any:
         """An array with rows along its last axis, each of which is in a simplex."""
         x = only_real(x, "Simplex")
+        if x.size == 0:
+            message = f"Simplex: expected at least one number with the sum 1, found an array of shape {x.shape}."
+            raise ValueError(message)
         return x.reshape(-1) if self.axis is None else jnp.moveaxis(x, self.axis, -1)
 
     def _value_of(self, x: Any) -> Any:
@@ -212,6 +215,8 @@ class L1Ball(lo.Functional):
     @lo.traced
     def prox(self, x: Any, step: Any) -> Any:
         sizes = _sizes(x)
+        if sizes.size == 0:
+            return x
         radius = self._radius(sizes)
         outside = jnp.sum(sizes) > radius
         by = jnp.where(outside, threshold(sizes, radius, -1)[0], 0)
@@ -219,7 +224,7 @@ class L1Ball(lo.Functional):
 
     def conjugate(self, u: Any) -> Any:
         sizes = _sizes(u)
-        return self._radius(sizes) * jnp.max(sizes)
+        return self._radius(sizes) * jnp.max(sizes, initial=0)
 
     def _radius(self, sizes: Any) -> Any:
         return self.radius.astype(sizes.dtype)
