@@ -162,7 +162,8 @@ def test_native_hooks():
         prox = lo.native(numba=soft_kernel)
         prox_jacobian = lo.native(numba=jacobian_kernel)
 
-    close(everything(Native(W)), everything(Plain(W)))
+    both = lambda f: jax.jit(jax.vmap(jax.value_and_grad(loss, (1, 2)), (None, 0, 0)))(f, XS, STEPS)  # noqa: E731
+    close(both(Native(W)), both(Plain(W)))
 
 
 def test_the_step_has_the_precision_of_x(x64):
@@ -314,3 +315,7 @@ def test_operators_of_functionals():
     close(jax.grad(f)(X), A.H(A(X) - y) + 0.1 * jnp.sign(X))
     assert "SquaredL2" in str(f)
     assert "0.1 L1" in str(f)
+    with pytest.raises(
+        AttributeError, match=r"NonlinearSum has no attribute 'prox'\. Write f\.prox\(x, step\) of a functional f"
+    ):
+        f.prox(X, 1.0)

@@ -15,6 +15,7 @@ from linops_jax.functionals._numbers import (
     as_field,
     as_inexact,
     indicator,
+    is_known,
     only_real,
     positive,
     real,
@@ -91,10 +92,7 @@ class Box(Separable):
     def __init__(self, lower: Any = None, upper: Any = None):
         self.lower = as_field(-np.inf if lower is None else lower)
         self.upper = as_field(np.inf if upper is None else upper)
-        arrays = [self.lower, self.upper]
-        if all(isinstance(a, np.ndarray | jax.Array) and not isinstance(a, jax.core.Tracer) for a in arrays) and np.any(
-            np.asarray(self.lower) > np.asarray(self.upper)
-        ):
+        if is_known(self.lower) and is_known(self.upper) and np.any(np.asarray(self.lower) > np.asarray(self.upper)):
             message = (
                 f"Box: expected lower bounds that are not above the upper ones, found {self.lower} and {self.upper}."
             )
