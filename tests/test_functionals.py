@@ -190,6 +190,17 @@ def test_an_imaginary_part_of_the_data_does_not_move_real_numbers():
     close(f.gradient(x), jnp.array([0.0, 1.0]))
 
 
+@pytest.mark.parametrize("f", [lo.L1(), lo.L2(), lo.L21(), lo.L1Ball(1.0), lo.NuclearNorm()], ids=name)
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_norms_of_small_and_large_numbers(f, size):
+    x = jnp.asarray(normal((2, 3), np.float32))
+    if f.indicator:
+        close(lo.L1Ball(size).prox(size * x, 1.0) / size, f.prox(x, 1.0))
+        return
+    close(f(size * x) / size, f(x))
+    close(f.prox(size * x, size * 0.3) / size, f.prox(x, 0.3))
+
+
 def test_large_numbers_leave_the_simplex_no_less_exact():
     x = np.array([1e6, 1e6 - 0.25, -1e6], np.float32)
     close(lo.Simplex().prox(x, 1.0), jnp.array([0.625, 0.375, 0.0]))

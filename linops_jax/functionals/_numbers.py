@@ -75,6 +75,12 @@ def root(x: Any) -> Any:
     return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1)), 0)
 
 
+def unit(largest: Any) -> Any:
+    """The unit in which numbers up to ``largest`` are squared, so that no square overflows, or is lost beside others."""
+    largest = jax.lax.stop_gradient(largest)
+    return jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+
+
 def shrink(x: Any, size: Any, by: Any) -> Any:
     """The elements of x, of the given sizes, with sizes that are less by ``by``; 0 where that would be negative."""
     kept = size > by
