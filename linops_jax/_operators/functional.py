@@ -111,7 +111,7 @@ class Functional(NonlinearOperator, rules=rules.FUNCTIONAL, real_linear=True):
         return self._evaluate("prox", (x, step), shapes.specs(x))
 
     def conjugate_prox(self, u: Arrays, step: Any) -> Arrays:
-        """The prox of the convex conjugate f*, by Moreau's identity: u - step prox(u / step, 1 / step).
+        r"""The prox of the convex conjugate f*, by Moreau's identity: u - step prox(u / step, 1 / step).
 
         A class may override it by JAX code, where there is a better formula.
 
@@ -125,7 +125,7 @@ class Functional(NonlinearOperator, rules=rules.FUNCTIONAL, real_linear=True):
         Returns
         -------
         pytree of arrays
-            The point v where f*(v) + |v - u|² / (2 step) is least, in the shapes and dtypes of u.
+            The point v where f*(v) + \|v - u\|² / (2 step) is least, in the shapes and dtypes of u.
 
         Raises
         ------
