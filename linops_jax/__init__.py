@@ -18,6 +18,7 @@ from linops_jax._native import get_include as get_include
 from linops_jax._native import native as native
 from linops_jax._native import per_platform as per_platform
 from linops_jax._operators import constructors, meta
+from linops_jax._operators.functional import Functional as Functional
 from linops_jax._operators.linear import LinearOperator as LinearOperator
 from linops_jax._operators.nonlinear import NonlinearOperator as NonlinearOperator
 from linops_jax._simplify import simplify as simplify
@@ -46,19 +47,31 @@ from linops_jax.ops import Zero as Zero
 
 __all__ = [  # the public names: what dir() and `import *` give
     "FFT",
+    "L1",
+    "L2",
+    "L21",
     "Affine",
+    "Box",
     "ConvergenceError",
     "ConvergenceWarning",
     "Diagonal",
     "Function",
+    "Functional",
     "Halo",
+    "Huber",
     "Identity",
     "InexactAdjointWarning",
+    "KullbackLeibler",
+    "L1Ball",
     "LinearOperator",
     "Matrix",
+    "NonNegative",
     "NonlinearOperator",
+    "NuclearNorm",
     "Properties",
+    "Simplex",
     "Solution",
+    "SquaredL2",
     "Stats",
     "Zero",
     "algebra",
@@ -115,6 +128,17 @@ if TYPE_CHECKING:
     from linops_jax import interop as interop
     from linops_jax import ops as ops
     from linops_jax import testing as testing
+    from linops_jax.functionals import L1 as L1
+    from linops_jax.functionals import L2 as L2
+    from linops_jax.functionals import L21 as L21
+    from linops_jax.functionals import Box as Box
+    from linops_jax.functionals import Huber as Huber
+    from linops_jax.functionals import KullbackLeibler as KullbackLeibler
+    from linops_jax.functionals import L1Ball as L1Ball
+    from linops_jax.functionals import NonNegative as NonNegative
+    from linops_jax.functionals import NuclearNorm as NuclearNorm
+    from linops_jax.functionals import Simplex as Simplex
+    from linops_jax.functionals import SquaredL2 as SquaredL2
     from linops_jax.measures import condition_number as condition_number
     from linops_jax.measures import diagonal as diagonal
     from linops_jax.measures import eigsh as eigsh
@@ -137,6 +161,19 @@ if TYPE_CHECKING:
 # Modules that are imported when one of their names is used: most programs need none of them.
 _LAZY = {
     "distributed": (),
+    "functionals": (
+        "Box",
+        "Huber",
+        "KullbackLeibler",
+        "L1",
+        "L1Ball",
+        "L2",
+        "L21",
+        "NonNegative",
+        "NuclearNorm",
+        "Simplex",
+        "SquaredL2",
+    ),
     "measures": ("condition_number", "diagonal", "eigsh", "norm", "svds", "todense", "tosparse", "trace"),
     "solvers": ("ConvergenceError", "ConvergenceWarning", "InexactAdjointWarning", "Solution", "Stats", "solve"),
     "testing": ("check_operator", "checking", "dot_test", "operator_checks"),
@@ -156,7 +193,9 @@ def __getattr__(name: str) -> Any:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
     module = importlib.import_module(f"{__name__}.{_HOME.get(name, name)}")
-    return module if name in _LAZY else getattr(module, name)
+    if name in _HOME:
+        globals()[name] = getattr(module, name)  # where keys of programs look for classes
+    return globals().get(name, module)
 
 
 def __dir__() -> list[str]:

@@ -97,6 +97,17 @@ def _varying_as(function: Callable[..., Any], arrays: list[Any], specs: list[jax
     return [_compat.vary(zero, axes) for zero in zeros]
 
 
+def prox_step_of(op: Any, x: Any, step: Any, dstep: Any, *, out: Any) -> Any:
+    """The derivative of p = prox(x, step) in the step: J (p - x) / step, where J is the one in x.
+
+    It follows from p + step df(p) = x: a change of the step moves p as a change of x by -df(p) = (p - x) / step does.
+    """
+    p = op._evaluate("prox", (x, step), out)
+    rate = dstep / step
+    direction = jax.tree.map(lambda p, x: (p - x) * rate.astype(jnp.finfo(p.dtype).dtype), p, x)
+    return op._evaluate("prox_jacobian", (x, step, direction), out)
+
+
 def gram_of(op: Any, x: Any, *, out: Any) -> Any:
     """Aᴴ A x by the other hooks, for the derivative of ``gram`` with respect to the fields."""
     return op._reverse(op._forward(x), out)

@@ -75,7 +75,7 @@ def describe(result: Any) -> str:
 def _promise(hook: Hook) -> str:
     if hook.rule.with_state:
         return "infer_shape and infer_state_shape promised, of (y, state),"
-    return "expected" if hook.rule.reverses else "infer_shape promised"
+    return "expected" if hook.rule.ends_in_domain else "infer_shape promised"
 
 
 def make_store(hook: Hook, ignored: tuple[bool, ...]) -> Callable[[int, Any, np.ndarray], None]:

@@ -34,6 +34,8 @@ class Rule:
         Whether None in place of arrays of the result means zero, as for cotangents in ``jax.custom_vjp``.
     in_fields : bool, optional
         Whether the result is a cotangent of the fields, in the form of an operator.
+    stays : bool, optional
+        Whether the result is a point of the domain, like x.
     remembers : str, optional
         A hook that returns the same value together with a state. It is evaluated instead if derivatives are needed.
     with_state : bool, optional
@@ -49,6 +51,7 @@ class Rule:
     reverses: bool = False
     none_is_zero: bool = False
     in_fields: bool = False
+    stays: bool = False
     remembers: str = ""
     with_state: bool = False
     why: str = ""
@@ -67,6 +70,11 @@ class Rule:
     def operators(self) -> frozenset[str]:
         """The arguments that are operators (they hold fields or tangents of fields), and ``"result"`` if the result is one."""
         return frozenset({"self", "dself"} & set(self.arguments) | ({"result"} if self.in_fields else set()))
+
+    @property
+    def ends_in_domain(self) -> bool:
+        """Whether the result has the shapes and dtypes of the input x, or of the fields."""
+        return self.reverses or self.stays
 
     @property
     def of_domain(self) -> str:
@@ -188,6 +196,29 @@ NONLINEAR: dict[str, Rule] = {
     ),
 }
 
+# The derivative of a prox in its step follows from the one in x, see ``_engine/derived``, so users define no hook for it.
+PROX_STEP = "derivative of prox with respect to step"
+
+FUNCTIONAL: dict[str, Rule] = {
+    **NONLINEAR,
+    "prox": Rule(
+        ("self", "x", "step"),
+        derivative={
+            "x": ("prox_jacobian", ("self", "x", "step", T)),
+            "step": (PROX_STEP, ("self", "x", "step", T)),
+        },
+        stays=True,
+    ),
+    "prox_jacobian": Rule(
+        ("self", "x", "step", "dx"),
+        transposed={
+            "dx": ("prox_jacobian", ("self", "x", "step", CT))
+        },  # self-adjoint: prox is the gradient of a function
+        stays=True,
+    ),
+    PROX_STEP: Rule(("self", "x", "step", "dstep"), stays=True),
+}
+
 # Hooks that return specs. They are called while JAX traces, and never by a program.
 INFER: dict[str, tuple[str, ...]] = {
     "infer_shape": ("self", "x"),
@@ -208,6 +239,10 @@ MODES = (
 )
 
 # Error messages for a derivative if a class has none of the hooks that evaluate it.
+_NO_PROX_JACOBIAN = (
+    "{0}.prox has no derivative. Define {0}.prox_jacobian(self, x, step, dx), its derivative at x in the direction dx; the one "
+    "in the step follows. Or write {0}.prox with lo.traced."
+)
 UNKNOWN: dict[tuple[str, ...], str] = {
     ("jacobian_apply", "jacobian_adjoint"): (
         "{0} has no derivative in its input: jacobian_apply and jacobian_adjoint are None. Define {0}.jacobian_apply for "
@@ -221,6 +256,8 @@ UNKNOWN: dict[tuple[str, ...], str] = {
         "{0}.adjoint has no forward-mode derivative with respect to the fields of {0}: parameter_jvp and parameter_vjp give "
         "its reverse mode only."
     ),
+    ("prox_jacobian",): _NO_PROX_JACOBIAN,
+    (PROX_STEP,): _NO_PROX_JACOBIAN,
 }
 
 # Hooks that may take the state of ``linearize``. The first two must take it.

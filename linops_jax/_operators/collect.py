@@ -11,7 +11,7 @@ from linops_jax._engine import absent, derived
 from linops_jax._model import check, fields, hooks, lookup, plan, rules, state
 from linops_jax._model.hooks import Hook
 from linops_jax._model.kinds import MISSING, REFUSED, TRACED, is_traced
-from linops_jax._model.rules import ADJOINT_PARAMETER_JVP, INFER, Rule
+from linops_jax._model.rules import ADJOINT_PARAMETER_JVP, INFER, PROX_STEP, Rule
 
 _ABSENT = object()
 
@@ -25,6 +25,7 @@ def collect_hooks(cls: Any) -> dict[str, Hook]:
     found |= _derived_from_apply(cls, table, found, given)
     found |= _transposed(table, found, given)
     found |= _gram(table, found)
+    found |= _prox_step(table, found)
     found |= _with_state_from_point(found)
     found |= _reverse_only(cls, table, found)
     found |= _refusals(cls, found)
@@ -123,6 +124,13 @@ def _gram(table: Mapping[str, Rule], known: Mapping[str, Hook]) -> dict[str, Hoo
     gram = known["gram"]
     by_others = _derive(gram.cls, gram.name, table[gram.name], derived.gram_of)
     return {gram.name: dataclasses.replace(gram, by_others=by_others)}
+
+
+def _prox_step(table: Mapping[str, Rule], known: Mapping[str, Hook]) -> dict[str, Hook]:
+    """The derivative of a functional's prox in the step, by its derivative in x."""
+    if not {"prox", "prox_jacobian"} <= set(known):
+        return {}
+    return {PROX_STEP: _derive(known["prox"].cls, PROX_STEP, table[PROX_STEP], derived.prox_step_of)}
 
 
 def _with_state_from_point(known: Mapping[str, Hook]) -> dict[str, Hook]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from linops_jax._model import advice, kinds, lookup, rules, shapes
+from linops_jax._model import advice, lookup, rules, shapes
 from linops_jax._operators import constructors
 from linops_jax._operators.arithmetic import Operand
 from linops_jax._operators.backward import Backward
@@ -178,12 +178,13 @@ class LinearOperator(Backward, rules=rules.LINEAR):
         def __matmul__(self, other: Any) -> Any: ...
         def __rmatmul__(self, other: LinearOperator) -> LinearOperator: ...
     else:
-        gram = lookup.AlsoOperator("gram", lambda op: op.H @ op)
+        gram = lookup.AlsoAttribute(
+            "gram", lambda op: op.H @ op, "Write self.adjoint(self.apply(x)), or what is faster."
+        )
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if kinds.is_hook(hook := cls.__dict__.get("gram")):
-            cls.gram = lookup.AlsoOperator("gram", LinearOperator.gram.make, hook)
+        LinearOperator.gram.put_on(cls)
 
     @property
     def inv(self) -> LinearOperator:

@@ -13,6 +13,7 @@ from linops_jax._model.shapes.dtypes import castable as castable
 from linops_jax._model.shapes.dtypes import has_complex as has_complex
 from linops_jax._model.shapes.dtypes import is_complex as is_complex
 from linops_jax._model.shapes.dtypes import is_inexact as is_inexact
+from linops_jax._model.shapes.dtypes import real_scalar as real_scalar
 from linops_jax._model.shapes.dtypes import strong as strong
 from linops_jax._model.shapes.given import as_arrays as as_arrays
 from linops_jax._model.shapes.given import as_specs as as_specs

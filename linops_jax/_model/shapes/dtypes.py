@@ -42,3 +42,10 @@ def castable(found: Any, wanted: Any) -> bool:
     return (
         is_complex(wanted) or (real and found.kind in "biuf") or (real and is_inexact(found) and not is_complex(found))
     )
+
+
+def real_scalar(tree: Any) -> jax.ShapeDtypeStruct:
+    """The spec of a real number with the precision of the arrays of a pytree."""
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(tree) if is_inexact(leaf.dtype)]
+    dtype = jnp.result_type(*dtypes or [float])
+    return jax.ShapeDtypeStruct((), jnp.finfo(dtype).dtype)

@@ -43,7 +43,7 @@ class Hand:
             return shapes.specs(self.subject.op)
         if self._hook.rule.with_state:
             return self.subject.out, self.subject.op._infer_state_shape(self.subject.spec)
-        return shapes.specs(self.subject.spec) if self._hook.rule.reverses else self.subject.out
+        return shapes.specs(self.subject.spec) if self._hook.rule.ends_in_domain else self.subject.out
 
     def arguments(self) -> list[Any]:
         """Read-only arrays, the operator's own among them."""
@@ -69,6 +69,8 @@ class Hand:
             return self.subject.field_tangent(rng)
         if name == "x":
             return self.subject.first(rng)
+        if name == "step":
+            return np.asarray(0.7, shapes.real_scalar(self.subject.spec).dtype)
         return self.subject.tangent(rng) if name in _TANGENTS else self.subject.cotangent(rng)
 
     def call(self, arguments: list[Any], out: Any = None) -> list[np.ndarray | None]:
@@ -100,7 +102,7 @@ class Hand:
                 dtype = found.real.dtype  # the adjoint on a real domain is the real part
             if found.shape != promised.shape or not shapes.castable(dtype, np.dtype(promised.dtype)):
                 at = jax.tree_util.keystr(path)
-                who = "expected" if reverses else "infer_shape promised"
+                who = "expected" if self._hook.rule.ends_in_domain else "infer_shape promised"
                 yield f"{self.label}{at} returned {shapes.describe(found)}; {who} {shapes.describe(promised)}"
 
     def finer_than_promised(self, leaves: list[Any]) -> Iterator[str]:
