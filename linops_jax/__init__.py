@@ -59,6 +59,8 @@ __all__ = [  # the public names: what dir() and `import *` give
     "L21",
     "LinearOperator",
     "Matrix",
+    "Minimum",
+    "MinimumStats",
     "NonNegative",
     "NonlinearOperator",
     "Properties",
@@ -92,6 +94,7 @@ __all__ = [  # the public names: what dir() and `import *` give
     "kron_sum",
     "last_error",
     "load_kwargs",
+    "minimize",
     "native",
     "norm",
     "operator_checks",
@@ -131,6 +134,9 @@ if TYPE_CHECKING:
     from linops_jax.measures import todense as todense
     from linops_jax.measures import tosparse as tosparse
     from linops_jax.measures import trace as trace
+    from linops_jax.minimizers import Minimum as Minimum
+    from linops_jax.minimizers import MinimumStats as MinimumStats
+    from linops_jax.minimizers import minimize as minimize
     from linops_jax.solvers import ConvergenceError as ConvergenceError
     from linops_jax.solvers import ConvergenceWarning as ConvergenceWarning
     from linops_jax.solvers import InexactAdjointWarning as InexactAdjointWarning
@@ -147,6 +153,7 @@ _LAZY = {
     "distributed": (),
     "functionals": ("L1", "L21", "NonNegative", "SquaredL2"),
     "measures": ("condition_number", "diagonal", "eigsh", "norm", "svds", "todense", "tosparse", "trace"),
+    "minimizers": ("Minimum", "MinimumStats", "minimize"),
     "solvers": ("ConvergenceError", "ConvergenceWarning", "InexactAdjointWarning", "Solution", "Stats", "solve"),
     "testing": ("check_operator", "checking", "dot_test", "operator_checks"),
     "interop": (),
