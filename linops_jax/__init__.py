@@ -47,15 +47,20 @@ from linops_jax.ops import Zero as Zero
 __all__ = [  # the public names: what dir() and `import *` give
     "FFT",
     "Affine",
+    "Box",
     "ConvergenceError",
     "ConvergenceWarning",
     "Diagonal",
     "Function",
     "Functional",
     "Halo",
+    "Huber",
     "Identity",
     "InexactAdjointWarning",
+    "KullbackLeibler",
     "L1",
+    "L1Ball",
+    "L2",
     "L21",
     "LinearOperator",
     "Matrix",
@@ -63,7 +68,9 @@ __all__ = [  # the public names: what dir() and `import *` give
     "MinimumStats",
     "NonNegative",
     "NonlinearOperator",
+    "NuclearNorm",
     "Properties",
+    "Simplex",
     "Solution",
     "SquaredL2",
     "Stats",
@@ -123,6 +130,13 @@ if TYPE_CHECKING:
     from linops_jax import ops as ops
     from linops_jax import testing as testing
     from linops_jax.functionals import L1 as L1
+    from linops_jax.functionals import Box as Box
+    from linops_jax.functionals import Huber as Huber
+    from linops_jax.functionals import KullbackLeibler as KullbackLeibler
+    from linops_jax.functionals import L1Ball as L1Ball
+    from linops_jax.functionals import NuclearNorm as NuclearNorm
+    from linops_jax.functionals import Simplex as Simplex
+    from linops_jax.functionals import L2 as L2
     from linops_jax.functionals import L21 as L21
     from linops_jax.functionals import NonNegative as NonNegative
     from linops_jax.functionals import SquaredL2 as SquaredL2
@@ -151,7 +165,19 @@ if TYPE_CHECKING:
 # Modules that are imported when one of their names is used: most programs need none of them.
 _LAZY = {
     "distributed": (),
-    "functionals": ("L1", "L21", "NonNegative", "SquaredL2"),
+    "functionals": (
+        "Box",
+        "Huber",
+        "KullbackLeibler",
+        "L1",
+        "L1Ball",
+        "L2",
+        "L21",
+        "NonNegative",
+        "NuclearNorm",
+        "Simplex",
+        "SquaredL2",
+    ),
     "measures": ("condition_number", "diagonal", "eigsh", "norm", "svds", "todense", "tosparse", "trace"),
     "minimizers": ("Minimum", "MinimumStats", "minimize"),
     "solvers": ("ConvergenceError", "ConvergenceWarning", "InexactAdjointWarning", "Solution", "Stats", "solve"),

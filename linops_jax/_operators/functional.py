@@ -27,6 +27,8 @@ class Functional(NonlinearOperator, rules=rules.FUNCTIONAL, real_linear=True):
         A Lipschitz constant of the gradient, as an attribute or a property of the class. Default: None, f is not smooth.
     convex : bool, optional
         Whether f is convex, as an attribute of the class. Default: True.
+    indicator : bool, optional
+        Whether f is 0 in a set and ∞ elsewhere, so that its prox is the projection, as an attribute of the class. Default: False.
 
     Methods
     -------
@@ -67,6 +69,7 @@ class Functional(NonlinearOperator, rules=rules.FUNCTIONAL, real_linear=True):
 
     smooth: ClassVar[Any] = None
     convex: ClassVar[bool] = True
+    indicator: ClassVar[bool] = False
 
     if TYPE_CHECKING:
 

@@ -1,59 +1,17 @@
-"""Norms: SquaredL2, L1, L2, L21."""
+"""Norms: L1, L2, L21."""
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 import linops_jax as lo
-from linops_jax.functionals._separable import Separable, absolute, barely, indicator, like, root, shrink, squared
-
-
-class SquaredL2(Separable):
-    r"""Half the squared Euclidean distance from y, \|x - y\|² / 2.
-
-    Parameters
-    ----------
-    y : pytree of arrays, optional
-        The data, in the shapes of x. Default: zero.
-
-    Notes
-    -----
-    The prox is (x + step y) / (1 + step), the gradient x - y, the conjugate \|u\|² / 2 + Re⟨u, y⟩.
-
-    Examples
-    --------
-    >>> f, x = lo.SquaredL2(jnp.array([1.0, 2.0])), jnp.array([3.0, 2.0])
-    >>> float(f(x)), f.gradient(x).tolist(), f.prox(x, 1.0).tolist()
-    (2.0, [2.0, 0.0], [2.0, 2.0])
-    """
-
-    y: Any = None
-
-    smooth = 1.0
-
-    def _alongside(self) -> tuple[Any, ...]:
-        return () if self.y is None else (self.y,)
-
-    def _value_of(self, x: Any, y: Any = 0) -> Any:
-        return jnp.sum(squared(x - y)) / 2
-
-    def _prox_of(self, x: Any, step: Any, y: Any = 0) -> Any:
-        return (x + step * y) / (1 + step)
-
-    def conjugate(self, u: Any) -> Any:
-        return self._sum(lambda u, y=0: jnp.sum(squared(u)) / 2 + jnp.sum(jnp.real(jnp.conj(u) * y)), u)
-
-    @classmethod
-    def examples(cls) -> Any:
-        yield cls(), jax.ShapeDtypeStruct((4,), jnp.float32)
-        yield cls(jnp.array([1.0, 2.0j, -1.0])), jax.ShapeDtypeStruct((3,), jnp.complex64)
-        yield (
-            cls({"a": jnp.ones(2), "b": jnp.zeros((2, 2))}),
-            {"a": jax.ShapeDtypeStruct((2,), jnp.float32), "b": jax.ShapeDtypeStruct((2, 2), jnp.complex64)},
-        )
+from linops_jax.functionals._numbers import absolute, as_inexact, indicator, real, root, rounding, shrink, squared
+from linops_jax.functionals._separable import Separable
 
 
 class L1(Separable):
@@ -78,10 +36,9 @@ class L1(Separable):
         return shrink(x, absolute(x), step)
 
     def conjugate(self, u: Any) -> Any:
-        return self._sum(lambda u: indicator(jnp.abs(u) <= 1 + barely(u), u), u)
+        return self._sum(lambda u: indicator(absolute(u) <= 1 + rounding(u), u), u)
 
     def conjugate_prox(self, u: Any, step: Any) -> Any:
-        u, _ = self._as_prox_arguments(u, step, "conjugate_prox(u, step)")
         return self._map(lambda u: u / jnp.maximum(absolute(u), 1), u)
 
     @classmethod
@@ -101,7 +58,7 @@ class L21(Separable):
     Notes
     -----
     The prox multiplies the elements along the axis, of norm n, by max(1 - step / n, 0). The conjugate is 0 if all norms are at
-    most 1, and ∞ elsewhere. At 0 the Jacobian is 0.
+    most 1, and ∞ elsewhere. Where a norm is 0, its Jacobian is 0.
 
     Examples
     --------
@@ -122,13 +79,54 @@ class L21(Separable):
         return shrink(x, self._norms(x), step)
 
     def conjugate(self, u: Any) -> Any:
-        return self._sum(lambda u: indicator(self._norms(u) <= 1 + barely(u), u), u)
+        return self._sum(lambda u: indicator(self._norms(u) <= 1 + rounding(u, u.shape[self.axis]), u), u)
 
     def conjugate_prox(self, u: Any, step: Any) -> Any:
-        u, _ = self._as_prox_arguments(u, step, "conjugate_prox(u, step)")
         return self._map(lambda u: u / jnp.maximum(self._norms(u), 1), u)
 
     @classmethod
     def examples(cls) -> Any:
         yield cls(), jax.ShapeDtypeStruct((2, 3), jnp.float32)
         yield cls(axis=-1), jax.ShapeDtypeStruct((3, 2), jnp.complex64)
+
+
+class L2(lo.Functional):
+    r"""The Euclidean norm of all arrays together, \|x\|; it is not squared.
+
+    Notes
+    -----
+    The prox is x max(1 - step / \|x\|, 0). The conjugate is 0 if \|u\| ≤ 1, and ∞ elsewhere. At 0 the Jacobian is 0.
+
+    Examples
+    --------
+    >>> f, x = lo.L2(), jnp.array([3.0, 4.0])
+    >>> float(f(x)), f.prox(x, 2.5).tolist(), f.prox(x, 6.0).tolist()
+    (5.0, [1.5, 2.0], [0.0, 0.0])
+    """
+
+    @lo.traced
+    def apply(self, x: Any) -> Any:
+        return _norm(x)
+
+    @lo.traced
+    def prox(self, x: Any, step: Any) -> Any:
+        size = _norm(x)
+        return jax.tree.map(lambda x: shrink(x, size.astype(real(x)), step.astype(real(x))), x)
+
+    def conjugate(self, u: Any) -> Any:
+        size = _norm(u)
+        return indicator(size <= 1 + rounding(size, sum(leaf.size for leaf in jax.tree.leaves(u))), size)
+
+    def conjugate_prox(self, u: Any, step: Any) -> Any:
+        factor = 1 / jnp.maximum(_norm(u), 1)
+        return jax.tree.map(lambda u: u * factor.astype(real(u)), u)
+
+    @classmethod
+    def examples(cls) -> Any:
+        yield cls(), jax.ShapeDtypeStruct((2, 3), jnp.float32)
+        yield cls(), {"a": jax.ShapeDtypeStruct((3,), jnp.complex64), "b": jax.ShapeDtypeStruct((2,), jnp.float32)}
+
+
+def _norm(x: Any) -> Any:
+    """The norm of all arrays."""
+    return root(functools.reduce(operator.add, [jnp.sum(squared(as_inexact(leaf))) for leaf in jax.tree.leaves(x)]))
