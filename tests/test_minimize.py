@@ -33,6 +33,12 @@ class Times(lo.LinearOperator):
         return S(self.a.shape[1:], np.result_type(self.a.dtype, y.dtype))
 
 
+class Square(lo.NonlinearOperator):
+    @lo.traced
+    def apply(self, x):
+        return x**2
+
+
 def lasso(lam=0.3, dtype=np.float64, matrix=lo.Matrix):
     a, y = map(jnp.asarray, lasso_data(dtype))
     return lo.SquaredL2(y) @ matrix(a) + lam * lo.L1()
@@ -108,7 +114,7 @@ def test_pytrees_are_vectors(x64):
 
 def test_a_nonlinear_model_ends_where_it_is_stationary(x64):
     y = jnp.array([4.0, 1.0, 0.01])
-    square = lo.Function(lambda x: x**2)
+    square = Square()
     found = lo.minimize(lo.SquaredL2(y) @ square + 0.1 * lo.L1(), jnp.array([0.5, 2.0, 0.1]), rtol=1e-9)
     assert found.stats.converged
     assert np.isinf(found.stats.gap)
@@ -284,7 +290,7 @@ class Inside(lo.Functional):
         return jnp.sum(x**2) / 2
 
 
-SQUARE = lo.Function(lambda x: x**2)
+SQUARE = Square()
 NAN = jnp.array([1.0, np.nan, 1.0], np.float32)
 REFUSED = {
     "negative": (ValueError, r"weight of L1.* is -0\.1.* must not have a negative", EASY - 0.1 * lo.L1(), {}),
