@@ -62,7 +62,7 @@ class FISTA:
         moved, residual = change_of(new, y, axes)
         bregman = smooth - height + _vectors.dot(slope, change, axes)
         bound = gap(new, change, step, bregman, axes) if self.problem.is_convex else jnp.full_like(moved, jnp.inf)
-        return State(new, point, images, found, later, step), Seen(smooth + simple, bound, residual, moved)
+        return State(new, point, images, found, later, step), Seen(smooth + simple, bound, residual, moved).as_number(x)
 
     def result(self, state: State) -> tuple[Any, list[Any]]:
         return state.x, []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -227,10 +228,10 @@ def _blame(problem: Problem, x0: Any) -> None:
         message = "lo.minimize: x0 has entries that are infinite or NaN. Start at finite numbers, as zeros."
         raise ValueError(message)
     for term in problem.terms:
-        value = term.value(term.inside(x0))
-        if bool(jnp.isnan(value)):
+        value = float(term.value(term.inside(x0)))
+        if math.isnan(value) or (term.is_smooth and math.isinf(value)):
             message = (
-                f"lo.minimize: {term!r} is NaN at x0, which is finite: the data, or fields of the operator or the functional, are "
-                "no numbers. Look for NaN in them."
+                f"lo.minimize: {term!r} is {value:g} at x0, which is finite: the data, or fields of the operator or the functional, "
+                "are not finite. Look for NaN and infinity in them."
             )
             raise ValueError(message)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from linops_jax import _vectors
 from linops_jax._vectors import Axes
+from linops_jax.minimizers._problem import number
 from linops_jax.solvers._iterate import ratio
 
 
@@ -31,6 +32,10 @@ class Seen(NamedTuple):
     gap: jax.Array
     residual: jax.Array
     moved: jax.Array
+
+    def as_number(self, x: Any) -> Seen:
+        """The same in the dtype of numbers for x: operators may compute in another one."""
+        return Seen(*(jnp.asarray(value, number(x)) for value in self))
 
     @property
     def distance(self) -> jax.Array:

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from linops_jax import _vectors
-from linops_jax._model import shapes
 from linops_jax._vectors import Axes, add, times
 from linops_jax.minimizers import _smooth
 from linops_jax.minimizers._measures import Seen, change_of, gap
@@ -38,7 +37,7 @@ class PD3O:
     steps: tuple[Any, Any]
 
     def begin(self, x: Any) -> State:
-        u = [jax.tree.map(shapes.zeros, term.operator(shapes.specs(x)).codomain) for term in self.problem.duals]
+        u = [jax.tree.map(jnp.zeros_like, term.inside(x)) for term in self.problem.duals]
         return State(x, x, u, jax.tree.map(jnp.zeros_like, x))
 
     def advance(self, state: State) -> tuple[State, Seen]:
@@ -64,7 +63,7 @@ class PD3O:
         if new_u:
             residual = jnp.maximum(residual, change_of(new_u, u, axes)[1])
         bound = gap(x, add(z, -1, new_z), tau, linear, axes) if problem.is_convex else jnp.full_like(moved, jnp.inf)
-        return State(x, new_z, new_u, pulled), Seen(sum(parts) + dual, bound, residual, moved)
+        return State(x, new_z, new_u, pulled), Seen(sum(parts) + dual, bound, residual, moved).as_number(x)
 
     def result(self, state: State) -> tuple[Any, list[Any]]:
         return state.x, state.u

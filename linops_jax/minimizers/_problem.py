@@ -108,8 +108,7 @@ def _require_real(f: Operator, x: Any, terms: list[Term]) -> None:
 
 def _refuse(term: Term) -> None:
     """Raises for a term that no algorithm takes."""
-    is_number = shapes.is_concrete(term.weight) or isinstance(term.weight, np.generic)
-    if is_number and not term.is_smooth and term.weight < 0:
+    if not term.is_smooth and _is_negative(term.weight):
         message = (
             f"lo.minimize: the weight of {term.functional!r} is {float(term.weight):g}. A functional without a gradient must not "
             "have a negative weight: the sum is not convex, and has no prox. Make the weight positive."
@@ -132,10 +131,14 @@ def _refuse(term: Term) -> None:
         raise NotImplementedError(message)
 
 
+def _is_negative(weight: Any) -> bool:
+    """Whether a weight is known to be negative."""
+    return (shapes.is_concrete(weight) or isinstance(weight, np.generic)) and bool(weight < 0)
+
+
 def _is_convex(term: Term) -> bool:
     """Whether a term is convex, as far as its classes tell; of weights that are traced, none is taken to be negative."""
-    is_negative = shapes.is_concrete(term.weight) and term.weight < 0
-    return term.functional.convex and term.is_linear and not is_negative
+    return term.functional.convex and term.is_linear and not _is_negative(term.weight)
 
 
 def _is_orthogonal(term: Term) -> bool:

@@ -27,7 +27,7 @@ def of_pd3o(problem: Problem, x: Any, given: Any) -> tuple[jax.Array, jax.Array]
         return given
     domain = shapes.specs(x)
     ops = [term.operator(domain) for term in problem.duals]
-    of_K = size(stacked(ops)) if ops else jnp.zeros((), number(x))
+    of_K = size(stacked(ops), x) if ops else jnp.zeros((), number(x))
     if given is not None:
         tau = given
     elif problem.smooth:

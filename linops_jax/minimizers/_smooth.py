@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from linops_jax import _vectors
+from linops_jax._model import shapes
 from linops_jax._vectors import Axes
 from linops_jax.measures import norm
 from linops_jax.minimizers._problem import number, stacked
@@ -55,15 +56,15 @@ def steepness(terms: tuple[Term, ...], x: Any) -> jax.Array:
     ops = [_at(term, x) for term in terms]
     bends = [jnp.asarray(abs(term.weight) * term.functional.smooth, number(x)) for term in terms]
     if len(ops) == 1:
-        return bends[0] * size(ops[0]) ** 2
-    return size(stacked([jnp.sqrt(bend) * op for bend, op in zip(bends, ops, strict=True)])) ** 2
+        return bends[0] * size(ops[0], x) ** 2
+    return size(stacked([jnp.sqrt(bend) * op for bend, op in zip(bends, ops, strict=True)]), x) ** 2
 
 
-def size(op: Any) -> jax.Array:
+def size(op: Any, x: Any) -> jax.Array:
     """The norm of an operator, from above: what ``lo.norm`` finds is a lower bound."""
-    return norm(op, rtol=NORM_RTOL) * (1 + NORM_RTOL)
+    return norm(op, rtol=NORM_RTOL).astype(number(x)) * (1 + NORM_RTOL)
 
 
 def _at(term: Term, x: Any) -> Any:
-    op: Any = term.operator(jax.tree.map(jax.typeof, x))
+    op: Any = term.operator(shapes.specs(x))
     return op if term.is_linear else op.jacobian(x)
