@@ -133,7 +133,7 @@ def _refuse(term: Term) -> None:
 
 def _is_negative(weight: Any) -> bool:
     """Whether a weight is known to be negative."""
-    return (shapes.is_concrete(weight) or isinstance(weight, np.generic)) and bool(weight < 0)
+    return (shapes.is_concrete(weight) or isinstance(weight, np.generic)) and bool(np.asarray(weight) < 0)
 
 
 def _is_convex(term: Term) -> bool:
