@@ -198,7 +198,9 @@ def __getattr__(name: str) -> Any:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
     module = importlib.import_module(f"{__name__}.{_HOME.get(name, name)}")
-    return module if name in _LAZY else getattr(module, name)
+    if name in _HOME:
+        globals()[name] = getattr(module, name)  # where keys of programs look for classes
+    return globals().get(name, module)
 
 
 def __dir__() -> list[str]:

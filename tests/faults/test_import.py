@@ -365,7 +365,7 @@ SHARED = {"testing": "linops_jax._vectors.packing", "interop": "linops_jax._vect
 
 def uses_private_names(module):
     package = module.path.parts[0]
-    if package not in ("ops", "interop", "testing", "cli") or module.path.as_posix().startswith(BEHIND):
+    if package not in ("ops", "functionals", "interop", "testing", "cli") or module.path.as_posix().startswith(BEHIND):
         return
     for line, name in module.imported:
         is_told = module.path.name == "__init__.py" and name == "linops_jax._public"  # where users find its names

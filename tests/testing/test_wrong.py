@@ -6,7 +6,8 @@ import warnings
 import jax
 import numpy as np
 import pytest
-import wrong_mixed as wrong_mixed  # joins WRONG
+import wrong_functionals as wrong_functionals  # joins WRONG
+import wrong_mixed as wrong_mixed  # so does this
 from wrong import BROKEN, WRONG
 
 import linops_jax as lo

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from linops_jax._model import fields, kinds, shapes
+from linops_jax._operators.functional import Functional
 from linops_jax._operators.linear import LinearOperator
 from linops_jax.testing import _probes
 from linops_jax.testing._subject.ends import Ends
@@ -42,6 +43,20 @@ class Abilities(Ends):
     def real(self) -> bool:
         """Whether only real parts of inner products count."""
         return self.is_real_linear or _probes.has_real(self.spec)
+
+    @property
+    def is_functional(self) -> bool:
+        """Whether it is a functional, with a prox or without one."""
+        return isinstance(self.op, Functional)
+
+    @property
+    def is_indicator(self) -> bool:
+        """Whether it is 0 in a set and infinite elsewhere, so that its derivative says nothing."""
+        return isinstance(self.op, Functional) and self.op.indicator
+
+    def overrides(self, name: str) -> bool:
+        """Whether the class of a functional has a method of its own."""
+        return self.is_functional and getattr(type(self.op), name) is not getattr(Functional, name)
 
     @property
     def adjoint_rtol(self) -> float | None:

@@ -35,11 +35,11 @@ def _moves(subject: Subject) -> bool:
 
 
 def has_jacobian(subject: Subject) -> bool:
-    return not subject.is_linear and subject.has_forward and _moves(subject)
+    return not subject.is_linear and not subject.is_indicator and subject.has_forward and _moves(subject)
 
 
 def has_jacobian_adjoint(subject: Subject) -> bool:
-    return not subject.is_linear and subject.has_reverse and _moves(subject)
+    return not subject.is_linear and not subject.is_indicator and subject.has_reverse and _moves(subject)
 
 
 @check(needs=("repeatable",), when=has_jacobian)

@@ -1,0 +1,288 @@
+"""The ready-made functionals against their formulas in NumPy and against PyProximal: values, proxes, conjugates, derivatives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyproximal
+import pytest
+import scipy.optimize
+from helpers import S, close, like, normal
+
+import linops_jax as lo
+from linops_jax import functionals
+from linops_jax.testing.checks import CHECKS
+
+CLASSES = [getattr(lo, name) for name in lo.__all__ if name in vars(functionals)]
+SEPARABLE = [lo.SquaredL2(), lo.L1(), lo.L21(), lo.NonNegative(), lo.Box(-1.0, 0.5), lo.Huber(0.7), lo.NuclearNorm()]
+DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
+Y = np.array([2.0, 0.0, 1.5])
+
+
+def name(value):
+    return getattr(value, "__name__", type(value).__name__)
+
+
+def moduli(x):
+    return np.abs(np.asarray(x).ravel())
+
+
+VALUES = {  # at any x of shape (3, 2)
+    "SquaredL2": (lo.SquaredL2(jnp.full((3, 2), 0.5)), lambda x: np.sum(np.abs(x - 0.5) ** 2) / 2),
+    "L1": (lo.L1(), lambda x: np.sum(np.abs(x))),
+    "L2": (lo.L2(), np.linalg.norm),
+    "L21": (lo.L21(), lambda x: np.sum(np.linalg.norm(x, axis=0))),
+    "Huber": (lo.Huber(0.7), lambda x: np.sum(scipy.special.huber(0.7, np.abs(x)))),
+    "NuclearNorm": (lo.NuclearNorm(), lambda x: np.linalg.norm(x, "nuc")),
+}
+
+
+def test_there_are_all():
+    names = {"Box", "Huber", "KullbackLeibler", "L1", "L1Ball", "L2", "L21", "NonNegative", "NuclearNorm", "Simplex", "SquaredL2"}
+    assert {cls.__name__ for cls in CLASSES} == names
+    assert all(issubclass(cls, lo.Functional) and list(cls.examples()) for cls in CLASSES)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
+def test_values(dtype, x64):
+    x = normal((3, 2), dtype)
+    found = jax.jit(lambda x: {key: f(x) for key, (f, _) in VALUES.items()})(x)
+    close(found, {key: np.asarray(value(x), np.finfo(dtype).dtype) for key, (_, value) in VALUES.items()})
+
+
+def test_values_of_kullback_leibler():
+    f = lo.KullbackLeibler(jnp.asarray(Y, np.float32))
+    x = np.array([1.0, 3.0, 2.0])
+    assert float(f(jnp.asarray(x, np.float32))) == pytest.approx(np.sum(scipy.special.kl_div(Y, x)), rel=1e-6)
+    assert float(f(jnp.array([2.0, 0.0, 1.5]))) == 0
+    assert all(np.isinf(f(jnp.array(x))) for x in ([1.0, -0.1, 1.0], [0.0, 1.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("f", "inside", "outside"),
+    [
+        (lo.NonNegative(), [0.0, 1.0], [-1e-6, 1.0]),
+        (lo.Box(-1.0, 2.0), [-1.0, 2.0], [0.0, 2.1]),
+        (lo.Box(upper=jnp.array([0.0, 1.0])), [-9.0, 1.0], [0.1, 1.0]),
+        (lo.Simplex(), [0.25, 0.75], [0.25, 0.76]),
+        (lo.Simplex(), [1.0, 0.0], [1.25, -0.25]),
+        (lo.L1Ball(2.0), [-1.5, 0.5], [-1.5, 0.6]),
+    ],
+    ids=name,
+)
+def test_values_of_constraints(f, inside, outside):
+    assert float(f(jnp.array(inside))) == 0
+    assert float(f(jnp.array(outside))) == np.inf
+
+
+# ---- proxes -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("f", "other", "dtype"),
+    [
+        (lo.SquaredL2(jnp.asarray(normal((4, 3)), np.float32)), pyproximal.L2(b=normal((4, 3)).astype(np.float32).ravel()), float),
+        (lo.L1(), pyproximal.L1(), float),
+        (lo.L1(), pyproximal.L1(), complex),
+        (lo.L2(), pyproximal.Euclidean(), complex),
+        (lo.L21(), pyproximal.L21(ndim=4), float),
+        (lo.L21(), pyproximal.L21(ndim=4), complex),
+        (lo.Box(-0.2, 0.3), pyproximal.Box(-0.2, 0.3), float),
+        (lo.NuclearNorm(), pyproximal.Nuclear((4, 3)), float),
+        (lo.Simplex(), pyproximal.Simplex(12, 1.0), float),
+        (lo.Simplex(axis=1), pyproximal.Simplex(12, 1.0, dims=(4, 3), axis=1), float),
+        (lo.L1Ball(2.0), pyproximal.L1Ball(12, 2.0, xtol=1e-12), float),
+    ],
+    ids=name,
+)
+def test_proxes_are_those_of_pyproximal(f, other, dtype, x64):
+    for step in (0.3, 1.9):
+        x = normal((4, 3), dtype, 5)
+        expected = np.reshape(other.prox(x.ravel(), step), x.shape)
+        np.testing.assert_allclose(f.prox(x, step), expected, atol=1e-7 if "Ball" in name(f) or "Simplex" in name(f) else 1e-14)
+
+
+@pytest.mark.parametrize(
+    ("f", "value"),
+    [
+        (lo.Huber(0.7), lambda u: scipy.special.huber(0.7, np.abs(u))),
+        (lo.KullbackLeibler(jnp.array(2.0)), lambda u: scipy.special.kl_div(2.0, u)),
+        (lo.KullbackLeibler(jnp.array(0.0)), lambda u: scipy.special.kl_div(0.0, u)),
+    ],
+    ids=["Huber", "KullbackLeibler", "KullbackLeibler of 0"],
+)
+def test_proxes_are_minima(f, value, x64):
+    """Of one number, by Brent's method."""
+    xs = np.array([-4.0, -0.3, 0.2, 1.1, 5.0])
+    for step in (0.4, 3.0):
+        for x, found in zip(xs, np.asarray(f.prox(xs, step)), strict=True):
+            least = lambda u, x=x: value(u) + (u - x) ** 2 / (2 * step)  # noqa: B023
+            best = scipy.optimize.minimize_scalar(least, bounds=(0 if "K" in name(f) else -9, 9), method="bounded", options={"xatol": 1e-10})
+            assert found == pytest.approx(best.x, abs=1e-6)
+
+
+@pytest.mark.parametrize("f", SEPARABLE, ids=name)
+def test_arrays_of_a_pytree_are_separate(f):
+    x = {"a": jnp.asarray(normal((3, 2), np.float32)), "b": [jnp.asarray(normal((2, 4), np.float32, 1))]}
+    close(f.prox(x, 0.5), {"a": f.prox(x["a"], 0.5), "b": [f.prox(x["b"][0], 0.5)]})
+    close(f(x), f(x["a"]) + f(x["b"][0]))
+
+
+@pytest.mark.parametrize("f", [lo.L2(), lo.L1Ball(2.0)], ids=name)
+def test_arrays_of_a_pytree_are_one_vector(f):
+    x = normal((7,), np.float32)
+    parts = [jnp.asarray(x[:3]), jnp.asarray(x[3:])]
+    close(np.concatenate(f.prox(parts, 0.5)), np.asarray(f.prox(x, 0.5)))
+    close(f(parts), f(x))
+    mixed = f.prox([parts[0].astype(complex), parts[1]], 0.5)
+    close(np.asarray(mixed[0]), np.asarray(f.prox(parts, 0.5)[0]).astype(np.complex64))
+
+
+def test_an_imaginary_part_of_the_data_does_not_move_real_numbers():
+    f, x = lo.SquaredL2(jnp.array([1 + 2j, 3j])), jnp.array([1.0, 1.0])
+    close(f.prox(x, 1.0), jnp.array([1.0, 0.5]))
+    close(f.gradient(x), jnp.array([0.0, 1.0]))
+
+
+def test_large_numbers_leave_the_simplex_no_less_exact():
+    x = np.array([1e6, 1e6 - 0.25, -1e6], np.float32)
+    close(lo.Simplex().prox(x, 1.0), jnp.array([0.625, 0.375, 0.0]))
+
+
+# ---- derivatives --------------------------------------------------------------------------------------------------------
+
+
+def differences(function, x, dx, h=1e-6):
+    return jax.tree.map(lambda a, b: (a - b) / (2 * h), function(x + h * dx), function(x - h * dx))
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=name)
+def test_derivatives_of_proxes(cls, x64):
+    """In x and the step, in both modes, against differences; self-adjoint in x."""
+    for i, (f, spec) in enumerate(cls.examples()):
+        x, dx, dy = (like(jax.tree.map(lambda s: S(s.shape, np.result_type(s.dtype, np.float64)), spec), 3 * i + k) for k in range(3))
+        flat = lambda tree: np.concatenate([np.ravel(leaf).view(float) for leaf in jax.tree.leaves(tree)])  # noqa: E731
+        step = np.float64(0.37)
+
+        @jax.jit
+        def derivatives(f, x, step, dx, dy):
+            p, in_x = jax.jvp(lambda x: f.prox(x, step), (x,), (dx,))
+            _, in_step = jax.jvp(lambda step: f.prox(x, step), (step,), (jnp.ones_like(step),))
+            back, to_step = jax.vjp(f.prox, x, step)[1](jax.tree.map(jnp.conj, dy))
+            return in_x, in_step, jax.tree.map(jnp.conj, back), to_step
+
+        in_x, in_step, back, to_step = derivatives(f, x, step, dx, dy)
+        h = 1e-6
+        moved = [f.prox(jax.tree.map(lambda a, d: a + s * h * d, x, dx), step) for s in (1, -1)]  # noqa: B023
+        np.testing.assert_allclose(flat(in_x), (flat(moved[0]) - flat(moved[1])) / (2 * h), atol=1e-7)
+        moved = [f.prox(x, step + s * h) for s in (1, -1)]
+        np.testing.assert_allclose(flat(in_step), (flat(moved[0]) - flat(moved[1])) / (2 * h), atol=1e-7)
+        assert np.vdot(flat(back), flat(dx)) == pytest.approx(np.vdot(flat(dy), flat(in_x)), abs=1e-12)
+        assert float(to_step) == pytest.approx(np.vdot(flat(dy), flat(in_step)), abs=1e-12)
+
+
+@pytest.mark.parametrize("f", [*SEPARABLE, lo.L2(), lo.L1Ball(2.0), lo.Simplex()], ids=name)
+def test_derivatives_at_zero_are_numbers(f):
+    x = jnp.zeros((2, 3))
+
+    @jax.jit
+    def derivatives(x):
+        return jax.grad(f)(x), jax.jacfwd(f.prox)(x, 0.5), jax.grad(lambda x, s: jnp.sum(f.prox(x, s)), (0, 1))(x, 0.5)
+
+    for leaf in jax.tree.leaves(derivatives(x)):
+        assert np.all(np.isfinite(leaf))
+    if not f.indicator and "Nuclear" not in name(f):
+        close(derivatives(x)[0], x)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4), (4, 2)])
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128], ids=["real", "complex"])
+def test_the_derivative_of_the_nuclear_norm_where_singular_values_are_equal_or_zero(shape, dtype, x64):
+    k = min(shape)
+    u, v = (np.linalg.qr(normal((n, n), dtype, i))[0][:, :k] for i, n in enumerate(shape))
+    f, dx = lo.NuclearNorm(), normal(shape, dtype, 7)
+    derivative = jax.jit(lambda x: jax.jvp(lambda x: f.prox(x, 1.0), (x,), (dx,))[1])
+    for s in ([2.0, 2.0, 2.0], [2.0, 0.5, 0.5], [2.0, 0.0, 0.0], [0.5, 0.0, 0.0]):
+        x = (u * s[:k]) @ v.conj().T
+        np.testing.assert_allclose(derivative(x), differences(lambda x: np.asarray(f.prox(x, 1.0)), x, dx), atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64], ids=["real", "complex"])
+def test_the_gradient_is_the_conjugate_of_that_of_jax(dtype):
+    x = normal((3,), dtype)
+    for f in (lo.SquaredL2(jnp.ones(3, dtype)), lo.Huber(0.7)):
+        close(jax.jit(f.gradient)(x), jnp.conj(jax.grad(f)(x)))
+    A = lo.Matrix(normal((4, 3), dtype, 1))
+    f = lo.SquaredL2() @ A
+    close(f.jacobian(x).H(jnp.ones(())), A.H(A(x)))
+
+
+@pytest.mark.parametrize(
+    ("make", "values"),
+    [
+        (lo.SquaredL2, jnp.array([[1.0, 2.0], [0.0, -1.0]])),
+        (lo.KullbackLeibler, jnp.array([[1.0, 2.0], [0.5, 3.0]])),
+        (lo.Huber, jnp.array([0.5, 1.5])),
+        (lambda b: lo.Box(-b, b), jnp.array([0.5, 1.5])),
+        (lo.L1Ball, jnp.array([0.5, 1.5])),
+    ],
+    ids=["SquaredL2", "KullbackLeibler", "Huber", "Box", "L1Ball"],
+)
+def test_fields_are_batched_and_differentiated(make, values):
+    x = jnp.array([3.0, -0.7])
+    loss = lambda value, step: jnp.sum(make(value).prox(x, step) ** 2)  # noqa: E731
+    steps = jnp.array([0.3, 1.1])
+    found = jax.jit(jax.vmap(jax.value_and_grad(loss)))(values, steps)
+    each = [jax.value_and_grad(loss)(value, step) for value, step in zip(values, steps, strict=True)]
+    close(found, jax.tree.map(lambda *leaves: jnp.stack(leaves), *each))
+    value, h = values[1], 1e-2
+    slope = (loss(value + h, 0.3) - loss(value - h, 0.3)) / (2 * h)
+    assert float(jnp.sum(jax.grad(loss)(value, 0.3))) == pytest.approx(float(slope), rel=1e-2, abs=1e-2)
+
+
+# ---- what does not fit --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: lo.Huber(-1.0), ValueError, r"Huber\.delta: expected a positive number, found -1\.0"),
+        (lambda: lo.L1Ball(0), ValueError, r"L1Ball\.radius: expected a positive number, found 0"),
+        (lambda: lo.Huber(jnp.ones(2)), TypeError, r"Huber\.delta: expected a positive number, found Array"),
+        (lambda: lo.Huber(1j), TypeError, r"Huber\.delta: expected a positive number, found 1j"),
+        (lambda: lo.Box(1.0, 0.0), ValueError, r"Box: expected lower bounds that are not above the upper ones, found 1\.0 and 0\.0"),
+        (lambda: lo.SquaredL2(jnp.ones(2))(jnp.ones(3)), ValueError, r"SquaredL2: expected arrays in the shapes of x, found \(2,\) for an x of shape \(3,\)"),
+        (lambda: lo.NonNegative()(jnp.ones(3, complex)), TypeError, r"NonNegative: expected real numbers, found complex64\. .*lo\.ops\.Real\(\)"),
+        (lambda: lo.Box(0.0).prox(jnp.ones(3, complex), 1.0), TypeError, r"Box: expected real numbers, found complex64"),
+        (lambda: lo.Simplex().prox(jnp.ones(3, complex), 1.0), TypeError, r"Simplex: expected real numbers"),
+        (lambda: lo.KullbackLeibler(jnp.ones(3))(jnp.ones(3, complex)), TypeError, r"KullbackLeibler: expected real numbers"),
+        (lambda: lo.L1().gradient(jnp.ones(3)), NotImplementedError, r"L1 is not smooth, .*Use L1\.prox\(x, step\)"),
+    ],
+)  # fmt: skip
+def test_messages(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_integers_have_values_in_single_precision():
+    close(lo.L1()(jnp.array([1, -2])), jnp.array(3.0))
+    close(lo.SquaredL2()(jnp.array([1, -2])), jnp.array(2.5))
+
+
+# ---- the checks ---------------------------------------------------------------------------------------------------------
+
+OF_FUNCTIONALS = [check for key, check in CHECKS.items() if check.function.__module__.endswith("_functional")]
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=name)
+def test_they_pass_the_checks_of_functionals(cls):
+    for f, x in cls.examples():
+        for check in OF_FUNCTIONALS:
+            if check.applies(lo.testing.Checkup(f, x).subject):
+                check(f, x)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", CLASSES, ids=name)
+def test_they_pass_every_check(cls):
+    for f, x in cls.examples():
+        assert lo.check_operator(f, x).passed
