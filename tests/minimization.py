@@ -13,9 +13,9 @@ def lasso_data(dtype=np.float64, rows=12, columns=8):
 
 
 def edges_data(n=9):
-    """A blur of a signal with edges, part of it at zero, and its data."""
+    """A blur of a signal with edges, part of it negative, and its data."""
     a = sum(np.eye(n, k=k) * w for k, w in ((-1, 0.25), (0, 0.5), (1, 0.25)))
-    x = np.where(np.arange(n) % 6 < 3, 1.0, 0.0)
+    x = np.where(np.arange(n) % 6 < 3, 1.0, -0.3)
     return a, a @ x + 0.1 * normal((n,), np.float64, 4)
 
 

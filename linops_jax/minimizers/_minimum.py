@@ -87,7 +87,9 @@ def report(found: Minimum, sound: Any, distance: Any, solver: str, rtol: Any, bl
     ``blame()`` raises if data are no numbers.
     """
     if isinstance(found.stats.converged, Tracer):
-        message = f"lo.minimize: {solver} stopped before it reached its tolerance. Call it without jit to see the numbers."
+        message = (
+            f"lo.minimize: {solver} stopped before it reached its tolerance. Call it without jit to see the numbers."
+        )
         return raise_when_run(found, message) if throw else found
     steps = int(found.stats.steps)
     if found.stats.history is not None:
