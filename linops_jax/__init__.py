@@ -46,6 +46,9 @@ from linops_jax.ops import Zero as Zero
 
 __all__ = [  # the public names: what dir() and `import *` give
     "FFT",
+    "L1",
+    "L2",
+    "L21",
     "Affine",
     "Box",
     "ConvergenceError",
@@ -58,10 +61,7 @@ __all__ = [  # the public names: what dir() and `import *` give
     "Identity",
     "InexactAdjointWarning",
     "KullbackLeibler",
-    "L1",
     "L1Ball",
-    "L2",
-    "L21",
     "LinearOperator",
     "Matrix",
     "Minimum",
@@ -130,15 +130,15 @@ if TYPE_CHECKING:
     from linops_jax import ops as ops
     from linops_jax import testing as testing
     from linops_jax.functionals import L1 as L1
+    from linops_jax.functionals import L2 as L2
+    from linops_jax.functionals import L21 as L21
     from linops_jax.functionals import Box as Box
     from linops_jax.functionals import Huber as Huber
     from linops_jax.functionals import KullbackLeibler as KullbackLeibler
     from linops_jax.functionals import L1Ball as L1Ball
+    from linops_jax.functionals import NonNegative as NonNegative
     from linops_jax.functionals import NuclearNorm as NuclearNorm
     from linops_jax.functionals import Simplex as Simplex
-    from linops_jax.functionals import L2 as L2
-    from linops_jax.functionals import L21 as L21
-    from linops_jax.functionals import NonNegative as NonNegative
     from linops_jax.functionals import SquaredL2 as SquaredL2
     from linops_jax.measures import condition_number as condition_number
     from linops_jax.measures import diagonal as diagonal

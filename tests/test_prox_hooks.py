@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import close, normal
 from jax import export
+from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 import linops_jax as lo
@@ -152,7 +153,7 @@ def test_the_step_has_the_precision_of_x(x64):
 
 
 def test_shard_map():
-    mesh = jax.make_mesh((2,), ("i",))
+    mesh = jax.make_mesh((2,), ("i",), axis_types=(AxisType.Auto,))
     for f in (Host(W[:2]), Plain(W[:2])):
 
         @jax.jit
@@ -216,15 +217,22 @@ def test_a_functional_without_prox_is_smooth():
         (lambda: lo.L1().prox(X, jnp.ones(4)), TypeError, r"expected a step that is a real number.*found f32\[4\]"),
         (lambda: lo.L1().prox(X, 1j), TypeError, r"expected a step that is a real number.*found 1j"),
         (lambda: lo.L1().prox(X, "1"), TypeError, r"expected a step that is a real number.*found '1'"),
-        (lambda: lo.L1().prox(jnp.arange(3), 1.0), TypeError, r"L1\.prox\(x, step\): expected x of floating-point numbers, found i32\[3\]"),
+        (lambda: lo.L1().prox(jnp.arange(3), 1.0), TypeError,
+         r"L1\.prox\(x, step\): expected x of floating-point numbers, found i32\[3\]"),
         (lambda: lo.L1().prox(jax.ShapeDtypeStruct((3,), np.float32), 1.0), TypeError, r"L1\.prox\(x, step\).*jnp\.zeros"),
-        (lambda: lo.NuclearNorm().conjugate_prox(jnp.eye(2), -1.0), ValueError, r"NuclearNorm\.conjugate_prox\(u, step\): expected a positive step"),
+        (lambda: lo.NuclearNorm().conjugate_prox(jnp.eye(2), -1.0), ValueError,
+         r"NuclearNorm\.conjugate_prox\(u, step\): expected a positive step"),
         (lambda: Plain(W).conjugate(X), NotImplementedError, r"Plain has no conjugate\. Define Plain\.conjugate\(self, u\)"),
-        (lambda: jax.grad(loss, 1)(NoJacobian(W), X, 0.4), NotImplementedError, r"NoJacobian\.prox has no derivative\. Define NoJacobian\.prox_jacobian"),
-        (lambda: jax.grad(loss, 2)(NoJacobian(W), X, 0.4), NotImplementedError, r"NoJacobian\.prox has no derivative\. Define NoJacobian\.prox_jacobian"),
-        (lambda: jax.grad(loss)(NoJacobian(W), X, 0.4), NotImplementedError, r"NoJacobian\.d is being differentiated, but there is no hook for the derivative of NoJacobian\.prox"),
-        (lambda: jax.hessian(loss, 1)(Host(W), X, 0.4), NotImplementedError, r"Derivatives of Host\.prox_jacobian with respect to x have no hook"),
-        (lambda: jax.hessian(loss, 2)(Host(W), X, 0.4), NotImplementedError, r"Derivatives of Host\.prox_jacobian with respect to"),
+        (lambda: jax.grad(loss, 1)(NoJacobian(W), X, 0.4), NotImplementedError,
+         r"NoJacobian\.prox has no derivative\. Define NoJacobian\.prox_jacobian"),
+        (lambda: jax.grad(loss, 2)(NoJacobian(W), X, 0.4), NotImplementedError,
+         r"NoJacobian\.prox has no derivative\. Define NoJacobian\.prox_jacobian"),
+        (lambda: jax.grad(loss)(NoJacobian(W), X, 0.4), NotImplementedError,
+         r"NoJacobian\.d is being differentiated, but there is no hook for the derivative of NoJacobian\.prox"),
+        (lambda: jax.hessian(loss, 1)(Host(W), X, 0.4), NotImplementedError,
+         r"Derivatives of Host\.prox_jacobian with respect to x have no hook"),
+        (lambda: jax.hessian(loss, 2)(Host(W), X, 0.4), NotImplementedError,
+         r"Derivatives of Host\.prox_jacobian with respect to"),
     ],
 )  # fmt: skip
 def test_messages(call, error, message):

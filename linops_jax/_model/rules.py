@@ -211,7 +211,9 @@ FUNCTIONAL: dict[str, Rule] = {
     ),
     "prox_jacobian": Rule(
         ("self", "x", "step", "dx"),
-        transposed={"dx": ("prox_jacobian", ("self", "x", "step", CT))},  # self-adjoint: prox is the gradient of a function
+        transposed={
+            "dx": ("prox_jacobian", ("self", "x", "step", CT))
+        },  # self-adjoint: prox is the gradient of a function
         stays=True,
     ),
     PROX_STEP: Rule(("self", "x", "step", "dstep"), stays=True),

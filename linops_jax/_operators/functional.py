@@ -33,8 +33,8 @@ class Functional(NonlinearOperator, rules=rules.FUNCTIONAL, real_linear=True):
     Methods
     -------
     prox(x, step)
-        A hook, as ``apply`` is: host, traced or native. The point u where f(u) + \|u - x\|² / (2 step) is least. ``step`` is a real
-        array without axes. Outside of hooks, ``f.prox(x, step)`` evaluates it under every transformation of JAX; there
+        A hook, as ``apply`` is: host, traced or native. The point u where f(u) + \|u - x\|² / (2 step) is least. ``step`` is a
+        real array without axes. Outside of hooks, ``f.prox(x, step)`` evaluates it under every transformation of JAX; there
         ``step`` may be a number.
     prox_jacobian(x, step, dx)
         A hook: the derivative of ``prox(x, step)`` at x in the direction dx. If ``prox`` is traced, JAX derives it.
@@ -145,7 +145,7 @@ class Functional(NonlinearOperator, rules=rules.FUNCTIONAL, real_linear=True):
         Returns
         -------
         jax.Array
-            f*(u), a real array without axes. Where f* is ∞ only just, by rounding of u, it is the finite value close by.
+            The value f*(u), a real array without axes. Where only the rounding of u makes f* infinite, it is finite.
 
         Raises
         ------
@@ -153,7 +153,9 @@ class Functional(NonlinearOperator, rules=rules.FUNCTIONAL, real_linear=True):
             If the class does not define it.
         """
         where = type(self)._label
-        message = f"{where} has no conjugate. Define {where}.conjugate(self, u), the supremum of Re<u, x> - f(x) over x."
+        message = (
+            f"{where} has no conjugate. Define {where}.conjugate(self, u), the supremum of Re<u, x> - f(x) over x."
+        )
         raise NotImplementedError(message)
 
     def gradient(self, x: Arrays) -> Arrays:
@@ -191,7 +193,9 @@ class Functional(NonlinearOperator, rules=rules.FUNCTIONAL, real_linear=True):
         shapes.refuse_shapes(x, where, "Pass the point, as jnp.zeros({})")
         x = self._as_input(shapes.as_arrays(x, where))
         if not all(shapes.is_inexact(leaf.dtype) for leaf in jax.tree.leaves(x)):
-            message = f"{where}: expected x of floating-point numbers, found {shapes.describe_tree(x)}. Use x.astype(float)."
+            message = (
+                f"{where}: expected x of floating-point numbers, found {shapes.describe_tree(x)}. Use x.astype(float)."
+            )
             raise TypeError(message)
         if not is_scalar(step) or jnp.iscomplexobj(step):
             found = shapes.describe_tree(step) if shapes.is_spec(step) else f"{step!r:.80}"

@@ -221,7 +221,15 @@ class Operator(Arithmetic, Structure, metaclass=OperatorMeta, rules={}):
         back = self if rule.in_fields else x
         state = self._infer_state_shape(x) if rule.with_state or STATE in rule.arguments else None
         value = back if rule.ends_in_domain else (y, state) if rule.with_state else y
-        role = {"self": self, "dself": self, "y": y, "dy": y, STATE: state, "step": shapes.real_scalar(x), "result": value}
+        role = {
+            "self": self,
+            "dself": self,
+            "y": y,
+            "dy": y,
+            STATE: state,
+            "step": shapes.real_scalar(x),
+            "result": value,
+        }
         return {name: role.get(name, x) for name in (*given, "result")}
 
     def _remember(self, x: Any, y: Any, what: str = "_shapes") -> None:

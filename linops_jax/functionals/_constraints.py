@@ -95,7 +95,9 @@ class Box(Separable):
         if all(isinstance(a, np.ndarray | jax.Array) and not isinstance(a, jax.core.Tracer) for a in arrays) and np.any(
             np.asarray(self.lower) > np.asarray(self.upper)
         ):
-            message = f"Box: expected lower bounds that are not above the upper ones, found {self.lower} and {self.upper}."
+            message = (
+                f"Box: expected lower bounds that are not above the upper ones, found {self.lower} and {self.upper}."
+            )
             raise ValueError(message)
 
     def _alongside(self) -> tuple[Any, ...]:

@@ -79,8 +79,8 @@ class KullbackLeibler(Separable):
 
     Notes
     -----
-    Terms with yᵢ = 0 are xᵢ. The prox is (b + √(b² + 4 step yᵢ)) / 2 with b = xᵢ - step. The conjugate is Σ -yᵢ log(1 - uᵢ), and ∞
-    if some uᵢ ≥ 1 (for yᵢ = 0: uᵢ > 1). The gradient has no Lipschitz constant.
+    Terms with yᵢ = 0 are xᵢ. The prox is (b + √(b² + 4 step yᵢ)) / 2 with b = xᵢ - step. The conjugate is Σ -yᵢ log(1 - uᵢ), and
+    ∞ if some uᵢ ≥ 1 (for yᵢ = 0: uᵢ > 1). The gradient has no Lipschitz constant.
 
     Examples
     --------
@@ -168,7 +168,7 @@ class Huber(Separable):
     def _prox_of(self, x: Any, step: Any) -> Any:
         size, delta = absolute(x), self.delta.astype(real(x))
         inner = size <= (1 + step) * delta
-        return jnp.where(inner, x / (1 + step), x * (1 - step * delta / jnp.where(inner, 1, size)))
+        return jnp.where(inner, x / (1 + step), x - step * delta * (x / jnp.where(inner, 1, size)))
 
     def conjugate(self, u: Any) -> Any:
         def one(u: Any) -> Any:

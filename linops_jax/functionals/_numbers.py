@@ -10,8 +10,8 @@ import numpy as np
 
 
 def as_field(value: Any) -> Any:
-    """What a constructor gets for an array field, where it may be a number."""
-    return jnp.asarray(value) if isinstance(value, int | float | np.number) else value
+    """What a constructor gets for an array field, where it may be a number; in double precision, also where JAX has none."""
+    return np.asarray(value, np.float64) if isinstance(value, int | float | np.number) else value
 
 
 def positive(value: Any, where: str) -> Any:
@@ -44,7 +44,9 @@ def like(value: Any, x: Any) -> Any:
 def only_real(x: Any, who: str) -> Any:
     """The array, unless it is complex."""
     if jnp.iscomplexobj(x):
-        message = f"{who}: expected real numbers, found {x.dtype}. Compose it with lo.ops.Real(): {who}(...) @ lo.ops.Real()."
+        message = (
+            f"{who}: expected real numbers, found {x.dtype}. Compose it with lo.ops.Real(): {who}(...) @ lo.ops.Real()."
+        )
         raise TypeError(message)
     return x
 
@@ -70,7 +72,7 @@ def root(x: Any) -> Any:
 def shrink(x: Any, size: Any, by: Any) -> Any:
     """The elements of x, of the given sizes, with sizes that are less by ``by``; 0 where that would be negative."""
     kept = size > by
-    return jnp.where(kept, x * (1 - by / jnp.where(kept, size, 1)), 0)
+    return jnp.where(kept, x - by * (x / jnp.where(kept, size, 1)), 0)
 
 
 def threshold(sizes: Any, total: Any, axis: int) -> Any:

@@ -236,7 +236,7 @@ def _blame(problem: Problem, x0: Any) -> None:
         value = float(term.value(term.inside(x0)))
         if math.isnan(value) or (term.is_smooth and math.isinf(value)):
             message = (
-                f"lo.minimize: {term!r} is {value:g} at x0, which is finite: the data, or fields of the operator or the functional, "
+                f"lo.minimize: {term!r} is {value:g} at x0, which is finite: the data, or fields of operators or functionals, "
                 "are not finite. Look for NaN and infinity in them."
             )
             raise ValueError(message)

@@ -93,7 +93,7 @@ def _require_real(f: Operator, x: Any, terms: list[Term]) -> None:
     for term in terms:
         if jnp.ndim(term.weight) or shapes.is_complex(jnp.result_type(term.weight)):
             message = (
-                f"lo.minimize: the weight of {term.functional!r} is {shapes.describe(jnp.asarray(term.weight))}, so the objective "
+                f"lo.minimize: the weight of {term.functional!r} is {shapes.describe(jnp.asarray(term.weight))}, so the sum "
                 "is not one real number. Give each term a real weight."
             )
             raise TypeError(message)

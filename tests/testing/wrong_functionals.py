@@ -89,6 +89,8 @@ class WrongConjugate(lo.SquaredL2):
         return 2 * super().conjugate(u)
 
 
-@wrong("smooth", r"the gradient changes by 1 \|x - z\| between two points, but smooth = 0\.9 promises no more than that")
+@wrong(
+    "smooth", r"the gradient changes by 1 \|x - z\| between two points, but smooth = 0\.9 promises no more than that"
+)
 class SmootherThanItIs(lo.SquaredL2):
     smooth = 0.9

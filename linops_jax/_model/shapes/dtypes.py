@@ -46,5 +46,6 @@ def castable(found: Any, wanted: Any) -> bool:
 
 def real_scalar(tree: Any) -> jax.ShapeDtypeStruct:
     """The spec of a real number with the precision of the arrays of a pytree."""
-    dtype = jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(tree) if is_inexact(leaf.dtype)) or (float,))
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(tree) if is_inexact(leaf.dtype)]
+    dtype = jnp.result_type(*dtypes or [float])
     return jax.ShapeDtypeStruct((), jnp.finfo(dtype).dtype)

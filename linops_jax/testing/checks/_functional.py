@@ -106,8 +106,8 @@ def check_prox(subject: Subject) -> None:
                 continue
             require(
                 total >= least - _tolerance(subject, (found, value), step, x, p, u),
-                f"f(u) + |u - x|^2 / (2 step) is {least:.8g} at u = prox(x, step), but {total:.8g} at another u, for step = {step}: "
-                "prox must give the least",
+                f"f(u) + |u - x|^2 / (2 step) is {least:.8g} at u = prox(x, step), but {total:.8g} at another u, for "
+                f"step = {step}: prox must give the least",
             )
 
 
@@ -126,8 +126,8 @@ def check_prox_nonexpansive(subject: Subject) -> None:
             right = _real_inner(_probes.subtract(p, q), _probes.subtract(x, z))
             require(
                 left <= right + _tolerance(subject, (), 1.0, x, z),
-                f"|prox(x) - prox(z)|^2 = {left:.6g} is more than Re <prox(x) - prox(z), x - z> = {right:.6g}, for step = {step}, so f "
-                "is not convex: declare the class with convex = False",
+                f"|prox(x) - prox(z)|^2 = {left:.6g} is more than Re <prox(x) - prox(z), x - z> = {right:.6g}, for step = "
+                f"{step}, so f is not convex: declare the class with convex = False",
             )
 
 
@@ -142,8 +142,8 @@ def check_prox_subgradient(subject: Subject) -> None:
             bound = value + _real_inner(u, _probes.subtract(z, p))
             require(
                 found >= bound - _tolerance(subject, (found, value), step, x, p, z),
-                f"f(z) = {found:.8g} is less than f(p) + Re <(x - p) / step, z - p> = {bound:.8g} with p = prox(x, {step}): prox is not "
-                "exact, or f is not convex",
+                f"f(z) = {found:.8g} is less than f(p) + Re <(x - p) / step, z - p> = {bound:.8g} with p = prox(x, {step}): "
+                "prox is not exact, or f is not convex",
             )
 
 
@@ -153,7 +153,10 @@ def check_projection(subject: Subject) -> None:
     rng = subject.rng("projection")
     for x, step, p in _proxes(subject, rng):
         value = _value(subject, p)
-        require(value == 0, f"f(prox(x, {step})) is {value:g}, and must be 0, since the class is declared with indicator = True")
+        require(
+            value == 0,
+            f"f(prox(x, {step})) is {value:g}, and must be 0, since the class is declared with indicator = True",
+        )
         _close(subject, subject.op.prox(x, 3 * step), p, f"prox(x, {3 * step}) and prox(x, {step})", x)
         _close(subject, subject.op.prox(p, step), p, "prox(prox(x)) and prox(x)", x)
 
@@ -210,7 +213,7 @@ def check_conjugate_prox(subject: Subject) -> None:
     """conjugate_prox(u, step) = u - step prox(u / step, 1 / step): Moreau's identity."""
     rng = subject.rng("conjugate prox")
     for u, step in zip(_anywhere(subject, rng), STEPS, strict=True):
-        found = subject.op.conjugate_prox(u, step)
+        found = jax.jit(subject.op.conjugate_prox)(u, step)
         inner = subject.op.prox(jax.tree.map(lambda leaf: (leaf / step).astype(leaf.dtype), u), 1 / step)  # noqa: B023
         expected = _probes.combine((1, u), (-step, inner))
         what = f"conjugate_prox(u, {step}) and u - step prox(u / step, 1 / step)"
@@ -227,10 +230,11 @@ def check_conjugate(subject: Subject) -> None:
     rng = subject.rng("conjugate")
     for x, step, p in _proxes(subject, rng):
         u = _probes.unflat(_probes.flat(_probes.combine((1 / step, x), (-1 / step, p))), subject.spec)
-        value, dual, inner = _value(subject, p), float(subject.op.conjugate(u)), _real_inner(p, u)
+        value, dual, inner = _value(subject, p), float(jax.jit(subject.op.conjugate)(u)), _real_inner(p, u)
         require(
             abs(value + dual - inner) <= _tolerance(subject, (value, dual, inner), step, x, p),
-            f"f(p) + f*(u) = {value:.8g} + {dual:.8g}, but Re <p, u> = {inner:.8g}, where p = prox(x, {step}), u = (x - p) / step",
+            f"f(p) + f*(u) = {value:.8g} + {dual:.8g}, but Re <p, u> = {inner:.8g}, where p = prox(x, {step}) and "
+            "u = (x - p) / step",
         )
 
 
@@ -257,6 +261,7 @@ def check_smooth(subject: Subject) -> None:
             rounding = _probes.LOOSE * eps * (_probes.norm(before) + constant * _probes.norm(x)) / max(moved, 1e-30)
             require(
                 rate <= constant * (1 + _probes.LOOSE * eps) + rounding,
-                f"the gradient changes by {rate:.6g} |x - z| between two points, but smooth = {constant:.6g} promises no more than that",
+                f"the gradient changes by {rate:.6g} |x - z| between two points, but smooth = {constant:.6g} "
+                "promises no more than that",
             )
             d = change if _probes.norm(change) > 0 else subject.tangent(rng)
