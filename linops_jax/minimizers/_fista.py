@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from linops_jax import _vectors
 from linops_jax._vectors import Axes, add
 from linops_jax.minimizers import _smooth
-from linops_jax.minimizers._measures import Seen, change_of, gap
+from linops_jax.minimizers._measures import Seen, gap, relative
 from linops_jax.minimizers._problem import Problem, number
 
 
@@ -59,10 +59,13 @@ class FISTA:
         momentum = jnp.where(restart, 0, (t - 1) / later)
         point = add(new, momentum, ahead)
         found = _smooth.between(terms, x_images, images, momentum, point)
-        moved, residual = change_of(new, y, axes)
+        size, moved = sizes = _vectors.norm(new, axes), _vectors.norm(change, axes)
         bregman = smooth - height + _vectors.dot(slope, change, axes)
-        bound = gap(new, change, step, bregman, axes) if self.problem.is_convex else jnp.full_like(moved, jnp.inf)
-        return State(new, point, images, found, later, step), Seen(smooth + simple, bound, residual, moved).as_number(x)
+        bound = (
+            gap(new, change, sizes, step, bregman, axes) if self.problem.is_convex else jnp.full_like(moved, jnp.inf)
+        )
+        seen = Seen(smooth + simple, bound, relative(moved, size), moved)
+        return State(new, point, images, found, later, step), seen.as_number(x)
 
     def result(self, state: State) -> tuple[Any, list[Any]]:
         return state.x, []

@@ -51,8 +51,8 @@ class Seen(NamedTuple):
         return jnp.where(has_gap, close, self.residual <= rtol) | (self.residual <= rounding)
 
 
-def gap(x: Any, change: Any, step: Any, bregman: Any, axes: Axes) -> jax.Array:
-    """The primal-dual gap over the vectors that are at most twice as long as x.
+def gap(x: Any, change: Any, sizes: tuple[Any, Any], step: Any, bregman: Any, axes: Axes) -> jax.Array:
+    """The primal-dual gap over the vectors that are at most twice as long as x, or as x and the change together.
 
     An algorithm that iterates x = prox(z) has a subgradient of each term at hand: those of the smooth terms are their
     gradients, those of the others what their proxes subtract. By the equality of Fenchel and Young each gives the value of the
@@ -62,15 +62,14 @@ def gap(x: Any, change: Any, step: Any, bregman: Any, axes: Axes) -> jax.Array:
 
         objective(x) - minimum  <=  bregman + <d, x> + R |d|,
 
-    where ``bregman`` sums what terms exceed their linear models by, for the terms whose subgradient is not one at x.
+    where ``bregman`` sums what terms exceed their linear models by, for the terms whose subgradient is not one at x. ``sizes``
+    are the lengths of x and of the change.
     """
-    size = _vectors.norm(change, axes)
-    radius = 2 * (_vectors.norm(x, axes) + size)
-    return jnp.maximum(bregman, 0) + (_vectors.dot(change, x, axes) + radius * size) / step
+    size, moved = sizes
+    radius = 2 * (size + moved)
+    return jnp.maximum(bregman, 0) + (_vectors.dot(change, x, axes) + radius * moved) / step
 
 
-def change_of(new: Any, old: Any, axes: Axes) -> tuple[jax.Array, jax.Array]:
-    """The length of a change, and that relative to the vectors."""
-    moved = _vectors.norm(_vectors.add(new, -1, old), axes)
-    sizes = [_vectors.norm(tree, axes) for tree in (new, old)]
-    return moved, ratio(moved, jnp.maximum(*sizes))
+def relative(moved: Any, size: Any) -> jax.Array:
+    """The length of a change relative to the vector that has changed, of this size; at most 1."""
+    return ratio(moved, jnp.maximum(moved, size))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from linops_jax import _vectors
 from linops_jax._vectors import Axes, add, times
 from linops_jax.minimizers import _smooth
-from linops_jax.minimizers._measures import Seen, change_of, gap
+from linops_jax.minimizers._measures import Seen, gap, relative
 from linops_jax.minimizers._problem import Problem, number
 
 
@@ -59,10 +59,13 @@ class PD3O:
         linear = linear - sum(
             _vectors.dot(v, add(y, -1, p), axes) for v, y, p in zip(new_u, images, nearest, strict=True)
         )
-        moved, residual = change_of(new_z, z, axes)
+        change, size = add(z, -1, new_z), _vectors.norm(x, axes)
+        moved = _vectors.norm(change, axes)
+        residual = relative(moved, _vectors.norm(new_z, axes))
         if new_u:
-            residual = jnp.maximum(residual, change_of(new_u, u, axes)[1])
-        bound = gap(x, add(z, -1, new_z), tau, linear, axes) if problem.is_convex else jnp.full_like(moved, jnp.inf)
+            dual_moved, dual_size = _vectors.norm(add(new_u, -1, u), axes), _vectors.norm(new_u, axes)
+            residual = jnp.maximum(residual, relative(dual_moved, dual_size))
+        bound = gap(x, change, (size, moved), tau, linear, axes) if problem.is_convex else jnp.full_like(moved, jnp.inf)
         return State(x, new_z, new_u, pulled), Seen(sum(parts) + dual, bound, residual, moved).as_number(x)
 
     def result(self, state: State) -> tuple[Any, list[Any]]:
