@@ -19,7 +19,7 @@ from linops_jax.solvers._iterate import bicgstab, cgls, ratio
 from linops_jax.solvers._real import from_reals, to_reals
 from linops_jax.solvers._solution import ConvergenceWarning
 
-LARGE = 0.1  # relative residual from which on a derivative is called inexact; at 0.05 those of total variation were right to 0.3 %
+LARGE = 0.1  # relative residual that is told; at 0.05 derivatives of total variation were right to 0.3 %
 
 
 def attach(problem: Problem, root: Any, steps: Any, axes: Axes, rtol: Any, max_steps: int) -> Any:
