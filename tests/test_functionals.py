@@ -10,7 +10,6 @@ from helpers import S, close, like, normal
 
 import linops_jax as lo
 from linops_jax import functionals
-from linops_jax.testing.checks import CHECKS
 
 CLASSES = [getattr(lo, name) for name in lo.__all__ if name in vars(functionals)]
 SEPARABLE = [lo.SquaredL2(), lo.L1(), lo.L21(), lo.NonNegative(), lo.Box(-1.0, 0.5), lo.Huber(0.7), lo.NuclearNorm()]
@@ -142,7 +141,7 @@ def test_proxes_are_minima(f, value, x64):
             assert found == pytest.approx(best.x, abs=1e-6)
 
 
-TIGHT = dict.fromkeys(["tol_gap_abs", "tol_gap_rel", "tol_feas"], 1e-11)
+TIGHT = dict.fromkeys(["tol_gap_abs", "tol_gap_rel", "tol_feas"], 1e-10)
 CONVEX = {  # f(u), constraints on u; as cvxpy writes them
     "Huber": (lo.Huber(0.75), lambda cp, u: (cp.sum(cp.huber(u, 0.75)) / 2, [])),
     "KullbackLeibler": (
@@ -189,6 +188,17 @@ def test_an_imaginary_part_of_the_data_does_not_move_real_numbers():
     f, x = lo.SquaredL2(jnp.array([1 + 2j, 3j])), jnp.array([1.0, 1.0])
     close(f.prox(x, 1.0), jnp.array([1.0, 0.5]))
     close(f.gradient(x), jnp.array([0.0, 1.0]))
+
+
+@pytest.mark.parametrize("f", [lo.L1(), lo.L2(), lo.L21(), lo.L1Ball(1.0), lo.NuclearNorm()], ids=name)
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_norms_of_small_and_large_numbers(f, size):
+    x = jnp.asarray(normal((2, 3), np.float32))
+    if f.indicator:
+        close(lo.L1Ball(size).prox(size * x, 1.0) / size, f.prox(x, 1.0))
+        return
+    close(f(size * x) / size, f(x))
+    close(f.prox(size * x, size * 0.3) / size, f.prox(x, 0.3))
 
 
 def test_large_numbers_leave_the_simplex_no_less_exact():
@@ -307,6 +317,7 @@ def test_fields_are_batched_and_differentiated(make, values):
          r"NonNegative: expected real numbers, found complex64\. .*lo\.ops\.Real\(\)"),
         (lambda: lo.Box(0.0).prox(jnp.ones(3, complex), 1.0), TypeError, r"Box: expected real numbers, found complex64"),
         (lambda: lo.Simplex().prox(jnp.ones(3, complex), 1.0), TypeError, r"Simplex: expected real numbers"),
+        (lambda: lo.Simplex().prox(jnp.ones((0, 2)), 1.0), ValueError, r"Simplex: expected at least one number .* \(0, 2\)"),
         (lambda: lo.KullbackLeibler(jnp.ones(3))(jnp.ones(3, complex)), TypeError, r"KullbackLeibler: expected real numbers"),
         (lambda: lo.L1().gradient(jnp.ones(3)), NotImplementedError, r"L1 is not smooth, .*Use L1\.prox\(x, step\)"),
     ],
@@ -316,23 +327,21 @@ def test_messages(call, error, message):
         call()
 
 
+@pytest.mark.parametrize(
+    "cls", [lo.SquaredL2, lo.L1, lo.L2, lo.L21, lo.NonNegative, lo.Box, lambda: lo.L1Ball(1.0)], ids=name
+)
+def test_arrays_without_elements(cls):
+    f, x = cls(), jnp.zeros((0, 2))
+    assert (float(f(x)), float(f.conjugate(x))) == (0, 0)
+    close(f.prox(x, 1.0), x)
+
+
 def test_integers_have_values_in_single_precision():
     close(lo.L1()(jnp.array([1, -2])), jnp.array(3.0))
     close(lo.SquaredL2()(jnp.array([1, -2])), jnp.array(2.5))
 
 
 # ---- the checks ---------------------------------------------------------------------------------------------------------
-
-OF_FUNCTIONALS = [check for key, check in CHECKS.items() if check.function.__module__.endswith("_functional")]
-
-
-@pytest.mark.parametrize("cls", CLASSES, ids=name)
-def test_they_pass_the_checks_of_functionals(cls):
-    f, x = next(iter(cls.examples()))
-    subject = lo.testing.Checkup(f, x).subject
-    for check in OF_FUNCTIONALS:
-        if check.applies(subject):
-            check.run(subject)
 
 
 @pytest.mark.slow

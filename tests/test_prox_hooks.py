@@ -144,6 +144,28 @@ def test_out_and_batched():
     close(everything(Batched(W)), everything(Plain(W)))
 
 
+def soft_kernel(w, x, step, out):
+    for i in range(x.size):
+        size = abs(x[i]) - step[()] * w[i]
+        out[i] = np.sign(x[i]) * size if size > 0 else 0
+
+
+def jacobian_kernel(w, x, step, dx, out):
+    for i in range(x.size):
+        out[i] = dx[i] if abs(x[i]) > step[()] * w[i] else 0
+
+
+def test_native_hooks():
+    pytest.importorskip("numba")
+
+    class Native(Plain):
+        prox = lo.native(numba=soft_kernel)
+        prox_jacobian = lo.native(numba=jacobian_kernel)
+
+    both = lambda f: jax.jit(jax.vmap(jax.value_and_grad(loss, (1, 2)), (None, 0, 0)))(f, XS, STEPS)  # noqa: E731
+    close(both(Native(W)), both(Plain(W)))
+
+
 def test_the_step_has_the_precision_of_x(x64):
     f = lo.L1()
     for dtype in (np.float32, np.complex64, np.float64):
@@ -293,3 +315,7 @@ def test_operators_of_functionals():
     close(jax.grad(f)(X), A.H(A(X) - y) + 0.1 * jnp.sign(X))
     assert "SquaredL2" in str(f)
     assert "0.1 L1" in str(f)
+    with pytest.raises(
+        AttributeError, match=r"NonlinearSum has no attribute 'prox'\. Write f\.prox\(x, step\) of a functional f"
+    ):
+        f.prox(X, 1.0)

@@ -41,6 +41,7 @@ _NAMES = {
     "gram_op": "A.gram",
     "jvp": "A.jacobian(x)(dx)",
     "vjp": "A.jacobian(x).H(dy)",
+    "prox": "f.prox(x, step) of a functional f that is a part of it; sums and compositions have no formula for theirs",
 }
 _NUMPY = {
     **dict.fromkeys(["dot", "vdot", "inner", "tensordot", "einsum"], "A @ x"),

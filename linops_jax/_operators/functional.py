@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from linops_jax._model import lookup, rules, shapes
 from linops_jax._operators.arithmetic import is_scalar
 from linops_jax._operators.nonlinear import NonlinearOperator
+from linops_jax._operators.operator import required
 from linops_jax._types import Arrays
 from linops_jax._vectors import arithmetic
 
@@ -73,7 +74,8 @@ class Functional(NonlinearOperator, rules=rules.FUNCTIONAL, real_linear=True):
 
     if TYPE_CHECKING:
 
-        def prox(self, x: Arrays, step: Any) -> Arrays: ...
+        @required
+        def prox(self, x: Arrays, step: Any) -> Any: ...
     else:
         prox = lookup.AlsoAttribute("prox", lambda f: f._evaluate_prox, "Write the whole prox here.")
 

@@ -15,6 +15,7 @@ from linops_jax.functionals._numbers import (
     as_field,
     as_inexact,
     indicator,
+    is_known,
     only_real,
     positive,
     real,
@@ -91,10 +92,7 @@ class Box(Separable):
     def __init__(self, lower: Any = None, upper: Any = None):
         self.lower = as_field(-np.inf if lower is None else lower)
         self.upper = as_field(np.inf if upper is None else upper)
-        arrays = [self.lower, self.upper]
-        if all(isinstance(a, np.ndarray | jax.Array) and not isinstance(a, jax.core.Tracer) for a in arrays) and np.any(
-            np.asarray(self.lower) > np.asarray(self.upper)
-        ):
+        if is_known(self.lower) and is_known(self.upper) and np.any(np.asarray(self.lower) > np.asarray(self.upper)):
             message = (
                 f"Box: expected lower bounds that are not above the upper ones, found {self.lower} and {self.upper}."
             )
@@ -149,6 +147,9 @@ class Simplex(Separable):
     def _rows(self, x: Any) -> Any:
         """An array with rows along its last axis, each of which is in a simplex."""
         x = only_real(x, "Simplex")
+        if x.size == 0:
+            message = f"Simplex: expected at least one number with the sum 1, found an array of shape {x.shape}."
+            raise ValueError(message)
         return x.reshape(-1) if self.axis is None else jnp.moveaxis(x, self.axis, -1)
 
     def _value_of(self, x: Any) -> Any:
@@ -212,6 +213,8 @@ class L1Ball(lo.Functional):
     @lo.traced
     def prox(self, x: Any, step: Any) -> Any:
         sizes = _sizes(x)
+        if sizes.size == 0:
+            return x
         radius = self._radius(sizes)
         outside = jnp.sum(sizes) > radius
         by = jnp.where(outside, threshold(sizes, radius, -1)[0], 0)
@@ -219,7 +222,7 @@ class L1Ball(lo.Functional):
 
     def conjugate(self, u: Any) -> Any:
         sizes = _sizes(u)
-        return self._radius(sizes) * jnp.max(sizes)
+        return self._radius(sizes) * jnp.max(sizes, initial=0)
 
     def _radius(self, sizes: Any) -> Any:
         return self.radius.astype(sizes.dtype)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 import linops_jax as lo
-from linops_jax.functionals._numbers import absolute, as_inexact, indicator, real, root, rounding, shrink, squared
+from linops_jax.functionals._numbers import absolute, as_inexact, indicator, real, root, rounding, shrink, squared, unit
 from linops_jax.functionals._separable import Separable
 
 
@@ -70,7 +70,8 @@ class L21(Separable):
     axis: int = lo.static(default=0)
 
     def _norms(self, x: Any) -> Any:
-        return root(jnp.sum(squared(x), axis=self.axis, keepdims=True))
+        one = unit(jnp.max(jnp.abs(x), axis=self.axis, keepdims=True, initial=0))
+        return one * root(jnp.sum(squared(x * (1 / one)), axis=self.axis, keepdims=True))
 
     def _value_of(self, x: Any) -> Any:
         return jnp.sum(self._norms(x))
@@ -129,4 +130,7 @@ class L2(lo.Functional):
 
 def _norm(x: Any) -> Any:
     """The norm of all arrays."""
-    return root(functools.reduce(operator.add, [jnp.sum(squared(as_inexact(leaf))) for leaf in jax.tree.leaves(x)]))
+    leaves = [as_inexact(leaf) for leaf in jax.tree.leaves(x)]
+    one = unit(functools.reduce(jnp.maximum, [jnp.max(jnp.abs(leaf), initial=0) for leaf in leaves]))
+    squares = [jnp.sum(squared(leaf * (1 / one).astype(real(leaf)))) for leaf in leaves]
+    return one * root(functools.reduce(operator.add, squares))

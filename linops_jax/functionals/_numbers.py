@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -14,13 +15,18 @@ def as_field(value: Any) -> Any:
     return np.asarray(value, np.float64) if isinstance(value, int | float | np.number) else value
 
 
+def is_known(value: Any) -> bool:
+    """Whether a field is an array with values, not a tracer or a pytree."""
+    return isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer)
+
+
 def positive(value: Any, where: str) -> Any:
     """A field that must be positive, as a real array without axes; only concrete values can be refused."""
     value = as_field(value)
     if jnp.shape(value) != () or jnp.iscomplexobj(value):
         message = f"{where}: expected a positive number, found {value!r:.80}."
         raise TypeError(message)
-    if not isinstance(value, jax.core.Tracer) and not value > 0:
+    if is_known(value) and not value > 0:
         message = f"{where}: expected a positive number, found {value}."
         raise ValueError(message)
     return value
@@ -67,6 +73,12 @@ def squared(x: Any) -> Any:
 def root(x: Any) -> Any:
     """The square root of nonnegative numbers, with derivative 0 at 0."""
     return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1)), 0)
+
+
+def unit(largest: Any) -> Any:
+    """The unit in which numbers up to ``largest`` are squared, so that no square overflows, or is lost beside others."""
+    largest = jax.lax.stop_gradient(largest)
+    return jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
 
 
 def shrink(x: Any, size: Any, by: Any) -> Any:
