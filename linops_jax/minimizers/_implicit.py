@@ -57,7 +57,7 @@ def _tangent(apply: Any, b: Any, *, by_squares: bool, axes: Axes, rtol: Any, max
     equations stall; without dual variables these are faster.
     """
     # custom_linear_solve fails in reverse mode where an array does not depend on what is differentiated
-    nothing = 0 * sum(jnp.sum(leaf) for leaf in jax.tree.leaves(b))
+    nothing: Any = 0 * sum(jnp.sum(leaf) for leaf in jax.tree.leaves(b))
     b = jax.tree.map(lambda leaf: leaf + nothing.astype(leaf.dtype), b)
 
     def solve(apply: Any, b: Any) -> Any:

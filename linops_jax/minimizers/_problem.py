@@ -133,7 +133,7 @@ def _refuse(term: Term) -> None:
 
 def _is_negative(weight: Any) -> bool:
     """Whether a weight is known to be negative."""
-    return (shapes.is_concrete(weight) or isinstance(weight, np.generic)) and bool(np.asarray(weight) < 0)
+    return (shapes.is_concrete(weight) or isinstance(weight, np.generic)) and float(weight) < 0
 
 
 def _is_convex(term: Term) -> bool:
@@ -151,8 +151,8 @@ def _is_orthogonal(term: Term) -> bool:
 def _of_arrays(term: Term, x: Any) -> Term:
     """The term with arrays in place of all numbers: others are no new program."""
     weight = jnp.asarray(term.weight, number(x))
-    parts = (term.functional, term.op, term.shift)
-    return Term(weight, *(part if part is None else shapes.as_arrays(part, "lo.minimize") for part in parts))
+    functional, *others = (shapes.as_arrays(part, "lo.minimize") for part in (term.functional, term.op, term.shift))
+    return Term(weight, functional, *others)
 
 
 def number(x: Any) -> Any:
