@@ -110,13 +110,13 @@ def minimize(
     taken, so write constraints last: x fulfils this one exactly. An operator that is known to be unitary counts as none. All
     other terms get a dual variable each, and need linear operators.
 
-    ========== =====================================================================================================
+    =========== ====================================================================================================
     ``"fista"`` Accelerated proximal gradients (Beck and Teboulle, 2009), restarted where they go uphill (O'Donoghue
                 and Candès, 2015). No term has a dual variable. With a nonlinear operator, steps shrink where needed
                 and the result is a stationary point.
     ``"pd3o"``  The primal-dual splitting of Yan (2018). Any of these terms.
     ``"auto"``  ``"fista"`` where it takes the objective, otherwise ``"pd3o"``.
-    ========== =====================================================================================================
+    =========== ====================================================================================================
 
     The gap bounds f(x) - min f if some minimiser is at most twice as long as x: the conjugates' values come from the equality
     of Fenchel and Young, so functionals need none, and what the dual point lacks to be feasible counts with this length (the
