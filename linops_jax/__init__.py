@@ -65,6 +65,8 @@ __all__ = [  # the public names: what dir() and `import *` give
     "L1Ball",
     "LinearOperator",
     "Matrix",
+    "Minimum",
+    "MinimumStats",
     "NonNegative",
     "NonlinearOperator",
     "NuclearNorm",
@@ -101,6 +103,7 @@ __all__ = [  # the public names: what dir() and `import *` give
     "kron_sum",
     "last_error",
     "load_kwargs",
+    "minimize",
     "native",
     "norm",
     "operator_checks",
@@ -147,6 +150,9 @@ if TYPE_CHECKING:
     from linops_jax.measures import todense as todense
     from linops_jax.measures import tosparse as tosparse
     from linops_jax.measures import trace as trace
+    from linops_jax.minimizers import Minimum as Minimum
+    from linops_jax.minimizers import MinimumStats as MinimumStats
+    from linops_jax.minimizers import minimize as minimize
     from linops_jax.solvers import ConvergenceError as ConvergenceError
     from linops_jax.solvers import ConvergenceWarning as ConvergenceWarning
     from linops_jax.solvers import InexactAdjointWarning as InexactAdjointWarning
@@ -175,6 +181,7 @@ _LAZY = {
         "SquaredL2",
     ),
     "measures": ("condition_number", "diagonal", "eigsh", "norm", "svds", "todense", "tosparse", "trace"),
+    "minimizers": ("Minimum", "MinimumStats", "minimize"),
     "solvers": ("ConvergenceError", "ConvergenceWarning", "InexactAdjointWarning", "Solution", "Stats", "solve"),
     "testing": ("check_operator", "checking", "dot_test", "operator_checks"),
     "interop": (),

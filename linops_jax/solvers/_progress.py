@@ -23,7 +23,7 @@ class Counted(Wrapper, LinearComposite):
     op: LinearOperator
 
     def apply(self, x: Any) -> Any:
-        jax.debug.callback(_count)
+        count()
         return self.op(x)
 
     def _pull_back(self, y: Any, like: Any) -> Any:
@@ -31,10 +31,10 @@ class Counted(Wrapper, LinearComposite):
 
 
 class _Display:
-    """One line on standard error: how often A was applied, and since when."""
+    """One line on standard error: what has been counted, and since when."""
 
-    def __init__(self, patience: float):
-        self.steps, self.start, self.patience = 0, time.monotonic(), patience
+    def __init__(self, patience: float, text: str):
+        self.steps, self.start, self.patience, self.text = 0, time.monotonic(), patience, text
         self.bar: Any = None
         self.task: Any = None
 
@@ -49,15 +49,20 @@ class _Display:
         from rich.console import Console
         from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        columns = SpinnerColumn(), TextColumn("lo.solve: A applied {task.completed} times"), TimeElapsedColumn()
+        columns = SpinnerColumn(), TextColumn(self.text), TimeElapsedColumn()
         console = Console(stderr=True)
         self.bar = Progress(*columns, console=console, transient=console.is_terminal)
-        self.task = self.bar.add_task("lo.solve", total=None)
+        self.task = self.bar.add_task(self.text, total=None)
         self.bar.start()
 
     def close(self) -> None:
         if self.bar is not None:
             self.bar.stop()
+
+
+def count() -> None:
+    """Counts, when a program runs that has this in it."""
+    jax.debug.callback(_count)
 
 
 def _count() -> None:
@@ -68,14 +73,21 @@ def _count() -> None:
 @contextlib.contextmanager
 def shown(progress: bool | None, traced: bool) -> Iterator[Callable[[Any], Any]]:
     """A context for the time of a solve. It gives a function that makes an operator count."""
+    with steps_shown(progress, traced, "lo.solve: A applied {task.completed} times") as counts:
+        yield Counted if counts else lambda op: op
+
+
+@contextlib.contextmanager
+def steps_shown(progress: bool | None, traced: bool, text: str) -> Iterator[bool]:
+    """A context for the time of a computation. It gives whether that should count."""
     wanted = sys.stderr.isatty() if progress is None else progress
     if traced or not wanted:
-        yield lambda op: op
+        yield False
         return
-    display = _Display(PATIENCE if progress is None else 0)
+    display = _Display(PATIENCE if progress is None else 0, text)
     _displays.append(display)
     try:
-        yield Counted
+        yield True
         jax.effects_barrier()
     finally:
         _displays.remove(display)

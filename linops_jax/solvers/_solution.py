@@ -89,7 +89,8 @@ def report(solution: Solution, solver: str, rtol: Any, atol: Any, throw: bool) -
     """The solution; warns where the solver did not converge, or raises. In compiled code only the latter is possible."""
     converged = solution.stats.converged
     if isinstance(converged, Tracer):
-        return _raise_when_run(solution, solver) if throw else solution
+        message = f"lo.solve: {solver} stopped before it reached its tolerance. Call it without jit to see the numbers."
+        return raise_when_run(solution, message) if throw else solution
     solution = dataclasses.replace(solution, stats=_shortened(solution.stats))
     asked_for_steps = isinstance(rtol, numbers.Real) and isinstance(atol, numbers.Real) and rtol == atol == 0
     if bool(converged) or asked_for_steps:
@@ -110,8 +111,8 @@ def _shortened(stats: Stats) -> Stats:
     return stats if stats.history is None else dataclasses.replace(stats, history=stats.history[: int(stats.steps)])
 
 
-def _raise_when_run(solution: Solution, solver: str) -> Solution:
+def raise_when_run(solution: Any, message: str) -> Any:
+    """The same solution, of a program that raises the message if the solver did not converge."""
     import equinox as eqx  # lineax depends on it
 
-    message = f"lo.solve: {solver} stopped before it reached its tolerance. Call it without jit to see the numbers."
     return eqx.error_if(solution, ~solution.stats.converged, message)

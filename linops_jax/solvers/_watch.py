@@ -76,13 +76,13 @@ def _pass_on(key: Any, step: Any, residual: Any) -> None:
 
 
 @contextlib.contextmanager
-def watching(callback: Any, length: int, traced: bool) -> Iterator[Watch]:
+def watching(callback: Any, length: int, traced: bool, where: str = "lo.solve") -> Iterator[Watch]:
     """A context for the time of a solve. It gives what the solver has to note."""
     if callback is None:
         yield Watch(length=length)
         return
     if not callable(callback):
-        message = f"lo.solve: callback must be a function of the step and the residual, found {callback!r:.80}."
+        message = f"{where}: callback must be a function of the step and the residual, found {callback!r:.80}."
         raise TypeError(message)
     if traced:
         yield Watch(function=callback, length=length)

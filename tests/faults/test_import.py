@@ -172,8 +172,8 @@ def test_import_of_the_package_needs_no_optional_dependency(run_child):
 
 ORDER = [
     "_compat", "_types", "_public", "_model", "_native", "_trampoline_ext", "_engine", "_vectors", "_operators", "functional",
-    "algebra", "ops", "functionals", "_views", "_simplify", "measures", "solvers", "testing", "distributed", "__init__",
-    "interop", "cli", "__main__",
+    "algebra", "ops", "functionals", "_views", "_simplify", "measures", "solvers", "minimizers", "testing", "distributed",
+    "__init__", "interop", "cli", "__main__",
 ]  # fmt: skip
 
 
