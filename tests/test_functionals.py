@@ -206,6 +206,32 @@ def test_large_numbers_leave_the_simplex_no_less_exact():
     close(lo.Simplex().prox(x, 1.0), jnp.array([0.625, 0.375, 0.0]))
 
 
+@pytest.mark.parametrize(
+    "f", [*SEPARABLE, lo.L2(), lo.L1Ball(1.0), lo.Simplex(), lo.KullbackLeibler(jnp.ones((2, 2)))], ids=name
+)
+def test_nan_stays_nan(f):
+    x = jnp.array([[jnp.nan, 1.0], [2.0, 3.0]])
+    assert np.isnan(f.prox(x, 1.0)[0, 0])
+    assert np.isnan(f.conjugate_prox(x, 1.0)[0, 0])
+    assert np.isinf(f(x)) if f.indicator else np.isnan(f(x))
+
+
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (lo.Simplex(), [700, 700.31, 700.13, -700.2]),
+        (lo.Simplex(), [1e20, 1e20, 0.0]),
+        (lo.L1Ball(1.0), [70, -70.31, 70.13, -70.2]),
+        (lo.L1Ball(1.0), [70j, 70.31, 42.1 + 56.1j, -70.2]),
+        (lo.L1Ball(1e-6), [0.7, -0.7, 0.1]),
+    ],
+)
+def test_projections_are_in_the_set_by_its_own_test(f, x):
+    p = f.prox(jnp.array(x), 1.0)
+    assert float(f(p)) == 0
+    assert float(jnp.sum(jnp.abs(p))) == pytest.approx(getattr(f, "radius", 1.0), rel=1e-6)
+
+
 # ---- derivatives --------------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 import linops_jax as lo
 from linops_jax.functionals._numbers import (
+    above,
     absolute,
     as_field,
     as_inexact,
@@ -20,7 +21,6 @@ from linops_jax.functionals._numbers import (
     positive,
     real,
     rounding,
-    shrink,
     threshold,
 )
 from linops_jax.functionals._separable import Separable
@@ -159,7 +159,7 @@ class Simplex(Separable):
 
     def _prox_of(self, x: Any, step: Any) -> Any:
         rows = self._rows(x)
-        found = jnp.maximum(rows - threshold(rows, jnp.ones((), x.dtype), -1), 0)
+        found = above(rows, *threshold(rows, jnp.ones((), x.dtype), -1))
         return found.reshape(x.shape) if self.axis is None else jnp.moveaxis(found, -1, self.axis)
 
     def conjugate(self, u: Any) -> Any:
@@ -216,9 +216,15 @@ class L1Ball(lo.Functional):
         if sizes.size == 0:
             return x
         radius = self._radius(sizes)
-        outside = jnp.sum(sizes) > radius
-        by = jnp.where(outside, threshold(sizes, radius, -1)[0], 0)
-        return jax.tree.map(lambda x: jnp.where(outside, shrink(x, absolute(x), by.astype(real(x))), x), x)
+        inside = jnp.sum(sizes) <= radius  # not true of nan, which stays
+        largest, further = (t[0] for t in threshold(sizes, radius, -1))
+
+        def one(x: Any) -> Any:
+            size = absolute(x)
+            left = above(size.astype(sizes.dtype), largest, further).astype(real(x))
+            return jnp.where(inside, x, left * (x / jnp.where(size == 0, 1, size)))
+
+        return jax.tree.map(one, x)
 
     def conjugate(self, u: Any) -> Any:
         sizes = _sizes(u)

@@ -96,19 +96,19 @@ class KullbackLeibler(Separable):
 
     def _value_of(self, x: Any, y: Any) -> Any:
         x = only_real(x, "KullbackLeibler")
-        inside = x > 0
-        terms = x - y - xlogy(y, jnp.where(inside, x, 1)) + xlogy(y, y)
-        return jnp.sum(jnp.where(inside, terms, jnp.where((x == 0) & (y == 0), 0, jnp.inf)))
+        outside = x <= 0  # not true of nan, which stays
+        terms = x - y - xlogy(y, jnp.where(outside, 1, x)) + xlogy(y, y)
+        return jnp.sum(jnp.where(outside, jnp.where((x == 0) & (y == 0), 0, jnp.inf), terms))
 
     def _prox_of(self, x: Any, step: Any, y: Any) -> Any:
         return _positive_root(only_real(x, "KullbackLeibler") - step, step * y)
 
     def conjugate(self, u: Any) -> Any:
         def one(u: Any, y: Any) -> Any:
-            inside = only_real(u, "KullbackLeibler") < 1
-            terms = -xlogy(y, jnp.where(inside, 1 - u, 1))
+            outside = only_real(u, "KullbackLeibler") >= 1
+            terms = -xlogy(y, jnp.where(outside, 1, 1 - u))
             on_boundary = (y == 0) & (u <= 1 + rounding(u))
-            return jnp.sum(jnp.where(inside, terms, jnp.where(on_boundary, 0, jnp.inf)))
+            return jnp.sum(jnp.where(outside, jnp.where(on_boundary, 0, jnp.inf), terms))
 
         return self._sum(one, u)
 

@@ -72,7 +72,8 @@ def squared(x: Any) -> Any:
 
 def root(x: Any) -> Any:
     """The square root of nonnegative numbers, with derivative 0 at 0."""
-    return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1)), 0)
+    zero = x <= 0  # not true of nan, which stays
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
 
 
 def unit(largest: Any) -> Any:
@@ -83,14 +84,14 @@ def unit(largest: Any) -> Any:
 
 def shrink(x: Any, size: Any, by: Any) -> Any:
     """The elements of x, of the given sizes, with sizes that are less by ``by``; 0 where that would be negative."""
-    kept = size > by
-    return jnp.where(kept, x - by * (x / jnp.where(kept, size, 1)), 0)
+    cut = size <= by  # not true of nan, which stays
+    return jnp.where(cut, 0, x - by * (x / jnp.where(cut, 1, size)))
 
 
-def threshold(sizes: Any, total: Any, axis: int) -> Any:
-    """The number t, for each row along an axis, with Σ max(sizes - t, 0) = total.
+def threshold(sizes: Any, total: Any, axis: int) -> tuple[Any, Any]:
+    """The number t, for each row along an axis, with Σ max(sizes - t, 0) = total: the largest size, and how far above it t is.
 
-    By sorting: J. Duchi et al., Efficient projections onto the l1-ball for learning in high dimensions, 2008.
+    Rounding their sum would lose what is small beside the sizes: see ``above``. By sorting: J. Duchi et al., Efficient projections onto the l1-ball for learning in high dimensions, 2008.
     """
     values = jax.lax.stop_gradient(sizes)
     largest = jnp.max(values, axis=axis, keepdims=True)
@@ -102,7 +103,12 @@ def threshold(sizes: Any, total: Any, axis: int) -> Any:
     last = jnp.take_along_axis(falling, number - 1, axis=axis)
     active = values - largest >= last
     rest = jnp.sum(jnp.where(active, sizes - largest, 0), axis=axis, keepdims=True) - total
-    return largest + rest / jnp.sum(active, axis=axis, keepdims=True)
+    return largest, rest / jnp.sum(active, axis=axis, keepdims=True)
+
+
+def above(sizes: Any, largest: Any, further: Any) -> Any:
+    """The numbers max(sizes - t, 0) with t = largest + further, whose sum is exact also where t is large."""
+    return jnp.maximum((sizes - largest) - further, 0)
 
 
 # ---- sets ---------------------------------------------------------------------------------------------------------------
