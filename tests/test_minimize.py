@@ -320,7 +320,10 @@ REFUSED = {
     ),
     "callback": (TypeError, r"lo\.minimize: callback must be a function", EASY, {"callback": 3}),
     "data": (ValueError, r"SquaredL2.* is nan at x0, which is finite: the data", lo.SquaredL2(NAN), {}),
-    "large": (ConvergenceError, r"fista diverged in \d+ steps: the step is too large, 3", EASY, {"step": 3.0}),
+    "thresholded data": (ValueError, r"SquaredL2.* is nan at x0", lo.SquaredL2(NAN) + 0.1 * lo.L1(), {"throw": True}),
+    "infinite weight": (ValueError, r"the weight of L1.* is inf\. Weights are finite", EASY + np.inf * lo.L1(), {}),
+    "unbounded": (ConvergenceError, r"fista diverged.*The objective has no minimum", -1 * EASY, {}),
+    "large": (ConvergenceError, r"fista diverged in \d+ steps of size 3\..*step is too large", EASY, {"step": 3.0}),
     "claim": (ConvergenceError, r"fista diverged.*`smooth` is wrong", Inside(), {}),
 }
 
@@ -338,5 +341,35 @@ def test_an_infinite_start():
 
 
 def test_a_primal_dual_step_that_is_too_large_is_seen():
-    with pytest.raises(ConvergenceError, match=r"pd3o diverged in \d+ steps: the step is too large, 100, 100"):
+    with pytest.raises(ConvergenceError, match=r"pd3o diverged in \d+ steps of size 100, 100"):
         lo.minimize(EASY + lo.L1() @ lo.Diagonal(2 * Y), Y / 2, step=(100, 100))
+
+
+# ---- far from the start ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("extra", [lo.NonNegative(), 1e-9 * lo.L1() @ lo.Matrix([[1.0, 1.0]])], ids=["fista", "pd3o"])
+def test_a_small_gap_next_to_the_start_is_not_the_end(extra, x64):
+    """The gap is a bound for minimisers that are not much longer than x, and x begins at zero."""
+    A = lo.Matrix(np.array([[1.0, 0.0], [0.0, 0.03], [0.0, 0.0]]))
+    found = lo.minimize(lo.SquaredL2(np.array([0.0, 1.0, 10.0])) @ A + extra, jnp.zeros(2), rtol=1e-4)
+    assert found.stats.converged
+    assert abs(found.stats.objective - 50) < 50 * 1e-4
+    np.testing.assert_allclose(found.value, [0, 1 / 0.03], rtol=0.5, atol=1e-6)
+
+
+def test_what_rests_at_first_does_not_run_away(x64):
+    K, b = lo.Matrix(np.array([[2.0]])), jnp.array([0.2])
+    f = lo.SquaredL2() + lo.L1() @ lo.Affine(K, b) + 2.0 * lo.L1() @ lo.Affine(K, -b)
+    found = lo.minimize(f, jnp.zeros(1))
+    np.testing.assert_allclose(found.value, 0.1, rtol=1e-5)
+
+
+def test_weights_of_constraints_and_traced_ones():
+    A = lo.Matrix(np.array([[1.0, 1.0], [0.0, 2.0]], np.float32))
+    run = jax.jit(lambda w: lo.minimize(lo.SquaredL2(jnp.full(2, 5.0)) + w * lo.Box(0.0, 1.0) @ A, jnp.zeros(2)).stats)
+    zero, one, negative = (run(jnp.float32(w)) for w in (0, 1, -1))
+    np.testing.assert_allclose(zero.residual, one.residual, atol=1e-5)
+    assert zero.converged
+    assert one.converged
+    assert not negative.converged

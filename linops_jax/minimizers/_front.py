@@ -90,8 +90,9 @@ def minimize(
     TypeError
         If f has a part that is no functional of an operator, or is not one real number.
     ValueError
-        If a functional without a gradient has a negative weight, x0 is not finite, f(x0) is NaN, or ``solver``, ``step`` or
-        ``differentiate`` is none of the values above.
+        If a functional without a gradient has a negative weight, x0 or a weight is not finite, f(x0) is NaN, or ``solver``,
+        ``step`` or ``differentiate`` is none of the values above. In compiled code ``stats.converged`` is False where only the
+        program knows the numbers.
     NotImplementedError
         If no algorithm takes a term: it has neither a prox nor a gradient, or has no gradient and a nonlinear operator.
     ConvergenceError
@@ -122,10 +123,10 @@ def minimize(
     of Fenchel and Young, so functionals need none, and what the dual point lacks to be feasible counts with this length (the
     restricted gap of Chambolle and Pock, 2011). There is no gap where f is not known to be convex, and where x violates a
     constraint behind an operator, so that f(x) is infinite. Then the algorithm stops when the iterates change by at most rtol
-    times themselves. It also stops where nothing changes but rounding, 4 eps.
+    times themselves. With a gap they must change by at most the square root of rtol: in the first steps from zero, x is much
+    shorter than a minimiser. It also stops where nothing changes but rounding, 4 eps.
 
-    Multiples of f take the same steps to the same x, as do powers of two in the units of x, except for PD3O without a smooth
-    term.
+    Multiples of f take the same steps to the same x, as do powers of two in the units of x, if there is a smooth term.
 
     All of this works under ``jit``, ``vmap``, where each problem stops by itself, and in forward and reverse mode, with respect
     to weights, data and fields of operators, not ``x0``. Implicit derivatives are those of a fixed point of the map of Condat
@@ -233,6 +234,11 @@ def _blame(problem: Problem, x0: Any) -> None:
         message = "lo.minimize: x0 has entries that are infinite or NaN. Start at finite numbers, as zeros."
         raise ValueError(message)
     for term in problem.terms:
+        if not math.isfinite(term.weight):
+            message = (
+                f"lo.minimize: the weight of {term.functional!r} is {float(term.weight):g}. Weights are finite numbers."
+            )
+            raise ValueError(message)
         value = float(term.value(term.inside(x0)))
         if math.isnan(value) or (term.is_smooth and math.isinf(value)):
             message = (

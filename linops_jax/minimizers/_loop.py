@@ -15,6 +15,9 @@ from linops_jax.solvers import _progress
 from linops_jax.solvers._watch import Watch
 
 
+BEGINNING = 20  # steps, which say how far iterates go that do not run away
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
     """When to stop, and what to note.
@@ -47,8 +50,8 @@ def iterate(method: Any, state: Any, x: Any, options: Options) -> tuple[Any, dic
     eps = jnp.finfo(infinite.dtype).eps
 
     def is_sound(seen: Seen, reach: Any) -> Any:
-        """Whether the iterates do not run away."""
-        return seen.moved <= reach / eps
+        """Whether the iterates are numbers, and do not run away."""
+        return jnp.isfinite(seen.moved) & (seen.moved <= reach / eps) & ~jnp.isnan(seen.objective)
 
     def proceed(carry: Any) -> Any:
         _, seen, step, reach, _, _ = carry
@@ -58,7 +61,8 @@ def iterate(method: Any, state: Any, x: Any, options: Options) -> tuple[Any, dic
         state, _, step, reach, objectives, gaps = carry
         state, seen = method.advance(state)
         step = step + 1
-        reach = jnp.where(step == 1, reach + seen.moved, reach)
+        begins = (step <= BEGINNING) | (reach == 0)
+        reach = jnp.where(begins, jnp.maximum(reach, size + seen.moved), reach)
         told.note(None, step, seen.distance)
         if options.counts:
             _progress.count()
@@ -79,7 +83,7 @@ def iterate(method: Any, state: Any, x: Any, options: Options) -> tuple[Any, dic
         "gap": seen.gap,
         "residual": seen.residual,
         "distance": seen.distance,
-        "converged": seen.reached(options.rtol) & jnp.isfinite(seen.moved),
+        "converged": seen.reached(options.rtol) & is_sound(seen, reach),
         "sound": is_sound(seen, reach),
         "history": {"objective": objectives, "gap": gaps} if options.watch.length else None,
     }

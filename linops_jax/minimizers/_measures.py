@@ -39,16 +39,19 @@ class Seen(NamedTuple):
 
     @property
     def distance(self) -> jax.Array:
-        """What is compared with ``rtol``: the gap relative to the objective, or the residual without a gap."""
-        has_gap = jnp.isfinite(self.gap) & jnp.isfinite(self.objective)
-        return jnp.where(has_gap, ratio(self.gap, jnp.abs(self.objective)), self.residual)
+        """What is compared with ``rtol``: the gap relative to the objective, or the residual without a gap.
+
+        The gap tells little while x is still short of a minimiser, as in the first steps from zero: it counts as at least the
+        residual squared.
+        """
+        relative_gap = jnp.where(self.gap > 0, _over(self.gap, jnp.abs(self.objective)), 0)
+        by_gap = jnp.maximum(relative_gap, self.residual**2)
+        return jnp.where(jnp.isinf(self.gap) | jnp.isinf(self.objective), self.residual, by_gap)
 
     def reached(self, rtol: Any) -> jax.Array:
         """Whether the tolerance is reached, or nothing changes but rounding."""
-        has_gap = jnp.isfinite(self.gap) & jnp.isfinite(self.objective)
-        close = self.gap <= rtol * jnp.abs(self.objective)
         rounding = 4 * jnp.finfo(self.residual.dtype).eps
-        return jnp.where(has_gap, close, self.residual <= rtol) | (self.residual <= rounding)
+        return ~jnp.isnan(self.objective) & ((self.distance <= rtol) | (self.residual <= rounding))
 
 
 def gap(x: Any, change: Any, sizes: tuple[Any, Any], step: Any, bregman: Any, axes: Axes) -> jax.Array:
@@ -68,6 +71,11 @@ def gap(x: Any, change: Any, sizes: tuple[Any, Any], step: Any, bregman: Any, ax
     size, moved = sizes
     radius = 2 * (size + moved)
     return jnp.maximum(bregman, 0) + (_vectors.dot(change, x, axes) + radius * moved) / step
+
+
+def _over(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a / b, and infinity where b is 0."""
+    return jnp.where(b == 0, jnp.inf, ratio(a, b))
 
 
 def relative(moved: Any, size: Any) -> jax.Array:

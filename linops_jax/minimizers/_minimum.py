@@ -99,9 +99,10 @@ def report(found: Minimum, sound: Any, distance: Any, solver: str, rtol: Any, bl
         blame()
         sizes = ", ".join(f"{float(size):.3g}" for size in jax.tree.leaves(found.stats.step))
         message = (
-            f"lo.minimize: {solver} diverged in {steps} steps: the step is too large, {sizes}. Pass a smaller one (step=...), or "
-            "none, to take it from the norms of the operators. If it was taken from there, an operator's adjoint or a "
-            "functional's prox or `smooth` is wrong: lo.check_operator tests them."
+            f"lo.minimize: {solver} diverged in {steps} steps of size {sizes}. The objective has no minimum; or the step is too "
+            "large. Pass a smaller one (step=...), or none, to take it from the norms of the operators (at x0, if they are not "
+            "linear). If it was taken from there, an operator's adjoint or a functional's prox or `smooth` is wrong: "
+            "lo.check_operator tests them."
         )
         raise ConvergenceError(message)
     if bool(found.stats.converged):

@@ -151,6 +151,8 @@ def _is_orthogonal(term: Term) -> bool:
 def _of_arrays(term: Term, x: Any) -> Term:
     """The term with arrays in place of all numbers: others are no new program."""
     weight = jnp.asarray(term.weight, number(x))
+    if not term.is_smooth:  # of a traced one, only the program knows
+        weight = jnp.where(weight < 0, jnp.nan, weight)
     functional, *others = (shapes.as_arrays(part, "lo.minimize") for part in (term.functional, term.op, term.shift))
     return Term(weight, functional, *others)
 

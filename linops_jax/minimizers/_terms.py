@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from linops_jax import _vectors
 from linops_jax._model import shapes
@@ -72,8 +73,9 @@ class Term:
         return y if self.shift is None else jax.tree.map(lambda a, b: a + b, y, self.shift)
 
     def value(self, y: Any) -> Any:
-        """weight f(y)."""
-        return self.weight * self.functional(y)
+        """weight f(y). It is infinite where f is, for a weight of zero too: the prox fulfils the constraint then, too."""
+        value = self.functional(y)
+        return jnp.where((self.weight == 0) & jnp.isinf(value), value, self.weight * value)
 
     def pull_back(self, u: Any, x: Any) -> Any:
         """Aᴴ u, or J(x)ᴴ u for a nonlinear A."""
