@@ -14,7 +14,6 @@ from linops_jax.minimizers._problem import number
 from linops_jax.solvers import _progress
 from linops_jax.solvers._watch import Watch
 
-
 BEGINNING = 20  # steps, which say how far iterates go that do not run away
 
 
