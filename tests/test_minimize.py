@@ -10,28 +10,11 @@ from helpers import S, normal
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from minimization import differences, edges_data, lasso_data, quadratic_program
+from operators import Dense
 
 import linops_jax as lo
 from linops_jax.minimizers._terms import take_apart
 from linops_jax.solvers import ConvergenceError, ConvergenceWarning
-
-
-class Times(lo.LinearOperator):
-    """A matrix, by NumPy."""
-
-    a: jax.Array
-
-    def apply(self, x):
-        return self.a @ x
-
-    def adjoint(self, y):
-        return self.a.conj().T @ y
-
-    def infer_shape(self, x):
-        return S(self.a.shape[:1], np.result_type(self.a.dtype, x.dtype))
-
-    def infer_adjoint_shape(self, y):
-        return S(self.a.shape[1:], np.result_type(self.a.dtype, y.dtype))
 
 
 class Square(lo.NonlinearOperator):
@@ -53,7 +36,7 @@ def edges(lam=0.2):
 # ---- minima ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("solver", "matrix"), [("fista", Times), ("pd3o", lo.Matrix)])
+@pytest.mark.parametrize(("solver", "matrix"), [("fista", Dense), ("pd3o", lo.Matrix)])
 def test_lasso(x64, solver, matrix):
     a, y = lasso_data()
     x, least = quadratic_program(a, y, 0.3, np.eye(8))
@@ -192,7 +175,7 @@ def test_each_problem_of_a_batch_stops_by_itself(x64, make):
 
 
 def test_other_weights_data_and_tolerances_are_no_new_program():
-    class Seen(Times):
+    class Seen(Dense):
         @lo.traced
         def apply(self, x):
             traces.append(1)

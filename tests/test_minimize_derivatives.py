@@ -6,32 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import S, normal
+from helpers import normal
 from minimization import differences, edges_data, lasso_data
+from operators import DenseWithParameters
 
 import linops_jax as lo
 from linops_jax.solvers import ConvergenceWarning
-
-
-class Times(lo.LinearOperator):
-    """A matrix, by NumPy, with derivatives in it."""
-
-    a: jax.Array
-
-    def apply(self, x):
-        return self.a @ x
-
-    def adjoint(self, y):
-        return self.a.conj().T @ y
-
-    def parameter_vjp(self, x, dy):
-        return {"a": np.outer(dy, x.conj())}
-
-    def infer_shape(self, x):
-        return S(self.a.shape[:1], np.result_type(self.a.dtype, x.dtype))
-
-    def infer_adjoint_shape(self, y):
-        return S(self.a.shape[1:], np.result_type(self.a.dtype, y.dtype))
 
 
 def of_lasso(parameters, matrix=lo.Matrix, **options):
@@ -95,7 +75,7 @@ def test_a_host_matrix_in_a_batch_of_gradients(x64):
         of = lambda lam, a: of_lasso((lam, y, a), matrix, rtol=1e-12)  # noqa: E731
         return jax.jit(jax.vmap(jax.grad(of, (0, 1)), (0, None)))(weights, a)
 
-    for found, expected in zip(gradients(Times), gradients(lo.Matrix), strict=True):
+    for found, expected in zip(gradients(DenseWithParameters), gradients(lo.Matrix), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 

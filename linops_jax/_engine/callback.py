@@ -36,7 +36,7 @@ def is_needed(context: Any) -> bool:
 
 def prepared(context: Any, binding: Binding, batch: Batch) -> Callable[..., tuple[np.ndarray, ...]]:
     """What JAX's callback is to call for a hook, in a program that is lowered in this context."""
-    _refuse_to_export(context, binding)
+    refuse_to_export(context, binding, "", "Export for the CPU, or give")
     _require_cpu(context, binding)
     binding.promises.keep(context.avals_in, context.avals_out, batch)
     _compat.keep_alive(context, binding)
@@ -88,11 +88,12 @@ def platforms_of(context: Any) -> tuple[str, ...]:
     return tuple(context.platforms or context.module_context.platforms)
 
 
-def _refuse_to_export(context: Any, binding: Binding) -> None:
+def refuse_to_export(context: Any, binding: Binding, reason: str, instead: str) -> None:
+    """Raises TypeError if the program is lowered for export."""
     if _compat.is_lowering_for_export(context):
         message = (
-            f"{binding.label} cannot be exported for {', '.join(platforms_of(context))}: JAX's callbacks do not leave their "
-            "process. Export for the CPU, or give it traced code or an FFI handler for this platform with lo.per_platform."
+            f"{binding.label} cannot be exported for {', '.join(platforms_of(context))}: {reason}JAX's callbacks do not leave "
+            f"their process. {instead} it traced code or an FFI handler for this platform with lo.per_platform."
         )
         raise TypeError(message)
 

@@ -101,11 +101,21 @@ def prox_step_of(op: Any, x: Any, step: Any, dstep: Any, *, out: Any) -> Any:
     """The derivative of p = prox(x, step) in the step: J (p - x) / step, where J is the one in x.
 
     It follows from p + step df(p) = x: a change of the step moves p as a change of x by -df(p) = (p - x) / step does.
+    At step 0 it is the limit: all is taken at a step whose square is lost in rounding.
     """
+    step = jnp.where(step == 0, _tiny_step(x).astype(step.dtype), step)
     p = op._evaluate("prox", (x, step), out)
     rate = dstep / step
     direction = jax.tree.map(lambda p, x: (p - x) * rate.astype(jnp.finfo(p.dtype).dtype), p, x)
     return op._evaluate("prox_jacobian", (x, step, direction), out)
+
+
+def _tiny_step(x: Any) -> Any:
+    """The step at which what is lost in rounding of prox(x, step) - x, and at its bends, are least: the root of eps, times x."""
+    leaves = [leaf for leaf in jax.tree.leaves(x) if leaf.size]
+    sizes = [float(jnp.finfo(leaf.dtype).eps) ** 0.5 * jnp.max(jnp.abs(leaf)) for leaf in leaves]
+    largest = functools.reduce(jnp.maximum, sizes, jnp.zeros(()))
+    return jnp.where(largest > 0, largest, 1e-3)
 
 
 def gram_of(op: Any, x: Any, *, out: Any) -> Any:

@@ -11,7 +11,7 @@ import jax
 from linops_jax import _compat
 from linops_jax._engine import errors, lent, plans, streams, written
 from linops_jax._engine.binding import Binding
-from linops_jax._engine.callback import HookError, platforms_of
+from linops_jax._engine.callback import HookError, platforms_of, refuse_to_export
 from linops_jax._model.plan import PREPARE
 
 Specs = Sequence[jax.ShapeDtypeStruct]
@@ -29,18 +29,9 @@ def prepared(context: Any, binding: Binding, operands: Specs, results: Specs) ->
     operands, results : sequence of jax.ShapeDtypeStruct
         Those of one evaluation, for its plan.
     """
-    _refuse_to_export(context, binding)
+    refuse_to_export(context, binding, "it is a device hook, and ", "Give")
     _compat.keep_alive(context, binding)
     return OnDevice(binding, operands, results)
-
-
-def _refuse_to_export(context: Any, binding: Binding) -> None:
-    if _compat.is_lowering_for_export(context):
-        message = (
-            f"{binding.label} cannot be exported for {', '.join(platforms_of(context))}: it is a device hook, and JAX's "
-            "callbacks do not leave their process. Give it traced code or an FFI handler for this platform with lo.per_platform."
-        )
-        raise TypeError(message)
 
 
 def called(hook: OnDevice, specs: Specs, *operands: Any, same: dict[int, int] | None = None) -> list[Any]:
