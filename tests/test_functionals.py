@@ -345,6 +345,16 @@ def test_fields_are_batched_and_differentiated(make, values):
         (lambda: lo.Simplex().prox(jnp.ones(3, complex), 1.0), TypeError, r"Simplex: expected real numbers"),
         (lambda: lo.Simplex().prox(jnp.ones((0, 2)), 1.0), ValueError, r"Simplex: expected at least one number .* \(0, 2\)"),
         (lambda: lo.KullbackLeibler(jnp.ones(3))(jnp.ones(3, complex)), TypeError, r"KullbackLeibler: expected real numbers"),
+        (lambda: lo.Simplex(axis=1).prox(jnp.ones((3, 0)), 1.0), ValueError, r"Simplex: .* \(3, 0\): there the set is empty"),
+        (lambda: lo.Simplex(axis=1)(jnp.ones(3)), ValueError, r"Simplex: expected arrays with an axis 1, found one of .* \(3,\)"),
+        (lambda: lo.L21()(jnp.ones(())), ValueError, r"L21: expected arrays with an axis 0, found one of shape \(\)"),
+        (lambda: lo.NuclearNorm()(jnp.ones(3)), ValueError, r"NuclearNorm: expected matrices .* found one of shape \(3,\)"),
+        (lambda: lo.NuclearNorm().prox(jnp.ones(3), 1.0), ValueError, r"NuclearNorm: expected matrices"),
+        (lambda: lo.NuclearNorm().conjugate(jnp.ones(3)), ValueError, r"NuclearNorm: expected matrices"),
+        (lambda: lo.KullbackLeibler(jnp.array([1, -2])), ValueError, r"KullbackLeibler\.y: expected counts, .* found -2"),
+        (lambda: lo.KullbackLeibler({"a": jnp.array(-0.5)}), ValueError, r"KullbackLeibler\.y: expected counts, .* found -0\.5"),
+        (lambda: lo.KullbackLeibler(1j), TypeError, r"KullbackLeibler\.y: expected real numbers, found complex128"),
+        (lambda: lo.Box(upper=jnp.ones(2, complex)), TypeError, r"Box\.upper: expected real numbers, found complex64"),
         (lambda: lo.L1().gradient(jnp.ones(3)), NotImplementedError, r"L1 is not smooth, .*Use L1\.prox\(x, step\)"),
     ],
 )  # fmt: skip
@@ -354,12 +364,34 @@ def test_messages(call, error, message):
 
 
 @pytest.mark.parametrize(
-    "cls", [lo.SquaredL2, lo.L1, lo.L2, lo.L21, lo.NonNegative, lo.Box, lambda: lo.L1Ball(1.0)], ids=name
-)
-def test_arrays_without_elements(cls):
-    f, x = cls(), jnp.zeros((0, 2))
+    "f",
+    [lo.SquaredL2(), lo.L1(), lo.L2(), lo.L21(), lo.NonNegative(), lo.Box(), lo.L1Ball(1.0), lo.NuclearNorm(),
+     lo.KullbackLeibler(1), lo.Simplex(axis=1)],
+    ids=name,
+)  # fmt: skip
+def test_arrays_without_elements(f):
+    x = jnp.zeros((0, 2))
     assert (float(f(x)), float(f.conjugate(x))) == (0, 0)
     close(f.prox(x, 1.0), x)
+    assert (f.prox({}, 1.0), f.conjugate_prox({}, 1.0)) == ({}, {})
+    close(f.conjugate({}), jnp.zeros(()))
+    if jax.tree.leaves(f):
+        close(f({}), jnp.zeros(()))
+        return
+    with pytest.raises(TypeError, match="needs at least one array"):
+        f({})
+
+
+def test_data_may_be_a_number():
+    x = jnp.array([1.0, 3.0])
+    for cls, y in (
+        (lo.KullbackLeibler, 2),
+        (lo.KullbackLeibler, 2.0),
+        (lo.SquaredL2, 2.0),
+        (lo.SquaredL2, np.complex64(2j)),
+    ):
+        f, full = cls(y), cls(jnp.full(2, y))
+        close((f(x), f.prox(x, 1.0), f.conjugate(x / 4)), (full(x), full.prox(x, 1.0), full.conjugate(x / 4)))
 
 
 def test_integers_have_values_in_single_precision():
@@ -375,3 +407,17 @@ def test_integers_have_values_in_single_precision():
 def test_they_pass_every_check(cls):
     for f, x in cls.examples():
         assert lo.check_operator(f, x).passed
+
+
+@pytest.mark.parametrize(
+    ("f", "spec"),
+    [
+        (lo.L1(), S((0,), np.float32)),
+        (lo.Simplex(axis=-1), S((2, 3), np.float64)),
+        pytest.param(lo.L1Ball(1e-6), S((3,), np.float32), marks=pytest.mark.slow),
+        pytest.param(lo.Box(0.0, 1.0), S((4,), np.float64), marks=pytest.mark.slow),
+    ],
+    ids=["no element", "Simplex in float64", "small L1Ball", "Box in float64"],
+)
+def test_they_pass_every_check_elsewhere(f, spec, x64):
+    assert lo.check_operator(f, spec).passed

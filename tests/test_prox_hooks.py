@@ -110,6 +110,15 @@ def test_a_hook_that_is_given_is_never_replaced():
     close(jax.jvp(lambda s: ByHand(W).prox(x, s), (step,), (jnp.ones(()),))[1], -3 * W * jnp.sign(X) * slope)
 
 
+@pytest.mark.parametrize("step", [0.0, 0.4])
+def test_the_derivative_in_the_step_also_from_zero(step):
+    slope = jax.jit(jax.vmap(jax.grad(lambda x, s: jnp.sum(Host(W).prox(x, s)), 1), (0, None)))
+    xs = jnp.stack([X, 100 * X, jnp.zeros(4)])
+    w, x = np.asarray(W), np.asarray(xs)
+    expected = -np.sum(w * np.sign(x) * (np.abs(x) > step * w), 1)
+    np.testing.assert_allclose(slope(xs, jnp.array(step)), expected, rtol=1e-3)
+
+
 def test_pytrees_and_complex_numbers():
     class Shrinks(lo.Functional):
         """Half the sum of squares of two arrays, in NumPy."""

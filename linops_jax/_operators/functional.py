@@ -108,7 +108,7 @@ class Functional(NonlinearOperator, rules=rules.FUNCTIONAL, real_linear=True):
             If step is not positive.
         """
         x, step = self._as_prox_arguments(x, step, "prox(x, step)")
-        return self._evaluate("prox", (x, step), shapes.specs(x))
+        return self._evaluate("prox", (x, step), shapes.specs(x)) if jax.tree.leaves(x) else x
 
     def conjugate_prox(self, u: Arrays, step: Any) -> Arrays:
         r"""The prox of the convex conjugate f*, by Moreau's identity: u - step prox(u / step, 1 / step).

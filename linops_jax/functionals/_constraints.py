@@ -13,13 +13,14 @@ import linops_jax as lo
 from linops_jax.functionals._numbers import (
     above,
     absolute,
-    as_field,
     as_inexact,
+    as_real_field,
     indicator,
     is_known,
     only_real,
     positive,
     real,
+    require_axis,
     rounding,
     threshold,
 )
@@ -70,6 +71,8 @@ class Box(Separable):
 
     Raises
     ------
+    TypeError
+        If a bound is complex.
     ValueError
         If a lower bound is above the upper one.
 
@@ -90,8 +93,8 @@ class Box(Separable):
     indicator = True
 
     def __init__(self, lower: Any = None, upper: Any = None):
-        self.lower = as_field(-np.inf if lower is None else lower)
-        self.upper = as_field(np.inf if upper is None else upper)
+        self.lower = as_real_field(-np.inf if lower is None else lower, "Box.lower")
+        self.upper = as_real_field(np.inf if upper is None else upper, "Box.upper")
         if is_known(self.lower) and is_known(self.upper) and np.any(np.asarray(self.lower) > np.asarray(self.upper)):
             message = (
                 f"Box: expected lower bounds that are not above the upper ones, found {self.lower} and {self.upper}."
@@ -147,10 +150,16 @@ class Simplex(Separable):
     def _rows(self, x: Any) -> Any:
         """An array with rows along its last axis, each of which is in a simplex."""
         x = only_real(x, "Simplex")
-        if x.size == 0:
-            message = f"Simplex: expected at least one number with the sum 1, found an array of shape {x.shape}."
+        if self.axis is not None:
+            require_axis(x, self.axis, "Simplex")
+        rows = x.reshape(-1) if self.axis is None else jnp.moveaxis(x, self.axis, -1)
+        if rows.shape[-1] == 0:
+            message = (
+                f"Simplex: expected at least one number with the sum 1, found an array of shape {x.shape}: there the set is "
+                "empty."
+            )
             raise ValueError(message)
-        return x.reshape(-1) if self.axis is None else jnp.moveaxis(x, self.axis, -1)
+        return rows
 
     def _value_of(self, x: Any) -> Any:
         rows = self._rows(x)
@@ -241,6 +250,7 @@ class L1Ball(lo.Functional):
 
 def _sizes(x: Any) -> Any:
     """The moduli of all numbers, in one row."""
-    rows = [absolute(as_inexact(leaf)).reshape(-1) for leaf in jax.tree.leaves(x)]
+    leaves = jax.tree.leaves(x) or [jnp.zeros(0)]
+    rows = [absolute(as_inexact(leaf)).reshape(-1) for leaf in leaves]
     dtype = functools.reduce(jnp.promote_types, [row.dtype for row in rows])
     return jnp.concatenate([row.astype(dtype) for row in rows])

@@ -6,11 +6,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import xlogy
 
 from linops_jax.functionals._numbers import (
     absolute,
+    as_field,
+    as_real_field,
     indicator,
+    is_known,
     only_real,
     positive,
     real,
@@ -26,8 +30,8 @@ class SquaredL2(Separable):
 
     Parameters
     ----------
-    y : pytree of arrays, optional
-        The data, in the shapes of x. Default: zero.
+    y : number or pytree of arrays, optional
+        The data: a number for all elements, or arrays in the shapes of x. Default: zero.
 
     Notes
     -----
@@ -41,9 +45,12 @@ class SquaredL2(Separable):
     (2.0, [2.0, 0.0], [2.0, 2.0])
     """
 
-    y: Any = None
+    y: Any
 
     smooth = 1.0
+
+    def __init__(self, y: Any = None):
+        self.y = as_field(y)
 
     def _alongside(self) -> tuple[Any, ...]:
         return () if self.y is None else (self.y,)
@@ -74,8 +81,15 @@ class KullbackLeibler(Separable):
 
     Parameters
     ----------
-    y : pytree of arrays
-        The counts, real and not negative, in the shapes of x.
+    y : float or pytree of arrays
+        The counts, real and not negative: a number for all elements, or arrays in the shapes of x.
+
+    Raises
+    ------
+    TypeError
+        If counts are complex.
+    ValueError
+        If counts are negative.
 
     Notes
     -----
@@ -90,6 +104,15 @@ class KullbackLeibler(Separable):
     """
 
     y: Any
+
+    def __init__(self, y: Any):
+        self.y = as_real_field(y, "KullbackLeibler.y")
+        for leaf in filter(is_known, jax.tree.leaves(self.y)):
+            if np.any(np.asarray(leaf) < 0):
+                message = (
+                    f"KullbackLeibler.y: expected counts, none of them negative, found {np.min(np.asarray(leaf))}."
+                )
+                raise ValueError(message)
 
     def _alongside(self) -> tuple[Any, ...]:
         return (self.y,)

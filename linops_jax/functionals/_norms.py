@@ -10,7 +10,18 @@ import jax
 import jax.numpy as jnp
 
 import linops_jax as lo
-from linops_jax.functionals._numbers import absolute, as_inexact, indicator, real, root, rounding, shrink, squared, unit
+from linops_jax.functionals._numbers import (
+    absolute,
+    as_inexact,
+    indicator,
+    real,
+    require_axis,
+    root,
+    rounding,
+    shrink,
+    squared,
+    unit,
+)
 from linops_jax.functionals._separable import Separable
 
 
@@ -70,6 +81,7 @@ class L21(Separable):
     axis: int = lo.static(default=0)
 
     def _norms(self, x: Any) -> Any:
+        require_axis(x, self.axis, "L21")
         one = unit(jnp.max(jnp.abs(x), axis=self.axis, keepdims=True, initial=0))
         return one * root(jnp.sum(squared(x * (1 / one)), axis=self.axis, keepdims=True))
 
@@ -131,6 +143,8 @@ class L2(lo.Functional):
 def _norm(x: Any) -> Any:
     """The norm of all arrays."""
     leaves = [as_inexact(leaf) for leaf in jax.tree.leaves(x)]
+    if not leaves:
+        return jnp.zeros(())
     one = unit(functools.reduce(jnp.maximum, [jnp.max(jnp.abs(leaf), initial=0) for leaf in leaves]))
     squares = [jnp.sum(squared(leaf * (1 / one).astype(real(leaf)))) for leaf in leaves]
     return one * root(functools.reduce(operator.add, squares))

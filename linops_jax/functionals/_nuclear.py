@@ -29,10 +29,10 @@ class NuclearNorm(Separable):
     """
 
     def _value_of(self, x: Any) -> Any:
-        return jnp.sum(jnp.linalg.svd(x, compute_uv=False))
+        return jnp.sum(jnp.linalg.svd(_matrices(x), compute_uv=False))
 
     def _prox_of(self, x: Any, step: Any) -> Any:
-        u, s, vh = jnp.linalg.svd(x, full_matrices=False)
+        u, s, vh = jnp.linalg.svd(_matrices(x), full_matrices=False)
         return (u * jnp.maximum(s - step, 0)[..., None, :]) @ vh
 
     @lo.traced
@@ -41,7 +41,7 @@ class NuclearNorm(Separable):
 
     def conjugate(self, u: Any) -> Any:
         def one(u: Any) -> Any:
-            largest = jnp.linalg.svd(u, compute_uv=False)[..., 0]
+            largest = jnp.max(jnp.linalg.svd(_matrices(u), compute_uv=False), initial=0)
             return indicator(largest <= 1 + rounding(u, max(u.shape[-2:])), u)
 
         return self._sum(one, u)
@@ -50,6 +50,14 @@ class NuclearNorm(Separable):
     def examples(cls) -> Any:
         yield cls(), jax.ShapeDtypeStruct((3, 2), jnp.float32)
         yield cls(), jax.ShapeDtypeStruct((2, 2, 3), jnp.complex64)
+
+
+def _matrices(x: Any) -> Any:
+    """The array, if it has two axes or more."""
+    if x.ndim < 2:
+        message = f"NuclearNorm: expected matrices in the last two axes of each array, found one of shape {x.shape}."
+        raise ValueError(message)
+    return x
 
 
 def _prox_jacobian(x: Any, step: Any, dx: Any) -> Any:

@@ -12,7 +12,19 @@ import numpy as np
 
 def as_field(value: Any) -> Any:
     """What a constructor gets for an array field, where it may be a number; in double precision, also where JAX has none."""
-    return np.asarray(value, np.float64) if isinstance(value, int | float | np.number) else value
+    if not isinstance(value, int | float | complex | np.number):
+        return value
+    return np.asarray(value, np.complex128 if np.iscomplexobj(value) else np.float64)
+
+
+def as_real_field(value: Any, where: str) -> Any:
+    """The same, unless some numbers are complex."""
+    value = as_field(value)
+    for leaf in jax.tree.leaves(value):
+        if isinstance(leaf, np.ndarray | jax.Array) and jnp.iscomplexobj(leaf):
+            message = f"{where}: expected real numbers, found {leaf.dtype}. Use their real part."
+            raise TypeError(message)
+    return value
 
 
 def is_known(value: Any) -> bool:
@@ -22,10 +34,10 @@ def is_known(value: Any) -> bool:
 
 def positive(value: Any, where: str) -> Any:
     """A field that must be positive, as a real array without axes; only concrete values can be refused."""
-    value = as_field(value)
     if jnp.shape(value) != () or jnp.iscomplexobj(value):
         message = f"{where}: expected a positive number, found {value!r:.80}."
         raise TypeError(message)
+    value = as_field(value)
     if is_known(value) and not value > 0:
         message = f"{where}: expected a positive number, found {value}."
         raise ValueError(message)
@@ -55,6 +67,13 @@ def only_real(x: Any, who: str) -> Any:
         )
         raise TypeError(message)
     return x
+
+
+def require_axis(x: Any, axis: int, who: str) -> None:
+    """Raises ValueError if an array does not have the axis."""
+    if not -x.ndim <= axis < x.ndim:
+        message = f"{who}: expected arrays with an axis {axis}, found one of shape {x.shape}. Give {who} another axis."
+        raise ValueError(message)
 
 
 # ---- with derivative 0 where there is none ------------------------------------------------------------------------------
@@ -91,7 +110,8 @@ def shrink(x: Any, size: Any, by: Any) -> Any:
 def threshold(sizes: Any, total: Any, axis: int) -> tuple[Any, Any]:
     """The number t, for each row along an axis, with Σ max(sizes - t, 0) = total: the largest size, and how far above it t is.
 
-    Rounding their sum would lose what is small beside the sizes: see ``above``. By sorting: J. Duchi et al., Efficient projections onto the l1-ball for learning in high dimensions, 2008.
+    Rounding their sum would lose what is small beside the sizes: see ``above``.
+    By sorting: J. Duchi et al., Efficient projections onto the l1-ball for learning in high dimensions, 2008.
     """
     values = jax.lax.stop_gradient(sizes)
     largest = jnp.max(values, axis=axis, keepdims=True)

@@ -39,7 +39,8 @@ class Separable(lo.Functional):
 
     def _sum(self, function: Any, x: Any) -> Any:
         """The sum of a function of each array."""
-        return functools.reduce(operator.add, jax.tree.leaves(self._map(function, x)))
+        terms = jax.tree.leaves(self._map(function, x))
+        return functools.reduce(operator.add, terms) if terms else jnp.zeros(())
 
     def _map(self, function: Any, x: Any) -> Any:
         """The results of a function of each array, and of the arrays alongside in its kind of numbers."""

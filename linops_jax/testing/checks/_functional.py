@@ -82,8 +82,9 @@ def _alone(rng: Any, move: Any) -> Any:
     """The move with all elements zero but one."""
     flat = _probes.flat(move)
     kept = np.zeros_like(flat)
-    at = rng.integers(flat.size)
-    kept[at] = flat[at]
+    if flat.size:
+        at = rng.integers(flat.size)
+        kept[at] = flat[at]
     return _probes.unflat(kept, move)
 
 

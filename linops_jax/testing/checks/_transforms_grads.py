@@ -72,11 +72,13 @@ def _sizes(leaf: Any) -> Any:
 def _can_check_grads(subject: Subject) -> bool:
     """Whether differences tell anything.
 
-    Those of nonlinear functions with one fixed step need double precision, and an elementwise tolerance few elements.
+    Those of nonlinear functions with one fixed step need double precision, and an elementwise tolerance few elements. There
+    are none of a value that is infinite.
     """
     eps = _probes.eps(subject.spec, subject.out)
     return (
         is_inexact(subject)
+        and not subject.is_indicator
         and not subject.is_explicit
         and is_small(subject)
         and subject.has_forward
