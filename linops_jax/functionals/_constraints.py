@@ -231,7 +231,8 @@ class L1Ball(lo.Functional):
         def one(x: Any) -> Any:
             size = absolute(x)
             left = above(size.astype(sizes.dtype), largest, further).astype(real(x))
-            return jnp.where(inside, x, left * (x / jnp.where(size == 0, 1, size)))
+            shrunk = jnp.where(left == 0, 0, left * (x / jnp.where(size == 0, 1, size)))  # 0, not -0
+            return jnp.where(inside, x, shrunk)
 
         return jax.tree.map(one, x)
 
