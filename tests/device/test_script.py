@@ -54,6 +54,6 @@ def test_it_ends_in_time(tmp_path):
 
 
 def test_unknown_sections_are_refused(capsys):
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="2"):
         script.main(["speed"])
     assert "speed: there is no such section; use correctness, overhead" in capsys.readouterr().err
