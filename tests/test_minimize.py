@@ -179,7 +179,7 @@ def test_other_weights_data_and_tolerances_are_no_new_program():
         @lo.traced
         def apply(self, x):
             traces.append(1)
-            return self.a @ x
+            return self.matrix @ x
 
     traces, counts = [], []
     a, y = (array.astype(np.float32) for array in lasso_data())
