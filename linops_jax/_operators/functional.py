@@ -30,6 +30,9 @@ class Functional(NonlinearOperator, rules=rules.FUNCTIONAL, real_linear=True):
         Whether f is convex, as an attribute of the class. Default: True.
     indicator : bool, optional
         Whether f is 0 in a set and ∞ elsewhere, so that its prox is the projection, as an attribute of the class. Default: False.
+    separable : bool, optional
+        Whether f is a sum over the parts into which ``jax.shard_map`` cuts x, and its prox that of each part, as an attribute of
+        the class. Default: False; ``lo.minimize`` refuses f where the parts of all devices are one problem.
 
     Methods
     -------
@@ -71,6 +74,7 @@ class Functional(NonlinearOperator, rules=rules.FUNCTIONAL, real_linear=True):
     smooth: ClassVar[Any] = None
     convex: ClassVar[bool] = True
     indicator: ClassVar[bool] = False
+    separable: ClassVar[bool] = False
 
     if TYPE_CHECKING:
 

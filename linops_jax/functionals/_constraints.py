@@ -42,6 +42,7 @@ class NonNegative(Separable):
     """
 
     indicator = True
+    separable = True
 
     def _value_of(self, x: Any) -> Any:
         return indicator(only_real(x, "NonNegative") >= 0, x)
@@ -91,6 +92,7 @@ class Box(Separable):
     upper: Any
 
     indicator = True
+    separable = True
 
     def __init__(self, lower: Any = None, upper: Any = None):
         self.lower = as_real_field(-np.inf if lower is None else lower, "Box.lower")

@@ -48,6 +48,7 @@ class SquaredL2(Separable):
     y: Any
 
     smooth = 1.0
+    separable = True
 
     def __init__(self, y: Any = None):
         self.y = as_field(y)
@@ -104,6 +105,8 @@ class KullbackLeibler(Separable):
     """
 
     y: Any
+
+    separable = True
 
     def __init__(self, y: Any):
         self.y = as_real_field(y, "KullbackLeibler.y")
@@ -180,6 +183,7 @@ class Huber(Separable):
     delta: jax.Array
 
     smooth = 1.0
+    separable = True
 
     def __init__(self, delta: Any):
         self.delta = positive(delta, "Huber.delta")

@@ -40,6 +40,8 @@ class L1(Separable):
     (3.5, [2.0, 0.0])
     """
 
+    separable = True
+
     def _value_of(self, x: Any) -> Any:
         return jnp.sum(absolute(x))
 
@@ -79,6 +81,8 @@ class L21(Separable):
     """
 
     axis: int = lo.static(default=0)
+
+    separable = True  # unless this axis is the one that is cut
 
     def _norms(self, x: Any) -> Any:
         require_axis(x, self.axis, "L21")

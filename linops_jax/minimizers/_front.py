@@ -94,7 +94,8 @@ def minimize(
         ``step`` or ``differentiate`` is none of the values above. In compiled code ``stats.converged`` is False where only the
         program knows the numbers.
     NotImplementedError
-        If no algorithm takes a term: it has neither a prox nor a gradient, or has no gradient and a nonlinear operator.
+        If no algorithm takes a term: it has neither a prox nor a gradient, or has no gradient and a nonlinear operator; or, in
+        ``jax.shard_map``, if it is not known to be a sum over the parts of the devices.
     ConvergenceError
         If the iterates diverge; and if ``throw`` is True and the algorithm did not converge.
 
@@ -133,8 +134,8 @@ def minimize(
     (2013) and Vũ (2013), with the proxes' derivatives. They need a minimum that is found well, have the error of a linear
     solver, of which a warning tells, and at a kink, where a threshold is just reached, are those of one side.
 
-    In ``jax.shard_map`` an operator that communicates makes the parts of all devices one problem; functionals must be sums over
-    parts then.
+    In ``jax.shard_map`` an operator that communicates makes the parts of all devices one problem. Then functionals must be
+    ``separable``, the axis of ``lo.L21`` must not be the one that is cut, and there are no implicit derivatives.
 
     References
     ----------

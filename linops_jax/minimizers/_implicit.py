@@ -25,8 +25,11 @@ LARGE = 0.1  # relative residual that is told; at 0.05 derivatives of total vari
 def attach(problem: Problem, root: Any, steps: Any, axes: Axes, rtol: Any, max_steps: int) -> Any:
     """The pair of x and u, with the derivatives of the pair that is optimal for the problem.
 
-    The equation is that of real numbers, pairs for complex ones: a prox is no complex differentiable function.
+    The equation is that of real numbers, pairs for complex ones: a prox is no complex differentiable function. There are none
+    for the parts of one problem on several devices.
     """
+    if axes:
+        return _without_derivative(problem, root)
     specs = shapes.specs(root)
 
     def residual(reals: Any) -> Any:
@@ -36,6 +39,20 @@ def attach(problem: Problem, root: Any, steps: Any, axes: Axes, rtol: Any, max_s
     solve = functools.partial(_tangent, by_squares=not problem.duals, axes=axes, rtol=rtol, max_steps=max_steps)
     found = jax.lax.custom_root(residual, to_reals(root), lambda _, start: start, solve)
     return from_reals(found, specs)
+
+
+@jax.custom_jvp
+def _without_derivative(problem: Problem, root: Any) -> Any:
+    return root
+
+
+@_without_derivative.defjvp
+def _refuse(primals: Any, tangents: Any) -> Any:
+    message = (
+        "lo.minimize: the minimum has no implicit derivatives in shard_map where operators communicate, so that the parts of all "
+        "devices are one problem. Minimize sharded arrays outside of shard_map, with lo.sharded(...) for such operators."
+    )
+    raise NotImplementedError(message)
 
 
 def condat_vu(problem: Problem, point: Any, steps: Any) -> Any:

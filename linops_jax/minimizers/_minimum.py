@@ -11,7 +11,7 @@ from jax.core import Tracer
 
 from linops_jax._model import shapes
 from linops_jax._types import Arrays
-from linops_jax.solvers._solution import ConvergenceError, ConvergenceWarning, raise_when_run
+from linops_jax.solvers._solution import ConvergenceError, ConvergenceWarning, raise_when_run, stats_shown
 
 
 @jax.tree_util.register_dataclass
@@ -43,15 +43,11 @@ class MinimumStats:
     gap: jax.Array
     residual: jax.Array
     converged: jax.Array
-    step: Any
+    step: Any = dataclasses.field(repr=False)
     history: dict[str, jax.Array] | None = None
 
     def __repr__(self) -> str:
-        names = "steps", "objective", "gap", "residual", "converged"
-        shown = [f"{name}={getattr(self, name)!s:.40}" for name in names]
-        if self.history is not None:
-            shown.append(f"history={shapes.describe_tree(self.history)}")
-        return f"MinimumStats({', '.join(shown)})"
+        return stats_shown(self)
 
 
 @jax.tree_util.register_dataclass

@@ -57,8 +57,20 @@ class Problem:
             if term.op is not None and not term.is_linear:
                 _vectors.refuse_over_a_batch(term.op, x, where)
         if axes:
+            self._require_separable(axes, where)
             _vectors.refuse_shared(ops[0] if len(ops) == 1 else stacked(ops), None, axes, where)
         return axes
+
+    def _require_separable(self, axes: Axes, where: str) -> None:
+        for functional in (term.functional for term in self.terms):
+            if not functional.separable:
+                name = type(functional).__name__
+                message = (
+                    f"{where}: operators communicate over {', '.join(map(repr, axes))}, so the parts of all devices are one "
+                    f"problem, and {name} is not known to be a sum over parts. If it is one, set {name}.separable = True; "
+                    "otherwise minimize sharded arrays outside of shard_map."
+                )
+                raise NotImplementedError(message)
 
 
 def arrange(f: Any, x: Any, solver: Any) -> tuple[Problem, str]:

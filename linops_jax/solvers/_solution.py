@@ -55,12 +55,7 @@ class Stats:
     simulations: jax.Array | None = None
 
     def __repr__(self) -> str:
-        shown = [f"{name}={getattr(self, name)!s:.40}" for name in ("steps", "residual", "converged")]
-        if self.simulations is not None:
-            shown.append(f"simulations={self.simulations}")
-        if self.history is not None:
-            shown.append(f"history={shapes.describe(self.history)}")
-        return f"Stats({', '.join(shown)})"
+        return stats_shown(self)
 
 
 @jax.tree_util.register_dataclass
@@ -83,6 +78,17 @@ class Solution:
         is_array = all(map(shapes.is_spec, jax.tree.leaves(self.value)))
         value = shapes.describe_tree(self.value) if is_array else repr(self.value)
         return f"Solution({value}, {self.stats!r})"
+
+
+def stats_shown(stats: Any) -> str:
+    """The numbers that there are, and of a history only the shapes."""
+    shown = []
+    for field in dataclasses.fields(stats):
+        value = getattr(stats, field.name)
+        if field.repr and value is not None:
+            described = shapes.describe_tree(value) if field.name == "history" else f"{value!s:.40}"
+            shown.append(f"{field.name}={described}")
+    return f"{type(stats).__name__}({', '.join(shown)})"
 
 
 def report(solution: Solution, solver: str, rtol: Any, atol: Any, throw: bool) -> Solution:
