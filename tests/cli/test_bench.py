@@ -140,7 +140,7 @@ def test_operators_are_measured_beside_their_peers(tmp_path, monkeypatch):
     monkeypatch.setattr(operators, "ENTRIES", {name: operators.ENTRIES[name] for name in few})  # CI measures all
     rows, *_ = rows_of(tmp_path, "operators")
     optional = {"SCICO", "ASTRA, linear", "ASTRA, strip"}
-    assert {found["who"] for found in rows} == {"linops_jax", "PyLops", "NumPy", "SciPy"} | optional
+    assert {found["who"] for found in rows} == {"linops_jax", "PyLops", "NumPy", "SciPy", "plain JAX"} | optional
     assert [found["case"] for found in rows if found["who"] == "linops_jax"] == [f"{name}, 16 x 16" for name in few]
     assert {found["who"] for found in rows if found["note"]} <= optional
     assert not [found for found in rows if not found["note"] and found["median"] is None]
@@ -170,6 +170,9 @@ def test_an_operator_with_another_result_is_no_contestant(wrong, text):
 def right_answer(problem):
     """By NumPy's FFT, dense least squares after as many steps, and slices."""
     windows, rows = data.windows(SIZE), np.pad(data.rows(SIZE), ((1, 1), (0, 0)))
+    if problem == "nufft":
+        k = np.indices((SIZE.side, SIZE.side)).reshape(2, -1) - SIZE.side // 2
+        return (windows * data.picture(SIZE)).reshape(SIZE.length, -1) @ np.exp(-1j * (data.points() @ k)).T
     if problem == "stack":
         return np.fft.fft2(windows * data.picture(SIZE))
     if problem == "halo":
@@ -182,14 +185,15 @@ def right_answer(problem):
     )
 
 
-@pytest.mark.parametrize("library", ["linops_jax", "plain JAX", "plain JAX in shard_map", "bare threads"])
-@pytest.mark.parametrize("problem", ["stack", "halo", "solve"])
+EVERY = [(problem, library) for problem, libraries in devices.LIBRARIES.items() for library in libraries]
+
+
+@pytest.mark.parametrize(("problem", "library"), EVERY)
 def test_work_on_four_devices_is_right(problem, library):
-    if library == "bare threads" and problem != "stack":
-        return
     expected = right_answer(problem)
     found = np.reshape(worker.build(library, problem, SIZE)(), expected.shape)
-    np.testing.assert_allclose(found, expected, atol=1e-4 * np.max(abs(expected)))
+    atol = 1e-3 if problem == "nufft" else 1e-4
+    np.testing.assert_allclose(found, expected, atol=atol * np.max(abs(expected)))
 
 
 def test_scaling_is_measured_in_other_processes(tmp_path):

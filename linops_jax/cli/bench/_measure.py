@@ -82,7 +82,7 @@ FULL = Effort(
     repeated=(100_000, 1000),
     modules=("linops_jax", "jax", "jaxbind", "lineax", "pylops"),
     devices=(1, 2, 4),
-    spread=("stack", "halo", "solve"),
+    spread=("stack", "nufft", "halo", "solve"),
 )
 QUICK = Effort(
     rounds=5,

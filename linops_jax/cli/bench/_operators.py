@@ -79,6 +79,16 @@ def _scico(make: Callable[[Any], Any]) -> Callable[[], Pair]:
     return build
 
 
+def _plain(forward: Callable[[Any], Any], adjoint: Callable[[Any], Any]) -> Callable[[], Pair]:
+    """The same in JAX without an operator: what is slower than another library there is slow in XLA."""
+
+    def build() -> Pair:
+        backward = jax.jit(adjoint)
+        return Pair(jax.jit(forward), lambda y: backward(y).block_until_ready(), jnp.asarray)
+
+    return build
+
+
 def _picture(n: int, dtype: Any = np.float32) -> np.ndarray:
     x = np.random.default_rng(0).standard_normal((2, n, n), np.float32)
     return x[0] if dtype == np.float32 else (x[0] + 1j * x[1]).astype(dtype)
@@ -100,6 +110,7 @@ def fft(n: int) -> Entry:
             ),
             "SCICO": _scico(lambda linop: linop.DFT(shape, norm="ortho")),
             "SciPy": lambda: Pair(partial(scipy.fft.fft2, **options), partial(scipy.fft.ifft2, **options)),
+            "plain JAX": _plain(partial(jnp.fft.fft2, norm="ortho"), partial(jnp.fft.ifft2, norm="ortho")),
         },
     )
 
@@ -116,9 +127,17 @@ def rfft(n: int) -> Entry:
     def adjoint(y: Any) -> Any:
         return scipy.fft.irfft(weights * y, n, **options)
 
+    def plain_adjoint(y: Any) -> Any:
+        return jnp.fft.irfft(weights[None] * y, n, norm="ortho")
+
     return Entry(
-        _picture(n), lo.ops.RFFT, {"SciPy": lambda: Pair(partial(scipy.fft.rfft, **options), adjoint)}
-    )  # in PyLops it has another scale
+        _picture(n),
+        lo.ops.RFFT,
+        {  # in PyLops it has another scale
+            "SciPy": lambda: Pair(partial(scipy.fft.rfft, **options), adjoint),
+            "plain JAX": _plain(partial(jnp.fft.rfft, norm="ortho"), plain_adjoint),
+        },
+    )
 
 
 def dct(n: int) -> Entry:
@@ -131,6 +150,7 @@ def dct(n: int) -> Entry:
         {
             "PyLops": _pylops(lambda pylops: pylops.signalprocessing.DCT((n, n), dtype="float32", workers=CORES)),
             "SciPy": lambda: Pair(partial(scipy.fft.dctn, **options), partial(scipy.fft.idctn, **options)),
+            "plain JAX": _plain(partial(jax.scipy.fft.dctn, norm="ortho"), partial(jax.scipy.fft.idctn, norm="ortho")),
         },
     )
 
@@ -233,6 +253,7 @@ def causal_integration(n: int) -> Entry:
         {
             "PyLops": _pylops(lambda pylops: pylops.CausalIntegration((n, n), kind="full", dtype="float32")),
             "NumPy": lambda: Pair(partial(np.cumsum, axis=-1), adjoint),
+            "plain JAX": _plain(partial(jnp.cumsum, axis=-1), lambda y: jnp.cumsum(y[:, ::-1], axis=-1)[:, ::-1]),
         },
     )
 
@@ -254,6 +275,7 @@ def restriction(n: int) -> Entry:
         {
             "PyLops": _pylops(lambda pylops: pylops.Restriction((n, n), kept, axis=-1, dtype="float32")),
             "NumPy": lambda: Pair(lambda x: np.take(x, kept, axis=-1), adjoint),
+            "plain JAX": _plain(lambda x: x[:, kept], lambda y: jnp.zeros((n, n), y.dtype).at[:, kept].set(y)),
         },
     )
 
@@ -269,6 +291,7 @@ def mask(n: int) -> Entry:
             "PyLops": _pylops(lambda pylops: pylops.Diagonal(factors.ravel(), dtype="float32")),
             "SCICO": _scico(lambda linop: linop.Diagonal(jnp.asarray(factors))),
             "NumPy": lambda: Pair(multiply, multiply),
+            "plain JAX": _plain(partial(jnp.multiply, factors), partial(jnp.multiply, factors)),
         },
     )
 
@@ -283,6 +306,7 @@ def flip(n: int) -> Entry:
         {
             "PyLops": _pylops(lambda pylops: pylops.Flip((n, n), axis=-1, dtype="float32")),
             "NumPy": lambda: Pair(flipped, flipped),
+            "plain JAX": _plain(partial(jnp.flip, axis=-1), partial(jnp.flip, axis=-1)),
         },
     )
 
@@ -294,6 +318,7 @@ def roll(n: int) -> Entry:
         {
             "PyLops": _pylops(lambda pylops: pylops.Roll((n, n), axis=-1, shift=3, dtype="float32")),
             "NumPy": lambda: Pair(partial(np.roll, shift=3, axis=-1), partial(np.roll, shift=-3, axis=-1)),
+            "plain JAX": _plain(partial(jnp.roll, shift=3, axis=-1), partial(jnp.roll, shift=-3, axis=-1)),
         },
     )
 

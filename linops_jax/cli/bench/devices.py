@@ -28,6 +28,13 @@ LENGTH = 16
 PROCESSES = 2  # of pylops-mpi
 PART = 16  # windows of each device
 EFFICIENCY = 0.9
+PLAIN = ("plain JAX", "plain JAX in shard_map")
+LIBRARIES = {
+    "stack": (OURS, *PLAIN, "bare threads"),
+    "nufft": (OURS, "bare threads"),
+    "halo": (OURS, *PLAIN),
+    "solve": (OURS, *PLAIN),
+}
 
 # ---- scaling --------------------------------------------------------------------------------------------------------
 
@@ -46,16 +53,15 @@ def _scaling(problem: str, devices: int, effort: Effort, ask: "_Asking") -> Case
     side = effort.pixels // 2
     whole = Size(PART * devices, side, max(effort.steps // 10, 1))
     answers: list[float] = []
-    libraries = [OURS, "plain JAX", "plain JAX in shard_map", *(["bare threads"] if problem == "stack" else [])]
-    contestants = {name: partial(ask.jax, name, problem, whole, devices, answers) for name in libraries}
-    if devices == PROCESSES:
+    contestants = {name: partial(ask.jax, name, problem, whole, devices, answers) for name in LIBRARIES[problem]}
+    if devices == PROCESSES and problem != "nufft":
         contestants[f"pylops-mpi, {PROCESSES} processes"] = partial(ask.mpi, problem, whole, answers)
     goals = {}
     if devices > 1:
         part = whole._replace(length=PART)
         contestants["the same on one device"] = partial(ask.jax, OURS, problem, whole, 1, answers)
         contestants["a device's part, on one device"] = partial(ask.jax, OURS, problem, part, 1, [])
-    if problem == "stack" and devices == 2:
+    if problem == "nufft" and devices == 2:
         goals["a device's part, on one device"] = Goal(round(1 / EFFICIENCY, 2))
     name = f"{_described(problem, whole)}, {devices} device{'s' * (devices > 1)}"
     return Case(name, contestants, timed=False, goals=goals, slow=True)
@@ -65,6 +71,7 @@ def _described(problem: str, size: Size) -> str:
     windows = f"{size.length} windowed FFTs of {size.side} x {size.side}"
     return {
         "stack": f"stack of {windows}",
+        "nufft": f"stack of {size.length} windowed NUFFTs of {size.side} x {size.side}",
         "halo": f"blur with halos, {size.length * size.side} x {size.side}",
         "solve": f"{size.steps} CGLS steps, stack of {windows}",
     }[problem]

@@ -1,8 +1,11 @@
-"""What is computed: windowed FFTs and a blur, as NumPy arrays and functions that every library calls or writes again."""
+"""What is computed: windowed FFTs and NUFFTs, and a blur, as NumPy arrays and functions for all libraries."""
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
+
+POINTS = 20_000  # of a NUFFT
 
 
 class Size(NamedTuple):
@@ -57,6 +60,18 @@ def transform_adjoint(window: Any, y: Any, out: Any) -> None:
 
     fft.c2c(y, out=out, forward=False)
     np.multiply(np.conj(window), out, out=out)
+
+
+@cache
+def points() -> np.ndarray:
+    return np.random.default_rng(4).uniform(0, 2 * np.pi, (POINTS, 2))
+
+
+def sample(window: Any, x: Any, out: Any) -> None:
+    """NUFFT of a picture times a window, on one thread and without the GIL: it computes more than it reads and writes."""
+    from ducc0 import nufft
+
+    nufft.u2nu(grid=window * x, coord=points(), forward=True, epsilon=1e-4, out=out)
 
 
 def blur(x: Any, out: Any) -> None:

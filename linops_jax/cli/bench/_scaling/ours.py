@@ -31,6 +31,20 @@ class Windowed(lo.LinearOperator):
     infer_adjoint_shape = infer_shape
 
 
+class Sampled(lo.LinearOperator):
+    """NUFFT of a picture times a window."""
+
+    window: jax.Array
+
+    def apply(self, x, *, out):
+        data.sample(self.window, x, out)
+
+    adjoint = None
+
+    def infer_shape(self, x):
+        return jax.ShapeDtypeStruct((data.POINTS,), x.dtype)
+
+
 class Blur(lo.LinearOperator):
     """The mean of three rows each."""
 
@@ -44,7 +58,11 @@ class Blur(lo.LinearOperator):
 
 
 def stack(size: Size, mesh: Any) -> Callable[[], Any]:
-    return _run(lambda A, x: A(x), _stacked(size, mesh), _placed(data.picture(size), mesh, WHOLE))
+    return _run(lambda A, x: A(x), _stacked(Windowed, size, mesh), _placed(data.picture(size), mesh, WHOLE))
+
+
+def nufft(size: Size, mesh: Any) -> Callable[[], Any]:
+    return _run(lambda A, x: A(x), _stacked(Sampled, size, mesh), _placed(data.picture(size), mesh, WHOLE))
 
 
 def halo(size: Size, mesh: Any) -> Callable[[], Any]:
@@ -56,11 +74,11 @@ def solve(size: Size, mesh: Any) -> Callable[[], Any]:
     def cgls(A: Any, y: Any) -> Any:
         return lo.solve(A, y, solver="cgls", max_steps=size.steps, rtol=0, atol=0, progress=False).value
 
-    return _run(cgls, _stacked(size, mesh), _placed(data.measured(size), mesh, SPREAD))
+    return _run(cgls, _stacked(Windowed, size, mesh), _placed(data.measured(size), mesh, SPREAD))
 
 
-def _stacked(size: Size, mesh: Any) -> Any:
-    one = jax.vmap(Windowed)(_placed(data.windows(size), mesh, SPREAD))
+def _stacked(cls: Any, size: Size, mesh: Any) -> Any:
+    one = jax.vmap(cls)(_placed(data.windows(size), mesh, SPREAD))
     return lo.vstack(one, mesh=mesh).with_domain(jnp.asarray(data.picture(size)))
 
 

@@ -14,7 +14,7 @@ from .serving import serve
 def build(library: str, problem: str, size: Size) -> Run:
     devices = jax.device_count()
     if library == "bare threads":
-        return bare.stack(size, devices)
+        return getattr(bare, problem)(size, devices)
     mesh = jax.make_mesh((devices,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
     if library == "linops_jax":
         return getattr(ours, problem)(size, mesh)
