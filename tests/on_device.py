@@ -1,5 +1,6 @@
 """Operators with device hooks, from operators with host hooks. Nothing here needs a GPU: the hooks use NumPy."""
 
+import functools
 import inspect
 
 import jax
@@ -10,13 +11,16 @@ import linops_jax as lo
 
 def on_device(op):
     """The operator with all its host hooks as device hooks, of the same fields."""
-    cls = type(op)
-    hooks = {name: as_device(hook.function, name) for name, hook in cls._hooks.items() if hook.kind == "host"}
-    keywords = {"batched": cls._traits.batched, "real_linear": cls._traits.properties.real_linear}
-    own = type(cls)(f"{cls.__name__}OnDevice", (cls,), {**hooks, "__module__": __name__}, **keywords)
-    new = object.__new__(own)
+    new = object.__new__(class_on_device(type(op)))
     new.__dict__.update(op.__dict__)
     return new
+
+
+@functools.cache
+def class_on_device(cls):
+    hooks = {name: as_device(hook.function, name) for name, hook in cls._hooks.items() if hook.kind == "host"}
+    keywords = {"batched": cls._traits.batched, "real_linear": cls._traits.properties.real_linear}
+    return type(cls)(f"{cls.__name__}OnDevice", (cls,), {**hooks, "__module__": __name__}, **keywords)
 
 
 def as_device(function, name):
@@ -35,7 +39,7 @@ def as_device(function, name):
         if isinstance(result, dict) and not isinstance(out, dict):  # some of the fields
             result = jax.tree.unflatten(jax.tree.structure(out), [result[name] for name in fields_of(out)])
         for target, values in zip(jax.tree.leaves(filled), jax.tree.leaves(result), strict=True):
-            target[...] = values
+            target[...] = values if np.iscomplexobj(target) else np.real(values)
 
     hook.__name__ = hook.__qualname__ = name
     return lo.device(hook)

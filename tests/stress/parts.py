@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from native import building
+from on_device import class_on_device
 from operators import (
     Dense,
     DenseWithParameters,
     DerivedDense,
+    SineWithHessian,
     TracedDense,
     TracedWithHostAdjoint,
     complex_of,
@@ -636,6 +638,12 @@ class RemembersPlanned(Remembers):
         return self.d * x**2, {"slope": plan * x, "point": np.copy(x), "count": np.int32(3)}
 
 
+# ---- device hooks ---------------------------------------------------------------------------------------------------
+
+DenseOnDevice, BatchedOnDevice = class_on_device(DenseWithParameters), class_on_device(Batched)
+ConjOnDevice, MixOnDevice, SineOnDevice = class_on_device(Conj), class_on_device(Mix), class_on_device(SineWithHessian)
+
+
 # ---- combinators of one's own ---------------------------------------------------------------------------------------
 
 
@@ -667,6 +675,8 @@ RECIPES = [
     ("vd", "TracedModulus()"), ("vv", "TracedWithHostJacobian()"), ("tv", "Paper()"),
     ("vv", "Remembers({v})"), ("vv", "RemembersTraced({f})"), ("vv", "RemembersOne({f})"), ("vv", "Weighted({v}, {v})"),
     ("vv", "Planned({v}, {v})"), ("vv", "RemembersPlanned({v})"),
+    ("vv", "DenseOnDevice({m})"), ("vv", "BatchedOnDevice({m})"), ("vv", "ConjOnDevice()"), ("td", "MixOnDevice({v})"),
+    ("vv", "SineOnDevice({f}, {f})"),
 ]  # fmt: skip
 WITHOUT_HALVES = {"FFT", "Numba"}  # neither XLA's FFT nor Numba knows such numbers
 
