@@ -3,6 +3,7 @@
 import gc
 import os
 import pathlib
+import random
 import shutil
 import sys
 import tempfile
@@ -23,6 +24,27 @@ jax.config.update("jax_traceback_in_locations_limit", 0)  # where in the tests a
 
 
 CACHE = "LINOPS_JAX_TESTS_COMPILED"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--each", type=int, metavar="N", help="at most N sets of parameters for each test")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """On a second version or route, what differs is the way through JAX, which a few of a test's parameters take as all do."""
+    if (most := config.getoption("each")) is None:
+        return
+    of_test = {}
+    for item in items:
+        of_test.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    drawn = {item for name, group in of_test.items() for item in _drawn(f"{jax.__version__} {name}", group, most)}
+    config.hook.pytest_deselected(items=[item for item in items if item not in drawn])
+    items[:] = [item for item in items if item in drawn]
+
+
+def _drawn(seed, group, most):
+    return random.Random(seed).sample(group, min(most, len(group)))
 
 
 def pytest_configure(config):
