@@ -37,7 +37,7 @@ REFUSALS = {
         lambda p: p.base == "p",  # how a Jacobian depends on fields
     ),
     "domains of different kinds": (
-        r"cannot (add|stack) .*: their domains differ: found b?(f|c|i)\d+\[.*, expected b?(?!\1)(f|c|i)\d+\[",
+        r"(cannot (add|stack)|block:) .*: their domains differ: found b?(f|c|i)\d+\[.*, expected b?(?!\1)(f|c|i)\d+\[",
         lambda p: True,  # of integers, real and complex numbers: nobody has said which of them is meant
     ),
     "half precision in Numba": (
@@ -272,7 +272,7 @@ def pasted(program):
     """A program that runs from the root of a checkout."""
     needed = {cls for op in program.operators() for cls in type(op).__mro__}
     known = dict.fromkeys(v for module in (operators, parts) for v in vars(module).values() if isinstance(v, type))
-    sources = "\n\n".join(inspect.getsource(cls) for cls in known if cls in needed)
+    sources = "\n\n".join(inspect.getsource(cls) for cls in known if cls in needed and cls.__module__ != "on_device")
     listed = "".join(f"    {part},\n" for part in program.parts)
     numbered = ", ".join(f"p{i}" for i in range(len(program.parts)))
     return f"""
@@ -281,6 +281,7 @@ import jax; jax.config.update("jax_num_cpu_devices", 4); jax.config.update("jax_
 import jax.numpy as jnp, ml_dtypes, numpy as np
 import linops_jax as lo
 from helpers import S, like, normal
+from on_device import class_on_device
 from operators import *
 from stress import programs, verdict
 from stress.parts import *
