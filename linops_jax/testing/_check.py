@@ -137,7 +137,14 @@ def _worst(a: Any, b: Any) -> str:
 
 
 def stack(trees: list[Any], axis: int = 0) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=axis), *trees)
+    """Trees as one with a new axis; by NumPy where arrays are not on a mesh, since JAX compiles for each number and shape."""
+
+    def one(*leaves: Any) -> Any:
+        if any(isinstance(getattr(leaf, "sharding", None), jax.sharding.NamedSharding) for leaf in leaves):
+            return jnp.stack(leaves, axis=axis)
+        return jnp.asarray(np.stack([np.asarray(leaf) for leaf in leaves], axis=axis))
+
+    return jax.tree.map(one, *trees)
 
 
 def conj(tree: Any) -> Any:

@@ -35,12 +35,12 @@ def check_jit(subject: Subject) -> None:
     """jit(A)(x) = A(x), with the operator as a closure and as an argument."""
     x = subject.point(subject.rng("jit"))
     expected = subject.op(x)
-    close(_jit(subject.op)(x), expected, "jit(A)(x) and A(x)", subject)
+    close(jitted(subject.op)(x), expected, "jit(A)(x) and A(x)", subject)
     found = jax.jit(lambda op, x: op(x))(subject.op, x)
     close(found, expected, "jit with the operator as an argument, and A(x)", subject)
 
 
-def _jit(op: Any, transform: Callable[[Any], Any] = lambda op: op) -> Callable[[Any], Any]:
+def jitted(op: Any, transform: Callable[[Any], Any] = lambda op: op) -> Callable[[Any], Any]:
     """The transformed operator under ``jit``, as a closure where JAX allows it: not over parts of other processes' arrays."""
     if not _spread.any_spread(op):
         return jax.jit(lambda x: transform(op)(x))
@@ -53,7 +53,7 @@ def check_vmap(subject: Subject) -> None:
     xs = subject.points(subject.rng("vmap"), _BATCH)
     ys = [subject.op(x) for x in xs]
     close(jax.vmap(subject.op)(stack(xs)), stack(ys), "vmap(A) and a loop", subject)
-    trailing = _jit(subject.op, lambda op: jax.vmap(op, in_axes=-1))(stack(xs, -1))
+    trailing = jitted(subject.op, lambda op: jax.vmap(op, in_axes=-1))(stack(xs, -1))
     close(trailing, stack(ys), "jit(vmap(A, in_axes=-1)) and a loop", subject)
     nested = jax.vmap(jax.vmap(subject.op), in_axes=1)(stack([stack(xs), stack(xs[::-1])]))
     expected = stack([stack([y, z]) for y, z in zip(ys, ys[::-1], strict=True)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from linops_jax.testing import _probes
 from linops_jax.testing._check import check, close
 from linops_jax.testing._subject import Subject
 from linops_jax.testing.checks._linear import is_inexact, is_small
-from linops_jax.testing.checks._transforms import derivable, pullable
+from linops_jax.testing.checks._transforms import derivable, jitted, pullable
 
 _FEW_SIMULATIONS = 32
 
@@ -94,7 +95,10 @@ def _can_check_grads(subject: Subject) -> bool:
 def check_jacobians(subject: Subject) -> None:
     """jacfwd(A) = jacrev(A), over real and imaginary parts (small sizes)."""
     x = subject.point(subject.rng("jacobians"))
-    forward, reverse = (_matrix(transform, subject.op, x) for transform in (jax.jacfwd, jax.jacrev))
+    forward, reverse = (
+        jitted(subject.op, lambda op, transform=transform: partial(_matrix, transform, op))(x)
+        for transform in (jax.jacfwd, jax.jacrev)
+    )
     reverse = jax.tree.map(lambda a, b: a.astype(b.dtype), reverse, forward)  # they go by the result, and by the input
     close(forward, reverse, "jacfwd(A) and jacrev(A)", subject, rtol=subject.adjoint_rtol)
 
