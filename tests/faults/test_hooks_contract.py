@@ -517,7 +517,7 @@ PARTS = [
 ]
 
 
-@pytest.mark.parametrize("hows", [WHOLE, *([how] for how in PARTS)], ids=["whole", *PARTS])
+@pytest.mark.parametrize("hows", [WHOLE, PARTS], ids=["whole", "parts"])
 def test_a_view_that_is_kept_and_read_later(run_child, hows):
     child = run_child(KEEPERS, *hows)
     assert child.stdout.count("ok") == len(hows) + len({"in a list", "a slice", "in an exception"} & set(hows))

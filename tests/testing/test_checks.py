@@ -30,8 +30,7 @@ class MissingFactor(Dense):
         return 0.5 * super().adjoint(y)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
-@pytest.mark.parametrize("rows", [N, 3, 1])
+@pytest.mark.parametrize(("dtype", "rows"), [(np.float32, N), (np.complex64, 3), (np.complex64, 1)])
 def test_right_operators_pass(dtype, rows):
     op = Dense(matrix(dtype, rows))
     lo.check_operator(op, SPECS[dtype])
