@@ -258,6 +258,20 @@ class TwoFields(lo.LinearOperator):
         return x
 
 
+class Powers(lo.LinearOperator):
+    """Elements of a stack cannot differ in their degree."""
+
+    a: jax.Array
+    degree: int = lo.static()
+    adjoint = None
+
+    def apply(self, x):
+        return self.a**self.degree * x
+
+    def infer_shape(self, x):
+        return x
+
+
 @pytest.mark.parametrize(
     ("run", "error", "message"),
     [
@@ -270,6 +284,11 @@ class TwoFields(lo.LinearOperator):
             lambda: lo.hstack(lo.Diagonal(jnp.float32(2))),
             ValueError,
             r"hstack\(.*found the shapes \(\)\. For a single operator",
+        ),
+        (
+            lambda: lo.vstack(jax.vmap(Powers)(jnp.ones((3, 4)), jnp.arange(3))),
+            TypeError,
+            r"Powers\.degree is static but holds an array.*Tracer.*declare `degree` without lo\.static\(\)",
         ),
         (lambda: lo.block_diag(lo.FFT()), ValueError, r"block_diag\(FFT.*found the shapes of no fields"),
         (
