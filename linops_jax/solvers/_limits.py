@@ -18,7 +18,7 @@ def require_limits(where: str, **limits: Any) -> None:
         if not is_number or jnp.ndim(limit) or shapes.is_complex(jnp.result_type(limit)):
             message = f"{where}: {name} must be a real number, found {limit!r:.80}."
             raise TypeError(message)
-        if (shapes.is_concrete(limit) or isinstance(limit, np.generic)) and not limit >= 0:
+        if (shapes.is_concrete(limit) or isinstance(limit, np.generic)) and not float(limit) >= 0:
             message = (
                 f"{where}: {name} must not be negative or NaN, found {float(limit):g}. With 0 all steps are taken that are "
                 "allowed."
