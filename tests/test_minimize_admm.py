@@ -159,3 +159,10 @@ def test_without_a_quadratic_term(x64):
     one = lo.Matrix(jnp.ones((5, 1)))
     found = admm(lo.L1() @ lo.Affine(one, -y), jnp.zeros(1), rtol=1e-8)
     np.testing.assert_allclose(found.value, [np.median(y)], atol=1e-6)
+
+
+def test_with_quadratic_terms_only(x64):
+    a, y = lasso_data()
+    found = admm(lo.SquaredL2(y) @ lo.Matrix(a), jnp.zeros(8), rtol=1e-8)
+    assert found.stats.converged
+    np.testing.assert_allclose(found.value, np.linalg.lstsq(a, y)[0], rtol=1e-4)

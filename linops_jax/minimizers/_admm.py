@@ -116,6 +116,9 @@ class ADMM:
 
     def _residuals(self, old: State, new: State, penalties: list[Any]) -> tuple[Any, tuple[Any, Any]]:
         """The relative change of z + u / penalty, which the method iterates, and the relative primal and dual residuals."""
+        if not penalties:  # only quadratic terms
+            nothing = jnp.zeros_like(old.penalty)
+            return nothing, (nothing, nothing)
         roots = [jnp.sqrt(penalty) for penalty in penalties]
         of_z = lambda trees: [times(root, tree) for root, tree in zip(roots, trees, strict=True)]  # noqa: E731
         of_u = lambda trees: [times(1 / root, tree) for root, tree in zip(roots, trees, strict=True)]  # noqa: E731
