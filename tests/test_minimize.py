@@ -295,6 +295,37 @@ REFUSED = {
     "step": (ValueError, r"step of 'fista' must be one positive number, found -1", EASY, {"step": -1.0}),
     "steps": (ValueError, r"step of 'fista' must be one positive number, found \(1", EASY, {"step": (1.0, 1.0)}),
     "pair": (ValueError, r"tau, or a pair \(tau, sigma\), found 0", EASY, {"step": 0.0, "solver": "pd3o"}),
+    "penalty": (
+        ValueError,
+        r"step of 'admm' must be one positive.*found \(1",
+        EASY,
+        {"step": (1.0, 1.0), "solver": "admm"},
+    ),
+    "splitting": (
+        ValueError,
+        r"'admm' takes.*cannot take SquaredL2.*Square",
+        lo.SquaredL2(Y) @ SQUARE,
+        {"solver": "admm"},
+    ),
+    "splitting without prox": (ValueError, r"'admm' takes terms.*cannot take Inside", Inside(), {"solver": "admm"}),
+    "splitting of negatives": (ValueError, r"'admm' takes.*cannot take -1 \* SquaredL2", -1 * EASY, {"solver": "admm"}),
+    "unrolled equations": (
+        ValueError,
+        r"'unroll' is for 'fista' and 'pd3o'.*Use 'implicit'",
+        EASY,
+        {"differentiate": "unroll", "solver": "admm"},
+    ),
+    "rtol": (ValueError, r"lo\.minimize: rtol must not be negative or NaN, found -1e-06", EASY, {"rtol": -1e-6}),
+    "adjoint_rtol": (
+        ValueError,
+        r"adjoint_rtol must not be negative or NaN, found nan",
+        EASY,
+        {"adjoint_rtol": np.nan},
+    ),
+    "tolerances": (TypeError, r"lo\.minimize: rtol must be a real number, found", EASY, {"rtol": Y}),
+    "max_steps": (ValueError, r"lo\.minimize: max_steps must be at least 1, found 0", EASY, {"max_steps": 0}),
+    "a fraction of steps": (TypeError, r"max_steps must be an integer, found 1\.5", EASY, {"max_steps": 1.5}),
+    "adjoint_steps": (ValueError, r"adjoint_steps must be at least 1, found -3", EASY, {"adjoint_steps": -3}),
     "derivative": (
         ValueError,
         r"differentiate must be one of 'implicit', 'unroll', 'no'",
@@ -316,6 +347,12 @@ def test_bad_input_is_refused(case):
     error, message, f, options = REFUSED[case]
     with pytest.raises(error, match=message):
         lo.minimize(f, Y / 2, **options)
+
+
+@pytest.mark.parametrize("x0", [{}, None, np.zeros((0, 3))], ids=["dict", "None", "empty"])
+def test_a_start_without_numbers(x0):
+    with pytest.raises(ValueError, match=r"lo\.minimize: x0 has no numbers, found ({}|None|f\d+\[0,3\])\. It says"):
+        lo.minimize(lo.L1(), x0)
 
 
 def test_an_infinite_start():

@@ -386,6 +386,15 @@ def test_zero_for_zero(solver):
     np.testing.assert_allclose(exact.value, y)
 
 
+def test_bicgstab_gives_the_best_of_its_iterates():
+    m, y = normal((12, 12), np.float64, 5), normal((12,), np.float64, 5)
+    found = jax.jit(lambda y: solve(Dense(m), y, solver="bicgstab", max_steps=10, history=True))(y)
+    residuals = found.stats.history / np.linalg.norm(y)
+    assert residuals[-1] > 5 * np.min(residuals)
+    np.testing.assert_allclose(found.stats.residual, np.min(residuals), rtol=1e-9)
+    np.testing.assert_allclose(np.linalg.norm(m @ found.value - y) / np.linalg.norm(y), np.min(residuals), rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("matrix", "converged"),
     [(np.eye(2), True), ([[0, 1], [-1, 0]], False), ([[0, 0], [0, 0]], False), ([[1, 0], [0, 0]], False)],
@@ -600,6 +609,11 @@ BAD = {
         lambda: solve(Modulus(), Y, x0=Y, solver=optx.BFGS(1e-6, 1e-6), history=True),
     ),
     "no function": (TypeError, r"callback must be a function of the step and the res", lambda: solve(EYE, Y, callback=3)),
+    "rtol": (ValueError, r"lo\.solve: rtol must not be negative or NaN, found -0\.1", lambda: solve(EYE, Y, rtol=-0.1)),
+    "atol": (ValueError, r"lo\.solve: atol must not be negative or NaN, found nan", lambda: solve(EYE, Y, atol=np.nan)),
+    "tolerances": (TypeError, r"lo\.solve: rtol must be a real number, found 1j", lambda: solve(EYE, Y, rtol=1j)),
+    "max_steps": (ValueError, r"lo\.solve: max_steps must be at least 0, found -1", lambda: solve(EYE, Y, max_steps=-1)),
+    "steps": (TypeError, r"lo\.solve: max_steps must be an integer, found 2\.5", lambda: solve(EYE, Y, max_steps=2.5)),
     "nonlinear": (ValueError, r"Modulus\(\) is nonlinear: say where to start", lambda: solve(Modulus(), Y)),
     "nonlinear solver": (
         ValueError,

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from linops_jax import _vectors
 from linops_jax._engine.compiled import compiled
@@ -16,6 +15,8 @@ from linops_jax._model import shapes
 from linops_jax._operators.nonlinear import NonlinearOperator
 from linops_jax._types import Arrays, Real
 from linops_jax.minimizers import _sizes
+from linops_jax.minimizers._admm import ADMM, PENALTY
+from linops_jax.minimizers._arguments import as_start, as_step, require_derivatives
 from linops_jax.minimizers._fista import FISTA
 from linops_jax.minimizers._implicit import attach
 from linops_jax.minimizers._loop import Options, iterate
@@ -23,9 +24,7 @@ from linops_jax.minimizers._minimum import Minimum, MinimumStats, report
 from linops_jax.minimizers._pd3o import PD3O
 from linops_jax.minimizers._problem import Problem, arrange, number
 from linops_jax.solvers import _progress, _watch
-from linops_jax.solvers._problem import as_inexact
-
-DERIVATIVES = ("implicit", "unroll", "no")
+from linops_jax.solvers._limits import require_limits, require_steps
 
 
 def minimize(
@@ -55,15 +54,16 @@ def minimize(
         Where to start. It says the structure, the shapes and the dtypes of x: real arrays for a real x, even if operators
         take complex ones.
     solver : str, optional
-        ``"fista"``, ``"pd3o"`` or ``"auto"``, the default: see below.
+        ``"fista"``, ``"pd3o"``, ``"admm"`` or ``"auto"``, the default: see below.
     rtol : float or 0-d array, optional
         Stop when the primal-dual gap is at most rtol times the objective; 1e-6 by default. Other values do not compile again,
         nor do other weights and data.
     max_steps : int, optional
         By default 10 000.
     step : float or 0-d array, or two of them, optional
-        The step of FISTA; of PD3O tau, or the pair of tau and sigma. By default from the norms of the operators, which takes
-        products with them in each call; ``stats.step`` has them for the next one.
+        The step of FISTA; of PD3O tau, or the pair of tau and sigma; of ADMM where its penalty starts, relative to the norms of
+        the operators. By default from these norms, which takes products with the operators in each call; ``stats.step`` has
+        the sizes for the next one.
     progress : bool, optional
         Whether to show the number of steps; by default where standard error is a terminal and the call is not compiled.
     callback : callable, optional
@@ -88,10 +88,12 @@ def minimize(
     Raises
     ------
     TypeError
-        If f has a part that is no functional of an operator, or is not one real number.
+        If f has a part that is no functional of an operator, or is not one real number; if a tolerance is no real number, or a
+        number of steps no integer.
     ValueError
-        If a functional without a gradient has a negative weight, x0 or a weight is not finite, f(x0) is NaN, or ``solver``,
-        ``step`` or ``differentiate`` is none of the values above. In compiled code ``stats.converged`` is False where only the
+        If a functional without a gradient has a negative weight, x0 or a weight is not finite, x0 has no numbers, f(x0) is NaN,
+        a tolerance is negative, no step is allowed, or ``solver``, ``step`` or ``differentiate`` is none of the values above, or
+        does not fit the objective. In compiled code ``stats.converged`` is False where only the
         program knows the numbers.
     NotImplementedError
         If no algorithm takes a term: it has neither a prox nor a gradient, or has no gradient and a nonlinear operator; or, in
@@ -117,6 +119,9 @@ def minimize(
                 and Candès, 2015). No term has a dual variable. With a nonlinear operator, steps shrink where needed
                 and the result is a stationary point.
     ``"pd3o"``  The primal-dual splitting of Yan (2018). Any of these terms.
+    ``"admm"``  Alternating directions of multipliers (Gabay and Mercier, 1976; Boyd et al., 2011). All operators are linear,
+                and no weight is negative; a smooth functional that is not ``lo.SquaredL2`` has a prox. A step solves a linear
+                equation by conjugate gradients, with the ``gram`` of the operators: fewer steps, of more products each.
     ``"auto"``  ``"fista"`` where it takes the objective, otherwise ``"pd3o"``.
     =========== ====================================================================================================
 
@@ -126,6 +131,9 @@ def minimize(
     constraint behind an operator, so that f(x) is infinite. Then the algorithm stops when the iterates change by at most rtol
     times themselves. With a gap they must change by at most the square root of rtol: in the first steps from zero, x is much
     shorter than a minimiser. It also stops where nothing changes but rounding, 4 eps.
+
+    The penalty of ADMM, of \|K x + b - z\|² / 2 for a term f(K x + b), is ``step`` times L / \|K\|², where L is the Lipschitz
+    constant of the smooth terms' gradient. It is balanced on the way (Wohlberg, 2017).
 
     Multiples of f take the same steps to the same x, as do powers of two in the units of x, if there is a smooth term.
 
@@ -142,6 +150,11 @@ def minimize(
     * Beck, A. and M. Teboulle (2009). A fast iterative shrinkage-thresholding algorithm for linear inverse problems. SIAM J.
       Imaging Sci. 2, 183-202.
     * O'Donoghue, B. and E. Candès (2015). Adaptive restart for accelerated gradient schemes. Found. Comput. Math. 15, 715-732.
+    * Gabay, D. and B. Mercier (1976). A dual algorithm for the solution of nonlinear variational problems via finite element
+      approximation. Comput. Math. Appl. 2, 17-40.
+    * Boyd, S., N. Parikh, E. Chu, B. Peleato and J. Eckstein (2011). Distributed optimization and statistical learning via the
+      alternating direction method of multipliers. Found. Trends Mach. Learn. 3, 1-122.
+    * Wohlberg, B. (2017). ADMM penalty parameter selection by residual balancing. arXiv:1704.06209.
     * Yan, M. (2018). A new primal-dual algorithm for minimizing the sum of three functions with a linear operator. J. Sci.
       Comput. 76, 1698-1717.
     * Chambolle, A. and T. Pock (2011). A first-order primal-dual algorithm for convex problems with applications to imaging.
@@ -158,15 +171,13 @@ def minimize(
     >>> print(found.value.round(3), found.stats.converged)
     [1.8 0. ] True
     """
-    if differentiate not in DERIVATIVES:
-        message = (
-            f"lo.minimize: differentiate must be one of {', '.join(map(repr, DERIVATIVES))}, found {differentiate!r}."
-        )
-        raise ValueError(message)
-    x0 = as_inexact(shapes.as_arrays(x0, "lo.minimize: x0"))
+    x0 = as_start(x0)
+    require_limits("lo.minimize", rtol=rtol, adjoint_rtol=adjoint_rtol)
+    require_steps("lo.minimize", max_steps=max_steps, adjoint_steps=adjoint_steps)
     problem, name = arrange(f, x0, solver)
+    require_derivatives(differentiate, name)
     limits = [jnp.asarray(limit, number(x0)) for limit in (rtol, adjoint_rtol)]
-    given = _checked_step(step, name, x0)
+    given = as_step(step, name, x0)
     traced = shapes.is_being_traced((problem, x0, limits, given))
     room = max_steps if history else 0
     shows = _progress.steps_shown(progress, traced, "lo.minimize: {task.completed} steps")
@@ -176,25 +187,6 @@ def minimize(
     sound, distance = found.pop("sound"), found.pop("distance")
     minimum = Minimum(x, dual, MinimumStats(**found))
     return report(minimum, sound, distance, name, rtol, lambda: _blame(problem, x0), throw)
-
-
-def _checked_step(step: Any, solver: str, x: Any) -> Any:
-    """The step sizes as arrays."""
-    if step is None:
-        return None
-    sizes = tuple(step) if isinstance(step, tuple | list) else (step,)
-    most = 1 if solver == "fista" else 2
-    is_number = all(jnp.ndim(size) == 0 and not jnp.iscomplexobj(size) for size in sizes)
-    if (
-        not 0 < len(sizes) <= most
-        or not is_number
-        or any(shapes.is_concrete(size) and not np.asarray(size) > 0 for size in sizes)
-    ):
-        expected = "one positive number" if most == 1 else "a positive number tau, or a pair (tau, sigma)"
-        message = f"lo.minimize: step of {solver!r} must be {expected}, found {step!r:.80}."
-        raise ValueError(message)
-    arrays = tuple(jnp.asarray(size, number(x)) for size in sizes)
-    return arrays if len(arrays) == 2 else arrays[0]
 
 
 @compiled
@@ -216,11 +208,18 @@ def _program(
         state, found = iterate(method, method.begin(x0, step), x0, options)
         step = state.step
         pair = step, step
+    elif name == "admm":
+        pair, units = _sizes.of_admm(fixed, x0)
+        method = ADMM(used, axes, pair[0], units)
+        start = jnp.asarray(PENALTY if given is None else given, number(x0))
+        state, found = iterate(method, method.begin(x0, start), x0, options)
+        step = state.penalty
     else:
         step = pair = _sizes.of_pd3o(fixed, x0, given)
         method = PD3O(used, axes, pair)
         state, found = iterate(method, method.begin(x0), x0, options)
-        pair = pair[0] / 2, pair[1]
+    if name != "fista":
+        pair = pair[0] / 2, pair[1]  # what the map of the derivatives takes
     root = method.result(state)
     if differentiate == "implicit":
         root = attach(problem, root, pair, axes, adjoint_rtol, adjoint_steps)

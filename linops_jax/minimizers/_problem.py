@@ -18,7 +18,7 @@ from linops_jax._vectors import Axes, Packing, coupled_axes
 from linops_jax.algebra import vstack
 from linops_jax.minimizers._terms import Term, take_apart
 
-SOLVERS = ("fista", "pd3o")
+SOLVERS = ("fista", "pd3o", "admm")
 
 
 @functools.partial(
@@ -48,6 +48,16 @@ class Problem:
     @property
     def terms(self) -> list[Term]:
         return [*self.smooth, *([] if self.simple is None else [self.simple]), *self.duals]
+
+    @property
+    def quadratic(self) -> tuple[Term, ...]:
+        """The smooth terms whose gradients are affine."""
+        return tuple(term for term in self.smooth if term.is_quadratic)
+
+    @property
+    def split(self) -> tuple[Term, ...]:
+        """The terms that are neither quadratic nor the simple one; those with dual variables come first."""
+        return *self.duals, *(term for term in self.smooth if not term.is_quadratic)
 
     def axes(self, x: Any, where: str) -> Axes:
         """The axes of a mesh over which x is spread."""
@@ -96,6 +106,8 @@ def arrange(f: Any, x: Any, solver: Any) -> tuple[Problem, str]:
             "Use solver='pd3o', or 'auto'."
         )
         raise ValueError(message)
+    if solver == "admm":
+        list(map(_refuse_splitting, terms))
     chosen = solver if solver != "auto" else "pd3o" if duals else "fista"
     return Problem(tuple(smooth), simple, tuple(duals), is_convex), chosen
 
@@ -141,6 +153,17 @@ def _refuse(term: Term) -> None:
             f"step), or set {where}.smooth to a Lipschitz constant of its gradient."
         )
         raise NotImplementedError(message)
+
+
+def _refuse_splitting(term: Term) -> None:
+    """Raises ValueError for a smooth term that ADMM does not take."""
+    if term.is_linear and (term.is_quadratic or term.has_prox) and not _is_negative(term.weight):
+        return
+    message = (
+        f"lo.minimize: 'admm' takes terms with linear operators, with a prox and with weights that are not negative; here it "
+        f"cannot take {term!r}. Use solver='pd3o', or 'auto'."
+    )
+    raise ValueError(message)
 
 
 def _is_negative(weight: Any) -> bool:

@@ -18,24 +18,37 @@ def of_fista(problem: Problem, x: Any, given: Any) -> jax.Array:
 
 
 def of_pd3o(problem: Problem, x: Any, given: Any) -> tuple[jax.Array, jax.Array]:
-    """tau, less than 2 / L, and sigma, at most 1 / (tau |K|²).
-
-    Without a smooth term there is no L. Then tau |K| is one over the largest weight, so that multiples of the objective take
-    the same steps.
-    """
+    """tau, less than 2 / L, and sigma, at most 1 / (tau |K|²)."""
     if isinstance(given, tuple):
         return given
     domain = shapes.specs(x)
     ops = [term.operator(domain) for term in problem.duals]
     of_K = size(stacked(ops), x) if ops else jnp.zeros((), number(x))
-    if given is not None:
-        tau = given
-    elif problem.smooth:
-        tau = 1.9 * _inverse(steepness(problem.smooth, x))
-    else:
-        weights = [jnp.abs(term.weight) for term in problem.duals]
-        tau = _inverse(of_K * jnp.max(jnp.stack(weights))) if weights else jnp.ones_like(of_K)
+    tau = _tau(problem, x, of_K) if given is None else given
     return tau, _inverse(tau * of_K**2)
+
+
+def of_admm(problem: Problem, x: Any) -> tuple[tuple[jax.Array, jax.Array], list[jax.Array]]:
+    """tau and sigma, and the unit of each penalty, L / |K|², where the last one is that of the simple term."""
+    domain = shapes.specs(x)
+    one = jnp.ones((), number(x))
+    of_each = [one if term.op is None else size(term.operator(domain), x) for term in problem.split]
+    of_K = jnp.sqrt(sum((of_one**2 for of_one in of_each[: len(problem.duals)]), 0 * one))  # an upper bound
+    tau = _tau(problem, x, of_K)
+    units = [_inverse(tau * of_one**2) for of_one in of_each] + ([] if problem.simple is None else [1 / tau])
+    return (tau, _inverse(tau * of_K**2)), units
+
+
+def _tau(problem: Problem, x: Any, of_K: jax.Array) -> jax.Array:
+    """1.9 / L for the Lipschitz constant L of the gradient.
+
+    Without a smooth term there is none. Then tau |K| is one over the largest weight, so that multiples of the objective take
+    the same steps.
+    """
+    if problem.smooth:
+        return 1.9 * _inverse(steepness(problem.smooth, x))
+    weights = [jnp.abs(term.weight) for term in problem.duals]
+    return _inverse(of_K * jnp.max(jnp.stack(weights))) if weights else jnp.ones_like(of_K)
 
 
 def _inverse(number: jax.Array) -> jax.Array:

@@ -21,6 +21,7 @@ from linops_jax.algebra import (
     NonlinearSum,
     NonlinearWithDomain,
 )
+from linops_jax.functionals import SquaredL2
 
 
 @jax.tree_util.register_dataclass
@@ -55,6 +56,10 @@ class Term:
         return self.op is None or isinstance(self.op, LinearOperator)
 
     @property
+    def is_quadratic(self) -> bool:
+        return isinstance(self.functional, SquaredL2) and self.is_linear
+
+    @property
     def has_prox(self) -> bool:
         return "prox" in type(self.functional)._hooks
 
@@ -83,6 +88,13 @@ class Term:
             return shapes.onto(u, shapes.specs(x), lambda: "lo.minimize")
         A: Any = self.op if isinstance(self.op, LinearOperator) else self.op.jacobian(x)  # type: ignore[attr-defined]
         return A.H(shapes.onto(u, A.codomain, lambda: f"lo.minimize: {A!r}.H"))
+
+    def gram(self, x: Any) -> Any:
+        """Aᴴ A x, for a linear A."""
+        if self.op is None:
+            return x
+        A: Any = self.op
+        return shapes.onto(A.gram(x), shapes.specs(x), lambda: f"lo.minimize: {A!r}.gram")
 
     def gradient(self, y: Any, x: Any) -> Any:
         """The gradient at x, where y = A x + b."""

@@ -15,6 +15,7 @@ from linops_jax._operators.operator import Operator
 from linops_jax._types import Arrays, Real
 from linops_jax._vectors import coupled_axes, fitted, refuse_shared
 from linops_jax.solvers import _named, _progress, _real, _watch
+from linops_jax.solvers._limits import require_limits, require_steps
 from linops_jax.solvers._linear import assess, minimise
 from linops_jax.solvers._problem import as_operand, damped, fit, is_zero, square, steps_allowed
 from linops_jax.solvers._solution import InexactAdjointWarning, Solution, report
@@ -90,10 +91,11 @@ def solve(
     Raises
     ------
     TypeError
-        If ``A`` is not an operator, its domain is unknown, or its numbers are integers.
+        If ``A`` is not an operator, its domain is unknown, or its numbers are integers; if a tolerance is no real number, or
+        ``max_steps`` no integer.
     ValueError
-        If ``y`` does not fit the codomain, the solver is unknown or does not fit the problem, or a nonlinear operator has no
-        ``x0``.
+        If ``y`` does not fit the codomain, the solver is unknown or does not fit the problem, a nonlinear operator has no
+        ``x0``, or a tolerance or ``max_steps`` is negative.
     ConvergenceError
         If the solver did not converge and ``throw`` is True.
     NotImplementedError
@@ -180,6 +182,9 @@ def solve(
     >>> print(found.value.round(3), found.stats.converged)
     [1. 2.] True
     """
+    require_limits("lo.solve", rtol=rtol, atol=atol)
+    if max_steps is not None:
+        require_steps("lo.solve", least=0, max_steps=max_steps)
     if isinstance(op, NonlinearOperator):
         problem = op, y, solver, damp, regularizer, x0, preconditioner, rtol, atol, max_steps
         name, solution = _named.load("_nonlinear", "optimistix").solve(*problem, progress, callback, history)

@@ -129,7 +129,8 @@ def bicgstab(
     """BiCGSTAB: x of A x = y for a square A. Converged where |r| <= rtol |y| + atol, with r = y - A x.
 
     By van der Vorst (1992). Where the recurrence breaks down, or says that it is done, it starts anew from y - A x: what
-    counts in the end is this residual, but for its rounding.
+    counts in the end is this residual, but for its rounding. Residuals may grow again by many orders of magnitude, so the
+    iterate with the least one is kept, and returned.
     """
     dot, inner, exponent, restored = _over(axes, _vectors.dot, _vectors.inner, _vectors.exponent, _vectors.restored)
     of_y = exponent(y)
@@ -140,6 +141,9 @@ def bicgstab(
     limit = rtol * size + shift(jnp.asarray(atol, size.dtype), -of_y)
     eps = float(jnp.finfo(size.dtype).eps)
 
+    def chosen(first: Any, a: Any, b: Any) -> Any:
+        return jax.tree.map(lambda a, b: jnp.where(first, a, b), a, b)
+
     def parallel(product: Any, a: Any, b: Any) -> Any:
         """Whether an inner product is more than rounding."""
         return jnp.abs(product) > eps * jnp.sqrt(dot(a, a) * dot(b, b))
@@ -148,11 +152,11 @@ def bicgstab(
         x, shadow, size, _, step, noted = carry
 
         def proceed(carry: Any) -> Any:
-            _, r, _, _, step, sound, _ = carry
+            _, r, _, _, step, sound, *_ = carry
             return (jnp.sqrt(dot(r, r)) > limit) & sound & (step < max_steps)
 
         def body(carry: Any) -> Any:
-            x, r, p, rho, step, _, noted = carry
+            x, r, p, rho, step, _, best, least, noted = carry
             v = scaled(p)
             sigma = inner(shadow, v)
             alpha = ratio(rho, sigma)
@@ -164,17 +168,20 @@ def bicgstab(
             beta = ratio(new, rho) * ratio(alpha, omega)
             moved = add(add(x, alpha, p), omega, s)
             valid = parallel(sigma, shadow, v) & jnp.isfinite(dot(rest, rest)) & jnp.isfinite(dot(moved, moved))
-            keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(valid, a, b), new, old)  # noqa: E731
             sound = valid & (omega != 0) & parallel(new, shadow, rest)
-            x, r = keep(moved, x), keep(rest, r)
-            noted = watch.note(noted, step + 1, shift(jnp.sqrt(dot(r, r)), of_y))
-            return x, r, add(rest, beta, add(p, -omega, v)), new, step + 1, sound, noted
+            x, r = chosen(valid, moved, x), chosen(valid, rest, r)
+            found = jnp.sqrt(dot(r, r))
+            best, least = chosen(found < least, (x, found), (best, least))
+            noted = watch.note(noted, step + 1, shift(found, of_y))
+            return x, r, add(rest, beta, add(p, -omega, v)), new, step + 1, sound, best, least, noted
 
-        start = (x, shadow, shadow, inner(shadow, shadow), step, step == step, noted)
-        x, *_, step, _, noted = jax.lax.while_loop(proceed, body, start)
-        r = add(y, -1, scaled(x))
+        start = (x, shadow, shadow, inner(shadow, shadow), step, step == step, x, size, noted)
+        *_, step, _, best, _, noted = jax.lax.while_loop(proceed, body, start)
+        r = add(y, -1, scaled(best))
         new = jnp.sqrt(dot(r, r))
-        return x, r, new, new < size, step, noted
+        progress = new < size  # the recurrence may be wrong about its residual
+        x, r, size = chosen(progress, (best, r, new), (x, shadow, size))
+        return x, r, size, progress, step, noted
 
     def done(x: Any, size: Any) -> Any:
         allowed = rounding(jnp.sqrt(dot(y, y)), jnp.sqrt(dot(x, x)))

@@ -644,6 +644,109 @@ DenseOnDevice, BatchedOnDevice = class_on_device(DenseWithParameters), class_on_
 ConjOnDevice, MixOnDevice, SineOnDevice = class_on_device(Conj), class_on_device(Mix), class_on_device(SineWithHessian)
 
 
+# ---- functionals ----------------------------------------------------------------------------------------------------
+
+
+class Inner(lo.LinearOperator):
+    """The inner product with d."""
+
+    d: jax.Array
+
+    def apply(self, x):
+        return np.asarray(np.vdot(self.d, x))
+
+    def adjoint(self, y, *, out):
+        z = self.d * y
+        out[...] = z if np.iscomplexobj(out) else z.real
+
+    def infer_shape(self, x):
+        return result((), self.d, x)
+
+    def infer_adjoint_shape(self, y):
+        return result((3,), self.d, y)
+
+    def twin(self, x):
+        return jnp.vdot(self.d, x)
+
+
+class Spread(lo.LinearOperator):
+    """Multiples of d, traced."""
+
+    d: jax.Array
+
+    @lo.traced
+    def apply(self, x):
+        return self.d * x
+
+    def infer_adjoint_shape(self, y):
+        return result((), self.d, y)
+
+    def twin(self, x):
+        return self.d * x
+
+
+class HostEnergy(lo.Functional):
+    """Half the squared norm, by NumPy."""
+
+    smooth = 1.0
+
+    def apply(self, x):
+        return np.asarray(np.sum(np.abs(x) ** 2) / 2)
+
+    def jacobian_apply(self, x, dx):
+        return np.asarray(np.sum(np.real(np.conj(x) * dx)))
+
+    def jacobian_adjoint(self, x, dy):
+        return x * dy
+
+    def prox(self, x, step, *, out):
+        np.divide(x, 1 + step, out=out)
+
+    def prox_jacobian(self, x, step, dx):
+        return dx / (1 + step)
+
+    def infer_shape(self, x):
+        is_inexact = jnp.issubdtype(x.dtype, np.inexact)
+        return jax.ShapeDtypeStruct((), jnp.finfo(x.dtype).dtype if is_inexact else np.float32)
+
+    def twin(self, x):
+        return jnp.real(jnp.vdot(x, x)) / 2
+
+
+class Prox(lo.NonlinearOperator, real_linear=True):
+    """The prox of a functional, whose step is 0.3."""
+
+    f: lo.Functional
+
+    @lo.traced
+    def apply(self, x):
+        return self.f.prox(inexact(x), 0.3)
+
+    def twin(self, x):
+        return PROXES[type(self.f).__name__](self.f, inexact(x))
+
+
+def inexact(x):
+    return x if jnp.issubdtype(x.dtype, np.inexact) else x.astype(np.float32)
+
+
+def of(y, x):
+    """Data for x."""
+    return (y if jnp.iscomplexobj(x) else jnp.real(y)).astype(x.dtype)
+
+
+def squares(x):
+    return jnp.real(x) ** 2 + jnp.imag(x) ** 2
+
+
+PROXES = {
+    "SquaredL2": lambda f, x: (x + 0.3 * of(f.y, x)) / (1 + 0.3),
+    "L1": lambda f, x: x * jnp.maximum(1 - 0.3 / jnp.abs(x), 0),
+    "L2": lambda f, x: x * jnp.maximum(1 - 0.3 / jnp.sqrt(jnp.sum(squares(x))), 0),
+    "HostEnergy": lambda f, x: x / (1 + 0.3),
+}
+
+
 # ---- combinators of one's own ---------------------------------------------------------------------------------------
 
 
@@ -677,6 +780,9 @@ RECIPES = [
     ("vv", "Planned({v}, {v})"), ("vv", "RemembersPlanned({v})"),
     ("vv", "DenseOnDevice({m})"), ("vv", "BatchedOnDevice({m})"), ("vv", "ConjOnDevice()"), ("td", "MixOnDevice({v})"),
     ("vv", "SineOnDevice({f}, {f})"),
+    ("vs", "Inner({v})"), ("sv", "Spread({v})"), ("vs", "lo.SquaredL2({f})"), ("vs", "lo.L1()"), ("vs", "lo.L2()"),
+    ("vs", "HostEnergy()"), ("vv", "Prox(lo.SquaredL2({f}))"), ("vv", "Prox(lo.L1())"), ("vv", "Prox(lo.L2())"),
+    ("vv", "Prox(HostEnergy())"),
 ]  # fmt: skip
 WITHOUT_HALVES = {"FFT", "Numba"}  # neither XLA's FFT nor Numba knows such numbers
 
@@ -686,6 +792,9 @@ BUILT_IN = {
     "FFT": lambda op, x: jnp.fft.fft(x, norm="ortho"),
     "Identity": lambda op, x: x,
     "Zero": lambda op, x: jax.tree.map(jnp.zeros_like, x),
+    "SquaredL2": lambda op, x: jnp.sum(squares(inexact(x) - of(op.y, inexact(x)))) / 2,
+    "L1": lambda op, x: jnp.sum(jnp.abs(inexact(x))),
+    "L2": lambda op, x: jnp.sqrt(jnp.sum(squares(inexact(x)))),
 }
 
 

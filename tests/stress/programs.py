@@ -94,7 +94,8 @@ def _name(text):
 
 
 def _is_nonlinear(text):
-    return issubclass(NAMES.get(_name(text), lo.LinearOperator), lo.NonlinearOperator)
+    name = _name(text)
+    return issubclass(NAMES[name] if name in NAMES else getattr(lo, name), lo.NonlinearOperator)
 
 
 class NoSuchExpression(Exception):
@@ -132,8 +133,9 @@ class Draw:
     # ---- spaces
 
     def space(self, kind, dtype=None):
-        """Specs of one kind: v a vector, m a matrix, t a tuple, l a list, d a dict of two vectors."""
-        one = lambda: S((3, 3) if kind == "m" else (3,), dtype or self.pick(self.dtypes))  # noqa: E731
+        """Specs of one kind: v a vector, m a matrix, s a number, t a tuple, l a list, d a dict of two vectors."""
+        shape = {"m": (3, 3), "s": ()}.get(kind, (3,))
+        one = lambda: S(shape, dtype or self.pick(self.dtypes))  # noqa: E731
         return {"t": lambda: (one(), one()), "l": lambda: [one(), one()], "d": lambda: {"a": one(), "b": one()}}.get(
             kind, one
         )()
@@ -205,7 +207,7 @@ class Draw:
         raise NoSuchExpression
 
     def _some(self, x, kind, out, depth, linear):
-        leaf = kind in "vtd" and (kind, out) in LEAVES
+        leaf = kind in "vtds" and (kind, out) in LEAVES
         if leaf and (depth <= 0 or self.chance(0.12)):
             return self.part(x, kind, out, linear)
         if depth <= -3:
@@ -239,7 +241,7 @@ class Draw:
         )
 
     def product(self, x, out, depth, linear):
-        middle = self.pick([m for m in "vtld" if out != "m"] or ["m"]) if kind_of(x) != "m" else "m"
+        middle = self.pick([m for m in "vtlds" if out != "m"] or ["m"]) if kind_of(x) != "m" else "m"
         if depth < 0:
             middle = "v" if out != "m" else "m"
         b = self.expression(x, middle, depth, linear)
@@ -382,7 +384,7 @@ class Draw:
         return self.combine("lo.kron({0}, {1})", x, a, b)
 
 
-LEAVES = {("v", "v"), ("v", "t"), ("v", "d"), ("t", "v"), ("t", "d"), ("d", "v")}
+LEAVES = {("v", "v"), ("v", "t"), ("v", "d"), ("t", "v"), ("t", "d"), ("d", "v"), ("v", "s"), ("s", "v")}
 CONTAINERS = {"t": "({0}, {1})", "l": "[{0}, {1}]", "d": '{{"a": {0}, "b": {1}}}'}
 SCALARS = ["2", "0.5", "-1.5", "1j", "(1 - 2j)", "np.float32(0.5)", "np.complex64(1j)", "jnp.float32(-1.5)",
            "jnp.asarray(0.5 + 1j)", "np.float64(0.7)", "jnp.asarray(2)", "True"]  # fmt: skip
@@ -394,7 +396,7 @@ def kind_of(spec):
         if len(inner) != 2 or any(kind_of(leaf) != "v" for leaf in inner):
             return "?"
         return {tuple: "t", list: "l", dict: "d"}[type(spec)]
-    return "v" if len(spec.shape) == 1 else "m"
+    return "svm"[len(spec.shape)]
 
 
 def text_of(spec):
@@ -431,7 +433,7 @@ def draw(seed):
             choices = Draw([seed, attempt], wide, also)
             dtype = np.int32 if choices.with_integers and choices.chance(0.5) else None
             x = choices.space(choices.pick("vvvvvvtldm"), dtype)
-            out = "m" if kind_of(x) == "m" else choices.pick("vvvvvtld")
+            out = "m" if kind_of(x) == "m" else choices.pick("vvvvvtlds")
             try:
                 e = choices.expression(x, out, int(rng.integers(1, 4)), bool(rng.random() < 0.6))
             except (NoSuchExpression, OutOfFuel):
@@ -483,6 +485,9 @@ def order_in_input(op):
         "TracedModulus",
         "RemembersTraced",
         "RemembersOne",
+        "SquaredL2",
+        "L1",
+        "L2",
     ):
         return 3
     return 2 if hasattr(op, "hessian_apply") else 1
@@ -497,4 +502,5 @@ def order_in_fields(operators):
 
 PARAMETERS = (
     "Traced", "DerivedDense", "Derived", "HostAdjoint", "TracedSine", "Diagonal", "Matrix", "RemembersTraced", "RemembersOne",
+    "Spread", "SquaredL2", "Prox",
 )  # fmt: skip

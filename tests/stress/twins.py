@@ -61,7 +61,7 @@ class Twin:
         return Twin(lambda dx: jax.jvp(self, (x,), (dx,))[1], specs(x))
 
     def __add__(self, other):
-        return Twin(lambda x: add(self(x), other(x)), self.domain or other.domain)
+        return Twin(lambda x: add(self(x), other(x)), other.domain if self.domain is None else self.domain)
 
     def __neg__(self):
         return -1 * self
