@@ -10,7 +10,7 @@ import pytest
 from helpers import normal
 
 import linops_jax as lo
-from linops_jax.ops import NUFFT
+from linops_jax.ops import NUFFT, _nufft
 
 ducc0 = pytest.importorskip("ducc0")
 
@@ -90,6 +90,20 @@ def test_real_images():
     near(A.H(y), (M.conj().T @ y).real.reshape(4, 5), 1e-5)
     near(A.gram(x), (M.conj().T @ M @ x.ravel()).real.reshape(4, 5), 1e-5)
     assert A.H(y).dtype == np.float32
+
+
+def test_multiples_have_the_gram_of_the_operator(monkeypatch, x64):
+    """With the square of the factor, so that no transform at points is needed; and none of the factor's precision is lost."""
+    coord, x = points(9, 2), normal((4, 5), complex)
+    A, M = NUFFT(coord, (4, 5), 1e-12, threads=1), matrix(coord, (4, 5))
+    expected = (M.conj().T @ M @ x.ravel()).reshape(4, 5)
+    wide = (np.float64(3) * A).H @ (np.float64(3) * A)
+    assert wide(x.astype(np.complex64)).dtype == np.complex128
+    monkeypatch.setattr(_nufft.Plan, "to_points", None)
+    for factor in (3.0, jnp.asarray(3.0), 3j):
+        B = factor * A
+        near((B.H @ B)(x), 9 * expected, 1e-11)
+        near(B.gram(x), 9 * expected, 1e-11)
 
 
 def test_derivatives_in_the_points(x64):
