@@ -34,6 +34,11 @@ def is_single(*dtypes: Any) -> bool:
     return not {np.dtype(np.float64), np.dtype(np.complex128)} & set(map(np.dtype, dtypes))
 
 
+def real_dtype(*dtypes: Any) -> np.dtype[Any]:
+    """The real dtype in which a transform of such arrays is computed."""
+    return np.dtype(np.float32 if is_single(*dtypes) else np.float64)
+
+
 def default_epsilon(*dtypes: Any) -> float:
     return _DEFAULT_EPSILON[is_single(*dtypes)]
 

@@ -189,7 +189,7 @@ class Plan:
         import ducc0
 
         self.ducc, self.shape, self.forward, self.threads = ducc0, op.shape, op.sign < 0, op.threads
-        self.real = np.dtype(np.float32 if _ducc.is_single(dtype, coord.dtype) else np.float64)
+        self.real = _ducc.real_dtype(dtype, coord.dtype)
         self.complex = np.result_type(self.real, np.complex64)
         self.coord = coord.astype(self.real, copy=False)
         self.factor = math.prod(op.shape) ** _NORMS[op.norm]

@@ -11,6 +11,7 @@ import numpy as np
 import linops_jax as lo
 from linops_jax.ops import _arguments, _ducc
 from linops_jax.ops import _sphere_geometry as geometries
+from linops_jax.ops._sphere_packing import Packing, up_to
 
 
 class SphericalHarmonics(lo.LinearOperator, batched=True):
@@ -100,8 +101,8 @@ class SphericalHarmonics(lo.LinearOperator, batched=True):
     ):
         _ducc.ducc("SphericalHarmonics")
         self.lmax = _arguments.as_integer(lmax, "SphericalHarmonics.lmax", least=0)
-        self.mmax = _up_to(self.lmax, self.lmax if mmax is None else mmax, "SphericalHarmonics.mmax")
-        self.spin = _up_to(self.lmax, spin, "SphericalHarmonics.spin")
+        self.mmax = up_to(self.lmax, self.lmax if mmax is None else mmax, "SphericalHarmonics.mmax")
+        self.spin = up_to(self.lmax, spin, "SphericalHarmonics.spin")
         self.epsilon = _ducc.as_epsilon(epsilon, "SphericalHarmonics.epsilon")
         self.threads = _arguments.as_integer(threads, "SphericalHarmonics.threads", least=0)
         geometry = ("GL", self.lmax + 1, 2 * self.mmax + 1) if geometry is None else geometry
@@ -113,11 +114,10 @@ class SphericalHarmonics(lo.LinearOperator, batched=True):
         return Plan(self, x.dtype, positions)
 
     def apply(self, x: Any, *, out: Any, plan: Any) -> None:
-        plan.synthesis(self._unpacked(x), _ducc.flat(out, self._codomain))
+        plan.synthesis(_ducc.flat(x, self._domain), _ducc.flat(out, self._codomain))
 
     def adjoint(self, y: Any, *, out: Any, plan: Any) -> None:
-        coefficients = plan.adjoint(_ducc.flat(y, self._codomain))
-        self._pack(coefficients, _ducc.flat(out, self._domain))
+        plan.adjoint(_ducc.flat(y, self._codomain), _ducc.flat(out, self._domain))
 
     @lo.traced
     def parameter_jvp(self, x: Any, dself: Any) -> Any:
@@ -125,14 +125,14 @@ class SphericalHarmonics(lo.LinearOperator, batched=True):
         if self.positions is None:
             return jnp.zeros(result.shape, result.dtype)
         x = x.astype(result.dtype)
-        slopes = self._slope_in_colatitude(x), self(self._times_order(x))
+        slopes = self._slope_in_colatitude(x), self(self._packing.times_order(x))
         steps = [_arguments.with_ndim(step, len(result.shape)) for step in dself.positions.T]
         change: Any = sum(step * slope for step, slope in zip(steps, slopes, strict=True))
         return change.astype(result.dtype)
 
     def _slope_in_colatitude(self, x: Any) -> Any:
         """The derivative of the result: by the operators ð, a sum of functions with one spin more and with one less."""
-        degree, s = self._degrees(), self.spin
+        degree, s = self._packing.degrees(), self.spin
         raised = self._times_root((degree - s) * (degree + s + 1), x)
         lowered = self._times_root((degree + s) * (degree - s + 1), x)
         if s == 0:
@@ -144,20 +144,6 @@ class SphericalHarmonics(lo.LinearOperator, batched=True):
 
     def _times_root(self, squares: np.ndarray, x: Any) -> Any:
         return _arguments.with_ndim(np.sqrt(np.maximum(squares, 0)).astype(x.dtype), x.ndim) * x
-
-    def _times_order(self, x: Any) -> Any:
-        """The coefficients of the derivative in longitude: i m a."""
-        n = self.lmax + 1
-        orders = np.repeat(np.arange(1, self.mmax + 1), self.lmax - np.arange(self.mmax))
-        real, imag = x[..., n::2], x[..., n + 1 :: 2]
-        orders = _arguments.with_ndim(orders.astype(x.dtype), x.ndim)
-        turned = jnp.stack([-orders * imag, orders * real], -1).reshape(*x.shape[:-1], 2 * self._pairs)
-        return jnp.concatenate([jnp.zeros_like(x[..., :n]), turned], -1)
-
-    def _degrees(self) -> np.ndarray:
-        """The degree l of each coefficient."""
-        degrees = np.arange(self.lmax + 1)
-        return np.concatenate([degrees, *(np.repeat(degrees[m:], 2) for m in range(1, self.mmax + 1))])
 
     def _with_spin(self, spin: int) -> SphericalHarmonics:
         return SphericalHarmonics(self.lmax, self.mmax, spin, self.positions, self.epsilon, self.threads)
@@ -181,7 +167,7 @@ class SphericalHarmonics(lo.LinearOperator, batched=True):
 
     @property
     def _domain(self) -> tuple[int, int]:
-        return self._components, 2 * self._pairs + self.lmax + 1
+        return self._components, self._packing.size
 
     @property
     def _codomain(self) -> tuple[int, ...]:
@@ -191,28 +177,12 @@ class SphericalHarmonics(lo.LinearOperator, batched=True):
         return (self._components, *(self.positions.shape[:1] if self.positions is not None else sizes))
 
     @property
-    def _components(self) -> int:
-        return 1 if self.spin == 0 else 2
+    def _packing(self) -> Packing:
+        return Packing(self.lmax, self.mmax)
 
     @property
-    def _pairs(self) -> int:
-        """The number of pairs of l and m > 0."""
-        return self.mmax * (2 * self.lmax - self.mmax + 1) // 2
-
-    def _unpacked(self, x: np.ndarray) -> np.ndarray:
-        """The complex coefficients with m ≥ 0, (batch, components, coefficients)."""
-        x, n = _ducc.flat(x, self._domain), self.lmax + 1
-        x = x.astype(np.result_type(x.dtype, np.float32), copy=False) if x.dtype.kind == "f" else x.astype(np.float32)
-        coefficients = np.empty((*x.shape[:-1], n + self._pairs), np.result_type(x.dtype, np.complex64))
-        coefficients[..., :n] = x[..., :n]
-        np.multiply(x[..., n:].view(coefficients.dtype), x.dtype.type(0.5**0.5), out=coefficients[..., n:])
-        return coefficients
-
-    def _pack(self, coefficients: Any, out: Any) -> None:
-        """The adjoint of unpacking."""
-        n = self.lmax + 1
-        out[..., :n] = coefficients[..., :n].real
-        out[..., n:] = (coefficients[..., n:] * out.dtype.type(2**0.5)).view(coefficients.real.dtype)
+    def _components(self) -> int:
+        return 1 if self.spin == 0 else 2
 
     @classmethod
     def examples(cls) -> Any:
@@ -229,7 +199,7 @@ class Plan:
         import ducc0
 
         name, *sizes = op.geometry
-        self.single = np.dtype(np.float32) if _ducc.is_single(dtype) else np.dtype(np.float64)
+        self.real, self.packing = _ducc.real_dtype(dtype), Packing(op.lmax, op.mmax)
         self.spin, self.batched = op.spin, name == "healpix"
         self.options: dict[str, Any] = dict(lmax=op.lmax, mmax=op.mmax, nthreads=op.threads)
         if positions is not None:
@@ -246,30 +216,21 @@ class Plan:
             self.options |= dict(geometry=name)
             self.forward, self.backward = ducc0.sht.synthesis_2d, ducc0.sht.adjoint_synthesis_2d
 
-    def synthesis(self, coefficients: np.ndarray, out: np.ndarray) -> None:
+    def synthesis(self, x: np.ndarray, out: np.ndarray) -> None:
         """From (batch, components, coefficients) to (batch, components, *pixels)."""
-        for alm, values in self._calls(coefficients, out):
+        for alm, values in self._calls(self.packing.unpacked(x, self.real), out):
             self.forward(alm=alm, map=values, spin=self.spin, **self.options)
 
-    def adjoint(self, y: np.ndarray) -> np.ndarray:
-        y = np.ascontiguousarray(y, self.single)
-        lmax, mmax = self.options["lmax"], self.options["mmax"]
-        count = lmax + 1 + mmax * (2 * lmax - mmax + 1) // 2
-        coefficients = np.zeros((*y.shape[:2], count), np.result_type(self.single, np.complex64))
+    def adjoint(self, y: np.ndarray, out: np.ndarray) -> None:
+        """From (batch, components, *pixels) to (batch, components, coefficients)."""
+        y = np.ascontiguousarray(y, self.real)
+        coefficients = self.packing.unpacked(np.zeros(out.shape, self.real), self.real)
         for alm, values in self._calls(coefficients, y):
             self.backward(alm=alm, map=values, spin=self.spin, **self.options)
-        return coefficients
+        self.packing.pack(coefficients, out)
 
     def _calls(self, coefficients: np.ndarray, values: np.ndarray) -> Any:
         """The arguments of each call of ducc0, which takes batches in some geometries."""
         if len(values) == 0:
             return ()
         return [(coefficients, values)] if self.batched else zip(coefficients, values, strict=True)
-
-
-def _up_to(most: int, value: Any, where: str) -> int:
-    number = _arguments.as_integer(value, where, least=0)
-    if number > most:
-        message = f"{where} is {number}; expected an integer from 0 to lmax, which is {most}."
-        raise ValueError(message)
-    return number
