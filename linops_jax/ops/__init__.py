@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from linops_jax.ops._sphere_geometry import healpix as healpix
     from linops_jax.ops._structured import Circulant as Circulant
     from linops_jax.ops._structured import Toeplitz as Toeplitz
+    from linops_jax.ops._total_convolution import TotalConvolution as TotalConvolution
     from linops_jax.ops._warp import Warp as Warp
     from linops_jax.ops._wavelet import Wavelet as Wavelet
     from linops_jax.ops._xray import XRay as XRay
@@ -108,6 +109,7 @@ _FAMILIES = {
     "_sphere": ("SphericalHarmonics",),
     "_sphere_geometry": ("healpix",),
     "_structured": ("Circulant", "Toeplitz"),
+    "_total_convolution": ("TotalConvolution",),
     "_warp": ("Warp",),
     "_wavelet": ("Wavelet",),
     "_xray": ("XRay",),
@@ -177,6 +179,7 @@ __all__ = [
     "SymmetrizedGradient",
     "Tanh",
     "Toeplitz",
+    "TotalConvolution",
     "Transpose",
     "Warp",
     "Wavelet",

@@ -83,6 +83,15 @@ def require_real(value: Any, where: str) -> None:
         raise TypeError(message)
 
 
+def require_real_input(x: Any, where: str) -> None:
+    """Raises TypeError if coefficients or values on the sphere are complex."""
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        message = (
+            f"{where} takes a real array, found {x.dtype}. Coefficients are packed as real numbers: see its notes."
+        )
+        raise TypeError(message)
+
+
 def flat(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """An array whose last axes have this shape, with all batch axes as one."""
     return x.reshape(math.prod(x.shape[: x.ndim - len(shape)]), *shape)

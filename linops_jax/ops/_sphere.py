@@ -156,11 +156,7 @@ class SphericalHarmonics(lo.LinearOperator, batched=True):
 
     def _result(self, x: Any, old: tuple[int, ...], new: tuple[int, ...], where: str) -> jax.ShapeDtypeStruct:
         lead = _arguments.lead_of(x, old, where)
-        if jnp.issubdtype(x.dtype, jnp.complexfloating):
-            message = (
-                f"{where} takes a real array, found {x.dtype}. Coefficients are packed as real numbers: see its notes."
-            )
-            raise TypeError(message)
+        _ducc.require_real_input(x, where)
         if self.positions is not None:
             _ducc.reachable(self.epsilon, 2, "SphericalHarmonics.epsilon", x.dtype)
         return jax.ShapeDtypeStruct((*lead, *new), _arguments.single(x.dtype))
@@ -203,7 +199,7 @@ class Plan:
         self.spin, self.batched = op.spin, name == "healpix"
         self.options: dict[str, Any] = dict(lmax=op.lmax, mmax=op.mmax, nthreads=op.threads)
         if positions is not None:
-            geometries.require_positions(positions)
+            geometries.require_positions(positions, "SphericalHarmonics.positions")
             epsilon = _ducc.reachable(op.epsilon, 2, "SphericalHarmonics.epsilon", dtype)
             location = positions.astype(np.float64)
             location[:, 1] %= 2 * np.pi  # ducc0 takes these only

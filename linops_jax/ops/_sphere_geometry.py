@@ -69,14 +69,15 @@ def as_positions(value: Any) -> Any:
     return positions
 
 
-def require_positions(positions: np.ndarray) -> None:
-    _ducc.require_finite(positions, "SphericalHarmonics.positions")
+def require_positions(positions: np.ndarray, where: str) -> None:
+    """Raises ValueError if a position is not finite, or if a colatitude, in the first column, is none."""
+    _ducc.require_finite(positions, where)
     colatitude = positions[:, 0]
     wrong = (colatitude < 0) | (colatitude > np.float32(np.pi))  # which is above π
     if wrong.any():
         found = colatitude[np.argmax(wrong)]
         message = (
-            f"SphericalHarmonics.positions holds the colatitude {found}; expected radians from 0, the north pole, to π. The "
-            "colatitude is the first column."
+            f"{where} holds the colatitude {found}; expected radians from 0, the north pole, to π. The colatitude is the first "
+            "column."
         )
         raise ValueError(message)

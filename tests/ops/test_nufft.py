@@ -179,6 +179,7 @@ def test_without_ducc0(monkeypatch):
     for make in (
         lambda: NUFFT(C, (5, 4)),
         lambda: lo.ops.SphericalHarmonics(2),
+        lambda: lo.ops.TotalConvolution(np.zeros((1, 3)), np.ones((1, 1)), 0, 0),
         lambda: lo.ops.RadioResponse(C, C[0], (4, 4), 0.1),
     ):
         with pytest.raises(ImportError, match=r"lo\.ops\.\w+ needs ducc0.*linops-jax\[ducc\]"):
