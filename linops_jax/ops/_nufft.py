@@ -49,7 +49,8 @@ class NUFFT(lo.LinearOperator, batched=True):
 
     Notes
     -----
-    With the points t, and the samples k of each axis of length n counted from its middle, from -(n//2) on:
+    With the points t, and the samples k of each axis of length n counted from its middle, from -(n//2) on; the upper sign is that
+    of ``sign=-1``:
 
     .. math:: y_j = s \sum_k x_k\, e^{\mp 2 \pi i\, \langle k, t_j \rangle / P} .
 
@@ -64,7 +65,8 @@ class NUFFT(lo.LinearOperator, batched=True):
     derivatives of all orders.
 
     Aᴴ A is a Toeplitz matrix in each axis. ``gram`` embeds it in a circulant one, for FFTs of about twice the size, which is
-    mostly faster than two non-uniform transforms. It differs from ``A.H(A(x))`` by a few ``epsilon``. Solvers use it.
+    mostly faster than two non-uniform transforms. It differs from ``A.H(A(x))`` by a few ``epsilon``. ``A.H @ A`` uses it, as in
+    ``lo.solve(A.H @ A, A.H(y), solver="cg")``.
 
     A plan is made once for each set of points, and serves ``A``, ``A.H`` and ``gram``. If the points or the input are in double
     precision, all is computed in double precision.

@@ -58,9 +58,10 @@ class SphericalHarmonics(lo.LinearOperator, batched=True):
 
     .. math:: f(\theta, \varphi) = \sum_{l m} a_{l m} Y_{l m}(\theta, \varphi), \qquad a_{l, -m} = (-1)^m\, \overline{a_{l m}} .
 
-    The coefficients are real numbers. First a_{l0} for l = 0, ..., lmax; then, for m = 1, ..., mmax and l = m, ..., lmax, the
-    pairs √2 Re a_{lm}, √2 Im a_{lm}. These are the coefficients of an orthonormal basis of real functions, so that white noise in
-    them is white noise on the sphere, and the adjoint needs no weights. There are (lmax + 1)² for mmax = lmax.
+    The coefficients are real numbers. First :math:`a_{l0}` for l = 0, ..., lmax; then, for m = 1, ..., mmax and l = m, ..., lmax,
+    the pairs :math:`\sqrt 2\, \mathrm{Re}\, a_{lm}`, :math:`\sqrt 2\, \mathrm{Im}\, a_{lm}`. They belong to an orthonormal basis
+    of real functions, so that white noise in them is white noise on the sphere, and the adjoint needs no weights. There are
+    (lmax + 1)² for mmax = lmax.
 
     The adjoint sums over pixels: it is the exact transpose. It is not analysis; with the area of a pixel as a factor it
     approximates it. Coefficients with l < s have no effect, and the adjoint has zeros in their places. Signs of spin functions
