@@ -92,6 +92,12 @@ def test_real_images():
     assert A.H(y).dtype == np.float32
 
 
+def test_the_check_of_gram_allows_for_rounding_and_for_epsilon(x64):
+    for dtype, epsilon in ((np.complex64, 1e-12), (np.complex128, 1e-4)):
+        A = NUFFT(points(9, 1), 4, epsilon, threads=1)
+        dict(lo.operator_checks(A, jax.ShapeDtypeStruct((4,), dtype)))["gram"]()
+
+
 def test_multiples_have_the_gram_of_the_operator(monkeypatch, x64):
     """With the square of the factor, so that no transform at points is needed; and none of the factor's precision is lost."""
     coord, x = points(9, 2), normal((4, 5), complex)
