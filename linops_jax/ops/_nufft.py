@@ -229,37 +229,29 @@ class Plan:
         with self.lock:
             if self.spectrum is None:
                 self.spectrum = self._spectrum()
-        axes, z = range(x.ndim), self._cast(x)
-        for axis in reversed(
-            axes
-        ):  # the last axis first: there are fewest rows to transform before the others are padded
-            z = self._fft(_padded(z, axis, self.spectrum.shape[axis]), axis, True)
+        z, corner = np.zeros(self.spectrum.shape, self.complex), tuple(map(slice, self.shape))
+        z[corner] = x
+        self._fft(z, True)
         z *= self.spectrum
-        for axis in axes:
-            z = self._fft(z, axis, False)[(slice(None),) * axis + (slice(self.shape[axis]),)]
-        out[...] = _like(z, out)
+        self._fft(z, False)
+        out[...] = _like(z[corner], out)
 
-    def _fft(self, x: np.ndarray, axis: int, forward: bool) -> np.ndarray:
-        return self.ducc.fft.c2c(x, axes=(axis,), forward=forward, out=x, nthreads=self.threads)
+    def _fft(self, z: np.ndarray, forward: bool) -> None:
+        """In place. Padding axis by axis, so that fewer rows are transformed, was slower for images."""
+        self.ducc.fft.c2c(z, forward=forward, out=z, nthreads=self.threads)
 
     def _spectrum(self) -> np.ndarray:
         """The Fourier transform of the point spread function, which is real, with the factors of all transforms."""
         sizes = [self.ducc.fft.good_size(2 * n - 1) for n in self.shape]
-        ones, spread = np.ones(len(self.coord), self.complex), np.empty(sizes, self.complex)
+        ones = np.ones(len(self.coord), self.complex)
+        spread: Any = np.empty(sizes, self.complex)
         self.ducc.nufft.nu2u(points=ones, coord=self.coord, forward=not self.forward, out=spread, **self.options)
         for axis, (n, size) in enumerate(zip(self.shape, sizes, strict=True)):
             lag = np.fft.ifftshift(np.arange(size) - size // 2)
             spread = np.fft.ifftshift(spread, axis)
             np.moveaxis(spread, axis, 0)[np.abs(lag) >= n] = 0  # not needed, and not symmetric in even sizes
-        spectrum = self.ducc.fft.c2c(spread, forward=True, out=spread, nthreads=self.threads).real
-        return spectrum * self.real.type(self.factor**2 / math.prod(sizes))
-
-
-def _padded(x: np.ndarray, axis: int, size: int) -> np.ndarray:
-    """A larger array with zeros behind the entries along one axis."""
-    larger = np.zeros((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
-    larger[(slice(None),) * axis + (slice(x.shape[axis]),)] = x
-    return larger
+        self._fft(spread, True)
+        return spread.real * self.real.type(self.factor**2 / math.prod(sizes))
 
 
 def _like(result: Any, out: np.ndarray) -> Any:
