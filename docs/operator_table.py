@@ -17,7 +17,8 @@ OTHER = re.compile(r"A\^H|dx|\\begin|\\text")  # the adjoint, the Jacobian, and 
 
 
 def markdown() -> str:
-    classes = [getattr(lo.ops, name) for name in sorted(lo.ops.__all__, key=str.lower)]
+    values = [getattr(lo.ops, name) for name in sorted(lo.ops.__all__, key=str.lower)]
+    classes = [value for value in values if isinstance(value, type)]
     return "\n".join(["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|", *map(row, classes)])
 
 

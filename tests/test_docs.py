@@ -178,7 +178,7 @@ def test_the_table_has_the_formulas_of_what_becomes_of_x():
 
 def test_every_operator_has_a_place_on_its_page():
     page = (ROOT / "docs" / "operators.md").read_text()
-    shown = re.findall(r"^\.\. autoclass:: (?:linops_jax\.ops\.)?(\w+)$", page, flags=re.MULTILINE)
+    shown = re.findall(r"^\.\. auto(?:class|function):: (?:linops_jax\.ops\.)?(\w+)$", page, flags=re.MULTILINE)
     assert sorted(shown) == sorted(lo.ops.__all__)
 
 

@@ -11,7 +11,7 @@ import linops_jax as lo
 from linops_jax import ops
 
 DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
-CLASSES = [getattr(ops, name) for name in ops.__all__]
+CLASSES = [value for name in ops.__all__ if isinstance(value := getattr(ops, name), type)]
 LINEAR = [cls for cls in CLASSES if issubclass(cls, lo.LinearOperator)]
 
 

@@ -32,6 +32,8 @@ class Properties:
     jacobian_rtol : float, optional
         The relative error of the Jacobian of a nonlinear operator, as the derivative of the operator. Default: None, the
         Jacobian is exact.
+    gram_rtol : float, optional
+        The relative error of a hook ``gram`` that approximates Aᴴ A. Default: None, it is exact.
 
     Examples
     --------
@@ -46,6 +48,7 @@ class Properties:
     real_linear: bool = False
     adjoint_rtol: float | None = None
     jacobian_rtol: float | None = None
+    gram_rtol: float | None = None
 
     def __post_init__(self) -> None:
         if self.positive:

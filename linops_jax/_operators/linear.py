@@ -81,6 +81,8 @@ class LinearOperator(Backward, rules=rules.LINEAR):
         ``inverse_adjoint``.
     adjoint_rtol : float
         ``adjoint`` is inexact, with at most this relative error.
+    gram_rtol : float
+        ``gram`` is inexact, with at most this relative error.
     deterministic : bool
         Two calls with the same input agree bit for bit; ``lo.check_operator`` then checks this.
 

@@ -31,6 +31,7 @@ class Traits:
     diagonal: bool = False
     adjoint_rtol: float | None = None
     jacobian_rtol: float | None = None
+    gram_rtol: float | None = None
     deterministic: bool = False
 
     @property

@@ -85,6 +85,15 @@ class Scaled(_Scale, LinearComposite):
             unitary=of_op.unitary and "unit" in known,
         )
 
+    def _gram(self, x: Any, domain: Any = None) -> Any:
+        """|a|² Aᴴ A x; None also where the scalar has more precision than x, or is complex and x is not."""
+        if any(jnp.result_type(self.scalar, leaf.dtype) != leaf.dtype for leaf in jax.tree.leaves(x)):
+            return None
+        gram = self.op._gram(x, domain)
+        is_complex = shapes.is_complex(jnp.result_type(self.scalar))
+        square = jnp.real(jnp.conj(self.scalar) * self.scalar) if is_complex else self.scalar * self.scalar
+        return None if gram is None else jax.tree.map(lambda leaf: shapes.strong(square * leaf), gram)
+
     def _inverse(self) -> LinearOperator | None:
         if not self._scalar_passes(self.op):
             return super()._inverse()

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from linops_jax.ops._modulus import Abs as Abs
     from linops_jax.ops._modulus import AbsSquared as AbsSquared
     from linops_jax.ops._modulus import Phase as Phase
+    from linops_jax.ops._nufft import NUFFT as NUFFT
     from linops_jax.ops._padded import Crop as Crop
     from linops_jax.ops._padded import Downsample as Downsample
     from linops_jax.ops._padded import Pad as Pad
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from linops_jax.ops._parts import Imag as Imag
     from linops_jax.ops._parts import Real as Real
     from linops_jax.ops._patches import Patches as Patches
+    from linops_jax.ops._radio import RadioResponse as RadioResponse
     from linops_jax.ops._real_fft import RFFT as RFFT
     from linops_jax.ops._real_fft import Hartley as Hartley
     from linops_jax.ops._rearranged import Flip as Flip
@@ -67,8 +69,11 @@ if TYPE_CHECKING:
     from linops_jax.ops._smoothing import Smoothing as Smoothing
     from linops_jax.ops._softmax import Softmax as Softmax
     from linops_jax.ops._sparse import SparseMatrix as SparseMatrix
+    from linops_jax.ops._sphere import SphericalHarmonics as SphericalHarmonics
+    from linops_jax.ops._sphere_geometry import healpix as healpix
     from linops_jax.ops._structured import Circulant as Circulant
     from linops_jax.ops._structured import Toeplitz as Toeplitz
+    from linops_jax.ops._total_convolution import TotalConvolution as TotalConvolution
     from linops_jax.ops._warp import Warp as Warp
     from linops_jax.ops._wavelet import Wavelet as Wavelet
     from linops_jax.ops._xray import XRay as XRay
@@ -88,9 +93,11 @@ _FAMILIES = {
     "_laplacian": ("Laplacian",),
     "_low_rank": ("LowRank",),
     "_modulus": ("Abs", "AbsSquared", "Phase"),
+    "_nufft": ("NUFFT",),
     "_padded": ("Crop", "Downsample", "Pad"),
     "_parts": ("Conj", "Imag", "Real"),
     "_patches": ("Patches",),
+    "_radio": ("RadioResponse",),
     "_real_fft": ("Hartley", "RFFT"),
     "_rearranged": ("Flip", "Reshape", "Roll", "Transpose"),
     "_reductions": ("Broadcast", "Mean", "Sum"),
@@ -99,7 +106,10 @@ _FAMILIES = {
     "_smoothing": ("GaussianBlur", "Smoothing"),
     "_softmax": ("Softmax",),
     "_sparse": ("SparseMatrix",),
+    "_sphere": ("SphericalHarmonics",),
+    "_sphere_geometry": ("healpix",),
     "_structured": ("Circulant", "Toeplitz"),
+    "_total_convolution": ("TotalConvolution",),
     "_warp": ("Warp",),
     "_wavelet": ("Wavelet",),
     "_xray": ("XRay",),
@@ -111,6 +121,7 @@ __all__ = [
     "DCT",
     "DST",
     "FFT",
+    "NUFFT",
     "RFFT",
     "Abs",
     "AbsSquared",
@@ -149,6 +160,7 @@ __all__ = [
     "Phase",
     "Power",
     "Product",
+    "RadioResponse",
     "Real",
     "Reshape",
     "Restriction",
@@ -161,17 +173,20 @@ __all__ = [
     "Softmax",
     "Softplus",
     "SparseMatrix",
+    "SphericalHarmonics",
     "Sqrt",
     "Sum",
     "SymmetrizedGradient",
     "Tanh",
     "Toeplitz",
+    "TotalConvolution",
     "Transpose",
     "Warp",
     "Wavelet",
     "XRay",
     "XRay3D",
     "Zero",
+    "healpix",
 ]
 
 _public.publish(__name__)

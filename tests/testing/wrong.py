@@ -685,6 +685,13 @@ class GramTwice(Solvable):
         return 2 * (self.matrix.conj().T @ (self.matrix @ x))
 
 
+@wrong("gram", r"gram\(x\) and A\^H A x: they differ by .* \(rtol 0\.001\)", C)
+class MoreInexactGramThanDeclared(Solvable, gram_rtol=1e-3):
+    def gram(self, x):
+        y = self.matrix.conj().T @ (self.matrix @ x)
+        return y + 0.01 * y[::-1]
+
+
 @wrong("inverse", r"100 eps of the norms; the imaginary part of inverse\(y\) is zero everywhere", C)
 class RealInverse(Solvable):
     def inverse(self, y):

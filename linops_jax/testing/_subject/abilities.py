@@ -64,6 +64,12 @@ class Abilities(Ends):
         return self.op.properties.adjoint_rtol
 
     @property
+    def gram_rtol(self) -> float | None:
+        """How inexact the hook ``gram`` is declared to be, or the adjoint with which it is compared."""
+        known = self.op.properties
+        return max((rtol for rtol in (known.gram_rtol, known.adjoint_rtol) if rtol is not None), default=None)
+
+    @property
     def jacobian_rtol(self) -> float | None:
         """How inexact the Jacobian is declared to be; the errors of parts add up."""
         return self.op.properties.jacobian_rtol

@@ -2,36 +2,12 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 import linops_jax as lo
 
 from .problem import Problem, needs, noise
-
-
-class NUFFT(lo.LinearOperator):
-    """y_j = Σ_k x_k exp(-i <coord_j, k>) by ducc0; `coord` has shape (samples, 2), in radians per pixel."""
-
-    coord: jax.Array
-    shape: tuple[int, int] = lo.static()
-
-    def apply(self, x, *, out):
-        from ducc0 import nufft
-
-        nufft.u2nu(grid=x, coord=self.coord, out=out, forward=True, epsilon=1e-10, nthreads=1)
-
-    def adjoint(self, y, *, out):
-        from ducc0 import nufft
-
-        nufft.nu2u(points=y, coord=self.coord, out=out, forward=False, epsilon=1e-10, nthreads=1)
-
-    def infer_shape(self, x):
-        return jax.ShapeDtypeStruct(self.coord.shape[:1], x.dtype)
-
-    def infer_adjoint_shape(self, y):
-        return jax.ShapeDtypeStruct(self.shape, y.dtype)
 
 
 def nufft(pixels: int) -> Problem:
@@ -50,7 +26,7 @@ def nufft(pixels: int) -> Problem:
         return pylops.FunctionOperator(forward, adjoint, samples, shape[0] * shape[1], dtype=complex)
 
     return Problem(
-        ours={"ducc0": needs("ducc0", lambda: NUFFT(jnp.asarray(coord), shape))},
+        ours={"ducc0": needs("ducc0", lambda: lo.ops.NUFFT(jnp.asarray(coord), shape, 1e-10, threads=1))},
         y=lambda: noise((samples,)) + 1j * noise((samples,), 2),
         shape=shape,
         pylops=theirs,
