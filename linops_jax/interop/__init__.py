@@ -10,17 +10,30 @@ if TYPE_CHECKING:
     from linops_jax.interop._nifty_re import to_nifty_re as to_nifty_re
     from linops_jax.interop._pylops import from_pylops as from_pylops
     from linops_jax.interop._pylops import to_pylops as to_pylops
+    from linops_jax.interop._pyproximal import from_pyproximal as from_pyproximal
+    from linops_jax.interop._pyproximal import to_pyproximal as to_pyproximal
     from linops_jax.interop._scipy import from_scipy as from_scipy
     from linops_jax.interop._scipy import to_scipy as to_scipy
 
-__all__ = ["from_pylops", "from_scipy", "to_nifty", "to_nifty_re", "to_pylops", "to_scipy"]
+__all__ = [
+    "from_pylops",
+    "from_pyproximal",
+    "from_scipy",
+    "to_nifty",
+    "to_nifty_re",
+    "to_pylops",
+    "to_pyproximal",
+    "to_scipy",
+]
 
 _FILES = {
     "from_pylops": "_pylops",
+    "from_pyproximal": "_pyproximal",
     "from_scipy": "_scipy",
     "to_nifty": "_nifty",
     "to_nifty_re": "_nifty_re",
     "to_pylops": "_pylops",
+    "to_pyproximal": "_pyproximal",
     "to_scipy": "_scipy",
 }
 

@@ -18,10 +18,12 @@ from linops_jax.cli.bench import (
     _report,
     derivatives,
     devices,
+    minimize,
     operators,
     solvers,
     startup,
 )
+from linops_jax.cli.bench._problems import objectives
 from linops_jax.cli.bench._scaling import data, worker
 from linops_jax.cli.bench._scaling.asking import Child, Request
 
@@ -126,6 +128,26 @@ def test_solvers_come_to_the_same_answers(tmp_path, monkeypatch):
         ("SCICO", "has no NUFFT and no foreign code"),
         ("SCICO", "has no sparse matrices"),
     }
+
+
+def test_all_minimise_to_the_same_gap(tmp_path, monkeypatch):
+    monkeypatch.setattr(minimize, "PROBLEMS", {"lasso": minimize.PROBLEMS["lasso"]})
+    rows, *_ = rows_of(tmp_path, "minimize")
+    optional = "SCICO"
+    assert {found["who"] for found in rows} == {"linops_jax", minimize.BY_ITSELF, "PyProximal", optional}
+    assert {found["who"] for found in rows if found["median"] is None} <= {optional}
+    assert {found["goal"] for found in rows if found["who"] == "PyProximal"} == {"≤ 0.5"}
+
+
+def test_an_objective_that_is_not_close_to_the_minimum_is_none():
+    objective = objectives.lasso(2)
+    assert objective.gap(objective.start) > 1
+    with pytest.raises(
+        AssertionError, match=r"the objective is .* above the minimum, relative to it; it must be within"
+    ):
+        minimize._checked(lambda: objective.start, objective)
+    with pytest.raises(_measure.Missing, match=r"is not within 0\.0001 after 2000 steps"):
+        minimize._peer(lambda _: lambda steps, see: [see(objective.start) for _ in range(2)], objective)
 
 
 def test_a_wrong_answer_is_no_contestant():

@@ -23,6 +23,7 @@ COMPARISONS = (
     "startup",
     "operators",
     "solvers",
+    "minimize",
     "models",
     "threads",
     "devices",

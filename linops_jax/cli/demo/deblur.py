@@ -6,7 +6,7 @@ removes some frequencies altogether. Without a penalty, what is found there is n
 
     |A x - y|² / 2 + λ R(x)
 
-with the penalties R of `demo tomography`: quadratic, total variation, and wavelets. There the last two have a loop in the file.
+with the penalties R of `demo tomography`: quadratic, total variation, and wavelets. There `lo.minimize` solves the last two.
 Here they have solvers of another library, pyproximal. It takes operators of PyLops, and `lo.interop.to_pylops` makes one from
 any linear operator, also from a stack and from a product.
 """

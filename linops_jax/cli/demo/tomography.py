@@ -11,7 +11,8 @@ a penalty R says which of them is meant. The reconstruction is the minimiser of
   slope of the same height, so edges stay.
 - wavelets: R(x) = Σ |(W x)_i| with a wavelet transform W. Most coefficients become zero, and the others make the picture.
 
-The first problem is linear, and `lo.solve` solves it. The other two are not smooth. One loop of ten lines solves both.
+The first problem is linear, and `lo.solve` solves it. The other two are not smooth: `lo.minimize` takes their sums as they are
+written here, and chooses an algorithm.
 """
 
 import math
@@ -27,7 +28,7 @@ from ._comparison import Comparison
 from .mri import measure
 
 WEIGHTS = {"quadratic": 5e-3, "total variation": 4e-4, "wavelets": 4e-4}  # λ
-STEPS, INNER_STEPS = 30, 10  # of the loop, and of the loop inside of it; more would still gain some tenths of a dB
+STEPS, INNER_STEPS = 30, 10  # of the solver, and of that inside of it; more would still gain some tenths of a dB
 
 # --- The problem -------------------------------------------------------------------------------------------
 
@@ -58,54 +59,56 @@ def quadratic(A, y, weight, monitor):
     return lo.solve(A, y, damp=weight**0.5, regularizer=G, rtol=1e-4, max_steps=500, callback=monitor).value
 
 
-@partial(jax.jit, static_argnames=("monitor", "prox"))
-def proximal_gradient(A, y, weight, monitor, x0, prox):
-    """The minimiser of |A x - y|² / 2 + λ R(x): each step follows the slope of the first term, then prox lowers the second.
+def total_variation(A, y, weight, monitor, x0):
+    """The minimiser of |A x - y|² / 2 + λ Σ |(G x)_i|. A start x0 close to it saves steps."""
+    return minimize(lo.SquaredL2(y) @ A + weight * TotalVariation(), x0, monitor)
 
-    `prox(z, λ)` is the proximal map of R: the minimiser of |x - z|² / 2 + λ R(x). It is all that the loop knows of R. A start x0
-    close to the minimum saves steps.
+
+def wavelets(A, y, weight, monitor, x0):
+    """The minimiser of |A x - y|² / 2 + λ Σ |(W x)_i|. L1 is the sum of absolute values."""
+    return minimize(lo.SquaredL2(y) @ A + weight * lo.L1() @ lo.ops.Wavelet(x0.shape, "db4"), x0, monitor)
+
+
+@partial(jax.jit, static_argnames="monitor")
+def minimize(f, x0, monitor):
+    """A few steps towards the minimum. Their length is 1, which is safe as the norm of A is 1."""
+    return lo.minimize(f, x0, step=1.0, max_steps=STEPS, callback=monitor, differentiate="no").value
+
+
+class TotalVariation(lo.Functional):
+    """The penalty Σ |(G x)_i| with its prox, the minimiser of λ Σ |(G x)_i| + |x - z|² / 2.
+
+    `lo.minimize` also takes `lo.L21() @ lo.ops.Gradient()`, the same penalty, whose prox it does not need. With this A, whose
+    products take long, fewer steps with a prox are faster.
     """
 
-    def step(z):
-        jax.debug.callback(monitor)
-        return prox(z - A.H(A(z) - y), weight)
+    @lo.traced
+    def apply(self, x):
+        return lo.L21()(lo.ops.Gradient()(x))
 
-    return accelerated(step, x0, STEPS)
-
-
-def accelerated(step, x, steps):
-    """Repeats x = step(z), where z is ahead of x in the direction of the last change (FISTA: Beck and Teboulle, 2009)."""
-
-    def repeat(_, state):
-        x, z, t = state
-        x_new, t_new = step(z), (1 + jnp.sqrt(1 + 4 * t**2)) / 2
-        return x_new, x_new + (t - 1) / t_new * (x_new - x), t_new
-
-    return jax.lax.fori_loop(0, steps, repeat, (x, x, jnp.ones((), x.dtype)))[0]
+    @lo.traced
+    def prox(self, z, weight):
+        """z - λ G.H(p), for the field p of vectors not longer than 1 that makes this smallest (Chambolle, 2004)."""
+        G, p = lo.ops.Gradient(), jnp.zeros((2, *z.shape))
+        f = lo.SquaredL2(z / weight) @ G.H + NotLonger()
+        p = lo.minimize(
+            f, p, step=1 / 8, max_steps=INNER_STEPS, differentiate="no"
+        ).value  # the norm of G is at most √8
+        return z - weight * G.H(p)
 
 
-def prox_total_variation(z, weight):
-    """z - λ G.H(p), for the field p of vectors not longer than 1 that makes this smallest (Chambolle, 2004).
+class NotLonger(lo.Functional):
+    """The constraint that no vector is longer than 1: the conjugate of L21, the sum of lengths."""
 
-    Again a step follows a slope, here that of the square of this in p. Then all vectors that are too long get length 1.
-    """
-    G = lo.ops.Gradient()
+    indicator = True
 
-    def step(p):
-        p = p + G(z - weight * G.H(p)) / (8 * weight)  # 8: the norm of G is at most √8
-        return p / jnp.maximum(1, jnp.linalg.norm(p, axis=0, keepdims=True))
+    @lo.traced
+    def apply(self, p):
+        return lo.L21().conjugate(p)
 
-    return z - weight * G.H(accelerated(step, jnp.zeros((2, *z.shape), z.dtype), INNER_STEPS))
-
-
-def prox_wavelets(z, weight):
-    """All wavelet coefficients move towards zero by λ, and stop there.
-
-    This is the minimiser where W is unitary. It is close to it where W must pad: where sides are no multiples of 2^level.
-    """
-    W = lo.ops.Wavelet(z.shape, "db4")
-    c = W(z)
-    return W.H(jnp.sign(c) * jnp.maximum(abs(c) - weight, 0))
+    @lo.traced
+    def prox(self, p, step):
+        return lo.L21().conjugate_prox(p, step)
 
 
 # --- The complete run ---------------------------------------------------------------------------------------
@@ -125,9 +128,9 @@ def run(truth, angles, noise, factor, seed, display):
 
     plain = reconstruct("back-projection", lambda *_: filtered_back_projection(A, y, x))
     smooth = reconstruct("quadratic", partial(quadratic, A, y))
-    from_smooth = partial(proximal_gradient, A, y, x0=jnp.asarray(smooth.picture))
-    sharp = reconstruct("total variation", partial(from_smooth, prox=prox_total_variation))
-    sparse = reconstruct("wavelets", partial(from_smooth, prox=prox_wavelets))
+    x0 = jnp.asarray(smooth.picture)  # a start close to the minimum saves steps
+    sharp = reconstruct("total variation", partial(total_variation, A, y, x0=x0))
+    sparse = reconstruct("wavelets", partial(wavelets, A, y, x0=x0))
     return Comparison(
         title=f"Tomography: {angles} angles, {100 * noise:g} % noise",
         settings={"angles": angles, "noise": noise, "factor": factor, "seed": seed},
