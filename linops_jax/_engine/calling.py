@@ -34,7 +34,7 @@ def call(hook: Hook, arguments: Sequence[Any], out: Any) -> Any:
         leaves += _not_differentiated(values, tree) if name == "self" else values
         trees.append(tree)
     if not leaves:
-        message = f"{hook.label} needs at least one array as input, and there is none, in fields neither. Pass arrays."
+        message = f"{hook.label} needs at least one array as input or in its fields, found none. Pass arrays."
         raise TypeError(message)
     specs, out_tree = jax.tree.flatten(out)
     results = bind(bind_hook(hook, tuple(trees), out_tree, specs), leaves, Batch.none(len(leaves)), specs)
