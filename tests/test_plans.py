@@ -508,8 +508,7 @@ def test_it_is_freed_when_one_has_failed():
                 raise OSError(NO_WISDOM)
             return super().prepare(x, w=w)
 
-    for w in (W, 2 * W):
-        Fails(w)(X)
+    jax.block_until_ready([Fails(w)(X) for w in (W, 2 * W)])
     with pytest.raises(OSError, match="no wisdom file"):
         Fails(0 * W)(X)
     assert len(plans) == 2
