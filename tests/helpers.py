@@ -1,5 +1,8 @@
 """Random values, comparisons, and complex numbers as pairs of reals: nothing here knows linops_jax."""
 
+import gc
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -139,3 +142,13 @@ def agree(*cases):
         return [(op(x), op.with_domain(x).H(dy)) for (op, *_), (x, dy) in zip(cases, inputs, strict=True)]
 
     close(dict(enumerate(found(inputs))), dict(enumerate(expected)))
+
+
+def left(objects, expected=0):
+    """How many of the objects that programs own are left without them; XLA may free programs on other threads."""
+    jax.clear_caches()
+    deadline = time.monotonic() + 5
+    while len(objects) > expected and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.02)
+    return len(objects)

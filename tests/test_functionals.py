@@ -392,7 +392,9 @@ def test_arrays_without_elements(f):
     if jax.tree.leaves(f):
         close(f({}), zero)
         return
-    with pytest.raises(TypeError, match=r"needs at least one array as input or in its fields, found none\. Pass arrays"):
+    with pytest.raises(
+        TypeError, match=r"needs at least one array as input or in its fields, found none\. Pass arrays"
+    ):
         f({})
 
 

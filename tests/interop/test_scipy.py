@@ -468,7 +468,9 @@ def test_missing_packages_name_the_extra(name, module, monkeypatch):
 
 
 def test_unknown_names():
-    with pytest.raises(AttributeError, match=r"has no attribute 'to_matlab'; it has from_pylops, from_pyproximal, from_scipy"):
+    with pytest.raises(
+        AttributeError, match=r"has no attribute 'to_matlab'; it has from_pylops, from_pyproximal, from_scipy"
+    ):
         interop.to_matlab  # noqa: B018
 
 
