@@ -32,19 +32,17 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """On a second version or route, what differs is the way through JAX, which a few of a test's parameters take as all do."""
+    """On another version of JAX, what differs is the way through it, which a few of a test's parameters take as all do."""
     if (most := config.getoption("each")) is None:
         return
     of_test = {}
     for item in items:
         of_test.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    drawn = {item for name, group in of_test.items() for item in _drawn(f"{jax.__version__} {name}", group, most)}
+    drawn = set()
+    for name, group in of_test.items():
+        drawn.update(random.Random(f"{jax.__version__} {name}").sample(group, min(most, len(group))))
     config.hook.pytest_deselected(items=[item for item in items if item not in drawn])
     items[:] = [item for item in items if item in drawn]
-
-
-def _drawn(seed, group, most):
-    return random.Random(seed).sample(group, min(most, len(group)))
 
 
 def pytest_configure(config):

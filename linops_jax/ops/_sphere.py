@@ -221,7 +221,7 @@ class Plan:
     def adjoint(self, y: np.ndarray, out: np.ndarray) -> None:
         """From (batch, components, *pixels) to (batch, components, coefficients)."""
         y = np.ascontiguousarray(y, self.real)
-        coefficients = self.packing.unpacked(np.zeros(out.shape, self.real), self.real)
+        coefficients = self.packing.zeros(out.shape[:-1], self.real)
         for alm, values in self._calls(coefficients, y):
             self.backward(alm=alm, map=values, spin=self.spin, **self.options)
         self.packing.pack(coefficients, out)

@@ -28,10 +28,14 @@ class Packing:
         """The number of real coefficients."""
         return self.lmax + 1 + 2 * self.pairs
 
+    def zeros(self, lead: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """Complex coefficients with m ≥ 0, of the precision of a real dtype."""
+        return np.zeros((*lead, self.lmax + 1 + self.pairs), np.result_type(dtype, np.complex64))
+
     def unpacked(self, x: np.ndarray, dtype: Any) -> np.ndarray:
         """The complex coefficients with m ≥ 0, computed in a real dtype."""
         x, n = x.astype(dtype, copy=False), self.lmax + 1
-        coefficients = np.empty((*x.shape[:-1], n + self.pairs), np.result_type(dtype, np.complex64))
+        coefficients = self.zeros(x.shape[:-1], dtype)
         coefficients[..., :n] = x[..., :n]
         np.multiply(x[..., n:].view(coefficients.dtype), x.dtype.type(0.5**0.5), out=coefficients[..., n:])
         return coefficients
