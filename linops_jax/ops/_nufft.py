@@ -241,15 +241,15 @@ class Plan:
         self.ducc.fft.c2c(z, forward=forward, out=z, nthreads=self.threads)
 
     def _spectrum(self) -> np.ndarray:
-        """The Fourier transform of the point spread function, which is real, with the factors of all transforms."""
+        """The Fourier transform of the point spread function, with the factors of all transforms.
+
+        It is real, but for the one lag of an even size that has no opposite, which no pair of samples has.
+        """
         sizes = [self.ducc.fft.good_size(2 * n - 1) for n in self.shape]
         ones = np.ones(len(self.coord), self.complex)
         spread: Any = np.empty(sizes, self.complex)
         self.ducc.nufft.nu2u(points=ones, coord=self.coord, forward=not self.forward, out=spread, **self.options)
-        for axis, (n, size) in enumerate(zip(self.shape, sizes, strict=True)):
-            lag = np.fft.ifftshift(np.arange(size) - size // 2)
-            spread = np.fft.ifftshift(spread, axis)
-            np.moveaxis(spread, axis, 0)[np.abs(lag) >= n] = 0  # not needed, and not symmetric in even sizes
+        spread = np.fft.ifftshift(spread)
         self._fft(spread, True)
         return spread.real * self.real.type(self.factor**2 / math.prod(sizes))
 
